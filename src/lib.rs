@@ -1,0 +1,22 @@
+//! edgeferry carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
+//!
+//! A message walks down this list of modules and never turns back:
+//!
+//! ```text
+//! MQTT broker ──PUBLISH──▶ source ──Arrival──▶ queue (sled) ──Stored──▶ route ──KafkaRecord──▶ sink ──▶ Kafka
+//!       ◀──PUBACK── source ◀──receipt── queue                    queue ◀──cursor (contiguous prefix)── sink
+//! ```
+//!
+//! Nothing is acknowledged to MQTT, and nothing is submitted to Kafka, before it is durable in the queue.
+//! `ARCHITECTURE.md` says who may know whom; [`app`] is the only place that connects the stages.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod link;
+pub mod message;
+pub mod ops;
+pub mod queue;
+pub mod route;
+pub mod sink;
+pub mod source;

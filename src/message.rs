@@ -1,0 +1,188 @@
+//! What travels through the pipeline, as plain data: no I/O, no clients, no store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Position of a message in the log of one lane.
+///
+/// Sequences start at 1, ascend by one per stored message, never go back and are never reused, not even
+/// after the queue has been emptied. [`Seq::ZERO`] stands for "before the first message".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The position before the first message: the cursor of a new store.
+    pub const ZERO: Self = Self(0);
+
+    /// The position `count` messages further on. Saturates: 2⁶⁴ messages outlive every gateway.
+    #[must_use]
+    pub const fn plus(self, count: u64) -> Self {
+        Self(self.0.saturating_add(count))
+    }
+
+    /// The position behind this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// The position before this one; [`Seq::ZERO`] stays.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of one store: random, made with the store, and made anew when the store finds itself on
+/// other hardware (a cloned card), so that two gateways never stamp the same message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    /// 16 hex digits, lower case.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// `<epoch>-<lane>-<sequence>`: the same for every copy of one stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageId {
+    /// Epoch of the store in which the message was stamped.
+    pub epoch: Epoch,
+    /// Name of the lane.
+    pub lane: Arc<str>,
+    /// Position in the log of that lane.
+    pub seq: Seq,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.epoch, self.lane, self.seq)
+    }
+}
+
+/// When a message arrived, in every sense that survives a board without a clock battery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Wall clock, milliseconds since 1970-01-01 UTC. As good as the gateway's clock was.
+    pub unix_ms: i64,
+    /// `CLOCK_BOOTTIME`, milliseconds since boot: comparable only between equal `boot`.
+    pub boot_ms: u64,
+    /// First eight bytes of the kernel's boot id.
+    pub boot: u64,
+    /// Whether the kernel called the wall clock synchronised (`adjtimex`) at arrival.
+    pub synchronised: bool,
+}
+
+/// Tag of one MQTT session as edgeferry sees it: a new random one whenever a broker answers CONNECT
+/// without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionTag(pub u64);
+
+/// How a message was delivered by the broker: everything that recognises a redelivery later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Session in which the message came.
+    pub session: SessionTag,
+    /// Ascending number of the arrival at this broker's source; never reused for the life of the store.
+    pub position: u64,
+    /// MQTT packet id; 0 for QoS 0.
+    pub packet_id: u16,
+    /// QoS of the PUBLISH as it came.
+    pub qos: u8,
+    /// DUP flag of the PUBLISH: a stored message that has it may be a second copy.
+    pub dup: bool,
+    /// RETAIN flag of the PUBLISH.
+    pub retained: bool,
+    /// XXH3 of topic, properties and payload.
+    pub fingerprint: u64,
+}
+
+/// MQTT 5 properties that a record may need later. Empty for MQTT 3.1.1.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Properties {
+    /// Payload Format Indicator (MQTT 5, 3.3.2.3.2).
+    pub payload_format: Option<u8>,
+    /// Message Expiry Interval as received, seconds.
+    pub expiry_s: Option<u32>,
+    /// Content Type.
+    pub content_type: Option<String>,
+    /// Response Topic.
+    pub response_topic: Option<String>,
+    /// Correlation Data.
+    pub correlation_data: Option<Bytes>,
+    /// User properties, in order.
+    pub user: Vec<(String, String)>,
+    /// Subscription identifiers: which subscriptions this copy belongs to.
+    pub subscription_ids: Vec<u32>,
+}
+
+/// One MQTT message as it arrived. What is stored is what arrived; topic, key and headers of the Kafka
+/// record are made on the way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// `name` of the `[[mqtt]]` table whose connection brought it.
+    pub broker: Arc<str>,
+    /// MQTT topic.
+    pub topic: String,
+    /// Payload, byte for byte; cut to [`OVERSIZE_KEPT_BYTES`] when `oversize` is set.
+    pub payload: Bytes,
+    /// Length of the whole payload when it was over the configured `max_packet_size`.
+    pub oversize: Option<u64>,
+    /// MQTT 5 properties, if any came.
+    pub properties: Option<Box<Properties>>,
+    /// How it was delivered.
+    pub delivery: Delivery,
+    /// When it arrived.
+    pub stamp: Stamp,
+}
+
+/// How much of a payload over `max_packet_size` is kept for the dead letter: enough to recognise the
+/// sender, small enough that a row of them cannot fill a small disk.
+pub const OVERSIZE_KEPT_BYTES: usize = 64 * 1024;
+
+impl Arrival {
+    /// What this message costs in memory while it waits, in bytes: contents and a fixed share for the
+    /// structures around them.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        /// Structs, allocator slack and channel slots per message, rounded up.
+        const OVERHEAD_BYTES: usize = 256;
+        let properties = self.properties.as_deref().map_or(0, Properties::len);
+        OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
+    }
+}
+
+impl Properties {
+    /// Bytes of all variable-length contents.
+    fn len(&self) -> usize {
+        let text = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        text(&self.content_type)
+            + text(&self.response_topic)
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + user
+            + 4 * self.subscription_ids.len()
+    }
+}
+
+/// A durable message with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Position in the log.
+    pub seq: Seq,
+    /// Epoch in which it was stamped; a cloned store keeps the old one for its old backlog.
+    pub epoch: Epoch,
+    /// What arrived.
+    pub arrival: Arrival,
+}

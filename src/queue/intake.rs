@@ -1,0 +1,105 @@
+//! The way into the queue: a channel bounded in bytes, and receipts that travel with the messages.
+//!
+//! Each source has its own [`Intake`]. It first reserves [`Room`] (this waits while the queue pushes back),
+//! then hands over the arrival. The writer confirms receipts in order once a group is durable; the source
+//! watches [`Intake::durable`].
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::message::Arrival;
+
+/// Number of an arrival at one source, ascending. It is the arrival's `delivery.position`.
+pub type Position = u64;
+
+/// Memory for messages that arrived and are not durable yet, shared by all sources of a lane.
+///
+/// 4 MiB: a second of 20,000 small messages, or four of the largest default size, and a tenth of the
+/// memory goal. A larger message takes the whole budget for itself.
+pub const BUDGET_BYTES: usize = 4 * 1024 * 1024;
+
+/// The writer ended: nothing can be stored any more in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is closed")]
+pub struct Closed;
+
+/// Reserved bytes of the budget; given back when the message it was reserved for is durable (dropped).
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// The promise that travels with an arrival. Dropping it unconfirmed promises nothing.
+#[derive(Debug)]
+pub struct Receipt {
+    position: Position,
+    durable: Arc<watch::Sender<Position>>,
+}
+
+impl Receipt {
+    /// Says: this message, and every earlier one of its source, survives power loss.
+    pub fn confirm(self) {
+        self.durable.send_replace(self.position);
+    }
+}
+
+/// What goes from a source to the writer.
+#[derive(Debug)]
+pub struct Offer {
+    /// The message.
+    pub arrival: Arrival,
+    /// To be confirmed once it is durable.
+    pub receipt: Receipt,
+    /// The source's window is full: waiting for more would only cost time.
+    pub commit_now: bool,
+    /// Budget it occupies.
+    pub room: Room,
+}
+
+/// One source's entrance.
+#[derive(Debug)]
+pub struct Intake {
+    budget: Arc<Semaphore>,
+    offers: SyncSender<Offer>,
+    durable: Arc<watch::Sender<Position>>,
+}
+
+impl Intake {
+    /// An entrance to the writer behind `offers`. The channel holds at least [`Intake::CHANNEL_LEN`] offers.
+    pub(super) fn new(budget: Arc<Semaphore>, offers: SyncSender<Offer>) -> Self {
+        Self { budget, offers, durable: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too
+    /// ([`Arrival::cost`] is never below 256 bytes).
+    pub(super) const CHANNEL_LEN: usize = BUDGET_BYTES / 256 + 1;
+
+    /// Waits until `cost` bytes (see [`Arrival::cost`]) fit into the budget. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Closed`] when the writer ended.
+    pub async fn reserve(&self, cost: usize) -> Result<Room, Closed> {
+        let bytes = u32::try_from(cost.min(BUDGET_BYTES)).map_err(|_| Closed)?;
+        let permit = Arc::clone(&self.budget).acquire_many_owned(bytes).await.map_err(|_| Closed)?;
+        Ok(Room(permit))
+    }
+
+    /// Hands an arrival to the writer. Never waits: the room guarantees a slot.
+    ///
+    /// # Errors
+    /// [`Closed`] when the writer ended.
+    pub fn offer(&self, arrival: Arrival, room: Room, commit_now: bool) -> Result<(), Closed> {
+        let receipt =
+            Receipt { position: arrival.delivery.position, durable: Arc::clone(&self.durable) };
+        let offer = Offer { arrival, receipt, commit_now, room };
+        self.offers.try_send(offer).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Closed,
+        })
+    }
+
+    /// The highest confirmed position of this source; 0 before the first.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<Position> {
+        self.durable.subscribe()
+    }
+}

@@ -1,0 +1,4 @@
+//! MQTT patterns with names.
+/// `devices/{device}/telemetry`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern;

@@ -1,0 +1,3 @@
+//! The Kafka side.
+mod config;
+pub use config::{Config, DeadLetterConfig};

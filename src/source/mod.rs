@@ -1,0 +1,3 @@
+//! The MQTT side.
+mod config;
+pub use config::{Config, Version};
