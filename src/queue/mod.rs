@@ -1,15 +1,294 @@
-//! The durable log.
+//! The durable log of one lane.
+//!
+//! What must hold:
+//!
+//! * A receipt is confirmed only when its message survives power loss: sled flush **and** `fdatasync`.
+//! * The reader gives only durable messages, in sequence order, and nobody else trims.
+//! * Sequences ascend by one, never go back and are never reused. After a loss they jump, and the loss is
+//!   reported as the exact range.
+//! * Memory is bounded: arrivals that are not durable by [`intake::BUDGET_BYTES`], durable ones by the tail's
+//!   limit; everything else is on disk, bounded by `max_bytes`.
+//! * A store that fails or is damaged never ends the process and never blocks the start.
+//!
+//! ```text
+//! Intake ──Offer──▶ Writer ──chunks──▶ Store (sled generations) ──blocks──▶ Reader ──Stored──▶
+//!    ◀──receipt────── │                                                       ▲ │
+//!                     └──────────────────── Tail (memory) ────────────────────┘ └─▶ Marks (cursor)
+//! ```
+//!
+//! The folder of a lane holds the generations (see [`generations`]) and `marks` (see [`marks`]). The queue
+//! knows neither MQTT nor Kafka.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use tokio::sync::Semaphore;
+
+pub mod codec;
 mod config;
+mod generation;
+pub mod generations;
 pub mod intake;
+pub mod marks;
+mod reader;
+pub mod store;
+mod tail;
+mod writer;
+
 pub use config::{Compression, Config, OnFull};
 pub use intake::{Closed, Intake, Room};
+pub use reader::{QueueError, Reader};
+pub use writer::Writer;
+
+use crate::message::{Arrival, Delivery, Epoch, Seq};
+use crate::pulse::Pulse;
+use crate::queue::codec::{EncodeError, Encoder, decode};
+use crate::queue::generations::{Generations, Opened};
+use crate::queue::intake::Offer;
+use crate::queue::marks::{Marks, Values};
+use crate::queue::store::{Loss, Store, StoreError};
+use crate::queue::tail::Tail;
+use crate::signal::Signal;
+use crate::slots::SlotError;
+
+/// How many of the newest messages are shown to the sources at start. Matches what the store retains.
+const RECALL_MESSAGES: usize = 4096;
 
 /// What the store remembers of an earlier delivery, newest last: lets a source recognise redeliveries
 /// after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recalled {
     /// `[[mqtt]] name`
-    pub broker: std::sync::Arc<str>,
+    pub broker: Arc<str>,
     /// How it was delivered.
-    pub delivery: crate::message::Delivery,
+    pub delivery: Delivery,
 }
+
+/// Why a lane cannot be opened. Damage inside it is never the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The marks cannot be written.
+    #[error("marks: {0}")]
+    Marks(#[from] SlotError),
+    /// The encoder cannot be set up.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// What writer, reader and onlookers of a lane share.
+#[derive(Debug)]
+struct Shared {
+    epoch: Epoch,
+    store: Box<dyn Store>,
+    tail: Tail,
+    marks: Marks,
+    readable: Signal,
+    writer_pulse: Pulse,
+    full: AtomicBool,
+    closed: AtomicBool,
+    lost: AtomicU64,
+    /// Sequences that opening found missing and reported; the reader passes over them in silence.
+    known_gap: Option<(Seq, Seq)>,
+    store_failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn report_loss(&self, loss: &Loss) {
+        tracing::error!(%loss, "the store lost messages");
+        if let Loss::Gone { first, last } = loss {
+            self.lost.fetch_add(last.0.saturating_sub(first.0).saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    fn report_store_failure(&self, error: &dyn std::fmt::Display) {
+        let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            tracing::error!(%error, "cannot store: acknowledging nothing, trying again");
+        }
+        *failure = Some(error.to_string());
+    }
+
+    fn store_recovered(&self) {
+        let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.take().is_some() {
+            tracing::info!("storing again");
+        }
+    }
+}
+
+/// An opened lane, in parts that go to different threads.
+#[derive(Debug)]
+pub struct Queue {
+    /// For the writer thread.
+    pub writer: Writer,
+    /// For the sink.
+    pub reader: Reader,
+    /// Makes intakes; the writer ends when this and all intakes are gone.
+    pub door: Door,
+    /// For whoever watches.
+    pub monitor: Monitor,
+    /// The newest messages, oldest first.
+    pub recalled: Vec<Recalled>,
+}
+
+/// Makes entrances for sources.
+#[derive(Debug)]
+pub struct Door {
+    budget: Arc<Semaphore>,
+    offers: SyncSender<Offer>,
+}
+
+impl Door {
+    /// An entrance for one source.
+    #[must_use]
+    pub fn intake(&self) -> Intake {
+        Intake::new(Arc::clone(&self.budget), self.offers.clone())
+    }
+}
+
+/// A look at the queue from outside.
+#[derive(Debug, Clone)]
+pub struct Monitor(Arc<Shared>);
+
+/// State of the queue at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Durable messages not confirmed by Kafka yet.
+    pub backlog: u64,
+    /// Space taken on disk, bytes.
+    pub bytes: u64,
+    /// The budget is used up; nothing is taken.
+    pub full: bool,
+    /// Messages that were durable and are gone, since the start.
+    pub lost: u64,
+    /// Why nothing can be stored at the moment.
+    pub failure: Option<String>,
+}
+
+impl Monitor {
+    /// The state now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let cursor = self.0.marks.values().cursor;
+        Status {
+            backlog: self.0.tail.last().0.saturating_sub(cursor.0),
+            bytes: self.0.store.bytes(),
+            full: self.0.full.load(Ordering::Relaxed),
+            lost: self.0.lost.load(Ordering::Relaxed),
+            failure: self.0.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// The writer's sign of life.
+    #[must_use]
+    pub fn writer_pulse(&self) -> &Pulse {
+        &self.0.writer_pulse
+    }
+
+    /// Tells a writer that cannot commit to give up; what it holds was never acknowledged.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the reader's wait.
+    pub fn wake_reader(&self) {
+        self.0.readable.raise();
+    }
+}
+
+/// Opens the lane in `folder`, created when missing.
+///
+/// # Errors
+/// [`OpenError`] when the folder cannot be used at all.
+pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
+    let Opened { generations, last, newest, losses } = Generations::open(folder, config.max_bytes)?;
+    let (marks, found) = Marks::open(&folder.join("marks"))?;
+    let place = place(found, last, newest);
+    marks.reset(place.values)?;
+    let shared = Arc::new(Shared {
+        epoch,
+        store: Box::new(generations),
+        tail: Tail::at(place.next.previous()),
+        marks,
+        readable: Signal::default(),
+        writer_pulse: Pulse::default(),
+        full: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        lost: AtomicU64::new(0),
+        known_gap: place.loss.is_some().then_some((place.stored.next(), place.next.previous())),
+        store_failure: Mutex::new(None),
+    });
+    losses.iter().chain(&place.loss).for_each(|loss| shared.report_loss(loss));
+    let recalled = recall(&*shared.store, place.next.previous());
+    let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
+    let encoder = Encoder::new(epoch, config.compression)?;
+    Ok(Queue {
+        writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
+        reader: Reader::new(Arc::clone(&shared)),
+        door: Door { budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)), offers: sender },
+        monitor: Monitor(shared),
+        recalled,
+    })
+}
+
+/// Where the log goes on.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    /// Last message the store holds.
+    stored: Seq,
+    /// Sequence of the next message.
+    next: Seq,
+    values: Values,
+    loss: Option<Loss>,
+}
+
+/// Decides where the log goes on, from what the marks and the generations say.
+///
+/// A tail that the marks call durable and the store does not have is a loss; then the next sequence is one that
+/// was never used, because the lost ones may have reached Kafka.
+fn place(found: Option<Values>, last: Option<Seq>, newest: Option<Seq>) -> Place {
+    let stored = last.unwrap_or_else(|| newest.map_or(Seq::ZERO, Seq::previous));
+    let Some(marks) = found else {
+        // New, or the marks are gone: what the store holds is sent (again) from the start.
+        let cursor = if last.is_some() { Seq::ZERO } else { stored };
+        let values = Values { cursor, durable: stored, reserved: stored.next() };
+        return Place { stored, next: stored.next(), values, loss: None };
+    };
+    if stored >= marks.durable {
+        let values = Values { cursor: marks.cursor.min(stored), durable: stored, ..marks };
+        return Place { stored, next: stored.next(), values, loss: None };
+    }
+    let lost_from = stored.max(marks.cursor).next();
+    let loss = (lost_from <= marks.durable).then_some(Loss::Gone { first: lost_from, last: marks.durable });
+    let next = if loss.is_some() { marks.reserved.max(marks.durable.next()) } else { marks.durable.next() };
+    let values = Values { durable: next.previous(), ..marks };
+    Place { stored, next, values, loss }
+}
+
+/// The newest messages' deliveries, oldest first. Damage only shortens the list.
+fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
+    let mut recalled = Vec::new();
+    let mut from = last;
+    while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
+        let Ok(Some(raw)) = store.read(from) else { break };
+        if raw.first > from {
+            break;
+        }
+        let Ok(block) = decode::<Arrival>(&raw.chunks) else { break };
+        let deliveries = block.messages.into_iter().rev();
+        recalled.extend(deliveries.map(|arrival| Recalled { broker: arrival.broker, delivery: arrival.delivery }));
+        from = raw.first.previous();
+    }
+    recalled.reverse();
+    recalled
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! Bytes on disk: messages are packed into blocks, blocks are cut into chunks. Pure.
+//!
+//! A **block** holds consecutive messages, encoded one behind the other and compressed together. A **chunk**
+//! is a slice of a block that is small enough for sled (see [`CHUNK_BYTES`]); each chunk says which slice of
+//! which block it is, so that blocks can be put together again even from raw bytes found on a damaged disk.
+//!
+//! ```text
+//! offset  bytes  chunk
+//!      0      4  magic "EFQ1"
+//!      4      1  format version, 1
+//!      5      1  flags; bit 0: the block is compressed with zstd
+//!      6      2  part: number of this slice, from 0
+//!      8      2  parts: number of slices of the block
+//!     10      4  count: messages in the block
+//!     14      8  first: sequence of the block's first message
+//!     22      8  epoch
+//!     30      4  raw length of the block before compression
+//!     34      4  CRC32 of bytes 0..34 and of the slice
+//!     38         the slice
+//! ```
+//!
+//! Integers are big endian. A block's contents, uncompressed, are its messages in postcard's wire format.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::message::{Epoch, Seq};
+use crate::queue::Compression;
+
+/// First bytes of every chunk.
+pub const MAGIC: [u8; 4] = *b"EFQ1";
+/// Version this build writes.
+pub const VERSION: u8 = 1;
+/// Largest value given to sled: a leaf holds up to 17 values, and a leaf over 128 KiB becomes a blob that
+/// sled never syncs (measured: after a power cut the store no longer opens).
+pub const CHUNK_BYTES: usize = 6 * 1024;
+/// A block is closed when its messages reach this size: large enough to compress well, small enough to be
+/// decoded without being felt in memory. A single larger message makes a block of its own.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
+const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
+const HEADER_BYTES: usize = 38;
+const SLICE_BYTES: usize = CHUNK_BYTES - HEADER_BYTES;
+const FLAG_ZSTD: u8 = 1;
+/// zstd's fastest regular level.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Place of a chunk in the store: blocks in sequence order, the slices of a block in theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkKey {
+    /// First sequence of the block.
+    pub first: Seq,
+    /// Number of the slice.
+    pub part: u16,
+}
+
+/// One key and value for the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where it stands.
+    pub key: ChunkKey,
+    /// At most [`CHUNK_BYTES`].
+    pub bytes: Vec<u8>,
+}
+
+/// What a chunk says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    flags: u8,
+    /// Number of this slice.
+    pub part: u16,
+    /// Slices of the block.
+    pub parts: u16,
+    /// Messages in the block.
+    pub count: u32,
+    /// Sequence of the first message.
+    pub first: Seq,
+    epoch: Epoch,
+    raw_length: u32,
+}
+
+impl Header {
+    /// Sequence of the block's last message.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.first.plus(u64::from(self.count)).previous()
+    }
+}
+
+/// A decoded block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block<T> {
+    /// Sequence of the first message.
+    pub first: Seq,
+    /// Epoch of all its messages.
+    pub epoch: Epoch,
+    /// Consecutive messages.
+    pub messages: Vec<T>,
+}
+
+/// Why messages cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The serializer refused a message.
+    #[error("cannot encode a message: {0}")]
+    Message(#[from] postcard::Error),
+    /// zstd failed.
+    #[error("cannot compress: {0}")]
+    Compress(#[from] std::io::Error),
+    /// The block does not fit into the format's fields.
+    #[error("a block of {0} bytes is too large for the format")]
+    TooLarge(usize),
+}
+
+/// What is wrong with bytes that should be a chunk or a block.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Shorter than a header.
+    #[error("shorter than a header")]
+    Short,
+    /// Does not begin with the magic.
+    #[error("not a chunk")]
+    Magic,
+    /// Written by another format version.
+    #[error("format version {0}, this build reads version {VERSION}")]
+    Version(u8),
+    /// The checksum does not match.
+    #[error("checksum does not match")]
+    Checksum,
+    /// Slices are missing or belong to different blocks.
+    #[error("slices are missing or do not belong together")]
+    Parts,
+    /// The contents do not decode to the messages the header promises.
+    #[error("contents do not decode")]
+    Contents,
+}
+
+/// Packs messages into chunks.
+pub struct Encoder {
+    epoch: Epoch,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// An encoder that stamps `epoch` on every block.
+    ///
+    /// # Errors
+    /// [`EncodeError::Compress`] when zstd cannot allocate its context.
+    pub fn new(epoch: Epoch, compression: Compression) -> Result<Self, EncodeError> {
+        let zstd = match compression {
+            Compression::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            Compression::None => None,
+        };
+        Ok(Self { epoch, zstd })
+    }
+
+    /// Packs consecutive messages, the first of which is `first`, into as few chunks as possible.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; nothing is kept of the call.
+    pub fn encode<'a, T: Serialize + 'a>(
+        &mut self,
+        first: Seq,
+        messages: impl IntoIterator<Item = &'a T>,
+    ) -> Result<Vec<Chunk>, EncodeError> {
+        let mut chunks = Vec::new();
+        let mut block = OpenBlock::at(first);
+        for message in messages {
+            block.raw = postcard::to_extend(message, block.raw)?;
+            block.count += 1;
+            if block.raw.len() >= BLOCK_BYTES {
+                let next = block.first.plus(u64::from(block.count));
+                self.close(block, &mut chunks)?;
+                block = OpenBlock::at(next);
+            }
+        }
+        if block.count > 0 {
+            self.close(block, &mut chunks)?;
+        }
+        Ok(chunks)
+    }
+
+    fn close(&mut self, block: OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
+        let too_large = || EncodeError::TooLarge(block.raw.len());
+        let raw_length = u32::try_from(block.raw.len()).map_err(|_| too_large())?;
+        let compressed = match &mut self.zstd {
+            Some(zstd) => Some(zstd.compress(&block.raw)?).filter(|bytes| bytes.len() < block.raw.len()),
+            None => None,
+        };
+        let flags = if compressed.is_some() { FLAG_ZSTD } else { 0 };
+        let body = compressed.as_deref().unwrap_or(&block.raw);
+        let parts = u16::try_from(body.len().div_ceil(SLICE_BYTES)).map_err(|_| too_large())?;
+        for (part, slice) in (0..parts).zip(body.chunks(SLICE_BYTES)) {
+            let header = Header {
+                flags,
+                part,
+                parts,
+                count: block.count,
+                first: block.first,
+                epoch: self.epoch,
+                raw_length,
+            };
+            chunks.push(Chunk { key: ChunkKey { first: block.first, part }, bytes: write_chunk(&header, slice) });
+        }
+        Ok(())
+    }
+}
+
+struct OpenBlock {
+    first: Seq,
+    count: u32,
+    raw: Vec<u8>,
+}
+
+impl OpenBlock {
+    const fn at(first: Seq) -> Self {
+        Self { first, count: 0, raw: Vec::new() }
+    }
+}
+
+fn write_chunk(header: &Header, slice: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + slice.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.push(VERSION);
+    bytes.push(header.flags);
+    bytes.extend_from_slice(&header.part.to_be_bytes());
+    bytes.extend_from_slice(&header.parts.to_be_bytes());
+    bytes.extend_from_slice(&header.count.to_be_bytes());
+    bytes.extend_from_slice(&header.first.0.to_be_bytes());
+    bytes.extend_from_slice(&header.epoch.0.to_be_bytes());
+    bytes.extend_from_slice(&header.raw_length.to_be_bytes());
+    let crc = checksum(&bytes, slice);
+    bytes.extend_from_slice(&crc.to_be_bytes());
+    bytes.extend_from_slice(slice);
+    bytes
+}
+
+fn checksum(header: &[u8], slice: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(slice);
+    hasher.finalize()
+}
+
+/// Checks one chunk and takes it apart.
+///
+/// # Errors
+/// The [`Damage`] found.
+pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
+    let (header, slice) = bytes.split_at_checked(HEADER_BYTES).ok_or(Damage::Short)?;
+    let mut fields = Fields(header);
+    if fields.take::<4>()? != MAGIC {
+        return Err(Damage::Magic);
+    }
+    let [version] = fields.take()?;
+    if version != VERSION {
+        return Err(Damage::Version(version));
+    }
+    let [flags] = fields.take()?;
+    let parsed = Header {
+        flags,
+        part: u16::from_be_bytes(fields.take()?),
+        parts: u16::from_be_bytes(fields.take()?),
+        count: u32::from_be_bytes(fields.take()?),
+        first: Seq(u64::from_be_bytes(fields.take()?)),
+        epoch: Epoch(u64::from_be_bytes(fields.take()?)),
+        raw_length: u32::from_be_bytes(fields.take()?),
+    };
+    let crc = u32::from_be_bytes(fields.take()?);
+    let covered = header.get(..HEADER_BYTES - 4).ok_or(Damage::Short)?;
+    if crc != checksum(covered, slice) {
+        return Err(Damage::Checksum);
+    }
+    Ok((parsed, slice))
+}
+
+/// Reads fields of fixed width, front to back.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Damage::Short)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+/// Puts the chunks of one block, in order, together again. Slices behind the last one the block has (left
+/// over from a group that was never finished) are passed over.
+///
+/// # Errors
+/// The first [`Damage`] found.
+pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>]) -> Result<Block<T>, Damage> {
+    let (head, _) = read_chunk(chunks.first().ok_or(Damage::Parts)?.as_ref())?;
+    let body = join_slices(&head, chunks)?;
+    let raw = decompress(&head, body)?;
+    let mut rest = raw.as_slice();
+    let mut messages = Vec::new();
+    for _ in 0..head.count {
+        let (message, behind) = postcard::take_from_bytes(rest).map_err(|_| Damage::Contents)?;
+        messages.push(message);
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        return Err(Damage::Contents);
+    }
+    Ok(Block { first: head.first, epoch: head.epoch, messages })
+}
+
+fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Damage> {
+    let slices = chunks.get(..usize::from(head.parts)).ok_or(Damage::Parts)?;
+    let mut body = Vec::new();
+    for (part, chunk) in (0_u16..).zip(slices) {
+        let (header, slice) = read_chunk(chunk.as_ref())?;
+        if header != (Header { part, ..*head }) {
+            return Err(Damage::Parts);
+        }
+        body.extend_from_slice(slice);
+    }
+    Ok(body)
+}
+
+fn decompress(head: &Header, body: Vec<u8>) -> Result<Vec<u8>, Damage> {
+    let raw_length = usize::try_from(head.raw_length).map_err(|_| Damage::Contents)?;
+    if raw_length > BLOCK_BYTES_MAX {
+        return Err(Damage::Contents);
+    }
+    let raw = if head.flags & FLAG_ZSTD == 0 {
+        body
+    } else {
+        zstd::bulk::decompress(&body, raw_length).map_err(|_| Damage::Contents)?
+    };
+    if raw.len() == raw_length { Ok(raw) } else { Err(Damage::Contents) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! One sled database: a stretch of the log, append only, deleted whole.
+//!
+//! sled 0.34 needs care, all of it here: `flush()` does not survive a power cut on Linux, our own `fdatasync`
+//! on its `db` file after it does; a new folder must be synced itself; an open may fail for ever on a leftover
+//! snapshot, and may panic on damaged bytes; its lock is released a moment after the last handle is dropped.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::message::Seq;
+use crate::queue::codec::{Chunk, ChunkKey};
+use crate::queue::store::{RawBlock, StoreError};
+
+/// sled's page cache. Its real use is bounded by the generation's size, not by this number.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// How long to wait for sled to release the lock of a handle dropped in this process.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// An open generation.
+#[derive(Debug)]
+pub struct Generation {
+    path: PathBuf,
+    db: Option<sled::Db>,
+    /// Our own handle of sled's file, for `fdatasync`.
+    file: File,
+}
+
+impl Generation {
+    /// Opens the generation in `path`, or creates it when the folder is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots,
+    /// which sled rebuilds from its log.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        remove_snapshots(path, |name| name.ends_with(".generating"))?;
+        let db = open_db(path).or_else(|_| {
+            remove_snapshots(path, |_| true)?;
+            open_db(path)
+        })?;
+        let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
+        Ok(Self { path: path.to_owned(), db: Some(db), file })
+    }
+
+    /// Creates the generation and makes its folder entry durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a half-made folder may be left, holding nothing.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        let generation = Self::open(path)?;
+        sync_folder(path)?;
+        if let Some(parent) = path.parent() {
+            sync_folder(parent)?;
+        }
+        Ok(generation)
+    }
+
+    fn db(&self) -> Result<&sled::Db, StoreError> {
+        self.db.as_ref().ok_or_else(|| io_error(&self.path, std::io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Inserts the chunks and makes them durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the handle must not be used for appending any more.
+    pub fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
+        let db = self.db()?;
+        let appended = chunks.iter().try_for_each(|chunk| {
+            db.insert(encode_key(chunk.key), chunk.bytes.as_slice()).map(|_| ())
+        });
+        appended.and_then(|()| db.flush()).map_err(|source| self.sled_error(source))?;
+        self.file.sync_data().map_err(|source| io_error(&self.path, source))
+    }
+
+    /// The last block that begins at or before `from`.
+    ///
+    /// # Errors
+    /// [`StoreError::Sled`].
+    pub fn block_before(&self, from: Seq) -> Result<Option<RawBlock>, StoreError> {
+        let end = encode_key(ChunkKey { first: from, part: u16::MAX });
+        self.block(self.db()?.range(..=end).next_back())
+    }
+
+    /// The first block that begins behind `seq`.
+    ///
+    /// # Errors
+    /// [`StoreError::Sled`].
+    pub fn block_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
+        let begin = encode_key(ChunkKey { first: seq.next(), part: 0 });
+        self.block(self.db()?.range(begin..).next())
+    }
+
+    /// All chunks of the block that an entry belongs to.
+    fn block(&self, entry: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Result<Option<RawBlock>, StoreError> {
+        let Some(entry) = entry else { return Ok(None) };
+        let (key, _) = entry.map_err(|source| self.sled_error(source))?;
+        let Some(first) = decode_key(&key) else { return Err(StoreError::Foreign { path: self.path.clone() }) };
+        let begin = encode_key(ChunkKey { first, part: 0 });
+        let end = encode_key(ChunkKey { first, part: u16::MAX });
+        let chunks = self
+            .db()?
+            .range(begin..=end)
+            .values()
+            .map(|value| value.map(|bytes| bytes.to_vec()).map_err(|source| self.sled_error(source)))
+            .collect::<Result<_, _>>()?;
+        Ok(Some(RawBlock { first, chunks }))
+    }
+
+    /// Removes a block that was never finished.
+    ///
+    /// # Errors
+    /// [`StoreError::Sled`].
+    pub fn remove(&self, block: &RawBlock) -> Result<(), StoreError> {
+        for part in 0..=u16::try_from(block.chunks.len()).unwrap_or(u16::MAX) {
+            let key = encode_key(ChunkKey { first: block.first, part });
+            self.db()?.remove(key).map_err(|source| self.sled_error(source))?;
+        }
+        Ok(())
+    }
+
+    /// Space its file takes on disk, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        /// `st_blocks` counts in this unit whatever the file system (stat(2)).
+        const BLOCK: u64 = 512;
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * BLOCK)
+    }
+
+    fn sled_error(&self, source: sled::Error) -> StoreError {
+        StoreError::Sled { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Generation {
+    /// sled syncs when its last handle is dropped, and panics when that fails: everything that matters was
+    /// synced by [`Generation::append`] before, so the panic is only caught.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if catch_unwind(AssertUnwindSafe(move || drop(db))).is_err() {
+            tracing::warn!(path = %self.path.display(), "sled panicked while closing a generation");
+        }
+    }
+}
+
+/// Opens sled, waiting for a lock that this process may just be releasing.
+fn open_db(path: &Path) -> Result<sled::Db, StoreError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match try_open_db(path) {
+            Err(StoreError::Sled { source: sled::Error::Io(error), .. })
+                if error.kind() == std::io::ErrorKind::Other && Instant::now() < deadline =>
+            {
+                std::thread::park_timeout(LOCK_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_open_db(path: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(opened) => opened.map_err(|source| StoreError::Sled { path: path.to_owned(), source }),
+        Err(panic) => Err(StoreError::Panicked { path: path.to_owned(), reason: panic_text(&*panic) }),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
+
+/// sled writes snapshots only when opening and rebuilds them from its log; a torn one makes every open fail.
+fn remove_snapshots(path: &Path, which: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io_error(path, source)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|source| io_error(path, source))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && which(&name) {
+            fs::remove_file(entry.path()).map_err(|source| io_error(path, source))?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_key(key: ChunkKey) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    let (first, part) = bytes.split_at_mut(8);
+    first.copy_from_slice(&key.first.0.to_be_bytes());
+    part.copy_from_slice(&key.part.to_be_bytes());
+    bytes
+}
+
+fn decode_key(bytes: &[u8]) -> Option<Seq> {
+    (bytes.len() == 10).then_some(())?;
+    Some(Seq(u64::from_be_bytes(*bytes.first_chunk()?)))
+}
+
+pub(super) fn io_error(path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { path: path.to_owned(), source }
+}
+
+/// Makes names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|source| io_error(path, source))
+}

@@ -1,0 +1,131 @@
+//! What the queue remembers outside sled: the cursor, and a watermark that notices when sled lost something.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::Seq;
+use crate::slots::{SlotError, SlotFile};
+
+/// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
+/// a loss.
+const RESERVATION: u64 = 1_000_000;
+/// A cursor move reaches the disk itself after this long at the latest. A power cut costs duplicates of that
+/// much time, flash wear is one page per interval.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The values kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Values {
+    /// Every message up to here is confirmed by Kafka or kept as a dead letter.
+    pub cursor: Seq,
+    /// Highest sequence that was durable. After a power cut it may lag, never lead.
+    pub durable: Seq,
+    /// Every sequence ever used lies below; synced before the first of them is used.
+    pub reserved: Seq,
+}
+
+/// The marks of one lane; shared by writer and reader.
+#[derive(Debug)]
+pub struct Marks(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: SlotFile,
+    values: Values,
+    synced: Instant,
+    dirty: bool,
+}
+
+impl Marks {
+    /// Opens or creates the file. `None` for a new or damaged one.
+    ///
+    /// # Errors
+    /// [`SlotError::Io`].
+    pub fn open(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
+        let (file, found) = SlotFile::open::<Values>(path)?;
+        let values = found.unwrap_or_default();
+        let inner = Inner { file, values, synced: Instant::now(), dirty: false };
+        Ok((Self(Mutex::new(inner)), found))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The values as they are.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        self.inner().values
+    }
+
+    /// Sets all values and makes them durable: what opening found out.
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    pub fn reset(&self, values: Values) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        inner.values = values;
+        inner.file.write(&values)?;
+        inner.sync()
+    }
+
+    /// Makes sure that `next` may be used as a sequence after any crash.
+    ///
+    /// # Errors
+    /// [`SlotError`]: `next` must not be used.
+    pub fn reserve(&self, next: Seq) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        if next < inner.values.reserved {
+            return Ok(());
+        }
+        let values = Values { reserved: next.plus(RESERVATION), ..inner.values };
+        inner.file.write(&values)?;
+        inner.values = values;
+        inner.sync()
+    }
+
+    /// Notes that everything up to `seq` is durable.
+    ///
+    /// # Errors
+    /// [`SlotError`]: only the detector is behind.
+    pub fn set_durable(&self, seq: Seq) -> Result<(), SlotError> {
+        self.inner().update(|values| values.durable = seq)
+    }
+
+    /// Moves the cursor.
+    ///
+    /// # Errors
+    /// [`SlotError`]: a restart would send again what lies behind the cursor on disk.
+    pub fn set_cursor(&self, seq: Seq) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        inner.update(|values| values.cursor = seq)?;
+        if inner.synced.elapsed() >= SYNC_INTERVAL { inner.sync() } else { Ok(()) }
+    }
+
+    /// Makes the marks survive a power cut, if they changed.
+    ///
+    /// # Errors
+    /// [`SlotError::Io`].
+    pub fn sync(&self) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        if inner.dirty { inner.sync() } else { Ok(()) }
+    }
+}
+
+impl Inner {
+    fn update(&mut self, change: impl FnOnce(&mut Values)) -> Result<(), SlotError> {
+        change(&mut self.values);
+        self.dirty = true;
+        self.file.write(&self.values)
+    }
+
+    fn sync(&mut self) -> Result<(), SlotError> {
+        self.file.sync()?;
+        self.synced = Instant::now();
+        self.dirty = false;
+        Ok(())
+    }
+}

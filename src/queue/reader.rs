@@ -1,0 +1,159 @@
+//! The way out of the queue: durable messages in order, the cursor, and what to do when something is missing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::{Arrival, Seq, Stored};
+use crate::queue::codec::{Damage, decode};
+use crate::queue::store::{Loss, RawBlock, StoreError};
+use crate::queue::Shared;
+use crate::slots::SlotError;
+
+/// Messages copied from memory at a time: amortises the lock, bounds what a rewind throws away.
+const BATCH: usize = 256;
+
+/// Why a read or a cursor move failed. Nothing is lost by it; the caller tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The store cannot be read or trimmed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cursor cannot be kept.
+    #[error("marks: {0}")]
+    Marks(#[from] SlotError),
+}
+
+/// Owns the reading side of a lane; the only one that trims.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    ready: VecDeque<Stored>,
+    next: Seq,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let next = shared.marks.values().cursor.next();
+        Self { shared, ready: VecDeque::new(), next }
+    }
+
+    /// The next durable message, or `None` when there is none yet.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`]; the position stays.
+    pub fn next(&mut self) -> Result<Option<Stored>, QueueError> {
+        while self.ready.is_empty() && self.next <= self.shared.tail.last() {
+            self.refill()?;
+        }
+        let stored = self.ready.pop_front();
+        if let Some(stored) = &stored {
+            self.next = stored.seq.next();
+        }
+        Ok(stored)
+    }
+
+    /// The cursor: every message up to it is done.
+    #[must_use]
+    pub fn cursor(&self) -> Seq {
+        self.shared.marks.values().cursor
+    }
+
+    /// The last durable message.
+    #[must_use]
+    pub fn tail(&self) -> Seq {
+        self.shared.tail.last()
+    }
+
+    /// Moves the cursor: every message up to and including `through` is done. Gives its space back.
+    ///
+    /// # Errors
+    /// [`QueueError`]; at worst messages are sent again after a restart.
+    pub fn advance(&mut self, through: Seq) -> Result<(), QueueError> {
+        self.shared.marks.set_cursor(through)?;
+        self.shared.tail.forget(through);
+        self.shared.store.trim(through)?;
+        Ok(())
+    }
+
+    /// Goes back to the message behind the cursor.
+    pub fn rewind(&mut self) {
+        self.ready.clear();
+        self.next = self.cursor().next();
+    }
+
+    /// Makes the cursor survive a power cut.
+    ///
+    /// # Errors
+    /// [`QueueError::Marks`].
+    pub fn sync(&self) -> Result<(), QueueError> {
+        Ok(self.shared.marks.sync()?)
+    }
+
+    /// Waits until something new may be readable, or [`crate::queue::Queue::wake`] is called.
+    pub fn wait(&self, timeout: std::time::Duration) {
+        self.shared.readable.wait(timeout);
+    }
+
+    fn refill(&mut self) -> Result<(), QueueError> {
+        self.ready.extend(self.shared.tail.get(self.next, BATCH));
+        if self.ready.is_empty() {
+            self.read_block()?;
+        }
+        Ok(())
+    }
+
+    /// Reads one block from disk. What cannot be read is reported and passed over.
+    fn read_block(&mut self) -> Result<(), QueueError> {
+        let Some(raw) = self.shared.store.read(self.next)? else {
+            return Ok(self.pass_over(self.shared.tail.last().next()));
+        };
+        match decode::<Arrival>(&raw.chunks) {
+            Ok(block) => {
+                let stored = (block.first.0..).map(Seq).zip(block.messages);
+                let wanted = stored.skip_while(|(seq, _)| *seq < self.next);
+                self.ready.extend(wanted.map(|(seq, arrival)| Stored { seq, epoch: block.epoch, arrival }));
+                match self.ready.front().map(|stored| stored.seq) {
+                    Some(first) if first > self.next => self.report_gap(first),
+                    Some(_) => {}
+                    // The block ends before the position: what is wanted begins behind it.
+                    None => self.read_behind(raw.first)?,
+                }
+                Ok(())
+            }
+            Err(damage) => self.skip_damaged(&raw, damage),
+        }
+    }
+
+    fn read_behind(&mut self, first: Seq) -> Result<(), QueueError> {
+        let behind = self.shared.store.read_behind(first.max(self.next.previous()))?;
+        let next = behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first);
+        if next > self.next {
+            self.report_gap(next);
+        }
+        self.next = next.max(self.next);
+        Ok(())
+    }
+
+    fn skip_damaged(&mut self, raw: &RawBlock, damage: Damage) -> Result<(), QueueError> {
+        self.shared.report_loss(&Loss::Damaged { first: raw.first, damage });
+        let behind = self.shared.store.read_behind(raw.first.max(self.next.previous()))?;
+        self.pass_over(behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first));
+        Ok(())
+    }
+
+    /// Goes on at `next`; everything before it that was not read is gone.
+    fn pass_over(&mut self, next: Seq) {
+        if next > self.next {
+            self.report_gap(next);
+            self.next = next;
+        }
+    }
+
+    fn report_gap(&self, next: Seq) {
+        let last = next.previous();
+        let known = self.shared.known_gap.is_some_and(|(first, end)| first <= self.next && last <= end);
+        if !known {
+            self.shared.report_loss(&Loss::Gone { first: self.next, last });
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The storage contract between the queue and what keeps its bytes.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::message::Seq;
+use crate::queue::codec::{Chunk, Damage};
+
+/// Why the store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// sled refused.
+    #[error("{path}: {source}")]
+    Sled {
+        /// The generation's folder.
+        path: PathBuf,
+        /// What it answered.
+        source: sled::Error,
+    },
+    /// sled panicked, as it does on some damaged files.
+    #[error("{path}: sled panicked: {reason}")]
+    Panicked {
+        /// The generation's folder.
+        path: PathBuf,
+        /// The panic's message.
+        reason: String,
+    },
+    /// Something in the store's folder is not ours.
+    #[error("{path}: unexpected name in the store")]
+    Foreign {
+        /// What was found.
+        path: PathBuf,
+    },
+}
+
+/// One block as the store holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawBlock {
+    /// First sequence, from the key: known even if the contents are damaged.
+    pub first: Seq,
+    /// Its chunks in order.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+/// Something that was lost, found out while opening.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// A generation could not be opened and was set aside whole.
+    #[error("the generation from sequence {first} was set aside as {}: {reason}", kept.display())]
+    SetAside {
+        /// First sequence it may have held.
+        first: Seq,
+        /// Where it is kept.
+        kept: PathBuf,
+        /// Why it could not be opened.
+        reason: String,
+    },
+    /// Sequences that were durable once are not in the store any more.
+    #[error("sequences {first} to {last} were durable and are gone")]
+    Gone {
+        /// First sequence missing.
+        first: Seq,
+        /// Last sequence missing.
+        last: Seq,
+    },
+    /// A block is damaged.
+    #[error("the block from sequence {first} is damaged: {damage}")]
+    Damaged {
+        /// Its first sequence.
+        first: Seq,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+}
+
+/// Keeps chunks in key order.
+///
+/// One thread appends; any thread reads and trims. What a failure leaves behind:
+///
+/// * `append` fails, or the process dies in it: a prefix of the given chunks may be there, or none. Everything
+///   appended before is unharmed. The caller appends the same chunks again; what the failed call left behind
+///   must not be seen by `read` afterwards.
+/// * `append` returns: all chunks survive power loss.
+/// * `trim` fails, or the process dies in it: any subset of what it may drop is dropped, from the oldest on.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Appends the chunks of one group, in order, and makes them durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; see above for what is left behind.
+    fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError>;
+
+    /// The block that begins at `from` or is the last to begin before it; the first one behind it if
+    /// there is none before. `None` when the store holds nothing from there on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing changes.
+    fn read(&self, from: Seq) -> Result<Option<RawBlock>, StoreError>;
+
+    /// The first block that begins behind `seq`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing changes.
+    fn read_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError>;
+
+    /// Gives back the space of messages up to and including `through`, as far as whole units allow.
+    ///
+    /// # Errors
+    /// [`StoreError`]; see above for what is left behind.
+    fn trim(&self, through: Seq) -> Result<(), StoreError>;
+
+    /// Space taken on disk, bytes.
+    fn bytes(&self) -> u64;
+}

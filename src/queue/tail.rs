@@ -1,0 +1,79 @@
+//! The newest durable messages in memory, so that a healthy link never reads from disk.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::message::{Seq, Stored};
+
+/// Memory for durable messages that Kafka has not confirmed yet. Beyond it the oldest are read from disk
+/// again. 4 MiB hold what a healthy link has under way (see the sink's window) with room to spare.
+const TAIL_BYTES: usize = 4 * 1024 * 1024;
+
+/// Consecutive messages that end at the durable tail.
+#[derive(Debug, Default)]
+pub struct Tail(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    messages: VecDeque<Stored>,
+    bytes: usize,
+    last: Seq,
+}
+
+impl Tail {
+    /// An empty window behind `last`.
+    #[must_use]
+    pub fn at(last: Seq) -> Self {
+        Self(Mutex::new(Inner { last, ..Inner::default() }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last durable message.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.inner().last
+    }
+
+    /// Publishes a group that is durable; the oldest messages give way.
+    pub fn extend(&self, group: impl IntoIterator<Item = Stored>) {
+        let mut inner = self.inner();
+        for stored in group {
+            inner.bytes += stored.arrival.cost();
+            inner.last = stored.seq;
+            inner.messages.push_back(stored);
+        }
+        while inner.bytes > TAIL_BYTES {
+            inner.pop();
+        }
+    }
+
+    /// Up to `count` consecutive messages from `from` on; empty when `from` is not in memory.
+    #[must_use]
+    pub fn get(&self, from: Seq, count: usize) -> Vec<Stored> {
+        let inner = self.inner();
+        let Some(oldest) = inner.messages.front().map(|stored| stored.seq) else { return Vec::new() };
+        let Some(skip) = from.0.checked_sub(oldest.0).and_then(|skip| usize::try_from(skip).ok()) else {
+            return Vec::new();
+        };
+        inner.messages.iter().skip(skip).take(count).cloned().collect()
+    }
+
+    /// Forgets messages up to and including `through`.
+    pub fn forget(&self, through: Seq) {
+        let mut inner = self.inner();
+        while inner.messages.front().is_some_and(|stored| stored.seq <= through) {
+            inner.pop();
+        }
+    }
+}
+
+impl Inner {
+    fn pop(&mut self) {
+        if let Some(stored) = self.messages.pop_front() {
+            self.bytes = self.bytes.saturating_sub(stored.arrival.cost());
+        }
+    }
+}

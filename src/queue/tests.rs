@@ -1,0 +1,217 @@
+//! The lane as a whole, on real sled.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::message::{SessionTag, Stamp, Stored};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config() -> Config {
+    Config {
+        max_bytes: 64 * 1024 * 1024,
+        on_full: OnFull::Backpressure,
+        commit_interval: Duration::ZERO,
+        compression: Compression::Zstd,
+    }
+}
+
+fn arrival(position: u64, payload: &[u8]) -> Arrival {
+    Arrival {
+        broker: Arc::from("default"),
+        topic: format!("devices/d{}/telemetry", position % 7),
+        payload: Bytes::copy_from_slice(payload),
+        oversize: None,
+        properties: None,
+        delivery: Delivery {
+            session: SessionTag(1),
+            position,
+            packet_id: 1,
+            qos: 1,
+            dup: false,
+            retained: false,
+            fingerprint: position,
+        },
+        stamp: Stamp { unix_ms: 0, boot_ms: 0, boot: 0, synchronised: true },
+    }
+}
+
+/// An opened lane with its writer running.
+struct Lane {
+    reader: Reader,
+    monitor: Monitor,
+    intake: Intake,
+    recalled: Vec<Recalled>,
+    writer: std::thread::JoinHandle<()>,
+}
+
+impl Lane {
+    fn open(folder: &Path) -> Self {
+        Self::open_with(folder, &config())
+    }
+
+    fn open_with(folder: &Path, config: &Config) -> Self {
+        let queue = open(folder, Epoch(5), config).expect("opens");
+        let intake = queue.door.intake();
+        let writer = std::thread::spawn(move || queue.writer.run());
+        Self { reader: queue.reader, monitor: queue.monitor, intake, recalled: queue.recalled, writer }
+    }
+
+    async fn put(&self, position: u64, payload: &[u8]) {
+        let arrival = arrival(position, payload);
+        let room = self.intake.reserve(arrival.cost()).await.expect("open");
+        self.intake.offer(arrival, room, false).expect("open");
+    }
+
+    async fn durable(&self, position: u64) {
+        let mut durable = self.intake.durable();
+        let waited = tokio::time::timeout(PATIENCE, durable.wait_for(|at| *at >= position)).await;
+        waited.expect("durable in time").expect("writer lives");
+    }
+
+    fn drain(&mut self) -> Vec<Stored> {
+        std::iter::from_fn(|| self.reader.next().expect("reads")).collect()
+    }
+
+    fn close(self) {
+        drop(self.intake);
+        self.writer.join().expect("writer ends");
+    }
+}
+
+fn positions(stored: &[Stored]) -> Vec<u64> {
+    stored.iter().map(|stored| stored.arrival.delivery.position).collect()
+}
+
+#[tokio::test]
+async fn what_was_confirmed_is_read_back_after_a_restart_in_order() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let lane = Lane::open(dir.path());
+    for position in 1..=500 {
+        lane.put(position, &[7; 300]).await;
+    }
+    lane.durable(500).await;
+    lane.close();
+
+    let mut lane = Lane::open(dir.path());
+    let stored = lane.drain();
+    assert_eq!(positions(&stored), (1..=500).collect::<Vec<_>>());
+    assert!(stored.iter().zip(1..).all(|(stored, seq)| stored.seq == Seq(seq) && stored.epoch == Epoch(5)));
+    assert_eq!(lane.recalled.len(), 500);
+    lane.close();
+}
+
+#[tokio::test]
+async fn the_cursor_survives_a_restart_and_sequences_go_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut lane = Lane::open(dir.path());
+    for position in 1..=10 {
+        lane.put(position, b"x").await;
+    }
+    lane.durable(10).await;
+    assert_eq!(lane.drain().len(), 10);
+    lane.reader.advance(Seq(4)).expect("advances");
+    lane.reader.rewind();
+    assert_eq!(positions(&lane.drain()), (5..=10).collect::<Vec<_>>());
+    lane.reader.advance(Seq(10)).expect("advances");
+    lane.close();
+
+    let mut lane = Lane::open(dir.path());
+    assert!(lane.drain().is_empty());
+    assert_eq!(lane.monitor.status().backlog, 0);
+    lane.put(11, b"y").await;
+    lane.durable(11).await;
+    assert_eq!(lane.drain().first().map(|stored| stored.seq), Some(Seq(11)));
+    lane.close();
+}
+
+#[tokio::test]
+async fn a_message_larger_than_a_block_and_the_whole_budget_passes() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut lane = Lane::open(dir.path());
+    let mut noise = 1_u64;
+    let large: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        noise.to_be_bytes()[0]
+    })
+    .take(5_000_000)
+    .collect();
+    lane.put(1, b"before").await;
+    lane.put(2, &large).await;
+    lane.put(3, b"behind").await;
+    lane.durable(3).await;
+    assert_eq!(lane.drain().len(), 3);
+    lane.close();
+    let mut lane = Lane::open(dir.path());
+    let payloads: Vec<_> = lane.drain().into_iter().map(|stored| stored.arrival.payload).collect();
+    assert_eq!(payloads, [Bytes::from_static(b"before"), Bytes::from(large), Bytes::from_static(b"behind")]);
+    lane.close();
+}
+
+#[tokio::test]
+async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let small = Config { max_bytes: 16 * 1024 * 1024, compression: Compression::None, ..config() };
+    let mut lane = Lane::open_with(dir.path(), &small);
+    let payload = vec![1; 100_000];
+    let mut sent = 0;
+    while !lane.monitor.status().full {
+        let room = tokio::time::timeout(Duration::from_millis(100), lane.intake.reserve(100_000)).await;
+        if let Ok(room) = room {
+            sent += 1;
+            lane.intake.offer(arrival(sent, &payload), room.expect("open"), false).expect("open");
+        }
+    }
+    assert!(lane.monitor.status().bytes < 24 * 1024 * 1024, "{:?}", lane.monitor.status());
+    let mut read = 0;
+    while read < sent {
+        match lane.reader.next().expect("reads") {
+            Some(stored) => {
+                read += 1;
+                assert_eq!(stored.arrival.delivery.position, read);
+                lane.reader.advance(stored.seq).expect("advances");
+            }
+            None => lane.reader.wait(Duration::from_millis(100)),
+        }
+    }
+    assert!(!lane.monitor.status().full);
+    lane.close();
+}
+
+#[tokio::test]
+async fn a_closed_queue_gives_up_a_group_it_cannot_store() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let none = Config { max_bytes: 0, ..config() };
+    let lane = Lane::open_with(dir.path(), &none);
+    lane.put(1, b"x").await;
+    lane.monitor.close();
+    assert_eq!(*lane.intake.durable().borrow(), 0);
+    lane.close();
+}
+
+#[test]
+fn the_next_sequence_is_never_one_that_was_used() {
+    let marks = Values { cursor: Seq(3), durable: Seq(9), reserved: Seq(1000) };
+    // Intact: goes on behind the last.
+    let intact = place(Some(marks), Some(Seq(9)), Some(Seq(1)));
+    assert_eq!((intact.next, intact.loss), (Seq(10), None));
+    // The watermark lags after a power cut: the store is right.
+    assert_eq!(place(Some(marks), Some(Seq(12)), Some(Seq(1))).next, Seq(13));
+    // The store lost its tail: jump, and say exactly what is gone.
+    let torn = place(Some(marks), Some(Seq(5)), Some(Seq(1)));
+    assert_eq!(torn.next, Seq(1000));
+    assert_eq!(torn.loss, Some(Loss::Gone { first: Seq(6), last: Seq(9) }));
+    // It opened empty: what Kafka had confirmed is not lost.
+    let empty = place(Some(marks), None, Some(Seq(1)));
+    assert_eq!(empty.loss, Some(Loss::Gone { first: Seq(4), last: Seq(9) }));
+    assert_eq!(empty.next, Seq(1000));
+    // Everything delivered and trimmed: nothing is missing.
+    let done = Values { cursor: Seq(9), ..marks };
+    assert_eq!(place(Some(done), None, None).next, Seq(10));
+    assert_eq!(place(Some(done), None, None).loss, None);
+    // A new store.
+    assert_eq!(place(None, None, None).next, Seq(1));
+}

@@ -1,0 +1,163 @@
+//! A tiny file that always holds the last whole value: two checksummed slots written in turn.
+//!
+//! Used for marks that may be lost at the price of duplicates, never of data: the queue's cursor, a
+//! session's acknowledged position. A write goes to the page cache, so it survives SIGKILL; only
+//! [`SlotFile::sync`] makes it survive a power cut. A torn write damages one slot, the other one holds the
+//! value before it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Bytes of one slot. The value, encoded, must fit into it beside 16 bytes of header.
+const SLOT_BYTES: usize = 128;
+/// Counter (8), length (4), CRC32 over counter, length and value (4).
+const HEADER_BYTES: usize = 16;
+
+/// The value does not fit into a slot, or the file cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The encoded value is too long. A programming error, kept out of the way of data.
+    #[error("a value of {0} bytes does not fit into a slot")]
+    TooLong(usize),
+    /// The value cannot be encoded.
+    #[error("cannot encode the value: {0}")]
+    Encode(#[from] postcard::Error),
+    /// The file cannot be opened, read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct SlotFile {
+    file: File,
+    counter: u64,
+}
+
+impl SlotFile {
+    /// Opens or creates the file and returns the newest whole value, or `None` when there is none (new,
+    /// or both slots damaged).
+    ///
+    /// # Errors
+    /// [`SlotError::Io`] when the file cannot be opened or read.
+    pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Option<T>), SlotError> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let newest = [0, 1].into_iter().filter_map(|slot| read_slot::<T>(&file, slot)).max_by_key(|(n, _)| *n);
+        let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
+        Ok((Self { file, counter }, newest.map(|(_, value)| value)))
+    }
+
+    /// Writes `value` over the older slot.
+    ///
+    /// # Errors
+    /// Any [`SlotError`]; the value written before is still there.
+    pub fn write<T: Serialize>(&mut self, value: &T) -> Result<(), SlotError> {
+        let body = postcard::to_stdvec(value)?;
+        let counter = self.counter.wrapping_add(1);
+        let slot = encode_slot(counter, &body)?;
+        self.file.write_all_at(&slot, slot_offset(counter))?;
+        self.counter = counter;
+        Ok(())
+    }
+
+    /// Makes the last write survive a power cut (`fdatasync`).
+    ///
+    /// # Errors
+    /// The error of `fdatasync`.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn slot_offset(counter: u64) -> u64 {
+    (counter % 2) * SLOT_BYTES as u64
+}
+
+fn encode_slot(counter: u64, body: &[u8]) -> Result<Vec<u8>, SlotError> {
+    let too_long = || SlotError::TooLong(body.len());
+    let length = u32::try_from(body.len()).map_err(|_| too_long())?;
+    if HEADER_BYTES + body.len() > SLOT_BYTES {
+        return Err(too_long());
+    }
+    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    slot.extend_from_slice(&counter.to_be_bytes());
+    slot.extend_from_slice(&length.to_be_bytes());
+    slot.extend_from_slice(&checksum(counter, length, body).to_be_bytes());
+    slot.extend_from_slice(body);
+    slot.resize(SLOT_BYTES, 0);
+    Ok(slot)
+}
+
+fn read_slot<T: DeserializeOwned>(file: &File, slot: u64) -> Option<(u64, T)> {
+    let mut bytes = [0_u8; SLOT_BYTES];
+    file.read_exact_at(&mut bytes, slot * SLOT_BYTES as u64).ok()?;
+    let counter = u64::from_be_bytes(*bytes.first_chunk()?);
+    let length = u32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
+    let crc = u32::from_be_bytes(*bytes.get(12..)?.first_chunk()?);
+    let body = bytes.get(HEADER_BYTES..)?.get(..usize::try_from(length).ok()?)?;
+    if counter == 0 || crc != checksum(counter, length, body) {
+        return None;
+    }
+    Some((counter, postcard::from_bytes(body).ok()?))
+}
+
+fn checksum(counter: u64, length: u32, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&counter.to_be_bytes());
+    hasher.update(&length.to_be_bytes());
+    hasher.update(body);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reopened(path: &Path) -> Option<u64> {
+        SlotFile::open::<u64>(path).expect("opens").1
+    }
+
+    #[test]
+    fn the_last_value_is_read_back() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        assert_eq!(reopened(&path), None);
+        for value in 1..=5_u64 {
+            let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+            file.write(&value).expect("writes");
+            assert_eq!(reopened(&path), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_value_before_it() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+        file.write(&7_u64).expect("writes");
+        file.write(&8_u64).expect("writes");
+        for cut in 0..SLOT_BYTES as u64 {
+            let torn = dir.path().join("torn");
+            std::fs::copy(&path, &torn).expect("copies");
+            let handle = OpenOptions::new().write(true).open(&torn).expect("opens");
+            // The second write went to slot 0; damage one byte of it.
+            handle.write_all_at(&[0xA5], cut).expect("damages");
+            let found = reopened(&torn);
+            assert!(found == Some(7) || found == Some(8), "byte {cut}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_refused_and_the_old_one_stays() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        let (mut file, _) = SlotFile::open::<Vec<u8>>(&path).expect("opens");
+        file.write(&vec![1_u8; 8]).expect("writes");
+        assert!(matches!(file.write(&vec![2_u8; 500]), Err(SlotError::TooLong(_))));
+        assert_eq!(SlotFile::open::<Vec<u8>>(&path).expect("opens").1, Some(vec![1_u8; 8]));
+    }
+}
