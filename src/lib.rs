@@ -13,6 +13,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod identity;
 pub mod link;
 pub mod message;
 pub mod ops;

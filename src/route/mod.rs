@@ -1,5 +1,159 @@
-//! From a stored message to Kafka records: pure.
+//! From a stored message to Kafka records. Pure: no I/O, no state, so a routing mistake can be corrected and
+//! the backlog still goes out right.
+
 mod config;
 pub mod pattern;
+mod raw;
 pub mod template;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 pub use config::{Config, Format};
+
+use crate::message::{MessageId, Stored};
+
+/// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
+const TOPIC_LEN_MAX: usize = 249;
+
+/// What goes from the route to the sink: one record for Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaRecord {
+    /// Kafka topic; legal.
+    pub topic: String,
+    /// Key; never empty.
+    pub key: String,
+    /// Value.
+    pub payload: Bytes,
+    /// Headers in order.
+    pub headers: Vec<(&'static str, String)>,
+    /// Record time, milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+/// Why a route does not make a record of a message. It becomes a dead letter with this reason, never a drop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum Refusal {
+    /// No route wants it (any more).
+    #[error("no route matches the topic")]
+    NoRoute,
+    /// The key came out empty.
+    #[error("route {route}: the key is empty")]
+    EmptyKey {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+    },
+    /// The Kafka topic came out illegal.
+    #[error("route {route}: {topic:?} is not a legal Kafka topic name")]
+    IllegalTopic {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// What came out.
+        topic: String,
+    },
+    /// The payload was over `max_packet_size` and has been cut.
+    #[error("the payload of {bytes} bytes is over max_packet_size")]
+    Oversize {
+        /// Length of the whole payload.
+        bytes: u64,
+    },
+    /// Kafka refused the record for what it is.
+    #[error("Kafka topic {topic:?} refused the record: {code}")]
+    Rejected {
+        /// Where it should have gone.
+        topic: String,
+        /// Kafka's reason.
+        code: String,
+    },
+}
+
+/// What becomes of one message: done when every record is confirmed and every refusal is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Records, in route order.
+    pub records: Vec<KafkaRecord>,
+    /// Routes that refused it.
+    pub refusals: Vec<Refusal>,
+}
+
+/// All routes of one lane.
+#[derive(Debug)]
+pub struct Router {
+    routes: Vec<Config>,
+    gateway: String,
+    lane: Arc<str>,
+}
+
+impl Router {
+    /// A router that stamps `gateway` and `lane` into the records.
+    #[must_use]
+    pub fn new(routes: Vec<Config>, gateway: &str, lane: &str) -> Self {
+        Self { routes, gateway: gateway.to_owned(), lane: Arc::from(lane) }
+    }
+
+    /// The name every copy of this message has.
+    #[must_use]
+    pub fn id(&self, stored: &Stored) -> MessageId {
+        MessageId { epoch: stored.epoch, lane: Arc::clone(&self.lane), seq: stored.seq }
+    }
+
+    /// Shapes one message. `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
+    /// that has been corrected since may have stamped.
+    #[must_use]
+    pub fn route(&self, stored: &Stored, now_ms: i64) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Some(bytes) = stored.arrival.oversize {
+            outcome.refusals.push(Refusal::Oversize { bytes });
+            return outcome;
+        }
+        for (number, route) in self.routes.iter().enumerate() {
+            match self.shape(number, route, stored, now_ms) {
+                Some(Ok(record)) => outcome.records.push(record),
+                Some(Err(refusal)) => outcome.refusals.push(refusal),
+                None => {}
+            }
+        }
+        if outcome.records.is_empty() && outcome.refusals.is_empty() {
+            outcome.refusals.push(Refusal::NoRoute);
+        }
+        outcome
+    }
+
+    /// What one route makes of it; `None` when it does not match.
+    fn shape(
+        &self,
+        number: usize,
+        route: &Config,
+        stored: &Stored,
+        now_ms: i64,
+    ) -> Option<Result<KafkaRecord, Refusal>> {
+        let arrival = &stored.arrival;
+        if route.broker.as_deref().is_some_and(|broker| broker != &*arrival.broker) {
+            return None;
+        }
+        let captures = route.from.matches(&arrival.topic)?;
+        let topic = route.topic.render(&captures);
+        let key = route.key.render(&captures);
+        Some(if !is_legal_topic(&topic) {
+            Err(Refusal::IllegalTopic { route: number, topic })
+        } else if key.is_empty() {
+            Err(Refusal::EmptyKey { route: number })
+        } else {
+            let timestamp_ms = arrival.stamp.unix_ms.clamp(0, now_ms.max(0));
+            Ok(match route.format {
+                Format::Raw => raw::shape(&self.gateway, &self.id(stored), arrival, topic, key, timestamp_ms),
+            })
+        })
+    }
+}
+
+/// Whether Kafka accepts the name (`[a-zA-Z0-9._-]`, 1 to 249 characters, not `.` or `..`).
+#[must_use]
+pub fn is_legal_topic(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=TOPIC_LEN_MAX).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests;

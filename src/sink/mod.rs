@@ -1,3 +1,29 @@
-//! The Kafka side.
+//! The Kafka side: submits in order, takes delivery reports, moves the queue's cursor.
+//!
+//! ```text
+//! Reader ──Stored──▶ Router ──KafkaRecord──▶ Drain ──▶ Producer (librdkafka) ──▶ Kafka
+//!    ◀── cursor ── Window (contiguous prefix) ◀── delivery reports ──┘
+//!                     └── refused for what it is ──▶ DeadLetters
+//! ```
+//!
+//! * Only durable messages come from the reader, so nothing reaches Kafka that a crash could renumber.
+//! * The producer's guarantees (idempotence, no gaps) end with it. Whatever goes wrong, it is dropped, and
+//!   everything behind the cursor is sent again by a new one.
+//! * Nothing is dropped: a record is confirmed, or kept as a dead letter, or held.
+//!
+//! One OS thread, because the client's calls may block.
+
 mod config;
+pub mod dead_letter;
+pub mod drain;
+pub mod kafka;
+pub mod monitor;
+pub mod producer;
+pub mod verdict;
+mod window;
+
 pub use config::{Config, DeadLetterConfig};
+pub use dead_letter::DeadLetters;
+pub use drain::Drain;
+pub use kafka::KafkaConnector;
+pub use monitor::Monitor;

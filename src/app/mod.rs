@@ -1,0 +1,141 @@
+//! Builds the stages, connects them, supervises them, shuts them down.
+//!
+//! Only this module knows all stages. Sources are tasks of one thread's runtime; the queue's writer and the sink
+//! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
+
+mod data_dir;
+mod stages;
+mod watch;
+
+use std::path::Path;
+
+pub use data_dir::{DataDir, DataDirError};
+
+use crate::cli::Exit;
+use crate::config::Config;
+use crate::identity::{self, IdentityError, Machine};
+use crate::ops::{logging, systemd};
+use crate::sink::dead_letter::KeepError;
+use crate::{clock, config, queue, source};
+use stages::Stages;
+
+/// Why the daemon could not run, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The folder of the store.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Who this gateway is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The queue cannot be opened.
+    #[error("queue: {0}")]
+    Queue(#[from] queue::OpenError),
+    /// The dead letters cannot be opened.
+    #[error("dead letters: {0}")]
+    DeadLetters(#[from] KeepError),
+    /// A source cannot be set up.
+    #[error("mqtt {broker}: {source}")]
+    Source {
+        /// `[[mqtt]] name`
+        broker: String,
+        /// The reason.
+        source: source::OpenError,
+    },
+    /// There is no clock to stamp with.
+    #[error(transparent)]
+    Clock(#[from] clock::Error),
+    /// The runtime or a thread cannot be started, or signals cannot be received.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// A stage ended although nobody asked it to.
+    #[error("the {0} ended unexpectedly; the log says why")]
+    StageEnded(String),
+}
+
+impl AppError {
+    /// The exit code that belongs to it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::DataDir(_) | Self::Queue(_) | Self::DeadLetters(_) => Exit::Storage,
+            Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
+            Self::Identity(_) => Exit::Usage,
+            Self::Source { source, .. } => match source.is_storage() {
+                true => Exit::Storage,
+                false => Exit::Usage,
+            },
+            Self::Clock(_) | Self::Start(_) | Self::StageEnded(_) => Exit::Failure,
+        }
+    }
+}
+
+/// `edgeferry run`: from the file to the exit code.
+#[must_use]
+pub fn run_from_file(path: &Path) -> Exit {
+    logging::init();
+    let (config, warnings) = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    match run_until_signal(&config) {
+        Ok(()) => Exit::Stopped,
+        Err(error) => {
+            tracing::error!(%error, "stopped");
+            error.exit()
+        }
+    }
+}
+
+fn run_until_signal(config: &Config) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        run(config, stop).await
+    })
+}
+
+/// Ends at SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs the pipeline until `stop` ends.
+///
+/// # Errors
+/// [`AppError`] when it cannot start, or a stage ends by itself.
+pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+    let data_dir = DataDir::take(&config.gateway.data_dir)?;
+    let machine = Machine::read();
+    let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
+    let identity = identity::open(data_dir.path(), gateway, &machine)?;
+    let mut stages = Stages::start(config, &data_dir, &identity)?;
+    tracing::info!(gateway = identity.gateway, epoch = %identity.epoch, version = env!("CARGO_PKG_VERSION"), "running");
+    systemd::ready();
+    let ended = tokio::select! {
+        () = stop => None,
+        stage = stages.ended() => Some(stage),
+        never = watch::over(stages.view()) => match never {},
+    };
+    systemd::stopping();
+    tracing::info!("stopping");
+    stages.stop().await;
+    match ended {
+        None => Ok(()),
+        Some(stage) => Err(AppError::StageEnded(stage)),
+    }
+}

@@ -1,0 +1,7 @@
+//! How the daemon shows itself: logs, the service manager, the state of the whole.
+
+pub mod logging;
+pub mod overview;
+pub mod systemd;
+
+pub use overview::Overview;

@@ -1,0 +1,39 @@
+//! Word to the service manager: ready, status, watchdog, stopping (sd_notify(3)). Without one nothing happens.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::ops::Overview;
+
+/// Tells the service manager that the store is open and the stages run.
+pub fn ready() {
+    send(&[NotifyState::Ready]);
+}
+
+/// Tells it that a stop has begun.
+pub fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// Shows the state as the unit's status line.
+pub fn status(overview: &Overview) {
+    send(&[NotifyState::Status(&overview.to_string())]);
+}
+
+/// Tells the watchdog that all is well.
+pub fn watchdog() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// How often the watchdog wants to hear from us: half its limit, as sd_watchdog_enabled(3) advises.
+#[must_use]
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}

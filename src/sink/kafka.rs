@@ -1,0 +1,217 @@
+//! The Kafka client: the only file that talks to rdkafka.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+
+use crate::route::KafkaRecord;
+use crate::sink::Config;
+use crate::sink::producer::{Connector, Producer, Report, SubmitError, Ticket, TopicState};
+
+/// Records under way at most. Enough for 100,000 a second at a round trip of 100 ms.
+pub(super) const WINDOW_RECORDS: usize = 10_000;
+/// Memory for records under way, KiB. librdkafka's default is 1 GiB.
+const WINDOW_KBYTES: u64 = 4096;
+/// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
+const MESSAGE_MAX_BYTES: u64 = 1_000_000;
+
+/// What edgeferry sets; `kafka.properties` may override only the second list.
+const FIXED: [(&str, &str); 7] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
+    ("enable.gapless.guarantee", "true"),
+    ("max.in.flight.requests.per.connection", "5"),
+    // The queue is the buffer: nothing expires in the client.
+    ("message.timeout.ms", "0"),
+    // The same partition for a key as Java producers choose.
+    ("partitioner", "murmur2_random"),
+    ("allow.auto.create.topics", "false"),
+];
+const DEFAULTS: [(&str, &str); 6] = [
+    ("linger.ms", "5"),
+    ("batch.size", "131072"),
+    ("reconnect.backoff.ms", "250"),
+    // A metered link is not hammered; a returned one is found within seconds.
+    ("reconnect.backoff.max.ms", "10000"),
+    ("socket.keepalive.enable", "true"),
+    ("statistics.interval.ms", "0"),
+];
+
+/// Makes [`KafkaProducer`]s.
+pub struct KafkaConnector {
+    client: ClientConfig,
+    password_file: Option<PathBuf>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for KafkaConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConnector").field("password_file", &self.password_file).finish_non_exhaustive()
+    }
+}
+
+impl KafkaConnector {
+    /// A connector for `config`; `wake` is called whenever there is something to take from a producer.
+    #[must_use]
+    pub fn new(config: &Config, client_id: &str, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let mut client = ClientConfig::new();
+        for (name, value) in DEFAULTS {
+            client.set(name, value);
+        }
+        client.set("compression.type", &config.compression);
+        client.set("client.id", client_id);
+        for (name, value) in &config.properties {
+            client.set(name, value);
+        }
+        for (name, value) in FIXED {
+            client.set(name, value);
+        }
+        client.set("bootstrap.servers", config.bootstrap_servers.join(","));
+        client.set("queue.buffering.max.messages", WINDOW_RECORDS.to_string());
+        client.set("queue.buffering.max.kbytes", window_kbytes(config).to_string());
+        client.set_log_level(RDKafkaLogLevel::Warning);
+        Self { client, password_file: config.password_file.clone(), wake }
+    }
+}
+
+/// The client never takes a record larger than its whole buffer, so the buffer follows the largest record.
+fn window_kbytes(config: &Config) -> u64 {
+    let largest = config.properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+    WINDOW_KBYTES.max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
+}
+
+impl Connector for KafkaConnector {
+    type Producer = KafkaProducer;
+
+    fn connect(&mut self) -> Result<KafkaProducer, String> {
+        let mut client = self.client.clone();
+        if let Some(path) = &self.password_file {
+            let password = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
+        }
+        let inbox = Arc::new(Inbox { events: Mutex::default(), wake: Arc::clone(&self.wake) });
+        let context = Context(Arc::clone(&inbox));
+        let producer = client.create_with_context(context).map_err(|error| error.to_string())?;
+        Ok(KafkaProducer { producer, inbox })
+    }
+}
+
+/// What the client's own thread leaves for us.
+struct Inbox {
+    events: Mutex<Events>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    reports: Vec<Report>,
+    trouble: Option<Code>,
+}
+
+impl Inbox {
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Context(Arc<Inbox>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters arrives as an error or a report; these lines are for whoever looks closer.
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka client");
+        if let Some(code) = error.rdkafka_error_code() {
+            self.0.events().trouble = Some(code);
+            (self.0.wake)();
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Ticket;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Ticket) {
+        let (outcome, message) = match result {
+            Ok(message) => (Ok(()), message),
+            Err((error, message)) => (Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)), message),
+        };
+        // The topic is only needed to name a failure.
+        let topic = if outcome.is_ok() { String::new() } else { message.topic().to_owned() };
+        self.0.events().reports.push(Report { ticket, topic, outcome });
+        (self.0.wake)();
+    }
+}
+
+/// A producer on librdkafka.
+pub struct KafkaProducer {
+    producer: ThreadedProducer<Context>,
+    inbox: Arc<Inbox>,
+}
+
+impl std::fmt::Debug for KafkaProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KafkaProducer")
+    }
+}
+
+impl Producer for KafkaProducer {
+    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
+        let headers = record.headers.iter().fold(
+            OwnedHeaders::new_with_capacity(record.headers.len()),
+            |headers, (key, value)| headers.insert(Header { key, value: Some(value.as_bytes()) }),
+        );
+        let out = BaseRecord::with_opaque_to(&record.topic, ticket)
+            .key(&record.key)
+            .payload(record.payload.as_ref())
+            .headers(headers)
+            .timestamp(record.timestamp_ms);
+        self.producer.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => SubmitError::Full,
+            code => SubmitError::Refused(code.unwrap_or(Code::Unknown)),
+        })
+    }
+
+    fn reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.inbox.events().reports)
+    }
+
+    fn trouble(&mut self) -> Option<Code> {
+        self.inbox.events().trouble.take()
+    }
+
+    fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
+        let metadata = match self.producer.client().fetch_metadata(Some(topic), patience) {
+            Ok(metadata) => metadata,
+            Err(error) => return TopicState::Unreachable(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return TopicState::Missing(Code::UnknownTopicOrPartition);
+        };
+        match found.error() {
+            Some(error) => missing_or_away(Code::from(error)),
+            None if found.partitions().is_empty() => TopicState::Missing(Code::UnknownTopicOrPartition),
+            None => TopicState::Present,
+        }
+    }
+}
+
+/// A topic in the middle of an election is there, only not yet.
+fn missing_or_away(code: Code) -> TopicState {
+    match code {
+        Code::LeaderNotAvailable | Code::NotEnoughReplicas | Code::ReplicaNotAvailable => {
+            TopicState::Unreachable(code)
+        }
+        code => TopicState::Missing(code),
+    }
+}

@@ -1,0 +1,109 @@
+//! What the sink shows of itself: the link, counters, the alarms in the log.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::link::Link;
+use crate::message::{MessageId, Stored};
+use crate::pulse::Pulse;
+use crate::route::Refusal;
+
+/// Written by the sink's thread, read by whoever watches.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    /// The thread's sign of life.
+    pub pulse: Pulse,
+    link: watch::Sender<Link>,
+    delivered: AtomicU64,
+    dead_letters: AtomicU64,
+    rewinds: AtomicU64,
+    troubled: AtomicBool,
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Records confirmed by Kafka.
+    pub delivered: u64,
+    /// Messages kept as dead letters.
+    pub dead_letters: u64,
+    /// Times that everything behind the cursor was sent again.
+    pub rewinds: u64,
+}
+
+impl Monitor {
+    /// The link to Kafka.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            delivered: self.delivered.load(Ordering::Relaxed),
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
+            rewinds: self.rewinds.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes the state of the link and says so when it is another kind of state than before.
+    pub(super) fn set_link(&self, link: Link) {
+        let said = std::mem::discriminant(&*self.link.borrow()) == std::mem::discriminant(&link);
+        if !said {
+            match &link {
+                Link::Up => tracing::info!("Kafka: up"),
+                Link::Refused(reason) => {
+                    tracing::error!(reason, "Kafka refuses: holding everything until this is put right");
+                }
+                state => tracing::warn!(%state, "Kafka"),
+            }
+        }
+        self.link.send_if_modified(|known| {
+            let changed = *known != link;
+            *known = link;
+            changed
+        });
+    }
+
+    pub(super) fn delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        if *self.link.borrow() != Link::Up {
+            self.set_link(Link::Up);
+        }
+    }
+
+    pub(super) fn rewound(&self) {
+        self.rewinds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The first one is said loudly; a stream of them must not fill the log.
+    pub(super) fn dead_lettered(&self, id: &MessageId, stored: &Stored, reasons: &[Refusal]) {
+        let before = self.dead_letters.fetch_add(1, Ordering::Relaxed);
+        for reason in reasons {
+            if before < LOUD_DEAD_LETTERS {
+                tracing::warn!(%id, topic = stored.arrival.topic, %reason, "kept as a dead letter");
+            } else {
+                tracing::debug!(%id, topic = stored.arrival.topic, %reason, "kept as a dead letter");
+            }
+        }
+    }
+
+    pub(super) fn troubled(&self, error: &dyn Display) {
+        if !self.troubled.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "delivery is held");
+        }
+    }
+
+    pub(super) fn recovered(&self) {
+        if self.troubled.swap(false, Ordering::Relaxed) {
+            tracing::info!("delivery goes on");
+        }
+    }
+}
+
+/// Dead letters named in the log at warning level since the start; the counter counts them all.
+const LOUD_DEAD_LETTERS: u64 = 20;

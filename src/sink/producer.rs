@@ -1,0 +1,73 @@
+//! What the drain needs of Kafka: the smallest trait that lets a test script it.
+
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use crate::route::KafkaRecord;
+
+/// Names a message in delivery reports. Wraps around; only the distance to the window's base counts, because
+/// on a 32-bit board the client carries no more than 32 bits.
+pub type Ticket = usize;
+
+/// Kafka's answer about one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// As submitted.
+    pub ticket: Ticket,
+    /// Kafka topic of the record.
+    pub topic: String,
+    /// Stored by all in-sync replicas, or why not.
+    pub outcome: Result<(), Code>,
+}
+
+/// Why a record was not taken for sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The client's buffer is full: submit the same record again after a report.
+    Full,
+    /// Refused at once.
+    Refused(Code),
+}
+
+/// Whether a topic is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicState {
+    /// With at least one partition.
+    Present,
+    /// The cluster does not know it, or does not show it to us.
+    Missing(Code),
+    /// The cluster could not be asked.
+    Unreachable(Code),
+}
+
+/// A connection to one Kafka cluster. Its guarantees end with it: records without a report when it is dropped
+/// may or may not be stored.
+pub trait Producer {
+    /// Hands a record over for sending, in order. Never waits.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the record was not taken.
+    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError>;
+
+    /// Takes the delivery reports that have come in, in order.
+    fn reports(&mut self) -> Vec<Report>;
+
+    /// Takes the last error of the connection as a whole since the last call.
+    fn trouble(&mut self) -> Option<Code>;
+
+    /// Asks whether a topic is there. Waits for the answer, `patience` at most.
+    fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState;
+}
+
+/// Makes producers.
+pub trait Connector {
+    /// What it makes.
+    type Producer: Producer;
+
+    /// A new producer. Does not wait for the cluster.
+    ///
+    /// # Errors
+    /// The client's reason; settings were checked before, so files (certificates, passwords) are at fault.
+    fn connect(&mut self) -> Result<Self::Producer, String>;
+}

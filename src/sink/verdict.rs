@@ -1,0 +1,50 @@
+//! What a Kafka error means for the pipeline. Pure.
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// The reaction to a record that Kafka did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong with the record: new producer, back to the cursor, send again.
+    Rewind,
+    /// Somebody has to change something (topic, permission, password, certificate): hold everything, alarm,
+    /// try again now and then. Never drop.
+    Hold,
+    /// One record of the batch may never be accepted: send one by one to find out which.
+    Suspect,
+    /// Only a consequence of another error: says nothing by itself.
+    Echo,
+}
+
+/// The verdict on a failed record.
+#[must_use]
+pub fn verdict(code: Code) -> Verdict {
+    match code {
+        // The record itself, or the batch it came in.
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidRecord
+        | Code::BadMessage => Verdict::Suspect,
+        // A person has to act.
+        Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicOrPartition
+        | Code::InvalidTopic
+        | Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::SSL
+        | Code::SecurityDisabled
+        | Code::PolicyViolation
+        | Code::InvalidTimestamp
+        | Code::InvalidRequiredAcks
+        | Code::UnsupportedVersion
+        | Code::UnsupportedForMessageFormat
+        | Code::UnsupportedCompressionType => Verdict::Hold,
+        // Records behind a failed one, handed back unsent.
+        Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => Verdict::Echo,
+        _ => Verdict::Rewind,
+    }
+}
