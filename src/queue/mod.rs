@@ -2,6 +2,7 @@
 mod config;
 pub mod intake;
 pub use config::{Compression, Config, OnFull};
+pub(crate) use config::{Raw, resolve};
 pub use intake::{Closed, Intake, Room};
 
 /// What the store remembers of an earlier delivery, newest last: lets a source recognise redeliveries
