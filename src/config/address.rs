@@ -26,24 +26,41 @@ impl Address {
             return Err(AddressError::NoHost);
         }
         let port = port.map(parse_port).transpose()?;
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
 fn split(text: &str) -> Result<(&str, Option<&str>), AddressError> {
     if let Some(inner) = text.strip_prefix('[') {
         let (host, behind) = inner.split_once(']').ok_or(AddressError::Host)?;
-        host.parse::<std::net::Ipv6Addr>().map_err(|_| AddressError::Host)?;
+        host.parse::<std::net::Ipv6Addr>()
+            .map_err(|_| AddressError::Host)?;
         let port = behind.strip_prefix(':');
-        return if port.is_some() || behind.is_empty() { Ok((host, port)) } else { Err(AddressError::Host) };
+        return if port.is_some() || behind.is_empty() {
+            Ok((host, port))
+        } else {
+            Err(AddressError::Host)
+        };
     }
-    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let (host, port) = text
+        .split_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if host.chars().all(legal) { Ok((host, port)) } else { Err(AddressError::Host) }
+    if host.chars().all(legal) {
+        Ok((host, port))
+    } else {
+        Err(AddressError::Host)
+    }
 }
 
 fn parse_port(text: &str) -> Result<u16, AddressError> {
-    text.parse().ok().filter(|port| *port > 0).ok_or(AddressError::Port)
+    text.parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or(AddressError::Port)
 }
 
 #[cfg(test)]

@@ -17,7 +17,10 @@ pub(super) fn check(
         let mut section = problems.section(format!("route[{index}]"));
         check_broker(brokers, route, &mut section);
         for (earlier, other) in routes[..index].iter().enumerate() {
-            if other.as_ref().is_some_and(|other| may_arrive_twice(brokers, route, other)) {
+            if other
+                .as_ref()
+                .is_some_and(|other| may_arrive_twice(brokers, route, other))
+            {
                 warn_of_copies(earlier, &mut section);
             }
         }
@@ -38,7 +41,10 @@ fn check_broker(brokers: &[source::Config], route: &route::Config, section: &mut
 fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &route::Config) -> bool {
     let (first, second) = (one.from.filter(), other.from.filter());
     let partly = overlaps(&first, &second) && !covers(&first, &second) && !covers(&second, &first);
-    partly && brokers.iter().any(|broker| is_old(broker) && one.takes(broker) && other.takes(broker))
+    partly
+        && brokers
+            .iter()
+            .any(|broker| is_old(broker) && one.takes(broker) && other.takes(broker))
 }
 
 fn is_old(broker: &source::Config) -> bool {

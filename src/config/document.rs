@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 /// Bytes of the text.
 pub(super) type Span = Range<usize>;
@@ -34,7 +34,11 @@ impl Document {
         let line_starts = text.match_indices('\n').map(|(at, _)| at + 1).collect();
         let mut settings = Vec::new();
         list_table(tree, "", &mut settings);
-        Self { file: file.to_owned(), line_starts, settings }
+        Self {
+            file: file.to_owned(),
+            line_starts,
+            settings,
+        }
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -56,14 +60,22 @@ impl Document {
     /// and for the array it is in; the inner one is meant.
     pub(super) fn path_at(&self, span: &Span) -> Option<&str> {
         let is_it = |setting: &&Setting| setting.key == *span || setting.value == *span;
-        self.settings.iter().rev().find(is_it).map(|setting| setting.path.as_str())
+        self.settings
+            .iter()
+            .rev()
+            .find(is_it)
+            .map(|setting| setting.path.as_str())
     }
 
     /// Path of the setting, not a table, whose value encloses `span`.
     pub(super) fn value_around(&self, span: &Span) -> Option<&str> {
         let encloses = |value: &Span| value.start <= span.start && span.end <= value.end;
         let is_it = |setting: &&Setting| !setting.is_table && encloses(&setting.value);
-        self.settings.iter().rev().find(is_it).map(|setting| setting.path.as_str())
+        self.settings
+            .iter()
+            .rev()
+            .find(is_it)
+            .map(|setting| setting.path.as_str())
     }
 
     /// How many entries the tree had.
@@ -75,18 +87,25 @@ impl Document {
 /// Takes the entry whose key or value is at `span` out of the tree; whether there was one. For an array's
 /// element the whole array goes, so that the elements behind it keep their places.
 pub(super) fn prune(table: &mut DeTable<'_>, span: &Span) -> bool {
-    if table.iter_mut().any(|(_, value)| prune_inside(value.get_mut(), span)) {
+    if table
+        .iter_mut()
+        .any(|(_, value)| prune_inside(value.get_mut(), span))
+    {
         return true;
     }
-    let before = table.len();
-    table.retain(|key, value| key.span() != *span && !holds(value, span));
-    table.len() < before
+    let is_it = |(key, value): &(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        key.span() == *span || holds(value, span)
+    };
+    let key = table.iter().find(is_it).map(|(key, _)| key.get_ref().to_string());
+    key.is_some_and(|key| table.remove(key.as_str()).is_some())
 }
 
 fn prune_inside(value: &mut DeValue<'_>, span: &Span) -> bool {
     match value {
         DeValue::Table(table) => prune(table, span),
-        DeValue::Array(array) => array.iter_mut().any(|element| prune_inside(element.get_mut(), span)),
+        DeValue::Array(array) => array
+            .iter_mut()
+            .any(|element| prune_inside(element.get_mut(), span)),
         _ => false,
     }
 }
@@ -99,14 +118,27 @@ fn holds(value: &Spanned<DeValue<'_>>, span: &Span) -> bool {
 fn list_table(table: &DeTable<'_>, path: &str, settings: &mut Vec<Setting>) {
     for (key, value) in table {
         let dot = if path.is_empty() { "" } else { "." };
-        list_value(format!("{path}{dot}{}", key.get_ref()), key.span(), value, settings);
+        list_value(
+            format!("{path}{dot}{}", key.get_ref()),
+            key.span(),
+            value,
+            settings,
+        );
     }
 }
 
 fn list_value(path: String, key: Span, value: &Spanned<DeValue<'_>>, settings: &mut Vec<Setting>) {
     let (span, value) = (value.span(), value.get_ref());
-    let is_table = value.is_table() || value.as_array().is_some_and(|array| array.iter().any(is_table_like));
-    settings.push(Setting { path: path.clone(), key, value: span, is_table });
+    let is_table = value.is_table()
+        || value
+            .as_array()
+            .is_some_and(|array| array.iter().any(is_table_like));
+    settings.push(Setting {
+        path: path.clone(),
+        key,
+        value: span,
+        is_table,
+    });
     match value {
         DeValue::Table(table) => list_table(table, &path, settings),
         DeValue::Array(array) => {

@@ -37,7 +37,10 @@ pub(super) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Option<Gateway
     let right = "write an absolute path, for example \"/var/lib/edgeferry\"";
     let data_dir = section.required("data_dir", raw.data_dir, right)?;
     if data_dir.is_relative() {
-        let wrong = format!("{:?} is relative: the store would be another one in another folder", data_dir.display());
+        let wrong = format!(
+            "{:?} is relative: the store would be another one in another folder",
+            data_dir.display()
+        );
         section.error("data_dir", wrong, right);
     }
     Some(Gateway { id: raw.id, data_dir })
@@ -47,7 +50,11 @@ fn check_id(id: &str, section: &mut Section<'_, '_>) {
     let template = match Template::parse(id) {
         Ok(template) => template,
         Err(error) => {
-            return section.error("id", format!("{id:?} {error}"), "write for example \"pi-{serial}\"");
+            return section.error(
+                "id",
+                format!("{id:?} {error}"),
+                "write for example \"pi-{serial}\"",
+            );
         }
     };
     if let Some(unknown) = template.names().find(|name| !NAMES.contains(name)) {

@@ -78,8 +78,10 @@ struct Raw {
 /// # Errors
 /// [`LoadError`], with all mistakes of the file at once.
 pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|io| LoadError::Unreadable { path: path.to_owned(), io })?;
+    let text = std::fs::read_to_string(path).map_err(|io| LoadError::Unreadable {
+        path: path.to_owned(),
+        io,
+    })?;
     parse(path, &text)
 }
 
@@ -113,7 +115,14 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
-    Some(Config { gateway: gateway?, brokers, routes, queue, kafka, dead_letter })
+    Some(Config {
+        gateway: gateway?,
+        brokers,
+        routes,
+        queue,
+        kafka,
+        dead_letter,
+    })
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -123,5 +132,6 @@ fn lines(problems: &[Problem]) -> String {
 
 /// Whether `name` can be part of a client id, a metric, a file name and a Kafka name alike.
 pub(crate) fn is_plain_name(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }

@@ -43,21 +43,24 @@ pub(crate) struct Problems<'d> {
 
 impl<'d> Problems<'d> {
     pub(super) const fn new(document: &'d Document) -> Self {
-        Self { document, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            document,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Reports to the settings of the table at `path`: `kafka`, `mqtt[0]`.
     pub(crate) fn section(&mut self, path: impl Into<String>) -> Section<'_, 'd> {
-        Section { problems: self, path: path.into() }
+        Section {
+            problems: self,
+            path: path.into(),
+        }
     }
 
     /// Records an error on one line; the field may be empty.
     pub(super) fn error_at(&mut self, line: usize, field: &str, wrong: String, right: Option<String>) {
         self.errors.push(self.problem(line, field, wrong, right));
-    }
-
-    pub(super) const fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
     }
 
     /// Errors and warnings, each in the order of the file.
@@ -68,13 +71,22 @@ impl<'d> Problems<'d> {
     }
 
     fn problem(&self, line: usize, field: &str, wrong: String, right: Option<String>) -> Problem {
-        Problem { file: self.document.file().to_owned(), line, field: field.to_owned(), wrong, right }
+        Problem {
+            file: self.document.file().to_owned(),
+            line,
+            field: field.to_owned(),
+            wrong,
+            right,
+        }
     }
 
     /// Whether the setting, or a part of it, is known to be wrong already: what follows from it is noise.
     fn is_known(&self, field: &str) -> bool {
         self.errors.iter().any(|problem| {
-            problem.field.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            problem
+                .field
+                .strip_prefix(field)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
     }
 }
@@ -92,14 +104,17 @@ impl Section<'_, '_> {
         let field = self.field(key);
         if !self.problems.is_known(&field) {
             let line = self.line(&field);
-            self.problems.error_at(line, &field, wrong.into(), Some(right.into()));
+            self.problems
+                .error_at(line, &field, wrong.into(), Some(right.into()));
         }
     }
 
     /// Records that `key` is possible, but perhaps not what was meant.
     pub(crate) fn warn(&mut self, key: &str, what: impl Into<String>, instead: impl Into<String>) {
         let field = self.field(key);
-        let problem = self.problems.problem(self.line(&field), &field, what.into(), Some(instead.into()));
+        let problem = self
+            .problems
+            .problem(self.line(&field), &field, what.into(), Some(instead.into()));
         self.problems.warnings.push(problem);
     }
 
@@ -112,7 +127,13 @@ impl Section<'_, '_> {
     }
 
     /// The value or its default. A value out of bounds is an error; the default then stands in for it.
-    pub(crate) fn within<T>(&mut self, key: &str, value: Option<T>, default: T, bounds: RangeInclusive<T>) -> T
+    pub(crate) fn within<T>(
+        &mut self,
+        key: &str,
+        value: Option<T>,
+        default: T,
+        bounds: RangeInclusive<T>,
+    ) -> T
     where
         T: PartialOrd + Display,
     {
@@ -136,7 +157,11 @@ impl Section<'_, '_> {
             None => default,
             Some(value) if value >= least => value,
             Some(value) => {
-                self.error(key, format!("{value} is too little"), format!("write {least} or more"));
+                self.error(
+                    key,
+                    format!("{value} is too little"),
+                    format!("write {least} or more"),
+                );
                 default
             }
         }
@@ -155,9 +180,17 @@ impl Section<'_, '_> {
         if let Some((_, meaning)) = built.iter().find(|(known, _)| *known == word) {
             return *meaning;
         }
-        let wrong = if planned.contains(&word) { "is not built yet" } else { "is not known" };
+        let wrong = if planned.contains(&word) {
+            "is not built yet"
+        } else {
+            "is not known"
+        };
         let known: Vec<String> = built.iter().map(|(known, _)| format!("{known:?}")).collect();
-        self.error(key, format!("{word:?} {wrong}"), format!("write {}", known.join(" or ")));
+        self.error(
+            key,
+            format!("{word:?} {wrong}"),
+            format!("write {}", known.join(" or ")),
+        );
         default
     }
 
@@ -172,6 +205,9 @@ impl Section<'_, '_> {
     /// Line of the setting, else of its table, else of the file's begin.
     fn line(&self, field: &str) -> usize {
         let document = self.problems.document;
-        document.line_of(field).or_else(|| document.line_of(&self.path)).unwrap_or(1)
+        document
+            .line_of(field)
+            .or_else(|| document.line_of(&self.path))
+            .unwrap_or(1)
     }
 }

@@ -20,13 +20,22 @@ pub(super) fn syntax(document: &Document, errors: &[Error], problems: &mut Probl
         let field = document.value_around(&span);
         readable &= field.is_some();
         let (wrong, right) = split(error.message());
-        problems.error_at(document.line_at(span.start), field.unwrap_or_default(), wrong, right);
+        problems.error_at(
+            document.line_at(span.start),
+            field.unwrap_or_default(),
+            wrong,
+            right,
+        );
     }
     readable
 }
 
 /// Reads all that can be read.
-pub(super) fn read<'t, T>(document: &Document, mut tree: Spanned<DeTable<'t>>, problems: &mut Problems<'_>) -> T
+pub(super) fn read<'t, T>(
+    document: &Document,
+    mut tree: Spanned<DeTable<'t>>,
+    problems: &mut Problems<'_>,
+) -> T
 where
     T: Deserialize<'t> + Default,
 {
@@ -79,7 +88,10 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     /// A slip or two in a short word; below it other words come too close.
     const ALIKE: f64 = 0.8;
     let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(word, known);
-    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    let best = known
+        .iter()
+        .copied()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(&best) >= ALIKE || best.starts_with(word) && word.len() > 2).then_some(best)
 }
 

@@ -54,7 +54,9 @@ impl FromStr for Size {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<ByteSize>().map(|size| Self(size.0)).map_err(|_| UnitError::Size(text.to_owned()))
+        text.parse::<ByteSize>()
+            .map(|size| Self(size.0))
+            .map_err(|_| UnitError::Size(text.to_owned()))
     }
 }
 
@@ -62,7 +64,9 @@ impl FromStr for Period {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self).map_err(|_| UnitError::Duration(text.to_owned()))
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| UnitError::Duration(text.to_owned()))
     }
 }
 
@@ -140,7 +144,8 @@ mod tests {
     where
         T::Err: Display,
     {
-        text.parse::<T>().map_or_else(|error| error.to_string(), |value| value.to_string())
+        text.parse::<T>()
+            .map_or_else(|error| error.to_string(), |value| value.to_string())
     }
 
     #[test]
@@ -149,8 +154,14 @@ mod tests {
         assert_eq!(check::<Size>("64MiB"), "64.0 MiB");
         assert_eq!(check::<Size>("1 GB"), "1000000000 bytes");
         assert_eq!(check::<Size>("17"), "17 B");
-        assert_eq!(check::<Size>("-1"), "\"-1\" is not a size; write for example \"64 MiB\"");
-        assert_eq!(check::<Size>("much"), "\"much\" is not a size; write for example \"64 MiB\"");
+        assert_eq!(
+            check::<Size>("-1"),
+            "\"-1\" is not a size; write for example \"64 MiB\""
+        );
+        assert_eq!(
+            check::<Size>("much"),
+            "\"much\" is not a size; write for example \"64 MiB\""
+        );
     }
 
     #[test]
@@ -162,6 +173,9 @@ mod tests {
             check::<Period>("10 parsecs"),
             "\"10 parsecs\" is not a duration; write for example \"30s\""
         );
-        assert_eq!(check::<Period>("30"), "\"30\" is not a duration; write for example \"30s\"");
+        assert_eq!(
+            check::<Period>("30"),
+            "\"30\" is not a duration; write for example \"30s\""
+        );
     }
 }

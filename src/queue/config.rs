@@ -52,14 +52,31 @@ pub(crate) struct Raw {
 pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
     let max_bytes = section.at_least("max_bytes", raw.max_bytes, DEFAULT_MAX_BYTES, Size::mib(16));
     let interval = Period::secs(0)..=Period::secs(10);
-    let interval = section.within("commit_interval", raw.commit_interval, DEFAULT_COMMIT_INTERVAL, interval);
+    let interval = section.within(
+        "commit_interval",
+        raw.commit_interval,
+        DEFAULT_COMMIT_INTERVAL,
+        interval,
+    );
     let on_full = [("backpressure", OnFull::Backpressure)];
     let planned = ["drop-oldest", "drop-newest"];
     let compression = [("zstd", Compression::Zstd), ("none", Compression::None)];
     Config {
         max_bytes: max_bytes.0,
-        on_full: section.one_of("on_full", raw.on_full.as_deref(), &on_full, &planned, OnFull::Backpressure),
+        on_full: section.one_of(
+            "on_full",
+            raw.on_full.as_deref(),
+            &on_full,
+            &planned,
+            OnFull::Backpressure,
+        ),
         commit_interval: interval.0,
-        compression: section.one_of("compression", raw.compression.as_deref(), &compression, &[], Compression::Zstd),
+        compression: section.one_of(
+            "compression",
+            raw.compression.as_deref(),
+            &compression,
+            &[],
+            Compression::Zstd,
+        ),
     }
 }

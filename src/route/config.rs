@@ -62,20 +62,30 @@ pub(crate) struct Raw {
 /// the others keep their places; there is a problem then.
 pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Option<Config>> {
     if tables.is_empty() {
-        let right = "write a table [[route]] with from = \"devices/{device}/telemetry\" and topic = \"telemetry\"";
+        let right =
+            "write a table [[route]] with from = \"devices/{device}/telemetry\" and topic = \"telemetry\"";
         problems.section("").error("route", "is missing", right);
     }
     let tables = tables.into_iter().enumerate();
-    let routes: Vec<Option<Config>> =
-        tables.map(|(index, raw)| resolve_one(raw, &mut problems.section(format!("route[{index}]")))).collect();
+    let routes: Vec<Option<Config>> = tables
+        .map(|(index, raw)| resolve_one(raw, &mut problems.section(format!("route[{index}]"))))
+        .collect();
     conflict::check(&routes, problems);
     routes
 }
 
 fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
-    let from = section.required("from", raw.from, "write for example from = \"devices/{device}/telemetry\"");
+    let from = section.required(
+        "from",
+        raw.from,
+        "write for example from = \"devices/{device}/telemetry\"",
+    );
     let from = from.and_then(|text| parse_pattern(&text, section));
-    let topic = section.required("topic", raw.topic, "write the Kafka topic, for example topic = \"telemetry\"");
+    let topic = section.required(
+        "topic",
+        raw.topic,
+        "write the Kafka topic, for example topic = \"telemetry\"",
+    );
     let topic = topic.and_then(|text| parse_template("topic", &text, section));
     let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
     let format = [("raw", Format::Raw)];
@@ -88,14 +98,22 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     if let Some(key) = &key {
         check_key(key, section);
     }
-    let route = Config { from: from?, topic: topic?, key: key?, format, broker: raw.broker, qos };
+    let route = Config {
+        from: from?,
+        topic: topic?,
+        key: key?,
+        format,
+        broker: raw.broker,
+        qos,
+    };
     check_names(&route, section);
     Some(route)
 }
 
 fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {
     let report = |error| {
-        let right = "write an MQTT pattern such as \"devices/{device}/telemetry\" or \"plant/{device}/{rest...}\"";
+        let right =
+            "write an MQTT pattern such as \"devices/{device}/telemetry\" or \"plant/{device}/{rest...}\"";
         section.error("from", format!("{text:?} {error}"), right);
     };
     Pattern::parse(text).map_err(report).ok()
@@ -122,7 +140,11 @@ fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
     let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
     let is_name = !topic.is_static() || !matches!(literal.as_str(), "" | "." | "..");
     if !is_name || !crate::config::is_plain_name(&literal) || literal.len() > MAX_TOPIC_LEN {
-        section.error("topic", format!("{:?} is no topic name", topic.to_string()), right);
+        section.error(
+            "topic",
+            format!("{:?} is no topic name", topic.to_string()),
+            right,
+        );
     }
 }
 
@@ -135,7 +157,11 @@ fn check_names(route: &Config, section: &mut Section<'_, '_>) {
     };
     for (field, template) in [("topic", &route.topic), ("key", &route.key)] {
         if let Some(name) = template.names().find(|name| route.from.level_of(name).is_none()) {
-            section.error(field, format!("{{{name}}} is not a name in \"{}\"", route.from), right.clone());
+            section.error(
+                field,
+                format!("{{{name}}} is not a name in \"{}\"", route.from),
+                right.clone(),
+            );
         }
     }
 }
@@ -155,7 +181,11 @@ fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> u8 {
             1
         }
         Some(other) => {
-            section.error("qos", format!("{other} is not a QoS of MQTT"), "write 1 (default) or 0");
+            section.error(
+                "qos",
+                format!("{other} is not a QoS of MQTT"),
+                "write 1 (default) or 0",
+            );
             1
         }
     }

@@ -22,7 +22,10 @@ fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section
     let same_topic = meaning(&route.topic, &route.from) == meaning(&other.topic, &other.from);
     let same_key = meaning(&route.key, &route.from) == meaning(&other.key, &other.from);
     if route.qos != other.qos {
-        let wrong = format!("is {}, but {} in route[{earlier}] for the same messages", route.qos, other.qos);
+        let wrong = format!(
+            "is {}, but {} in route[{earlier}] for the same messages",
+            route.qos, other.qos
+        );
         section.error("qos", wrong, "one subscription has one QoS");
     }
     match (same_topic, same_key, route.format == other.format) {
@@ -49,5 +52,9 @@ fn shares_messages(route: &Config, other: &Config) -> bool {
 
 /// The template with each name replaced by its level, because two patterns may name one level differently.
 fn meaning(template: &Template, pattern: &Pattern) -> String {
-    template.render_with(|name| pattern.level_of(name).map_or_else(String::new, |level| format!("{{{level}}}")))
+    template.render_with(|name| {
+        pattern
+            .level_of(name)
+            .map_or_else(String::new, |level| format!("{{{level}}}"))
+    })
 }

@@ -95,7 +95,10 @@ impl Pattern {
         let levels = text.split('/').map(Level::parse).collect::<Result<Vec<_>, _>>()?;
         check_order(&levels)?;
         check_names(&levels)?;
-        Ok(Self { text: text.to_owned(), levels })
+        Ok(Self {
+            text: text.to_owned(),
+            levels,
+        })
     }
 
     /// The pattern as it was written.
@@ -165,23 +168,33 @@ impl Level {
             return Self::parse_named(level);
         }
         if level.contains(['+', '#']) {
-            return Err(PatternError::MixedWildcard { level: level.to_owned() });
+            return Err(PatternError::MixedWildcard {
+                level: level.to_owned(),
+            });
         }
         Ok(Self::Literal(level.to_owned()))
     }
 
     fn parse_named(level: &str) -> Result<Self, PatternError> {
         if !is_balanced(level) {
-            return Err(PatternError::Unbalanced { level: level.to_owned() });
+            return Err(PatternError::Unbalanced {
+                level: level.to_owned(),
+            });
         }
         let inner = level
             .strip_prefix('{')
             .and_then(|rest| rest.strip_suffix('}'))
             .filter(|inner| !inner.contains(['{', '}']))
-            .ok_or_else(|| PatternError::Mixed { level: level.to_owned() })?;
-        let (name, rest) = inner.strip_suffix("...").map_or((inner, false), |name| (name, true));
+            .ok_or_else(|| PatternError::Mixed {
+                level: level.to_owned(),
+            })?;
+        let (name, rest) = inner
+            .strip_suffix("...")
+            .map_or((inner, false), |name| (name, true));
         if !is_name(name) {
-            return Err(PatternError::BadName { name: inner.to_owned() });
+            return Err(PatternError::BadName {
+                name: inner.to_owned(),
+            });
         }
         let name = Some(name.to_owned());
         Ok(if rest { Self::Rest(name) } else { Self::One(name) })
@@ -208,7 +221,9 @@ impl Level {
             return Some((left.unwrap_or(""), None));
         }
         let left = left?;
-        let (level, behind) = left.split_once('/').map_or((left, None), |(level, rest)| (level, Some(rest)));
+        let (level, behind) = left
+            .split_once('/')
+            .map_or((left, None), |(level, rest)| (level, Some(rest)));
         match self {
             Self::Literal(text) if text != level => None,
             _ => Some((level, behind)),
@@ -226,7 +241,10 @@ impl<'a> Captures<'a> {
     /// The part of the topic that `name` matched; `None` when the pattern has no such name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.values
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -302,8 +320,12 @@ fn check_text(text: &str) -> Result<(), PatternError> {
 fn check_order(levels: &[Level]) -> Result<(), PatternError> {
     let before_last = levels.split_last().map_or(levels, |(_, before)| before);
     before_last.iter().try_for_each(|level| match level {
-        Level::Rest(None) => Err(PatternError::RestNotLast { level: "#".to_owned() }),
-        Level::Rest(Some(name)) => Err(PatternError::RestNotLast { level: format!("{{{name}...}}") }),
+        Level::Rest(None) => Err(PatternError::RestNotLast {
+            level: "#".to_owned(),
+        }),
+        Level::Rest(Some(name)) => Err(PatternError::RestNotLast {
+            level: format!("{{{name}...}}"),
+        }),
         Level::Literal(_) | Level::One(_) => Ok(()),
     })
 }
@@ -312,7 +334,9 @@ fn check_names(levels: &[Level]) -> Result<(), PatternError> {
     let mut seen = Vec::new();
     for name in levels.iter().filter_map(Level::name) {
         if seen.contains(&name) {
-            return Err(PatternError::NameTwice { name: name.to_owned() });
+            return Err(PatternError::NameTwice {
+                name: name.to_owned(),
+            });
         }
         seen.push(name);
     }

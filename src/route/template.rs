@@ -58,7 +58,10 @@ impl Template {
         }
         literal.push_str(left);
         push_literal(&mut parts, &mut literal);
-        Ok(Self { text: text.to_owned(), parts })
+        Ok(Self {
+            text: text.to_owned(),
+            parts,
+        })
     }
 
     /// The text with every name replaced by what it captured. A name without a capture leaves nothing; the
@@ -109,7 +112,13 @@ fn escaped_brace(text: &str) -> Option<(char, &str)> {
 fn leading_name(text: &str) -> Result<(&str, &str), TemplateError> {
     let inner = text.strip_prefix('{').ok_or(TemplateError::Unopened)?;
     let (name, behind) = inner.split_once('}').ok_or(TemplateError::Unclosed)?;
-    if is_name(name) { Ok((name, behind)) } else { Err(TemplateError::BadName { name: name.to_owned() }) }
+    if is_name(name) {
+        Ok((name, behind))
+    } else {
+        Err(TemplateError::BadName {
+            name: name.to_owned(),
+        })
+    }
 }
 
 fn push_literal(parts: &mut Vec<Part>, literal: &mut String) {

@@ -73,7 +73,11 @@ pub(crate) struct Raw {
 /// it; where there is a problem, it holds a stand-in.
 pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Config> {
     if tables.is_empty() {
-        problems.section("").error("mqtt", "is missing", "write a table [[mqtt]] with the url of a broker");
+        problems.section("").error(
+            "mqtt",
+            "is missing",
+            "write a table [[mqtt]] with the url of a broker",
+        );
     }
     let only = tables.len() == 1;
     let mut brokers: Vec<Config> = Vec::new();
@@ -90,7 +94,11 @@ pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Conf
 
 fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
     check_texts(&raw, section);
-    let url = section.required("url", raw.url, "write for example url = \"mqtt://127.0.0.1:1883\"");
+    let url = section.required(
+        "url",
+        raw.url,
+        "write for example url = \"mqtt://127.0.0.1:1883\"",
+    );
     let (host, port) = url.map(|url| resolve_url(&url, section)).unwrap_or_default();
     let versions = [("5", Version::V5), ("3.1.1", Version::V3_1_1)];
     let version = section.one_of("version", raw.version.as_deref(), &versions, &[], Version::V5);
@@ -101,7 +109,12 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
         Size::kib(1)..=Size::mib(16),
     );
     let keep_alive = (Period::secs(5), Period::secs(18 * 60 * 60));
-    let keep_alive = section.within("keep_alive", raw.keep_alive, DEFAULT_KEEP_ALIVE, keep_alive.0..=keep_alive.1);
+    let keep_alive = section.within(
+        "keep_alive",
+        raw.keep_alive,
+        DEFAULT_KEEP_ALIVE,
+        keep_alive.0..=keep_alive.1,
+    );
     Config {
         name: resolve_name(raw.name, only, section),
         host,
@@ -124,7 +137,11 @@ fn resolve_name(name: Option<String>, only: bool, section: &mut Section<'_, '_>)
     let right = "with several [[mqtt]] tables each needs a name of its own";
     let name = section.required("name", name, right).unwrap_or_default();
     if !is_plain_name(&name) {
-        section.error("name", format!("{name:?} is no name"), "use letters, digits, '.', '_' and '-'");
+        section.error(
+            "name",
+            format!("{name:?} is no name"),
+            "use letters, digits, '.', '_' and '-'",
+        );
     }
     name
 }
@@ -162,23 +179,45 @@ fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
 
 fn check_texts(raw: &Raw, section: &mut Section<'_, '_>) {
     if raw.password_file.is_some() && raw.username.is_none() {
-        section.error("username", "is missing", "MQTT sends a password only together with a user name");
+        section.error(
+            "username",
+            "is missing",
+            "MQTT sends a password only together with a user name",
+        );
     }
-    for (key, value) in [("client_id", &raw.client_id), ("username", &raw.username), ("name", &raw.name)] {
+    for (key, value) in [
+        ("client_id", &raw.client_id),
+        ("username", &raw.username),
+        ("name", &raw.name),
+    ] {
         let is_bad = |text: &String| text.is_empty() || text.contains('\0');
         if value.as_ref().is_some_and(is_bad) {
-            section.error(key, "is empty or contains the character U+0000", "leave it out for the default");
+            section.error(
+                key,
+                "is empty or contains the character U+0000",
+                "leave it out for the default",
+            );
         }
     }
 }
 
-fn resolve_session_expiry(value: Option<Period>, version: Version, section: &mut Section<'_, '_>) -> Duration {
+fn resolve_session_expiry(
+    value: Option<Period>,
+    version: Version,
+    section: &mut Section<'_, '_>,
+) -> Duration {
     if value.is_some() && version == Version::V3_1_1 {
         let what = "has no effect with version = \"3.1.1\"";
-        section.warn("session_expiry", what, "the broker alone decides there how long it keeps the session");
+        section.warn(
+            "session_expiry",
+            what,
+            "the broker alone decides there how long it keeps the session",
+        );
     }
     let bounds = Period::secs(1)..=Period::secs(u64::from(u32::MAX));
-    section.within("session_expiry", value, DEFAULT_SESSION_EXPIRY, bounds).whole_secs()
+    section
+        .within("session_expiry", value, DEFAULT_SESSION_EXPIRY, bounds)
+        .whole_secs()
 }
 
 fn resolve_receive_maximum(value: Option<u64>, version: Version, section: &mut Section<'_, '_>) -> u16 {
@@ -194,11 +233,19 @@ fn resolve_receive_maximum(value: Option<u64>, version: Version, section: &mut S
 fn check_apart(broker: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
     if broker.name == other.name {
         let right = "give each [[mqtt]] table a name of its own";
-        section.error("name", format!("{:?} is the name of mqtt[{earlier}] already", broker.name), right);
+        section.error(
+            "name",
+            format!("{:?} is the name of mqtt[{earlier}] already", broker.name),
+            right,
+        );
     }
     let same_server = broker.host == other.host && broker.port == other.port;
     if same_server && broker.client_id == other.client_id && !broker.host.is_empty() {
         let wrong = format!("mqtt[{earlier}] is the same client on the same broker");
-        section.error("client_id", wrong, "the broker would end one connection for the other: use two client ids");
+        section.error(
+            "client_id",
+            wrong,
+            "the broker would end one connection for the other: use two client ids",
+        );
     }
 }

@@ -6,8 +6,10 @@ use super::*;
 fn check(pattern: &str, topic: &str) -> Option<String> {
     let pattern = Pattern::parse(pattern).unwrap();
     let captures = pattern.matches(topic)?;
-    let values: Vec<String> =
-        pattern.names().map(|name| format!("{name}={}", captures.get(name).unwrap())).collect();
+    let values: Vec<String> = pattern
+        .names()
+        .map(|name| format!("{name}={}", captures.get(name).unwrap()))
+        .collect();
     Some(values.join(","))
 }
 
@@ -17,11 +19,20 @@ fn refused(pattern: &str) -> String {
 
 #[test]
 fn names_capture_levels() {
-    assert_eq!(check("devices/{device}/telemetry", "devices/d1/telemetry").as_deref(), Some("device=d1"));
+    assert_eq!(
+        check("devices/{device}/telemetry", "devices/d1/telemetry").as_deref(),
+        Some("device=d1")
+    );
     assert_eq!(check("devices/{device}/telemetry", "devices/d1/state"), None);
-    assert_eq!(check("devices/{device}/telemetry", "devices/d1/telemetry/x"), None);
+    assert_eq!(
+        check("devices/{device}/telemetry", "devices/d1/telemetry/x"),
+        None
+    );
     assert_eq!(check("devices/{device}/telemetry", "devices/d1"), None);
-    assert_eq!(check("{site}/+/{device}", "a/b/c").as_deref(), Some("site=a,device=c"));
+    assert_eq!(
+        check("{site}/+/{device}", "a/b/c").as_deref(),
+        Some("site=a,device=c")
+    );
     assert_eq!(check("a/{x}", "a/").as_deref(), Some("x="));
     assert_eq!(check("a/b", "a/b").as_deref(), Some(""));
 }
@@ -54,9 +65,15 @@ fn filters_have_no_names() {
 fn what_is_not_a_pattern_says_why() {
     assert_eq!(refused(""), "is empty");
     assert_eq!(refused("a\0"), "contains the character U+0000");
-    assert_eq!(refused(&"a".repeat(65_536)), "is 65536 bytes long, MQTT allows 65535");
+    assert_eq!(
+        refused(&"a".repeat(65_536)),
+        "is 65536 bytes long, MQTT allows 65535"
+    );
     assert!(Pattern::parse(&"a".repeat(65_535)).is_ok());
-    assert_eq!(refused("$share/group/a"), "shared subscriptions ($share/) are not built yet");
+    assert_eq!(
+        refused("$share/group/a"),
+        "shared subscriptions ($share/) are not built yet"
+    );
     assert_eq!(refused("a/{b"), "has an unbalanced brace in the level \"{b\"");
     assert_eq!(refused("a/b}"), "has an unbalanced brace in the level \"b}\"");
     assert_eq!(
@@ -70,8 +87,14 @@ fn what_is_not_a_pattern_says_why() {
     assert!(refused("a/{}").starts_with("has the name \"\""));
     assert!(refused("a/{1x}").starts_with("has the name \"1x\""));
     assert_eq!(refused("{a}/{a}"), "uses the name {a} twice");
-    assert_eq!(refused("#/a"), "has \"#\" before its end: only the last level can match the rest");
-    assert_eq!(refused("{r...}/a"), "has \"{r...}\" before its end: only the last level can match the rest");
+    assert_eq!(
+        refused("#/a"),
+        "has \"#\" before its end: only the last level can match the rest"
+    );
+    assert_eq!(
+        refused("{r...}/a"),
+        "has \"{r...}\" before its end: only the last level can match the rest"
+    );
     assert_eq!(
         refused("a/b+"),
         "mixes a wildcard with text in the level \"b+\": '+' and '#' take a whole level"
@@ -80,13 +103,27 @@ fn what_is_not_a_pattern_says_why() {
 
 #[test]
 fn covering_and_overlapping() {
-    for (wide, narrow) in
-        [("#", "a/b"), ("a/#", "a"), ("a/#", "a/#"), ("a/+", "a/b"), ("+/#", "#"), ("a/#", "a/+/c")]
-    {
+    for (wide, narrow) in [
+        ("#", "a/b"),
+        ("a/#", "a"),
+        ("a/#", "a/#"),
+        ("a/+", "a/b"),
+        ("+/#", "#"),
+        ("a/#", "a/+/c"),
+    ] {
         assert!(covers(wide, narrow), "{wide} covers {narrow}");
-        assert!(overlaps(wide, narrow) && overlaps(narrow, wide), "{wide} overlaps {narrow}");
+        assert!(
+            overlaps(wide, narrow) && overlaps(narrow, wide),
+            "{wide} overlaps {narrow}"
+        );
     }
-    for (wide, narrow) in [("a/+", "a/#"), ("a/b", "a/+"), ("#", "$SYS/a"), ("a/+/#", "a/#"), ("a/+", "a")] {
+    for (wide, narrow) in [
+        ("a/+", "a/#"),
+        ("a/b", "a/+"),
+        ("#", "$SYS/a"),
+        ("a/+/#", "a/#"),
+        ("a/+", "a"),
+    ] {
         assert!(!covers(wide, narrow), "{wide} does not cover {narrow}");
     }
     assert!(overlaps("a/+/c", "a/b/+"));

@@ -6,7 +6,9 @@ use crate::route::pattern::Pattern;
 /// Renders `template` for a message from `plants/p1/d1/up/down`.
 fn check(template: &str) -> String {
     let pattern = Pattern::parse("plants/{plant}/{device}/{rest...}").unwrap();
-    Template::parse(template).unwrap().render(&pattern.matches("plants/p1/d1/up/down").unwrap())
+    Template::parse(template)
+        .unwrap()
+        .render(&pattern.matches("plants/p1/d1/up/down").unwrap())
 }
 
 fn refused(template: &str) -> TemplateError {
@@ -34,7 +36,12 @@ fn what_is_not_a_template_says_why() {
     assert_eq!(refused("{device"), TemplateError::Unclosed);
     assert_eq!(refused("device}"), TemplateError::Unopened);
     assert_eq!(refused("{}"), TemplateError::BadName { name: String::new() });
-    assert_eq!(refused("{rest...}"), TemplateError::BadName { name: "rest...".to_owned() });
+    assert_eq!(
+        refused("{rest...}"),
+        TemplateError::BadName {
+            name: "rest...".to_owned()
+        }
+    );
 }
 
 #[test]
