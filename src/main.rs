@@ -1,1 +1,7 @@
-fn main() {}
+//! The `edgeferry` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edgeferry::cli::main(std::env::args_os()).into()
+}

@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod stages;
+mod subscriptions;
 mod watch;
 
 use std::path::Path;

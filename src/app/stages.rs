@@ -9,14 +9,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{AppError, DataDir};
+use crate::app::{AppError, DataDir, subscriptions};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::ops::Overview;
 use crate::queue::{self, Queue};
-use crate::route::{self, Router};
+use crate::route::Router;
 use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
 use crate::source::{self, Source};
 
@@ -159,7 +159,7 @@ fn open_sources(
         let parts = source::Parts {
             config: broker.clone(),
             client_id: format!("{client_id}-{LANE}"),
-            subscriptions: route::subscriptions(&config.routes, &broker.name),
+            subscriptions: subscriptions::derive(&config.routes, broker),
             intake: queue.door.intake(),
             recalled: queue.recalled.iter().filter(|past| *past.broker == broker.name).cloned().collect(),
             session_file: data_dir.session(LANE, &broker.name),

@@ -1,29 +1,137 @@
 //! The TOML file: composed of the parts that each stage owns.
+//!
+//! Loading has two steps, and each reports all it finds instead of the first: [`reading`] turns the text into
+//! raw structs (syntax, unknown settings, types), then every stage resolves its own raw struct (what is
+//! missing, bounds, defaults). `cross` looks at what only the whole file can tell.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+use crate::{queue, route, sink, source};
+
+mod address;
+mod cross;
+mod document;
+mod gateway;
+mod problem;
+mod reading;
+mod units;
+
+pub(crate) use address::Address;
+use document::Document;
+pub use gateway::Gateway;
+pub use problem::Problem;
+pub(crate) use problem::{Problems, Section};
+pub(crate) use units::{Period, Size};
 
 /// Everything the file says, checked and complete with defaults.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[gateway]`
     pub gateway: Gateway,
     /// `[[mqtt]]`, at least one, names unique.
-    pub brokers: Vec<crate::source::Config>,
+    pub brokers: Vec<source::Config>,
     /// `[[route]]`, at least one, in file order.
-    pub routes: Vec<crate::route::Config>,
+    pub routes: Vec<route::Config>,
     /// `[queue]`
-    pub queue: crate::queue::Config,
+    pub queue: queue::Config,
     /// `[kafka]`
-    pub kafka: crate::sink::Config,
+    pub kafka: sink::Config,
     /// `[dead_letter]`
-    pub dead_letter: crate::sink::DeadLetterConfig,
+    pub dead_letter: sink::DeadLetterConfig,
 }
 
-/// `[gateway]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gateway {
-    /// Gateway id with `{hostname}`, `{machine_id}` and `{serial}` still in place; `None` means the default.
-    pub id: Option<String>,
-    /// Folder of the store; created when missing.
-    pub data_dir: PathBuf,
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not there, not ours to read, or not text.
+    #[error("cannot read {}: {io}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        io: io::Error,
+    },
+    /// Every mistake in the file, in its order; at least one.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// The file as it is written; everything may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    gateway: gateway::Raw,
+    mqtt: Vec<source::Raw>,
+    route: Vec<route::Raw>,
+    queue: queue::Raw,
+    kafka: sink::Raw,
+    dead_letter: sink::RawDeadLetter,
+}
+
+/// Reads a configuration file. The second part of the result are warnings, in the order of the file.
+///
+/// # Errors
+/// [`LoadError`], with all mistakes of the file at once.
+pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|io| LoadError::Unreadable {
+        path: path.to_owned(),
+        io,
+    })?;
+    parse(path, &text)
+}
+
+/// Reads the text of a configuration file; `file` is the name used in problems.
+///
+/// # Errors
+/// [`LoadError::Invalid`], with all mistakes of the text at once.
+pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadError> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let document = Document::new(file, text, tree.get_ref());
+    let mut problems = Problems::new(&document);
+    let mut config = None;
+    if reading::syntax(&document, &errors, &mut problems) {
+        let raw = reading::read(&document, tree, &mut problems);
+        config = resolve(raw, &mut problems);
+    }
+    let (errors, warnings) = problems.into_parts();
+    match config {
+        Some(config) if errors.is_empty() => Ok((config, warnings)),
+        _ => Err(LoadError::Invalid(errors)),
+    }
+}
+
+/// Checks the raw file. `None` only together with a problem.
+fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
+    let brokers = source::resolve(raw.mqtt, problems);
+    let routes = route::resolve(raw.route, problems);
+    cross::check(&brokers, &routes, problems);
+    let gateway = gateway::resolve(raw.gateway, &mut problems.section("gateway"));
+    let queue = queue::resolve(raw.queue, &mut problems.section("queue"));
+    let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
+    let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
+    let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(Config {
+        gateway: gateway?,
+        brokers,
+        routes,
+        queue,
+        kafka,
+        dead_letter,
+    })
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
+/// Whether `name` can be part of a client id, a metric, a file name and a Kafka name alike.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }

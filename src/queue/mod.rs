@@ -40,6 +40,7 @@ mod tail;
 mod writer;
 
 pub use config::{Compression, Config, OnFull};
+pub(crate) use config::{Raw, resolve};
 pub use intake::{Closed, Intake, Room};
 pub use reader::{QueueError, Reader};
 pub use writer::Writer;

@@ -1,7 +1,18 @@
 //! `[[route]]`
 
+use serde::Deserialize;
+
+use crate::config::{Problems, Section};
+use crate::route::conflict;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
+use crate::source;
+
+/// Key of a route that says none.
+const DEFAULT_KEY: &str = "{device}";
+
+/// Longest topic name that Kafka allows, characters.
+const MAX_TOPIC_LEN: usize = 249;
 
 /// Shape of the Kafka record's value and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +28,7 @@ pub struct Config {
     pub from: Pattern,
     /// `topic`, Kafka topic; may use the pattern's names.
     pub topic: Template,
-    /// `key`; default `{device}`.
+    /// `key`; default `{device}`. Uses at least one of the pattern's names.
     pub key: Template,
     /// `format`; default `"raw"`.
     pub format: Format,
@@ -25,4 +36,157 @@ pub struct Config {
     pub broker: Option<String>,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
     pub qos: u8,
+}
+
+impl Config {
+    /// Whether the route takes messages of this broker.
+    #[must_use]
+    pub fn takes(&self, broker: &source::Config) -> bool {
+        self.broker.as_ref().is_none_or(|name| *name == broker.name)
+    }
+}
+
+/// `[[route]]` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Raw {
+    from: Option<String>,
+    topic: Option<String>,
+    key: Option<String>,
+    format: Option<String>,
+    broker: Option<String>,
+    qos: Option<u64>,
+}
+
+/// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
+/// the others keep their places; there is a problem then.
+pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Option<Config>> {
+    if tables.is_empty() {
+        let right =
+            "write a table [[route]] with from = \"devices/{device}/telemetry\" and topic = \"telemetry\"";
+        problems.section("").error("route", "is missing", right);
+    }
+    let tables = tables.into_iter().enumerate();
+    let routes: Vec<Option<Config>> = tables
+        .map(|(index, raw)| resolve_one(raw, &mut problems.section(format!("route[{index}]"))))
+        .collect();
+    conflict::check(&routes, problems);
+    routes
+}
+
+fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
+    let from = section.required(
+        "from",
+        raw.from,
+        "write for example from = \"devices/{device}/telemetry\"",
+    );
+    let from = from.and_then(|text| parse_pattern(&text, section));
+    let topic = section.required(
+        "topic",
+        raw.topic,
+        "write the Kafka topic, for example topic = \"telemetry\"",
+    );
+    let topic = topic.and_then(|text| parse_template("topic", &text, section));
+    let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
+    let format = [("raw", Format::Raw)];
+    let planned = ["cloudevents", "wasp", "ngsiv2"];
+    let format = section.one_of("format", raw.format.as_deref(), &format, &planned, Format::Raw);
+    let qos = resolve_qos(raw.qos, section);
+    if let Some(topic) = &topic {
+        check_topic(topic, section);
+    }
+    if let Some(key) = &key {
+        check_key(key, section);
+    }
+    let route = Config {
+        from: from?,
+        topic: topic?,
+        key: key?,
+        format,
+        broker: raw.broker,
+        qos,
+    };
+    check_names(&route, section);
+    Some(route)
+}
+
+fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {
+    let report = |error| {
+        let right =
+            "write an MQTT pattern such as \"devices/{device}/telemetry\" or \"plant/{device}/{rest...}\"";
+        section.error("from", format!("{text:?} {error}"), right);
+    };
+    Pattern::parse(text).map_err(report).ok()
+}
+
+fn parse_template(field: &str, text: &str, section: &mut Section<'_, '_>) -> Option<Template> {
+    let report = |error| {
+        let right = "write a name of `from` as {name}, and {{ or }} for a brace";
+        section.error(field, format!("{text:?} {error}"), right);
+    };
+    Template::parse(text).map_err(report).ok()
+}
+
+/// Without a name in the key, all messages of a route would share one partition and one order.
+fn check_key(key: &Template, section: &mut Section<'_, '_>) {
+    if key.is_static() {
+        let wrong = format!("\"{key}\" is the same for every message, all would go to one partition");
+        section.error("key", wrong, "use a name of `from`, for example \"{device}\"");
+    }
+}
+
+fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
+    let literal = topic.render_with(|_| String::new());
+    let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
+    let is_name = !topic.is_static() || !matches!(literal.as_str(), "" | "." | "..");
+    if !is_name || !crate::config::is_plain_name(&literal) || literal.len() > MAX_TOPIC_LEN {
+        section.error(
+            "topic",
+            format!("{:?} is no topic name", topic.to_string()),
+            right,
+        );
+    }
+}
+
+/// Refuses names that the pattern does not have: their messages could not be shaped.
+fn check_names(route: &Config, section: &mut Section<'_, '_>) {
+    let known: Vec<String> = route.from.names().map(|name| format!("{{{name}}}")).collect();
+    let right = match known.as_slice() {
+        [] => "give the levels of `from` names, for example \"devices/{device}/telemetry\"".to_owned(),
+        known => format!("`from` has {}", known.join(", ")),
+    };
+    for (field, template) in [("topic", &route.topic), ("key", &route.key)] {
+        if let Some(name) = template.names().find(|name| route.from.level_of(name).is_none()) {
+            section.error(
+                field,
+                format!("{{{name}}} is not a name in \"{}\"", route.from),
+                right.clone(),
+            );
+        }
+    }
+}
+
+fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> u8 {
+    match qos {
+        None | Some(1) => 1,
+        Some(0) => {
+            let what = "with QoS 0 the broker drops messages while edgeferry is away";
+            section.warn("qos", what, "use qos = 1 where no message may be lost");
+            0
+        }
+        Some(2) => {
+            let what = "2 is lowered to 1: a crash between PUBREC and PUBCOMP ends in an endless reconnect \
+                        loop in the MQTT client";
+            section.warn("qos", what, "publishers may still use QoS 2");
+            1
+        }
+        Some(other) => {
+            section.error(
+                "qos",
+                format!("{other} is not a QoS of MQTT"),
+                "write 1 (default) or 0",
+            );
+            1
+        }
+    }
 }

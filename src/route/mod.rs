@@ -2,6 +2,7 @@
 //! the backlog still goes out right.
 
 mod config;
+mod conflict;
 pub mod pattern;
 mod raw;
 pub mod template;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use config::{Config, Format};
+pub(crate) use config::{Raw, resolve};
 
 use crate::message::{MessageId, Stored};
 

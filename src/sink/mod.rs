@@ -16,13 +16,16 @@
 mod config;
 pub mod dead_letter;
 pub mod drain;
+mod forbidden;
 pub mod kafka;
 pub mod monitor;
 pub mod producer;
+mod properties;
 pub mod verdict;
 mod window;
 
 pub use config::{Config, DeadLetterConfig};
+pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
 pub use dead_letter::DeadLetters;
 pub use drain::Drain;
 pub use kafka::KafkaConnector;

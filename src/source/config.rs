@@ -3,6 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use crate::config::{Address, Period, Problems, Section, Size, is_plain_name};
+
+const DEFAULT_PORT: u16 = 1883;
+const DEFAULT_SESSION_EXPIRY: Period = Period::secs(30 * 24 * 60 * 60);
+const DEFAULT_RECEIVE_MAXIMUM: u64 = 1000;
+/// Mosquitto's `max_inflight_messages`.
+const ASSUMED_RECEIVE_MAXIMUM: u64 = 20;
+const DEFAULT_MAX_PACKET_SIZE: Size = Size::mib(1);
+const DEFAULT_KEEP_ALIVE: Period = Period::secs(30);
+
 /// MQTT protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -29,13 +41,211 @@ pub struct Config {
     pub username: Option<String>,
     /// `password_file`: contents without the line end are the password; needs `username`.
     pub password_file: Option<PathBuf>,
-    /// `session_expiry`: how long the broker keeps the session while we are away; default 30 days. MQTT 5 only.
+    /// `session_expiry`: how long the broker keeps the session while we are away; default 30 days, whole
+    /// seconds, 1 s to 2³² - 1 s. MQTT 5 only.
     pub session_expiry: Duration,
     /// `receive_maximum`: unacknowledged messages the broker may send; default 1000. MQTT 5 announces it,
     /// with 3.1.1 it is only the number we assume (default 20, Mosquitto's `max_inflight_messages`).
     pub receive_maximum: u16,
-    /// `max_packet_size`: largest payload that is forwarded, bytes; default 1 MiB, at most 16 MiB.
+    /// `max_packet_size`: largest payload that is forwarded, bytes; default 1 MiB, 1 KiB to 16 MiB.
     pub max_packet_size: usize,
-    /// `keep_alive`; default 30 s, at least 5 s.
+    /// `keep_alive`; default 30 s, whole seconds, 5 s to 18 h.
     pub keep_alive: Duration,
+}
+
+/// `[[mqtt]]` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Raw {
+    name: Option<String>,
+    url: Option<String>,
+    version: Option<String>,
+    client_id: Option<String>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    session_expiry: Option<Period>,
+    receive_maximum: Option<u64>,
+    max_packet_size: Option<Size>,
+    keep_alive: Option<Period>,
+}
+
+/// Checks all `[[mqtt]]` tables. Every table gives a configuration, so that routes can be checked against
+/// it; where there is a problem, it holds a stand-in.
+pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Config> {
+    if tables.is_empty() {
+        problems.section("").error(
+            "mqtt",
+            "is missing",
+            "write a table [[mqtt]] with the url of a broker",
+        );
+    }
+    let only = tables.len() == 1;
+    let mut brokers: Vec<Config> = Vec::new();
+    for (index, raw) in tables.into_iter().enumerate() {
+        let mut section = problems.section(format!("mqtt[{index}]"));
+        let broker = resolve_one(raw, only, &mut section);
+        for (earlier, other) in brokers.iter().enumerate() {
+            check_apart(&broker, other, earlier, &mut section);
+        }
+        brokers.push(broker);
+    }
+    brokers
+}
+
+fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
+    check_texts(&raw, section);
+    let url = section.required(
+        "url",
+        raw.url,
+        "write for example url = \"mqtt://127.0.0.1:1883\"",
+    );
+    let (host, port) = url.map(|url| resolve_url(&url, section)).unwrap_or_default();
+    let versions = [("5", Version::V5), ("3.1.1", Version::V3_1_1)];
+    let version = section.one_of("version", raw.version.as_deref(), &versions, &[], Version::V5);
+    let max_packet_size = section.within(
+        "max_packet_size",
+        raw.max_packet_size,
+        DEFAULT_MAX_PACKET_SIZE,
+        Size::kib(1)..=Size::mib(16),
+    );
+    let keep_alive = (Period::secs(5), Period::secs(18 * 60 * 60));
+    let keep_alive = section.within(
+        "keep_alive",
+        raw.keep_alive,
+        DEFAULT_KEEP_ALIVE,
+        keep_alive.0..=keep_alive.1,
+    );
+    Config {
+        name: resolve_name(raw.name, only, section),
+        host,
+        port,
+        version,
+        client_id: raw.client_id,
+        username: raw.username,
+        password_file: raw.password_file,
+        session_expiry: resolve_session_expiry(raw.session_expiry, version, section),
+        receive_maximum: resolve_receive_maximum(raw.receive_maximum, version, section),
+        max_packet_size: usize::try_from(max_packet_size.0).unwrap_or(usize::MAX),
+        keep_alive: keep_alive.whole_secs(),
+    }
+}
+
+fn resolve_name(name: Option<String>, only: bool, section: &mut Section<'_, '_>) -> String {
+    if name.is_none() && only {
+        return "default".to_owned();
+    }
+    let right = "with several [[mqtt]] tables each needs a name of its own";
+    let name = section.required("name", name, right).unwrap_or_default();
+    if !is_plain_name(&name) {
+        section.error(
+            "name",
+            format!("{name:?} is no name"),
+            "use letters, digits, '.', '_' and '-'",
+        );
+    }
+    name
+}
+
+/// Host and port of `mqtt://host[:port]`.
+fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
+    let right = "write for example \"mqtt://127.0.0.1:1883\"";
+    let stand_in = (String::new(), DEFAULT_PORT);
+    let Some((scheme, server)) = url.split_once("://") else {
+        section.error("url", format!("{url:?} has no scheme"), right);
+        return stand_in;
+    };
+    if ["mqtts", "ws", "wss", "unix"].contains(&scheme) {
+        let right = "use mqtt:// (on loopback or a trusted network)";
+        section.error("url", format!("{scheme}:// is not built yet"), right);
+        return stand_in;
+    }
+    if scheme != "mqtt" {
+        section.error("url", format!("{scheme:?} is not a scheme of MQTT"), right);
+        return stand_in;
+    }
+    let server = server.strip_suffix('/').unwrap_or(server);
+    if server.contains('@') {
+        section.error("url", "holds user information", "use username and password_file");
+        return stand_in;
+    }
+    match Address::parse(server) {
+        Ok(address) => (address.host, address.port.unwrap_or(DEFAULT_PORT)),
+        Err(error) => {
+            section.error("url", format!("{url:?} {error}"), right);
+            stand_in
+        }
+    }
+}
+
+fn check_texts(raw: &Raw, section: &mut Section<'_, '_>) {
+    if raw.password_file.is_some() && raw.username.is_none() {
+        section.error(
+            "username",
+            "is missing",
+            "MQTT sends a password only together with a user name",
+        );
+    }
+    for (key, value) in [
+        ("client_id", &raw.client_id),
+        ("username", &raw.username),
+        ("name", &raw.name),
+    ] {
+        let is_bad = |text: &String| text.is_empty() || text.contains('\0');
+        if value.as_ref().is_some_and(is_bad) {
+            section.error(
+                key,
+                "is empty or contains the character U+0000",
+                "leave it out for the default",
+            );
+        }
+    }
+}
+
+fn resolve_session_expiry(
+    value: Option<Period>,
+    version: Version,
+    section: &mut Section<'_, '_>,
+) -> Duration {
+    if value.is_some() && version == Version::V3_1_1 {
+        let what = "has no effect with version = \"3.1.1\"";
+        section.warn(
+            "session_expiry",
+            what,
+            "the broker alone decides there how long it keeps the session",
+        );
+    }
+    let bounds = Period::secs(1)..=Period::secs(u64::from(u32::MAX));
+    section
+        .within("session_expiry", value, DEFAULT_SESSION_EXPIRY, bounds)
+        .whole_secs()
+}
+
+fn resolve_receive_maximum(value: Option<u64>, version: Version, section: &mut Section<'_, '_>) -> u16 {
+    let default = match version {
+        Version::V5 => DEFAULT_RECEIVE_MAXIMUM,
+        Version::V3_1_1 => ASSUMED_RECEIVE_MAXIMUM,
+    };
+    let value = section.within("receive_maximum", value, default, 1..=u64::from(u16::MAX));
+    u16::try_from(value).unwrap_or(u16::MAX)
+}
+
+/// Refuses what two brokers cannot share.
+fn check_apart(broker: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
+    if broker.name == other.name {
+        let right = "give each [[mqtt]] table a name of its own";
+        section.error(
+            "name",
+            format!("{:?} is the name of mqtt[{earlier}] already", broker.name),
+            right,
+        );
+    }
+    let same_server = broker.host == other.host && broker.port == other.port;
+    if same_server && broker.client_id == other.client_id && !broker.host.is_empty() {
+        let wrong = format!("mqtt[{earlier}] is the same client on the same broker");
+        section.error(
+            "client_id",
+            wrong,
+            "the broker would end one connection for the other: use two client ids",
+        );
+    }
 }

@@ -1,3 +1,4 @@
 //! The MQTT side.
 mod config;
 pub use config::{Config, Version};
+pub(crate) use config::{Raw, resolve};

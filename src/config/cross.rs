@@ -1,0 +1,58 @@
+//! What only brokers and routes together can tell.
+
+use crate::config::problem::{Problems, Section};
+use crate::route::pattern::{covers, overlaps};
+use crate::source::Version;
+use crate::{route, source};
+
+/// Checks that routes and brokers fit together. A route that could not be read is `None`, so that the others
+/// keep their places in the file.
+pub(super) fn check(
+    brokers: &[source::Config],
+    routes: &[Option<route::Config>],
+    problems: &mut Problems<'_>,
+) {
+    for (index, route) in routes.iter().enumerate() {
+        let Some(route) = route else { continue };
+        let mut section = problems.section(format!("route[{index}]"));
+        check_broker(brokers, route, &mut section);
+        for (earlier, other) in routes[..index].iter().enumerate() {
+            if other
+                .as_ref()
+                .is_some_and(|other| may_arrive_twice(brokers, route, other))
+            {
+                warn_of_copies(earlier, &mut section);
+            }
+        }
+    }
+}
+
+fn check_broker(brokers: &[source::Config], route: &route::Config, section: &mut Section<'_, '_>) {
+    let Some(wanted) = &route.broker else { return };
+    if brokers.iter().all(|broker| broker.name != *wanted) {
+        let known: Vec<&str> = brokers.iter().map(|broker| broker.name.as_str()).collect();
+        let right = format!("name one of the [[mqtt]] tables: {}", known.join(", "));
+        section.error("broker", format!("there is no broker {wanted:?}"), right);
+    }
+}
+
+/// MQTT 3.1.1 leaves it to the broker whether a message that matches two subscriptions comes once or twice,
+/// and has no subscription identifiers to tell. A covered filter is not subscribed, so it does no harm.
+fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &route::Config) -> bool {
+    let (first, second) = (one.from.filter(), other.from.filter());
+    let partly = overlaps(&first, &second) && !covers(&first, &second) && !covers(&second, &first);
+    partly
+        && brokers
+            .iter()
+            .any(|broker| is_old(broker) && one.takes(broker) && other.takes(broker))
+}
+
+fn is_old(broker: &source::Config) -> bool {
+    broker.version == Version::V3_1_1
+}
+
+fn warn_of_copies(earlier: usize, section: &mut Section<'_, '_>) {
+    let what = format!("overlaps with route[{earlier}].from in part");
+    let instead = "an MQTT 3.1.1 broker may send such a message once for each; use version = \"5\" or one wider pattern";
+    section.warn("from", what, instead);
+}

@@ -1,0 +1,107 @@
+//! From text to raw structs, with every mistake on the way.
+//!
+//! serde stops at the first mistake. So each mistake is recorded, the entry it is in is taken out of the
+//! tree, and the rest is read again. The raw structs can miss any field, so that taking one out is never a
+//! mistake of its own.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer, Error};
+
+use crate::config::document::{Document, prune};
+use crate::config::problem::Problems;
+
+/// Records what is not TOML. Whether the rest can be read nevertheless: it can when every mistake is inside
+/// one value. A broken header is not, because the settings below it end up in another table.
+pub(super) fn syntax(document: &Document, errors: &[Error], problems: &mut Problems<'_>) -> bool {
+    let mut readable = true;
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let field = document.value_around(&span);
+        readable &= field.is_some();
+        let (wrong, right) = split(error.message());
+        problems.error_at(
+            document.line_at(span.start),
+            field.unwrap_or_default(),
+            wrong,
+            right,
+        );
+    }
+    readable
+}
+
+/// Reads all that can be read.
+pub(super) fn read<'t, T>(
+    document: &Document,
+    mut tree: Spanned<DeTable<'t>>,
+    problems: &mut Problems<'_>,
+) -> T
+where
+    T: Deserialize<'t> + Default,
+{
+    for _ in 0..=document.len() {
+        let error = match T::deserialize(Deserializer::from(tree.clone())) {
+            Ok(raw) => return raw,
+            Err(error) => error,
+        };
+        let span = error.span().unwrap_or_default();
+        let field = document.path_at(&span).unwrap_or_default();
+        let (wrong, right) = explain(error.message());
+        problems.error_at(document.line_at(span.start), field, wrong, right);
+        if !prune(tree.get_mut(), &span) {
+            break;
+        }
+    }
+    T::default()
+}
+
+/// Says in the words of this file what serde says in those of Rust.
+fn explain(message: &str) -> (String, Option<String>) {
+    if let Some(unknown) = message.strip_prefix("unknown field ") {
+        return explain_unknown(unknown);
+    }
+    if message == "invalid type: map, expected a sequence" {
+        let right = "write the header with two brackets, there may be several of it";
+        return ("is a single table".to_owned(), Some(right.to_owned()));
+    }
+    split(message)
+}
+
+/// serde lists the unknown key and then the known ones, each between backticks.
+fn explain_unknown(message: &str) -> (String, Option<String>) {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.collect();
+    let is_secret = ["password", "passwd", "secret", "token"].contains(&unknown);
+    let right = match nearest(unknown, &known) {
+        _ if is_secret && known.contains(&"password_file") => {
+            "secrets come from files: write password_file".to_owned()
+        }
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    ("is not a known setting".to_owned(), Some(right))
+}
+
+/// The known word that `word` was probably meant to be.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    /// A slip or two in a short word; below it other words come too close.
+    const ALIKE: f64 = 0.8;
+    let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(word, known);
+    let best = known
+        .iter()
+        .copied()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) >= ALIKE || best.starts_with(word) && word.len() > 2).then_some(best)
+}
+
+/// Parts a message at the place where it goes on with what would be right.
+fn split(message: &str) -> (String, Option<String>) {
+    if let Some((wrong, right)) = message.split_once("; ") {
+        return (wrong.to_owned(), Some(right.to_owned()));
+    }
+    match message.split_once(", expected ") {
+        Some((wrong, right)) => (wrong.to_owned(), Some(format!("expected {right}"))),
+        None => (message.to_owned(), None),
+    }
+}

@@ -1,0 +1,60 @@
+//! Routes that contradict each other.
+
+use crate::config::{Problems, Section};
+use crate::route::config::Config;
+use crate::route::pattern::Pattern;
+use crate::route::template::Template;
+
+/// Compares each route with those before it. What could not be read is `None`.
+pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {
+    for (index, route) in routes.iter().enumerate() {
+        let Some(route) = route else { continue };
+        let mut section = problems.section(format!("route[{index}]"));
+        for (earlier, other) in routes[..index].iter().enumerate() {
+            if let Some(other) = other.as_ref().filter(|other| shares_messages(route, other)) {
+                compare(route, other, earlier, &mut section);
+            }
+        }
+    }
+}
+
+fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
+    let same_topic = meaning(&route.topic, &route.from) == meaning(&other.topic, &other.from);
+    let same_key = meaning(&route.key, &route.from) == meaning(&other.key, &other.from);
+    if route.qos != other.qos {
+        let wrong = format!(
+            "is {}, but {} in route[{earlier}] for the same messages",
+            route.qos, other.qos
+        );
+        section.error("qos", wrong, "one subscription has one QoS");
+    }
+    match (same_topic, same_key, route.format == other.format) {
+        (false, ..) => {}
+        (true, true, true) => {
+            let wrong = format!("is the same as route[{earlier}], every message would be sent twice");
+            section.error("from", wrong, "remove one of them");
+        }
+        (true, false, _) => {
+            let wrong = format!("differs from route[{earlier}] for the same messages and the same topic");
+            section.error("key", wrong, "use one key, or two topics");
+        }
+        (true, true, false) => {
+            let wrong = format!("differs from route[{earlier}] for the same messages and the same topic");
+            section.error("format", wrong, "use one format, or two topics");
+        }
+    }
+}
+
+fn shares_messages(route: &Config, other: &Config) -> bool {
+    let same_broker = route.broker.is_none() || other.broker.is_none() || route.broker == other.broker;
+    same_broker && route.from.filter() == other.from.filter()
+}
+
+/// The template with each name replaced by its level, because two patterns may name one level differently.
+fn meaning(template: &Template, pattern: &Pattern) -> String {
+    template.render_with(|name| {
+        pattern
+            .level_of(name)
+            .map_or_else(String::new, |level| format!("{{{level}}}"))
+    })
+}

@@ -1,0 +1,66 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::route::pattern::Pattern;
+
+/// Renders `template` for a message from `plants/p1/d1/up/down`.
+fn check(template: &str) -> String {
+    let pattern = Pattern::parse("plants/{plant}/{device}/{rest...}").unwrap();
+    Template::parse(template)
+        .unwrap()
+        .render(&pattern.matches("plants/p1/d1/up/down").unwrap())
+}
+
+fn refused(template: &str) -> TemplateError {
+    Template::parse(template).unwrap_err()
+}
+
+#[test]
+fn names_are_replaced() {
+    assert_eq!(check("{device}"), "d1");
+    assert_eq!(check("t-{plant}.{device}-{plant}"), "t-p1.d1-p1");
+    assert_eq!(check("{rest}"), "up/down");
+    assert_eq!(check("telemetry"), "telemetry");
+    assert_eq!(check(""), "");
+    assert_eq!(check("{unknown}"), "");
+}
+
+#[test]
+fn double_braces_are_braces() {
+    assert_eq!(check("{{{device}}}"), "{d1}");
+    assert_eq!(check("{{device}}"), "{device}");
+}
+
+#[test]
+fn what_is_not_a_template_says_why() {
+    assert_eq!(refused("{device"), TemplateError::Unclosed);
+    assert_eq!(refused("device}"), TemplateError::Unopened);
+    assert_eq!(refused("{}"), TemplateError::BadName { name: String::new() });
+    assert_eq!(
+        refused("{rest...}"),
+        TemplateError::BadName {
+            name: "rest...".to_owned()
+        }
+    );
+}
+
+#[test]
+fn names_are_listed_in_order_of_use() {
+    let template = Template::parse("{a}-{b}-{a}{{c}}").unwrap();
+    assert_eq!(template.names().collect::<Vec<_>>(), ["a", "b", "a"]);
+    assert!(!template.is_static());
+    assert!(Template::parse("{{c}}").unwrap().is_static());
+}
+
+proptest! {
+    #[test]
+    fn parsing_never_panics(text in any::<String>()) {
+        let _ = Template::parse(&text);
+    }
+
+    #[test]
+    fn escaped_text_renders_as_itself(text in "[a-c{}/é]{0,12}") {
+        let escaped = text.replace('{', "{{").replace('}', "}}");
+        prop_assert_eq!(check(&escaped), text);
+    }
+}

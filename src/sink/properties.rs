@@ -1,0 +1,122 @@
+//! `[kafka.properties]`: any librdkafka property, except those that would break a promise.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+
+use crate::config::Section;
+use crate::sink::forbidden;
+
+/// The table as it is written, flat: TOML reads `linger.ms = 20` as a table in a table, and `"linger.ms"`
+/// as one key; both mean the same here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct RawProperties(BTreeMap<String, String>);
+
+/// Checks every property by our rules and then by those of librdkafka itself.
+pub(super) fn resolve(raw: RawProperties, section: &mut Section<'_, '_>) -> BTreeMap<String, String> {
+    for (name, value) in &raw.0 {
+        let key = format!("properties.{name}");
+        if let Some(rule) = forbidden::rule(name) {
+            section.error(&key, rule.breaks, rule.instead);
+        } else if let Some((wrong, right)) = ask_librdkafka(name, value) {
+            section.error(&key, wrong, right);
+        }
+    }
+    raw.0
+}
+
+/// What librdkafka itself has against the property.
+fn ask_librdkafka(name: &str, value: &str) -> Option<(String, String)> {
+    let mut config = ClientConfig::new();
+    config.set(name, value);
+    let right = "see CONFIGURATION.md of librdkafka 2.12 for names and values".to_owned();
+    match config.create_native_config() {
+        Ok(_) => None,
+        Err(KafkaError::ClientConfig(_, reason, ..)) => Some((format!("librdkafka says: {reason}"), right)),
+        Err(error) => Some((error.to_string(), right)),
+    }
+}
+
+/// One entry: a value, or a table because its name has dots.
+enum Entry {
+    Value(String),
+    Table(RawProperties),
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a number or a boolean")
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Entry, E> {
+        // C strings end at it, librdkafka would see another value than we checked.
+        if value.contains('\0') {
+            return Err(E::invalid_value(
+                de::Unexpected::Str(value),
+                &"text without the character U+0000",
+            ));
+        }
+        Ok(Entry::Value(value.to_owned()))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Entry, E> {
+        Ok(Entry::Value(value.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Entry, E> {
+        Ok(Entry::Value(value.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Entry, E> {
+        Ok(Entry::Value(value.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Entry, E> {
+        Ok(Entry::Value(value.to_string()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
+        let mut flat = BTreeMap::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if key.contains('\0') {
+                return Err(de::Error::custom("the name contains the character U+0000"));
+            }
+            match entries.next_value()? {
+                Entry::Value(value) => _ = flat.insert(key, value),
+                Entry::Table(RawProperties(inner)) => {
+                    flat.extend(
+                        inner
+                            .into_iter()
+                            .map(|(name, value)| (format!("{key}.{name}"), value)),
+                    );
+                }
+            }
+        }
+        Ok(Entry::Table(RawProperties(flat)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawProperties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Entry::deserialize(deserializer)? {
+            Entry::Table(table) => Ok(table),
+            Entry::Value(value) => {
+                let found = de::Unexpected::Str(&value);
+                Err(de::Error::invalid_type(found, &"a table [kafka.properties]"))
+            }
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! The configuration file as its users meet it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use edgeferry::config::{self, Config, LoadError};
+use edgeferry::source::Version;
+
+/// A file without mistakes; `%` is where a test puts its own lines.
+const ROUTE: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
+const REST: &str = "[gateway]\ndata_dir = \"/tmp/edgeferry\"\n[[mqtt]]\nurl = \"mqtt://localhost\"\n";
+const KAFKA: &str = "[kafka]\nbootstrap_servers = [\"localhost:9092\"]\n";
+
+/// All problems of a text that must not load.
+fn refused(text: &str) -> String {
+    match config::parse(Path::new("config.toml"), text) {
+        Err(LoadError::Invalid(problems)) => {
+            assert!(!problems.is_empty(), "refused without a reason");
+            problems.iter().fold(String::new(), |mut lines, problem| {
+                writeln!(lines, "{problem}").unwrap();
+                lines
+            })
+        }
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+/// The configuration and all warnings of a text that must load.
+fn accepted(text: &str) -> (Config, String) {
+    match config::parse(Path::new("config.toml"), text) {
+        Ok((config, warnings)) => {
+            let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            (config, lines.join("\n"))
+        }
+        Err(error) => panic!("expected no problems, got\n{error}"),
+    }
+}
+
+/// The one problem of a file that is right except for these lines.
+fn check(mqtt: &str, kafka: &str, route: &str) -> String {
+    let text = refused(&format!("{REST}{mqtt}{KAFKA}{kafka}{ROUTE}{route}"));
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let (_, problem) = text.trim_end().split_once(": ").unwrap();
+    problem.to_owned()
+}
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_edgeferry"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn shipped_files_load_without_a_warning() {
+    for name in [
+        "edgeferry.toml",
+        "examples/minimal.toml",
+        "examples/two-brokers.toml",
+    ] {
+        let (_, warnings) = config::load(&shipped(name)).unwrap();
+        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
+fn every_setting_that_the_shipped_file_lists_is_known() {
+    let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
+    let (quiet, _) = accepted(&text);
+    let uncommented: String = text
+        .lines()
+        .map(|line| format!("{}\n", uncomment(line)))
+        .collect();
+    assert_ne!(text, uncommented);
+    let (loud, warnings) = accepted(&uncommented);
+    assert_eq!(warnings, "");
+    assert_eq!(loud.kafka.properties.len(), 5);
+
+    // What the file calls a default is one.
+    assert_eq!(quiet.queue, loud.queue);
+    assert_eq!(quiet.dead_letter, loud.dead_letter);
+    let mut broker = loud.brokers[0].clone();
+    (broker.client_id, broker.username, broker.password_file) = (None, None, None);
+    assert_eq!(quiet.brokers[0], broker);
+    let mut route = loud.routes[0].clone();
+    route.broker = None;
+    assert_eq!(quiet.routes[0], route);
+}
+
+/// `# key = value` without its `# `; other lines as they are.
+fn uncomment(line: &str) -> &str {
+    let setting = line.strip_prefix("# ").filter(|rest| {
+        let key = rest.split_once(" = ").map_or("", |(key, _)| key);
+        !key.is_empty() && !key.contains(' ')
+    });
+    setting.unwrap_or(line)
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}"));
+    assert_eq!(warnings, "");
+    let broker = &config.brokers[0];
+    assert_eq!(
+        (broker.name.as_str(), broker.host.as_str(), broker.port),
+        ("default", "localhost", 1883)
+    );
+    assert_eq!(broker.version, Version::V5);
+    assert_eq!(broker.session_expiry.as_secs(), 30 * 86_400);
+    assert_eq!((broker.receive_maximum, broker.max_packet_size), (1000, 1 << 20));
+    assert_eq!(broker.keep_alive.as_secs(), 30);
+    assert_eq!(config.queue.max_bytes, 1 << 30);
+    assert_eq!(config.queue.commit_interval.as_millis(), 10);
+    assert_eq!(config.dead_letter.max_bytes, 64 << 20);
+    assert_eq!(config.kafka.compression, "lz4");
+    assert_eq!(
+        (config.routes[0].qos, config.routes[0].key.to_string().as_str()),
+        (1, "{device}")
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let text = r#"[gateway]
+id = "raspberrypi"
+
+[[mqtt]]
+url = "mqtts://broker"
+keep_alive = "10 parsecs"
+receive_maximum = 0
+password = "secret"
+
+[queue]
+max_byts = "1 GiB"
+on_full = "drop-oldest"
+commit_interval = 10
+
+[kafka]
+bootstrap_servers = ["kafka", "b:9092"]
+[kafka.properties]
+acks = 1
+"linger.millis" = 5
+
+[[route]]
+from = "devices/dev-{device}/telemetry"
+topic = "tele metry"
+
+[[route]]
+from = "plant/{line}/state"
+topic = "state"
+broker = "other"
+"#;
+    let expected = r#"config.toml:1: gateway.data_dir: is missing; write an absolute path, for example "/var/lib/edgeferry"
+config.toml:2: gateway.id: "raspberrypi" does not tell gateways apart; write a name that no other gateway has, for example "pi-{serial}"
+config.toml:5: mqtt[0].url: mqtts:// is not built yet; use mqtt:// (on loopback or a trusted network)
+config.toml:6: mqtt[0].keep_alive: "10 parsecs" is not a duration; write for example "30s"
+config.toml:7: mqtt[0].receive_maximum: 0 is out of bounds; write 1 to 65535
+config.toml:8: mqtt[0].password: is not a known setting; secrets come from files: write password_file
+config.toml:11: queue.max_byts: is not a known setting; did you mean max_bytes?
+config.toml:12: queue.on_full: "drop-oldest" is not built yet; write "backpressure"
+config.toml:13: queue.commit_interval: invalid type: integer `10`; expected a duration with its unit, such as "30s"
+config.toml:16: kafka.bootstrap_servers[0]: "kafka" has no port; write host:port
+config.toml:18: kafka.properties.acks: breaks the promise that a confirmed message is in Kafka: it is always acks=all; leave it out, edgeferry sets it
+config.toml:19: kafka.properties.linger.millis: librdkafka says: No such configuration property: "linger.millis"; see CONFIGURATION.md of librdkafka 2.12 for names and values
+config.toml:22: route[0].from: "devices/dev-{device}/telemetry" mixes a name with text in the level "dev-{device}": a name takes a whole level; write an MQTT pattern such as "devices/{device}/telemetry" or "plant/{device}/{rest...}"
+config.toml:23: route[0].topic: "tele metry" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not "." or ".."
+config.toml:25: route[1].key: {device} is not a name in "plant/{line}/state"; `from` has {line}
+config.toml:28: route[1].broker: there is no broker "other"; name one of the [[mqtt]] tables: default
+"#;
+    assert_eq!(refused(text), expected);
+}
+
+#[test]
+fn an_empty_file_names_what_every_file_needs() {
+    let expected = r#"config.toml:1: mqtt: is missing; write a table [[mqtt]] with the url of a broker
+config.toml:1: route: is missing; write a table [[route]] with from = "devices/{device}/telemetry" and topic = "telemetry"
+config.toml:1: gateway.data_dir: is missing; write an absolute path, for example "/var/lib/edgeferry"
+config.toml:1: kafka.bootstrap_servers: is missing; write for example bootstrap_servers = ["127.0.0.1:9092"]
+"#;
+    assert_eq!(refused(""), expected);
+}
+
+#[test]
+fn values_that_are_not_toml_do_not_hide_the_other_mistakes() {
+    let text =
+        format!("[gateway]\ndata_dir = /tmp\n[[mqtt]]\nurl = mqtt://localhost\nqos = 1\n{KAFKA}{ROUTE}");
+    let expected = "\
+config.toml:2: gateway.data_dir: string values must be quoted; expected literal string
+config.toml:4: mqtt[0].url: string values must be quoted; expected literal string
+config.toml:5: mqtt[0].qos: is not a known setting; known here: name, url, version, client_id, username, \
+password_file, session_expiry, receive_maximum, max_packet_size, keep_alive
+";
+    assert_eq!(refused(&text), expected);
+}
+
+#[test]
+fn a_broken_header_is_reported_alone() {
+    let text = format!("[gateway\nunknown = 1\n{KAFKA}{ROUTE}");
+    assert_eq!(refused(&text), "config.toml:1: unclosed table; expected `]`\n");
+}
+
+#[test]
+fn one_bracket_too_few_is_explained() {
+    let text = format!("{REST}{KAFKA}{}", ROUTE.replace("[[route]]", "[route]"));
+    let expected = "config.toml:7: route: is a single table; write the header with two brackets, there may be several of it\n";
+    assert_eq!(refused(&text), expected);
+}
+
+#[test]
+fn unknown_settings_name_the_nearest() {
+    let problem = check("keepalive = \"30s\"\n", "", "");
+    assert_eq!(
+        problem,
+        "mqtt[0].keepalive: is not a known setting; did you mean keep_alive?"
+    );
+    let text = refused(&format!("{REST}{KAFKA}{ROUTE}[deadletter]\n"));
+    assert_eq!(
+        text,
+        "config.toml:10: deadletter: is not a known setting; did you mean dead_letter?\n"
+    );
+}
+
+#[test]
+fn properties_that_break_a_promise_are_refused_under_every_name() {
+    let names = [
+        "acks",
+        "request.required.acks",
+        "enable.idempotence",
+        "enable.gapless.guarantee",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "retries",
+        "message.send.max.retries",
+        "transactional.id",
+        "transaction.timeout.ms",
+        "partitioner",
+        "partitioner_cb",
+        "queuing.strategy",
+        "msg_order_cmp",
+        "allow.auto.create.topics",
+        "bootstrap.servers",
+        "metadata.broker.list",
+        "queue.buffering.max.messages",
+        "queue.buffering.max.kbytes",
+        "compression.codec",
+        "compression.type",
+        "delivery.report.only.error",
+        "test.mock.num.brokers",
+        "plugin.library.paths",
+        "interceptors",
+        "dr_cb",
+        "dr_msg_cb",
+        "default_topic_conf",
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+        "sasl.oauthbearer.config",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.assertion.private.key.pem",
+    ];
+    for name in names {
+        for written in [name.to_owned(), format!("{name:?}")] {
+            let problem = check("", &format!("[kafka.properties]\n{written} = \"1\"\n"), "");
+            assert!(
+                problem.starts_with(&format!("kafka.properties.{name}: ")),
+                "{problem}"
+            );
+            assert!(!problem.contains("librdkafka says"), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn librdkafka_has_a_say_in_the_other_properties() {
+    let problem = check("", "[kafka.properties]\nsocket.timeout.ms = \"soon\"\n", "");
+    assert!(
+        problem.starts_with("kafka.properties.socket.timeout.ms: librdkafka says: "),
+        "{problem}"
+    );
+    let properties = "[kafka.properties]\nlinger.ms = 20\n\"socket.keepalive.enable\" = true\n";
+    let (config, _) = accepted(&format!("{REST}{KAFKA}{properties}{ROUTE}"));
+    let properties: Vec<_> = config.kafka.properties.iter().collect();
+    assert_eq!(
+        format!("{properties:?}"),
+        r#"[("linger.ms", "20"), ("socket.keepalive.enable", "true")]"#
+    );
+}
+
+#[test]
+fn urls_are_checked() {
+    let url = |url: &str| {
+        let text = format!("[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{KAFKA}{ROUTE}");
+        refused(&text)
+            .trim_end()
+            .replace("config.toml:4: mqtt[0].url: ", "")
+    };
+    assert_eq!(
+        url("mqtt://me:pw@broker"),
+        "holds user information; use username and password_file"
+    );
+    assert_eq!(
+        url("broker:1883"),
+        "\"broker:1883\" has no scheme; write for example \"mqtt://127.0.0.1:1883\""
+    );
+    for scheme in ["mqtts", "ws", "wss", "unix"] {
+        let problem = url(&format!("{scheme}://broker"));
+        assert!(
+            problem.starts_with(&format!("{scheme}:// is not built yet; use mqtt://")),
+            "{problem}"
+        );
+    }
+    assert!(url("http://broker").starts_with("\"http\" is not a scheme of MQTT"));
+    assert!(url("mqtt://broker:0").contains("a port that is not a number from 1 to 65535"));
+    assert!(url("mqtt://").contains("has no host"));
+}
+
+#[test]
+fn bounds_and_their_neighbours() {
+    for good in [
+        "keep_alive = \"5s\"",
+        "keep_alive = \"18h\"",
+        "receive_maximum = 65535",
+        "max_packet_size = 1024",
+    ] {
+        accepted(&format!("{REST}{good}\n{KAFKA}{ROUTE}"));
+    }
+    for (bad, problem) in [
+        (
+            "keep_alive = \"4s\"",
+            "mqtt[0].keep_alive: 4s is out of bounds; write 5s to 18h",
+        ),
+        (
+            "keep_alive = \"64801s\"",
+            "mqtt[0].keep_alive: 18h 1s is out of bounds; write 5s to 18h",
+        ),
+        (
+            "receive_maximum = 65536",
+            "mqtt[0].receive_maximum: 65536 is out of bounds; write 1 to 65535",
+        ),
+        (
+            "max_packet_size = 1023",
+            "mqtt[0].max_packet_size: 1023 B is out of bounds; write 1.0 KiB to 16.0 MiB",
+        ),
+        (
+            "max_packet_size = 16777217",
+            "mqtt[0].max_packet_size: 16777217 bytes is out of bounds; write 1.0 KiB to 16.0 MiB",
+        ),
+    ] {
+        assert_eq!(check(&format!("{bad}\n"), "", ""), problem);
+    }
+    let less = check("[queue]\nmax_bytes = 16777215\n", "", "");
+    assert_eq!(
+        less,
+        "queue.max_bytes: 16777215 bytes is too little; write 16.0 MiB or more"
+    );
+    let less = check("[dead_letter]\nmax_bytes = \"1 MB\"\n", "", "");
+    assert_eq!(
+        less,
+        "dead_letter.max_bytes: 1000000 bytes is too little; write 1.0 MiB or more"
+    );
+    assert!(check("[queue]\ncommit_interval = \"11s\"\n", "", "").contains("write 0s to 10s"));
+}
+
+#[test]
+fn what_is_planned_is_not_called_unknown() {
+    assert_eq!(
+        check("", "delivery = \"exactly-once\"\n", ""),
+        "kafka.delivery: \"exactly-once\" is not built yet; write \"at-least-once\""
+    );
+    assert_eq!(
+        check("", "", "format = \"wasp\"\n"),
+        "route[0].format: \"wasp\" is not built yet; write \"raw\""
+    );
+    assert_eq!(
+        check("", "", "format = \"xml\"\n"),
+        "route[0].format: \"xml\" is not known; write \"raw\""
+    );
+}
+
+#[test]
+fn keys_must_spread_messages() {
+    assert_eq!(
+        check("", "", "key = \"all\"\n"),
+        "route[0].key: \"all\" is the same for every message, all would go to one partition; \
+         use a name of `from`, for example \"{device}\""
+    );
+    assert!(check("", "", "key = \"{site}\"\n").starts_with("route[0].key: {site} is not a name in"));
+}
+
+#[test]
+fn routes_that_contradict_are_refused() {
+    let second = |lines: &str| {
+        let route = "[[route]]\nfrom = \"devices/{id}/telemetry\"\ntopic = \"telemetry\"\n";
+        check("", "", &format!("{route}{lines}"))
+    };
+    assert_eq!(
+        second("key = \"{id}\"\n"),
+        "route[1].from: is the same as route[0], every message would be sent twice; remove one of them"
+    );
+    assert_eq!(
+        second("key = \"k-{id}\"\n"),
+        "route[1].key: differs from route[0] for the same messages and the same topic; use one key, or two topics"
+    );
+    let other_topic = "[[route]]\nfrom = \"devices/+/telemetry/{device}\"\ntopic = \"b\"\n";
+    accepted(&format!("{REST}{KAFKA}{ROUTE}{other_topic}"));
+    let other_qos = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"b\"\nqos = 0\n";
+    assert_eq!(
+        check("", "", other_qos),
+        "route[1].qos: is 0, but 1 in route[0] for the same messages; one subscription has one QoS"
+    );
+}
+
+#[test]
+fn partial_overlap_is_a_warning_on_the_old_protocol() {
+    let overlap = "[[route]]\nfrom = \"+/{device}/telemetry\"\ntopic = \"b\"\n";
+    let covered = "[[route]]\nfrom = \"devices/{device}/{rest...}\"\ntopic = \"b\"\n";
+    let partial = "[[route]]\nfrom = \"{kind}/d1/{device}\"\ntopic = \"b\"\n";
+    let warnings = |version: &str, route: &str| {
+        accepted(&format!("{REST}version = {version:?}\n{KAFKA}{ROUTE}{route}")).1
+    };
+    assert_eq!(warnings("5", partial), "");
+    assert_eq!(warnings("3.1.1", overlap), "");
+    assert_eq!(warnings("3.1.1", covered), "");
+    assert_eq!(
+        warnings("3.1.1", partial),
+        "config.toml:12: route[1].from: overlaps with route[0].from in part; an MQTT 3.1.1 broker may send such a \
+         message once for each; use version = \"5\" or one wider pattern"
+    );
+}
+
+#[test]
+fn qos_other_than_1_is_a_warning() {
+    let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}qos = 2\n"));
+    assert_eq!(config.routes[0].qos, 1);
+    assert!(
+        warnings.contains("2 is lowered to 1: a crash between PUBREC and PUBCOMP"),
+        "{warnings}"
+    );
+    let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}qos = 0\n"));
+    assert_eq!(config.routes[0].qos, 0);
+    assert!(
+        warnings.contains("drops messages while edgeferry is away"),
+        "{warnings}"
+    );
+    assert_eq!(
+        check("", "", "qos = 3\n"),
+        "route[0].qos: 3 is not a QoS of MQTT; write 1 (default) or 0"
+    );
+}
+
+#[test]
+fn several_brokers_need_names_and_clients_of_their_own() {
+    let other = "[[mqtt]]\nurl = \"mqtt://other\"\n";
+    let text = refused(&format!("{REST}{other}{KAFKA}{ROUTE}"));
+    let right = "is missing; with several [[mqtt]] tables each needs a name of its own";
+    assert_eq!(
+        text,
+        format!("config.toml:3: mqtt[0].name: {right}\nconfig.toml:5: mqtt[1].name: {right}\n")
+    );
+    let problem = check(
+        "name = \"a\"\n[[mqtt]]\nname = \"a\"\nurl = \"mqtt://other\"\n",
+        "",
+        "",
+    );
+    assert!(
+        problem.starts_with("mqtt[1].name: \"a\" is the name of mqtt[0] already"),
+        "{problem}"
+    );
+    let problem = check(
+        "name = \"a\"\n[[mqtt]]\nname = \"b\"\nurl = \"mqtt://localhost\"\n",
+        "",
+        "",
+    );
+    assert!(
+        problem.starts_with("mqtt[1].client_id: mqtt[0] is the same client on the same broker"),
+        "{problem}"
+    );
+    let problem = check("password_file = \"/p\"\n", "", "");
+    assert!(problem.starts_with("mqtt[0].username: is missing"), "{problem}");
+}
+
+#[test]
+fn gateway_ids_tell_gateways_apart() {
+    let id = |id: &str| {
+        let text = format!(
+            "{}{KAFKA}{ROUTE}",
+            REST.replace("[gateway]\n", &format!("[gateway]\nid = {id:?}\n"))
+        );
+        config::parse(Path::new("c"), &text)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    for good in ["gw-7", "pi-{serial}", "{hostname}", "{machine_id}"] {
+        assert_eq!(id(good), Ok(()));
+    }
+    for bad in ["raspberrypi", "localhost", ""] {
+        assert!(
+            id(bad).is_err_and(|problem| problem.contains("does not tell gateways apart")),
+            "{bad}"
+        );
+    }
+    assert!(id("{mac}").is_err_and(|problem| problem.contains("{mac} is not known here")));
+    assert!(id("{serial").is_err_and(|problem| problem.contains("has a '{' without its '}'")));
+    assert!(id("a b").is_err_and(|problem| problem.contains("not safe")));
+}
+
+#[test]
+fn check_says_ok_or_lists_the_problems() {
+    let good = shipped("examples/minimal.toml");
+    let good = good.to_str().unwrap();
+    let output = run(&["check", "--config", good]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{good}: ok\n"));
+    assert!(output.stderr.is_empty());
+
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.toml");
+    std::fs::write(
+        &bad,
+        format!("{REST}keep_alive = \"1s\"\nport = 1\n{KAFKA}{ROUTE}"),
+    )
+    .unwrap();
+    let output = run(&["check", "--config", bad.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(output.stdout.is_empty());
+    let problems = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(problems.lines().count(), 2, "{problems}");
+    assert!(
+        problems.starts_with(&format!("{}:5: mqtt[0].keep_alive: ", bad.display())),
+        "{problems}"
+    );
+}
+
+#[test]
+fn usage_errors_end_with_64_and_help_with_0() {
+    for (arguments, code) in [
+        (&["--version"][..], 0),
+        (&["--help"], 0),
+        (&["check", "--help"], 0),
+        (&[], 64),
+        (&["fly"], 64),
+        (&["check", "--config"], 64),
+        (&["check", "--config", "/nowhere/edgeferry.toml"], 64),
+        (&["run", "--config", "/nowhere/edgeferry.toml"], 64),
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+}
