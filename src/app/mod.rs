@@ -127,10 +127,11 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let mut stages = Stages::start(config, &data_dir, &identity)?;
     tracing::info!(gateway = identity.gateway, epoch = %identity.epoch, version = env!("CARGO_PKG_VERSION"), "running");
     systemd::ready();
+    let view = stages.view();
     let ended = tokio::select! {
         () = stop => None,
         stage = stages.ended() => Some(stage),
-        never = watch::over(stages.view()) => match never {},
+        never = watch::over(view) => match never {},
     };
     systemd::stopping();
     tracing::info!("stopping");

@@ -1,1 +1,108 @@
+use std::path::Path;
 
+use super::*;
+use crate::message::{Arrival, Delivery, Epoch, Seq, SessionTag, Stamp};
+
+fn router(routes: &str) -> Router {
+    let head = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
+                [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+    let config = crate::config::parse(Path::new("test.toml"), &format!("{head}{routes}")).expect("valid").0;
+    Router::new(config.routes, "gw-7", "default")
+}
+
+fn stored(topic: &str, payload: &'static [u8]) -> Stored {
+    let delivery = Delivery {
+        session: SessionTag(1),
+        position: 1,
+        packet_id: 1,
+        qos: 1,
+        dup: false,
+        retained: false,
+        fingerprint: 0,
+    };
+    let stamp = Stamp { unix_ms: 1_763_640_000_123, boot_ms: 1, boot: 1, synchronised: true };
+    let arrival = Arrival {
+        broker: Arc::from("default"),
+        topic: topic.to_owned(),
+        payload: Bytes::from_static(payload),
+        oversize: None,
+        properties: None,
+        delivery,
+        stamp,
+    };
+    Stored { seq: Seq(42), epoch: Epoch(0xabc), arrival }
+}
+
+const TELEMETRY: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
+const NOW: i64 = 1_763_650_000_000;
+
+#[test]
+fn raw_carries_the_bytes_and_says_where_they_came_from() {
+    let outcome = router(TELEMETRY).route(&stored("devices/d1/telemetry", b"\0\xff"), NOW);
+    let header = |name, value: &str| (name, value.to_owned());
+    assert_eq!(outcome.refusals, []);
+    assert_eq!(
+        outcome.records,
+        [KafkaRecord {
+            topic: "telemetry".to_owned(),
+            key: "d1".to_owned(),
+            payload: Bytes::from_static(b"\0\xff"),
+            headers: vec![
+                header("edgeferry-id", "0000000000000abc-default-42"),
+                header("edgeferry-gateway", "gw-7"),
+                header("edgeferry-arrival", "2025-11-20T12:00:00.123Z"),
+                header("mqtt-topic", "devices/d1/telemetry"),
+            ],
+            timestamp_ms: 1_763_640_000_123,
+        }]
+    );
+}
+
+#[test]
+fn marks_are_there_only_when_true() {
+    let mut message = stored("devices/d1/telemetry", b"x");
+    message.arrival.delivery.dup = true;
+    message.arrival.delivery.retained = true;
+    message.arrival.stamp.synchronised = false;
+    let outcome = router(TELEMETRY).route(&message, NOW);
+    let marks: Vec<_> = outcome.records[0].headers.iter().skip(4).map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(
+        marks,
+        [("edgeferry-dup", "true"), ("edgeferry-retained", "true"), ("edgeferry-clock", "unsynchronised")]
+    );
+}
+
+#[test]
+fn the_record_time_is_never_ahead_of_now_nor_before_1970() {
+    let mut message = stored("devices/d1/telemetry", b"x");
+    let time = |message: &Stored| router(TELEMETRY).route(message, NOW).records[0].timestamp_ms;
+    message.arrival.stamp.unix_ms = NOW + 7_200_000;
+    assert_eq!(time(&message), NOW);
+    message.arrival.stamp.unix_ms = -5;
+    assert_eq!(time(&message), 0);
+}
+
+#[test]
+fn a_cut_payload_is_never_forwarded_as_if_it_were_whole() {
+    let mut message = stored("devices/d1/telemetry", b"cut");
+    message.arrival.oversize = Some(9_000_000);
+    let outcome = router(TELEMETRY).route(&message, NOW);
+    assert_eq!((outcome.records.len(), outcome.refusals), (0, vec![Refusal::Oversize { bytes: 9_000_000 }]));
+}
+
+#[test]
+fn every_matching_route_makes_a_record() {
+    let twice = format!("{TELEMETRY}[[route]]\nfrom = \"devices/#\"\ntopic = \"all\"\nkey = \"{{device}}\"\n")
+        .replace("devices/#", "devices/{device}/{rest...}");
+    let topics = |topic| router(&twice).route(&stored(topic, b"x"), NOW).records.into_iter().map(|r| r.topic).collect::<Vec<_>>();
+    assert_eq!(topics("devices/d1/telemetry"), ["telemetry", "all"]);
+    assert_eq!(topics("devices/d1/status"), ["all"]);
+}
+
+#[test]
+fn legal_topics_are_those_that_kafka_takes() {
+    for (name, legal) in [("a", true), ("A-b_c.9", true), ("", false), (".", false), ("..", false), ("a b", false), ("ä", false)] {
+        assert_eq!(is_legal_topic(name), legal, "{name:?}");
+    }
+    assert!(is_legal_topic(&"x".repeat(249)) && !is_legal_topic(&"x".repeat(250)));
+}

@@ -1,1 +1,327 @@
+//! The drain against a scripted Kafka that behaves like the real one where it matters: a batch fails as a
+//! whole, and what is behind it comes back unsent.
 
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use crate::queue::{Compression, Config, Intake, OnFull, Writer};
+use crate::sink::producer::Report;
+
+/// Records per batch of the scripted cluster.
+const BATCH: usize = 5;
+
+/// What the cluster holds and how it behaves.
+#[derive(Default)]
+struct Cluster {
+    stored: Vec<KafkaRecord>,
+    /// Payloads that make their batch fail, and how.
+    poison: Vec<(Bytes, Code)>,
+    missing: HashSet<String>,
+    /// Records the client takes before it is full; 0 means no limit.
+    capacity: usize,
+    connects: usize,
+    submitted: usize,
+}
+
+#[derive(Clone, Default)]
+struct Kafka(Arc<Mutex<Cluster>>);
+
+impl Kafka {
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.0.lock().expect("not poisoned")
+    }
+
+    fn payloads(&self) -> Vec<String> {
+        let cluster = self.cluster();
+        cluster.stored.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect()
+    }
+}
+
+impl Connector for Kafka {
+    type Producer = Client;
+
+    fn connect(&mut self) -> Result<Client, String> {
+        self.cluster().connects += 1;
+        Ok(Client { kafka: self.clone(), pending: VecDeque::new(), broken: false })
+    }
+}
+
+struct Client {
+    kafka: Kafka,
+    pending: VecDeque<(Ticket, KafkaRecord)>,
+    broken: bool,
+}
+
+impl Producer for Client {
+    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
+        let mut cluster = self.kafka.cluster();
+        if self.broken {
+            return Err(SubmitError::Refused(Code::Fatal));
+        }
+        if record.payload.len() > 1000 {
+            return Err(SubmitError::Refused(Code::MessageSizeTooLarge));
+        }
+        if cluster.capacity > 0 && self.pending.len() >= cluster.capacity {
+            return Err(SubmitError::Full);
+        }
+        cluster.submitted += 1;
+        self.pending.push_back((ticket, record.clone()));
+        Ok(())
+    }
+
+    /// Sends one batch.
+    fn reports(&mut self) -> Vec<Report> {
+        let size = BATCH.min(self.pending.len());
+        let batch: Vec<_> = self.pending.drain(..size).collect();
+        let mut cluster = self.kafka.cluster();
+        let failed = batch.iter().find_map(|(_, record)| {
+            cluster.poison.iter().find(|(payload, _)| *payload == record.payload).map(|(_, code)| *code)
+        });
+        let outcome = failed.map_or(Ok(()), Err);
+        if outcome.is_ok() {
+            cluster.stored.extend(batch.iter().map(|(_, record)| record.clone()));
+        }
+        drop(cluster);
+        let mut reports: Vec<_> = batch.into_iter().map(|(ticket, record)| report(ticket, record, outcome)).collect();
+        if outcome.is_err() {
+            self.broken = true;
+            let purged = self.pending.drain(..);
+            reports.extend(purged.map(|(ticket, record)| report(ticket, record, Err(Code::PurgeQueue))));
+        }
+        reports
+    }
+
+    fn trouble(&mut self) -> Option<Code> {
+        None
+    }
+
+    fn topic_state(&mut self, topic: &str, _patience: Duration) -> TopicState {
+        match self.kafka.cluster().missing.contains(topic) {
+            true => TopicState::Missing(Code::UnknownTopicOrPartition),
+            false => TopicState::Present,
+        }
+    }
+}
+
+fn report(ticket: Ticket, record: KafkaRecord, outcome: Result<(), Code>) -> Report {
+    Report { ticket, topic: record.topic, outcome }
+}
+
+/// A drain over a real queue that holds the given payloads.
+struct Bench {
+    drain: Drain<Kafka>,
+    kafka: Kafka,
+    now: Instant,
+    _dir: tempfile::TempDir,
+}
+
+const ONE_ROUTE: &str = r#"
+    [[route]]
+    from = "devices/{device}/telemetry"
+    topic = "telemetry"
+"#;
+
+impl Bench {
+    async fn with(payloads: &[&str]) -> Self {
+        Self::routed(ONE_ROUTE, payloads).await
+    }
+
+    async fn routed(routes: &str, payloads: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let config = Config {
+            max_bytes: 1 << 26,
+            on_full: OnFull::Backpressure,
+            commit_interval: Duration::ZERO,
+            compression: Compression::None,
+        };
+        let queue = crate::queue::open(&dir.path().join("lane"), Epoch(1), &config).expect("opens");
+        fill(&queue.door.intake(), queue.writer, queue.door, payloads).await;
+        let kafka = Kafka::default();
+        let router = Router::new(parse_routes(routes), "gw", "default");
+        let dead_letters = DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24).expect("opens");
+        let clock = Clock::system().expect("clock");
+        let monitor = Arc::new(Monitor::default());
+        let drain = Drain::new(queue.reader, router, kafka.clone(), dead_letters, monitor, clock);
+        Self { drain, kafka, now: Instant::now(), _dir: dir }
+    }
+
+    /// Steps until `done`, in scripted time.
+    fn until(&mut self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..2_000 {
+            if done(self) {
+                return;
+            }
+            let wait = self.drain.step(self.now);
+            self.now += wait;
+        }
+        panic!("not reached: cursor {}, stored {:?}", self.drain.reader.cursor(), self.kafka.payloads());
+    }
+
+    fn until_empty(&mut self) {
+        self.until(|bench| bench.drain.reader.cursor() == bench.drain.reader.tail());
+    }
+
+    fn dead(&self) -> Vec<(u64, Vec<Refusal>)> {
+        let letters = self.drain.dead_letters.list().expect("lists");
+        letters.into_iter().map(|letter| (letter.seq.0, letter.reasons)).collect()
+    }
+}
+
+async fn fill(intake: &Intake, writer: Writer, door: crate::queue::Door, payloads: &[&str]) {
+    let mut durable = intake.durable();
+    let thread = std::thread::spawn(move || writer.run());
+    for (position, payload) in (1..).zip(payloads) {
+        let (topic, payload) = payload.split_once('=').unwrap_or(("devices/d/telemetry", payload));
+        let arrival = arrival(position, topic, payload);
+        let room = intake.reserve(arrival.cost()).await.expect("open");
+        intake.offer(arrival, room, true).expect("open");
+    }
+    let all = payloads.len() as u64;
+    durable.wait_for(|position| *position == all).await.expect("writer lives");
+    drop(door);
+    // The intake is still borrowed: the writer ends with it, later.
+    drop(thread);
+}
+
+fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
+    Arrival {
+        broker: Arc::from("default"),
+        topic: topic.to_owned(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        oversize: None,
+        properties: None,
+        delivery: Delivery {
+            session: SessionTag(1),
+            position,
+            packet_id: 1,
+            qos: 1,
+            dup: false,
+            retained: false,
+            fingerprint: 0,
+        },
+        stamp: Stamp { unix_ms: 1, boot_ms: 1, boot: 1, synchronised: true },
+    }
+}
+
+fn parse_routes(routes: &str) -> Vec<crate::route::Config> {
+    let head = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
+                [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+    crate::config::parse(std::path::Path::new("test.toml"), &format!("{head}{routes}")).expect("valid").0.routes
+}
+
+#[tokio::test]
+async fn everything_arrives_once_in_order_and_the_cursor_follows() {
+    let payloads: Vec<String> = (0..23).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let mut bench = Bench::with(&payloads).await;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), payloads);
+    assert_eq!(bench.kafka.cluster().connects, 1);
+}
+
+#[tokio::test]
+async fn poison_between_neighbours_becomes_a_dead_letter_and_order_holds() {
+    let mut bench = Bench::with(&["a", "b", "bad", "c", "d", "e", "f", "g"]).await;
+    bench.kafka.cluster().poison.push((Bytes::from_static(b"bad"), Code::MessageSizeTooLarge));
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b", "c", "d", "e", "f", "g"]);
+    let rejected = Refusal::Rejected {
+        topic: "telemetry".to_owned(),
+        code: Code::MessageSizeTooLarge.to_string(),
+    };
+    assert_eq!(bench.dead(), [(3, vec![rejected])]);
+}
+
+#[tokio::test]
+async fn a_transient_failure_is_sent_again_and_nothing_becomes_a_dead_letter() {
+    let mut bench = Bench::with(&["a", "b", "c"]).await;
+    bench.kafka.cluster().poison.push((Bytes::from_static(b"b"), Code::RequestTimedOut));
+    for _ in 0..20 {
+        let wait = bench.drain.step(bench.now);
+        bench.now += wait;
+    }
+    assert_eq!(bench.drain.reader.cursor(), Seq::ZERO);
+    bench.kafka.cluster().poison.clear();
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b", "c"]);
+    assert_eq!(bench.dead(), []);
+}
+
+#[tokio::test]
+async fn a_refused_permission_holds_everything_until_it_is_granted() {
+    let mut bench = Bench::with(&["a", "b", "c"]).await;
+    bench.kafka.cluster().poison.push((Bytes::from_static(b"a"), Code::TopicAuthorizationFailed));
+    bench.until(|bench| !bench.drain.monitor.link().is_ready());
+    for _ in 0..50 {
+        let wait = bench.drain.step(bench.now);
+        bench.now += wait;
+    }
+    assert!(bench.kafka.payloads().is_empty());
+    assert_eq!(bench.dead(), []);
+    bench.kafka.cluster().poison.clear();
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b", "c"]);
+    assert_eq!(bench.drain.monitor.link(), Link::Up);
+}
+
+#[tokio::test]
+async fn a_missing_topic_holds_and_flows_once_it_is_there() {
+    let mut bench = Bench::with(&["a", "b"]).await;
+    bench.kafka.cluster().missing.insert("telemetry".to_owned());
+    bench.until(|bench| !bench.drain.monitor.link().is_ready());
+    assert_eq!(bench.kafka.cluster().submitted, 0);
+    bench.kafka.cluster().missing.clear();
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_full_client_gets_the_same_record_again() {
+    let payloads: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let mut bench = Bench::with(&payloads).await;
+    bench.kafka.cluster().capacity = 3;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), payloads);
+}
+
+#[tokio::test]
+async fn a_record_over_the_clients_own_limit_does_not_stop_its_neighbours() {
+    let large = "x".repeat(2000);
+    let mut bench = Bench::with(&["a", &large, "b"]).await;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b"]);
+    assert_eq!(bench.dead().len(), 1);
+    assert_eq!(bench.kafka.cluster().connects, 1, "nothing is wrong with the producer");
+}
+
+#[tokio::test]
+async fn what_no_route_can_shape_becomes_a_dead_letter_in_its_turn() {
+    let mut bench = Bench::with(&["a", "other/topic=x", "devices//telemetry=y", "b"]).await;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b"]);
+    assert_eq!(
+        bench.dead(),
+        [(2, vec![Refusal::NoRoute]), (3, vec![Refusal::EmptyKey { route: 0 }])]
+    );
+}
+
+#[tokio::test]
+async fn one_of_two_routes_refused_does_not_keep_the_other_from_delivering() {
+    let routes = r#"
+        [[route]]
+        from = "devices/{device}/telemetry"
+        topic = "good"
+        [[route]]
+        from = "devices/{device}/telemetry"
+        topic = "{device}"
+    "#;
+    let mut bench = Bench::routed(routes, &["devices/a b/telemetry=x", "devices/ok/telemetry=y"]).await;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["x", "y", "y"]);
+    assert!(matches!(bench.dead().as_slice(), [(1, reasons)] if matches!(reasons[..], [Refusal::IllegalTopic { .. }])));
+}
