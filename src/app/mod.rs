@@ -19,6 +19,7 @@ use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::{clock, config, queue, source};
 use stages::Stages;
+pub use stages::View;
 
 /// Why the daemon could not run, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,7 @@ fn run_until_signal(config: &Config) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;
-        run(config, stop).await
+        Daemon::start(config)?.run(stop).await
     })
 }
 
@@ -115,29 +116,55 @@ fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
-/// Runs the pipeline until `stop` ends.
-///
-/// # Errors
-/// [`AppError`] when it cannot start, or a stage ends by itself.
-pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-    let data_dir = DataDir::take(&config.gateway.data_dir)?;
-    let machine = Machine::read();
-    let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
-    let identity = identity::open(data_dir.path(), gateway, &machine)?;
-    let mut stages = Stages::start(config, &data_dir, &identity)?;
-    tracing::info!(gateway = identity.gateway, epoch = %identity.epoch, version = env!("CARGO_PKG_VERSION"), "running");
-    systemd::ready();
-    let view = stages.view();
-    let ended = tokio::select! {
-        () = stop => None,
-        stage = stages.ended() => Some(stage),
-        never = watch::over(view) => match never {},
-    };
-    systemd::stopping();
-    tracing::info!("stopping");
-    stages.stop().await;
-    match ended {
-        None => Ok(()),
-        Some(stage) => Err(AppError::StageEnded(stage)),
+/// The running pipeline.
+#[derive(Debug)]
+pub struct Daemon {
+    stages: Stages,
+    /// Unlocked last, when nothing uses the store any more.
+    _data_dir: DataDir,
+}
+
+impl Daemon {
+    /// Opens the store and starts the pipeline. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// [`AppError`]; nothing runs.
+    pub fn start(config: &Config) -> Result<Self, AppError> {
+        let data_dir = DataDir::take(&config.gateway.data_dir)?;
+        let machine = Machine::read();
+        let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
+        let identity = identity::open(data_dir.path(), gateway, &machine)?;
+        let stages = Stages::start(config, &data_dir, &identity)?;
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, "running");
+        systemd::ready();
+        Ok(Self { stages, _data_dir: data_dir })
+    }
+
+    /// For onlookers.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.stages.view()
+    }
+
+    /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the
+    /// direction of the data.
+    ///
+    /// # Errors
+    /// [`AppError::StageEnded`] when a stage ended by itself.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        let view = self.view();
+        let ended = tokio::select! {
+            () = stop => None,
+            stage = self.stages.ended() => Some(stage),
+            never = watch::over(view) => match never {},
+        };
+        systemd::stopping();
+        tracing::info!("stopping");
+        self.stages.stop().await;
+        match ended {
+            None => Ok(()),
+            Some(stage) => Err(AppError::StageEnded(stage)),
+        }
     }
 }
