@@ -6,6 +6,7 @@ use crate::cli::Exit;
 use crate::config;
 
 /// Runs the daemon with this configuration file until it is asked to stop.
+#[must_use]
 pub fn run_from_file(file: &Path) -> Exit {
     match config::load(file) {
         Ok(_) => Exit::Failure,
@@ -18,6 +19,7 @@ pub fn run_from_file(file: &Path) -> Exit {
 
 /// Runs the demo.
 #[cfg(feature = "demo")]
-pub fn demo(_keep: bool) -> Exit {
+#[must_use]
+pub const fn demo(_keep: bool) -> Exit {
     Exit::Failure
 }

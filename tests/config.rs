@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::source::Version;
+use proptest::prelude::*;
 
-/// A file without mistakes; `%` is where a test puts its own lines.
+// Parts of a file without mistakes; tests put lines of their own between them.
 const ROUTE: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
 const REST: &str = "[gateway]\ndata_dir = \"/tmp/edgeferry\"\n[[mqtt]]\nurl = \"mqtt://localhost\"\n";
 const KAFKA: &str = "[kafka]\nbootstrap_servers = [\"localhost:9092\"]\n";
@@ -72,10 +73,7 @@ fn shipped_files_load_without_a_warning() {
 fn every_setting_that_the_shipped_file_lists_is_known() {
     let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
     let (quiet, _) = accepted(&text);
-    let uncommented: String = text
-        .lines()
-        .map(|line| format!("{}\n", uncomment(line)))
-        .collect();
+    let uncommented: String = text.lines().flat_map(|line| [uncomment(line), "\n"]).collect();
     assert_ne!(text, uncommented);
     let (loud, warnings) = accepted(&uncommented);
     assert_eq!(warnings, "");
@@ -554,5 +552,27 @@ fn usage_errors_end_with_64_and_help_with_0() {
         (&["run", "--config", "/nowhere/edgeferry.toml"], 64),
     ] {
         assert_eq!(run(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+proptest! {
+    /// Whatever a person does to the file, there is a configuration or a reason, never a panic.
+    #[test]
+    fn damaged_files_load_or_say_why(
+        at in any::<prop::sample::Index>(),
+        len in 0_usize..60,
+        instead in "[a-z0-9\\[\\]{}=\"'#. \n\u{0}é]{0,12}",
+    ) {
+        let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
+        let mut text: Vec<char> = text.lines().flat_map(|line| uncomment(line).chars().chain(['\n'])).collect();
+        let at = at.index(text.len());
+        let end = text.len().min(at + len);
+        text.splice(at..end, instead.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(LoadError::Invalid(problems)) = config::parse(Path::new("config.toml"), &text) {
+            prop_assert!(!problems.is_empty());
+            let lines = text.lines().count().max(1) + 1;
+            prop_assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+        }
     }
 }

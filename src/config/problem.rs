@@ -135,7 +135,7 @@ impl Section<'_, '_> {
         bounds: RangeInclusive<T>,
     ) -> T
     where
-        T: PartialOrd + Display,
+        T: PartialOrd + Display + Copy,
     {
         match value {
             None => default,
@@ -151,7 +151,7 @@ impl Section<'_, '_> {
     /// The value or its default. A value below the least one is an error; the default then stands in for it.
     pub(crate) fn at_least<T>(&mut self, key: &str, value: Option<T>, default: T, least: T) -> T
     where
-        T: PartialOrd + Display,
+        T: PartialOrd + Display + Copy,
     {
         match value {
             None => default,

@@ -84,7 +84,7 @@ fn explain_unknown(message: &str) -> (String, Option<String>) {
 }
 
 /// The known word that `word` was probably meant to be.
-pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     /// A slip or two in a short word; below it other words come too close.
     const ALIKE: f64 = 0.8;
     let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(word, known);
