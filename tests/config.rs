@@ -167,7 +167,7 @@ config.toml:18: kafka.properties.acks: breaks the promise that a confirmed messa
 config.toml:19: kafka.properties.linger.millis: librdkafka says: No such configuration property: "linger.millis"; see CONFIGURATION.md of librdkafka 2.12 for names and values
 config.toml:22: route[0].from: "devices/dev-{device}/telemetry" mixes a name with text in the level "dev-{device}": a name takes a whole level; write an MQTT pattern such as "devices/{device}/telemetry" or "plant/{device}/{rest...}"
 config.toml:23: route[0].topic: "tele metry" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not "." or ".."
-config.toml:25: route[1].key: {device} is not a name in "plant/{line}/state"; `from` has {line}
+config.toml:25: route[1].key: is missing, and "plant/{line}/state" has no {device} for its default; write a key with a name of `from`, or name a level {device}
 config.toml:28: route[1].broker: there is no broker "other"; name one of the [[mqtt]] tables: default
 "#;
     assert_eq!(refused(text), expected);
@@ -200,6 +200,17 @@ password_file, session_expiry, receive_maximum, max_packet_size, keep_alive
 fn a_broken_header_is_reported_alone() {
     let text = format!("[gateway\nunknown = 1\n{KAFKA}{ROUTE}");
     assert_eq!(refused(&text), "config.toml:1: unclosed table; expected `]`\n");
+}
+
+#[test]
+fn a_second_value_does_not_hide_the_other_mistakes() {
+    let text = format!("{REST}url = \"mqtt://other\"\n[queue]\non_full = \"panic\"\n[queue]\n{KAFKA}{ROUTE}");
+    let expected = "\
+config.toml:5: url: is there already; remove one of the two
+config.toml:7: queue.on_full: \"panic\" is not known; write \"backpressure\"
+config.toml:8: queue: is there already; remove one of the two
+";
+    assert_eq!(refused(&text), expected);
 }
 
 #[test]
@@ -285,6 +296,15 @@ fn librdkafka_has_a_say_in_the_other_properties() {
         problem.starts_with("kafka.properties.socket.timeout.ms: librdkafka says: "),
         "{problem}"
     );
+    let problem = check(
+        "",
+        "[kafka.properties]\nsocket.timeout.ms = \"60000\\u0000\"\n",
+        "",
+    );
+    assert!(
+        problem.starts_with("kafka.properties.socket.timeout.ms: contains the character U+0000"),
+        "{problem}"
+    );
     let properties = "[kafka.properties]\nlinger.ms = 20\n\"socket.keepalive.enable\" = true\n";
     let (config, _) = accepted(&format!("{REST}{KAFKA}{properties}{ROUTE}"));
     let properties: Vec<_> = config.kafka.properties.iter().collect();
@@ -309,6 +329,10 @@ fn urls_are_checked() {
     assert_eq!(
         url("broker:1883"),
         "\"broker:1883\" has no scheme; write for example \"mqtt://127.0.0.1:1883\""
+    );
+    assert_eq!(
+        url("me:pw@broker"),
+        "holds user information; use username and password_file"
     );
     for scheme in ["mqtts", "ws", "wss", "unix"] {
         let problem = url(&format!("{scheme}://broker"));

@@ -93,7 +93,7 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadErro
     let (tree, errors) = DeTable::parse_recoverable(text);
     let document = Document::new(file, text, tree.get_ref());
     let mut problems = Problems::new(&document);
-    let config = if reading::syntax(&document, &errors, &mut problems) {
+    let config = if reading::syntax(&document, text, &errors, &mut problems) {
         let raw = reading::read(&document, tree, &mut problems);
         resolve(raw, &mut problems)
     } else {

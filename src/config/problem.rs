@@ -26,7 +26,7 @@ impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file.display(), self.line)?;
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", self.field.escape_debug())?;
         }
         f.write_str(&self.wrong)?;
         self.right.iter().try_for_each(|right| write!(f, "; {right}"))

@@ -10,6 +10,7 @@ use crate::source;
 
 /// Key of a route that says none.
 const DEFAULT_KEY: &str = "{device}";
+const DEFAULT_KEY_NAME: &str = "device";
 
 /// Longest topic name that Kafka allows, characters.
 const MAX_TOPIC_LEN: usize = 249;
@@ -87,6 +88,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         "write the Kafka topic, for example topic = \"telemetry\"",
     );
     let topic = topic.and_then(|text| parse_template("topic", &text, section));
+    let is_default_key = raw.key.is_none();
     let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
     let format = [("raw", Format::Raw)];
     let planned = ["cloudevents", "wasp", "ngsiv2"];
@@ -106,6 +108,17 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         broker: raw.broker,
         qos,
     };
+    if is_default_key && route.from.level_of(DEFAULT_KEY_NAME).is_none() {
+        let wrong = format!(
+            "is missing, and \"{}\" has no {DEFAULT_KEY} for its default",
+            route.from
+        );
+        section.error(
+            "key",
+            wrong,
+            "write a key with a name of `from`, or name a level {device}",
+        );
+    }
     check_names(&route, section);
     Some(route)
 }

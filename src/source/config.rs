@@ -150,6 +150,11 @@ fn resolve_name(name: Option<String>, only: bool, section: &mut Section<'_, '_>)
 fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
     let right = "write for example \"mqtt://127.0.0.1:1883\"";
     let stand_in = (String::new(), DEFAULT_PORT);
+    // First of all, because every other report repeats a part of the text.
+    if url.contains('@') {
+        section.error("url", "holds user information", "use username and password_file");
+        return stand_in;
+    }
     let Some((scheme, server)) = url.split_once("://") else {
         section.error("url", format!("{url:?} has no scheme"), right);
         return stand_in;
@@ -164,10 +169,6 @@ fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
         return stand_in;
     }
     let server = server.strip_suffix('/').unwrap_or(server);
-    if server.contains('@') {
-        section.error("url", "holds user information", "use username and password_file");
-        return stand_in;
-    }
     match Address::parse(server) {
         Ok(address) => (address.host, address.port.unwrap_or(DEFAULT_PORT)),
         Err(error) => {
