@@ -108,16 +108,8 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         broker: raw.broker,
         qos,
     };
-    if is_default_key && route.from.level_of(DEFAULT_KEY_NAME).is_none() {
-        let wrong = format!(
-            "is missing, and \"{}\" has no {DEFAULT_KEY} for its default",
-            route.from
-        );
-        section.error(
-            "key",
-            wrong,
-            "write a key with a name of `from`, or name a level {device}",
-        );
+    if is_default_key {
+        check_default_key(&route.from, section);
     }
     check_names(&route, section);
     Some(route)
@@ -138,6 +130,17 @@ fn parse_template(field: &str, text: &str, section: &mut Section<'_, '_>) -> Opt
         section.error(field, format!("{text:?} {error}"), right);
     };
     Template::parse(text).map_err(report).ok()
+}
+
+fn check_default_key(from: &Pattern, section: &mut Section<'_, '_>) {
+    if from.level_of(DEFAULT_KEY_NAME).is_none() {
+        let wrong = format!("is missing, and \"{from}\" has no {DEFAULT_KEY} for its default");
+        section.error(
+            "key",
+            wrong,
+            "write a key with a name of `from`, or name a level {device}",
+        );
+    }
 }
 
 /// Without a name in the key, all messages of a route would share one partition and one order.
