@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::source::Version;
+use proptest::prelude::*;
 
-/// A file without mistakes; `%` is where a test puts its own lines.
+// Parts of a file without mistakes; tests put lines of their own between them.
 const ROUTE: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
 const REST: &str = "[gateway]\ndata_dir = \"/tmp/edgeferry\"\n[[mqtt]]\nurl = \"mqtt://localhost\"\n";
 const KAFKA: &str = "[kafka]\nbootstrap_servers = [\"localhost:9092\"]\n";
@@ -72,10 +73,7 @@ fn shipped_files_load_without_a_warning() {
 fn every_setting_that_the_shipped_file_lists_is_known() {
     let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
     let (quiet, _) = accepted(&text);
-    let uncommented: String = text
-        .lines()
-        .map(|line| format!("{}\n", uncomment(line)))
-        .collect();
+    let uncommented: String = text.lines().flat_map(|line| [uncomment(line), "\n"]).collect();
     assert_ne!(text, uncommented);
     let (loud, warnings) = accepted(&uncommented);
     assert_eq!(warnings, "");
@@ -169,7 +167,7 @@ config.toml:18: kafka.properties.acks: breaks the promise that a confirmed messa
 config.toml:19: kafka.properties.linger.millis: librdkafka says: No such configuration property: "linger.millis"; see CONFIGURATION.md of librdkafka 2.12 for names and values
 config.toml:22: route[0].from: "devices/dev-{device}/telemetry" mixes a name with text in the level "dev-{device}": a name takes a whole level; write an MQTT pattern such as "devices/{device}/telemetry" or "plant/{device}/{rest...}"
 config.toml:23: route[0].topic: "tele metry" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not "." or ".."
-config.toml:25: route[1].key: {device} is not a name in "plant/{line}/state"; `from` has {line}
+config.toml:25: route[1].key: is missing, and "plant/{line}/state" has no {device} for its default; write a key with a name of `from`, or name a level {device}
 config.toml:28: route[1].broker: there is no broker "other"; name one of the [[mqtt]] tables: default
 "#;
     assert_eq!(refused(text), expected);
@@ -202,6 +200,17 @@ password_file, session_expiry, receive_maximum, max_packet_size, keep_alive
 fn a_broken_header_is_reported_alone() {
     let text = format!("[gateway\nunknown = 1\n{KAFKA}{ROUTE}");
     assert_eq!(refused(&text), "config.toml:1: unclosed table; expected `]`\n");
+}
+
+#[test]
+fn a_second_value_does_not_hide_the_other_mistakes() {
+    let text = format!("{REST}url = \"mqtt://other\"\n[queue]\non_full = \"panic\"\n[queue]\n{KAFKA}{ROUTE}");
+    let expected = "\
+config.toml:5: url: is there already; remove one of the two
+config.toml:7: queue.on_full: \"panic\" is not known; write \"backpressure\"
+config.toml:8: queue: is there already; remove one of the two
+";
+    assert_eq!(refused(&text), expected);
 }
 
 #[test]
@@ -287,6 +296,15 @@ fn librdkafka_has_a_say_in_the_other_properties() {
         problem.starts_with("kafka.properties.socket.timeout.ms: librdkafka says: "),
         "{problem}"
     );
+    let problem = check(
+        "",
+        "[kafka.properties]\nsocket.timeout.ms = \"60000\\u0000\"\n",
+        "",
+    );
+    assert!(
+        problem.starts_with("kafka.properties.socket.timeout.ms: contains the character U+0000"),
+        "{problem}"
+    );
     let properties = "[kafka.properties]\nlinger.ms = 20\n\"socket.keepalive.enable\" = true\n";
     let (config, _) = accepted(&format!("{REST}{KAFKA}{properties}{ROUTE}"));
     let properties: Vec<_> = config.kafka.properties.iter().collect();
@@ -311,6 +329,10 @@ fn urls_are_checked() {
     assert_eq!(
         url("broker:1883"),
         "\"broker:1883\" has no scheme; write for example \"mqtt://127.0.0.1:1883\""
+    );
+    assert_eq!(
+        url("me:pw@broker"),
+        "holds user information; use username and password_file"
     );
     for scheme in ["mqtts", "ws", "wss", "unix"] {
         let problem = url(&format!("{scheme}://broker"));
@@ -554,5 +576,27 @@ fn usage_errors_end_with_64_and_help_with_0() {
         (&["run", "--config", "/nowhere/edgeferry.toml"], 64),
     ] {
         assert_eq!(run(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+proptest! {
+    /// Whatever a person does to the file, there is a configuration or a reason, never a panic.
+    #[test]
+    fn damaged_files_load_or_say_why(
+        at in any::<prop::sample::Index>(),
+        len in 0_usize..60,
+        instead in "[a-z0-9\\[\\]{}=\"'#. \n\u{0}é]{0,12}",
+    ) {
+        let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
+        let mut text: Vec<char> = text.lines().flat_map(|line| uncomment(line).chars().chain(['\n'])).collect();
+        let at = at.index(text.len());
+        let end = text.len().min(at + len);
+        text.splice(at..end, instead.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(LoadError::Invalid(problems)) = config::parse(Path::new("config.toml"), &text) {
+            prop_assert!(!problems.is_empty());
+            let lines = text.lines().count().max(1) + 1;
+            prop_assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+        }
     }
 }

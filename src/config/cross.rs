@@ -29,8 +29,10 @@ pub(super) fn check(
 
 fn check_broker(brokers: &[source::Config], route: &route::Config, section: &mut Section<'_, '_>) {
     let Some(wanted) = &route.broker else { return };
-    if brokers.iter().all(|broker| broker.name != *wanted) {
-        let known: Vec<&str> = brokers.iter().map(|broker| broker.name.as_str()).collect();
+    let known: Vec<&str> = brokers.iter().map(|broker| broker.name.as_str()).collect();
+    // A broker without a name is a problem of its own, and may be the one that is meant.
+    let are_named = !known.is_empty() && !known.contains(&"");
+    if are_named && !known.contains(&wanted.as_str()) {
         let right = format!("name one of the [[mqtt]] tables: {}", known.join(", "));
         section.error("broker", format!("there is no broker {wanted:?}"), right);
     }

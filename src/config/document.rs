@@ -119,7 +119,7 @@ fn list_table(table: &DeTable<'_>, path: &str, settings: &mut Vec<Setting>) {
     for (key, value) in table {
         let dot = if path.is_empty() { "" } else { "." };
         list_value(
-            format!("{path}{dot}{}", key.get_ref()),
+            &format!("{path}{dot}{}", key.get_ref()),
             key.span(),
             value,
             settings,
@@ -127,23 +127,23 @@ fn list_table(table: &DeTable<'_>, path: &str, settings: &mut Vec<Setting>) {
     }
 }
 
-fn list_value(path: String, key: Span, value: &Spanned<DeValue<'_>>, settings: &mut Vec<Setting>) {
+fn list_value(path: &str, key: Span, value: &Spanned<DeValue<'_>>, settings: &mut Vec<Setting>) {
     let (span, value) = (value.span(), value.get_ref());
     let is_table = value.is_table()
         || value
             .as_array()
             .is_some_and(|array| array.iter().any(is_table_like));
     settings.push(Setting {
-        path: path.clone(),
+        path: path.to_owned(),
         key,
         value: span,
         is_table,
     });
     match value {
-        DeValue::Table(table) => list_table(table, &path, settings),
+        DeValue::Table(table) => list_table(table, path, settings),
         DeValue::Array(array) => {
             for (index, element) in array.iter().enumerate() {
-                list_value(format!("{path}[{index}]"), element.span(), element, settings);
+                list_value(&format!("{path}[{index}]"), element.span(), element, settings);
             }
         }
         _ => {}

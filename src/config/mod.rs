@@ -1,6 +1,6 @@
 //! The TOML file: composed of the parts that each stage owns.
 //!
-//! Loading has two steps, and each reports all it finds instead of the first: [`reading`] turns the text into
+//! Loading has two steps, and each reports all it finds instead of the first: `reading` turns the text into
 //! raw structs (syntax, unknown settings, types), then every stage resolves its own raw struct (what is
 //! missing, bounds, defaults). `cross` looks at what only the whole file can tell.
 
@@ -93,11 +93,12 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadErro
     let (tree, errors) = DeTable::parse_recoverable(text);
     let document = Document::new(file, text, tree.get_ref());
     let mut problems = Problems::new(&document);
-    let mut config = None;
-    if reading::syntax(&document, &errors, &mut problems) {
+    let config = if reading::syntax(&document, text, &errors, &mut problems) {
         let raw = reading::read(&document, tree, &mut problems);
-        config = resolve(raw, &mut problems);
-    }
+        resolve(raw, &mut problems)
+    } else {
+        None
+    };
     let (errors, warnings) = problems.into_parts();
     match config {
         Some(config) if errors.is_empty() => Ok((config, warnings)),
@@ -111,9 +112,9 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     let routes = route::resolve(raw.route, problems);
     cross::check(&brokers, &routes, problems);
     let gateway = gateway::resolve(raw.gateway, &mut problems.section("gateway"));
-    let queue = queue::resolve(raw.queue, &mut problems.section("queue"));
+    let queue = queue::resolve(&raw.queue, &mut problems.section("queue"));
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
-    let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
+    let dead_letter = sink::resolve_dead_letter(&raw.dead_letter, &mut problems.section("dead_letter"));
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
         gateway: gateway?,

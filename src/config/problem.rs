@@ -26,7 +26,7 @@ impl Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file.display(), self.line)?;
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", self.field.escape_debug())?;
         }
         f.write_str(&self.wrong)?;
         self.right.iter().try_for_each(|right| write!(f, "; {right}"))
@@ -135,7 +135,7 @@ impl Section<'_, '_> {
         bounds: RangeInclusive<T>,
     ) -> T
     where
-        T: PartialOrd + Display,
+        T: PartialOrd + Display + Copy,
     {
         match value {
             None => default,
@@ -151,7 +151,7 @@ impl Section<'_, '_> {
     /// The value or its default. A value below the least one is an error; the default then stands in for it.
     pub(crate) fn at_least<T>(&mut self, key: &str, value: Option<T>, default: T, least: T) -> T
     where
-        T: PartialOrd + Display,
+        T: PartialOrd + Display + Copy,
     {
         match value {
             None => default,

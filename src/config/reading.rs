@@ -11,21 +11,31 @@ use toml::de::{DeTable, Deserializer, Error};
 use crate::config::document::{Document, prune};
 use crate::config::problem::Problems;
 
+/// What the parser says of a key or header that comes a second time.
+const DUPLICATE: &str = "duplicate key";
+
 /// Records what is not TOML. Whether the rest can be read nevertheless: it can when every mistake is inside
-/// one value. A broken header is not, because the settings below it end up in another table.
-pub(super) fn syntax(document: &Document, errors: &[Error], problems: &mut Problems<'_>) -> bool {
+/// one value, or a second value for one key. A broken header is neither, the settings below it end up in
+/// another table.
+pub(super) fn syntax(document: &Document, text: &str, errors: &[Error], problems: &mut Problems<'_>) -> bool {
     let mut readable = true;
     for error in errors {
         let span = error.span().unwrap_or_default();
+        let line = document.line_at(span.start);
+        if error.message() == DUPLICATE {
+            let key = text.get(span).unwrap_or_default();
+            problems.error_at(
+                line,
+                key,
+                "is there already".to_owned(),
+                Some("remove one of the two".to_owned()),
+            );
+            continue;
+        }
         let field = document.value_around(&span);
         readable &= field.is_some();
         let (wrong, right) = split(error.message());
-        problems.error_at(
-            document.line_at(span.start),
-            field.unwrap_or_default(),
-            wrong,
-            right,
-        );
+        problems.error_at(line, field.unwrap_or_default(), wrong, right);
     }
     readable
 }
@@ -84,7 +94,7 @@ fn explain_unknown(message: &str) -> (String, Option<String>) {
 }
 
 /// The known word that `word` was probably meant to be.
-pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     /// A slip or two in a short word; below it other words come too close.
     const ALIKE: f64 = 0.8;
     let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(word, known);
@@ -103,5 +113,44 @@ fn split(message: &str) -> (String, Option<String>) {
     match message.split_once(", expected ") {
         Some((wrong, right)) => (wrong.to_owned(), Some(format!("expected {right}"))),
         None => (message.to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(message: &str) -> String {
+        let (wrong, right) = explain(message);
+        format!("{wrong}; {}", right.unwrap_or_default())
+    }
+
+    #[test]
+    fn unknown_settings_get_the_nearest_or_all() {
+        let known = "expected one of `url`, `keep_alive`, `password_file`";
+        let meant = |word: &str| check(&format!("unknown field `{word}`, {known}"));
+        assert_eq!(
+            meant("keepalive"),
+            "is not a known setting; did you mean keep_alive?"
+        );
+        assert_eq!(meant("keep"), "is not a known setting; did you mean keep_alive?");
+        assert_eq!(
+            meant("port"),
+            "is not a known setting; known here: url, keep_alive, password_file"
+        );
+        assert_eq!(
+            meant("password"),
+            "is not a known setting; secrets come from files: write password_file"
+        );
+    }
+
+    #[test]
+    fn what_would_be_right_is_parted_from_what_is_wrong() {
+        assert_eq!(
+            check("invalid type: integer `5`, expected a string"),
+            "invalid type: integer `5`; expected a string"
+        );
+        assert_eq!(check("\"x\" is bad; write y"), "\"x\" is bad; write y");
+        assert_eq!(check("duplicate key"), "duplicate key; ");
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Raw {
 }
 
 /// Checks `[queue]`; where there is a problem, the default stands in.
-pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
+pub(crate) fn resolve(raw: &Raw, section: &mut Section<'_, '_>) -> Config {
     let max_bytes = section.at_least("max_bytes", raw.max_bytes, DEFAULT_MAX_BYTES, Size::mib(16));
     let interval = Period::secs(0)..=Period::secs(10);
     let interval = section.within(

@@ -10,6 +10,7 @@ use crate::source;
 
 /// Key of a route that says none.
 const DEFAULT_KEY: &str = "{device}";
+const DEFAULT_KEY_NAME: &str = "device";
 
 /// Longest topic name that Kafka allows, characters.
 const MAX_TOPIC_LEN: usize = 249;
@@ -87,6 +88,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         "write the Kafka topic, for example topic = \"telemetry\"",
     );
     let topic = topic.and_then(|text| parse_template("topic", &text, section));
+    let is_default_key = raw.key.is_none();
     let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
     let format = [("raw", Format::Raw)];
     let planned = ["cloudevents", "wasp", "ngsiv2"];
@@ -106,6 +108,9 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         broker: raw.broker,
         qos,
     };
+    if is_default_key {
+        check_default_key(&route.from, section);
+    }
     check_names(&route, section);
     Some(route)
 }
@@ -125,6 +130,17 @@ fn parse_template(field: &str, text: &str, section: &mut Section<'_, '_>) -> Opt
         section.error(field, format!("{text:?} {error}"), right);
     };
     Template::parse(text).map_err(report).ok()
+}
+
+fn check_default_key(from: &Pattern, section: &mut Section<'_, '_>) {
+    if from.level_of(DEFAULT_KEY_NAME).is_none() {
+        let wrong = format!("is missing, and \"{from}\" has no {DEFAULT_KEY} for its default");
+        section.error(
+            "key",
+            wrong,
+            "write a key with a name of `from`, or name a level {device}",
+        );
+    }
 }
 
 /// Without a name in the key, all messages of a route would share one partition and one order.

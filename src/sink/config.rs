@@ -84,7 +84,7 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
 }
 
 /// Checks `[dead_letter]`; where there is a problem, the default stands in.
-pub(crate) fn resolve_dead_letter(raw: RawDeadLetter, section: &mut Section<'_, '_>) -> DeadLetterConfig {
+pub(crate) fn resolve_dead_letter(raw: &RawDeadLetter, section: &mut Section<'_, '_>) -> DeadLetterConfig {
     let default = DEFAULT_DEAD_LETTER_MAX_BYTES;
     DeadLetterConfig {
         max_bytes: section

@@ -121,6 +121,7 @@ const RULES: &[Rule] = &[
             "oauthbearer_token_refresh_cb",
             "ssl.certificate.verify_cb",
             "opaque",
+            "enabled_events",
             "default_topic_conf",
             "ssl_key",
             "ssl_certificate",
@@ -163,3 +164,50 @@ const RULES: &[Rule] = &[
         instead: "use sasl.oauthbearer.assertion.private.key.file with a file that only the service can read",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both names are refused, and for the same reason.
+    fn check(alias: &str, name: &str) {
+        assert!(rule(name).is_some(), "{name}");
+        assert_eq!(rule(alias), rule(name), "{alias}");
+    }
+
+    #[test]
+    fn an_alias_is_refused_like_its_name() {
+        check("bootstrap.servers", "metadata.broker.list");
+        check("max.in.flight", "max.in.flight.requests.per.connection");
+        check(
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.client.secret",
+        );
+        check("retries", "message.send.max.retries");
+        check("compression.type", "compression.codec");
+        check("acks", "request.required.acks");
+        check("delivery.timeout.ms", "message.timeout.ms");
+    }
+
+    #[test]
+    fn no_property_has_two_rules() {
+        let mut names: Vec<&str> = RULES.iter().flat_map(|rule| rule.names).copied().collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn harmless_properties_pass() {
+        for name in [
+            "linger.ms",
+            "client.id",
+            "ssl.ca.location",
+            "security.protocol",
+            "sasl.username",
+        ] {
+            assert_eq!(rule(name), None, "{name}");
+        }
+    }
+}

@@ -19,7 +19,10 @@ pub(crate) struct RawProperties(BTreeMap<String, String>);
 pub(super) fn resolve(raw: RawProperties, section: &mut Section<'_, '_>) -> BTreeMap<String, String> {
     for (name, value) in &raw.0 {
         let key = format!("properties.{name}");
-        if let Some(rule) = forbidden::rule(name) {
+        if name.contains('\0') || value.contains('\0') {
+            // C strings end there: librdkafka would see something else than what is checked here.
+            section.error(&key, "contains the character U+0000", "leave it out");
+        } else if let Some(rule) = forbidden::rule(name) {
             section.error(&key, rule.breaks, rule.instead);
         } else if let Some((wrong, right)) = ask_librdkafka(name, value) {
             section.error(&key, wrong, right);
@@ -56,13 +59,6 @@ impl<'de> Visitor<'de> for EntryVisitor {
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Entry, E> {
-        // C strings end at it, librdkafka would see another value than we checked.
-        if value.contains('\0') {
-            return Err(E::invalid_value(
-                de::Unexpected::Str(value),
-                &"text without the character U+0000",
-            ));
-        }
         Ok(Entry::Value(value.to_owned()))
     }
 
@@ -85,9 +81,6 @@ impl<'de> Visitor<'de> for EntryVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
         let mut flat = BTreeMap::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if key.contains('\0') {
-                return Err(de::Error::custom("the name contains the character U+0000"));
-            }
             match entries.next_value()? {
                 Entry::Value(value) => _ = flat.insert(key, value),
                 Entry::Table(RawProperties(inner)) => {

@@ -1,5 +1,6 @@
 //! `[[mqtt]]`: one broker.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ const DEFAULT_RECEIVE_MAXIMUM: u64 = 1000;
 /// Mosquitto's `max_inflight_messages`.
 const ASSUMED_RECEIVE_MAXIMUM: u64 = 20;
 const DEFAULT_MAX_PACKET_SIZE: Size = Size::mib(1);
+const MAX_PACKET_SIZE: RangeInclusive<Size> = Size::kib(1)..=Size::mib(16);
 const DEFAULT_KEEP_ALIVE: Period = Period::secs(30);
+/// From what a slow link needs for an answer, to what the protocol's 16 bits of seconds can say.
+const KEEP_ALIVE: RangeInclusive<Period> = Period::secs(5)..=Period::secs(18 * 60 * 60);
 
 /// MQTT protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,15 +110,9 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
         "max_packet_size",
         raw.max_packet_size,
         DEFAULT_MAX_PACKET_SIZE,
-        Size::kib(1)..=Size::mib(16),
+        MAX_PACKET_SIZE,
     );
-    let keep_alive = (Period::secs(5), Period::secs(18 * 60 * 60));
-    let keep_alive = section.within(
-        "keep_alive",
-        raw.keep_alive,
-        DEFAULT_KEEP_ALIVE,
-        keep_alive.0..=keep_alive.1,
-    );
+    let keep_alive = section.within("keep_alive", raw.keep_alive, DEFAULT_KEEP_ALIVE, KEEP_ALIVE);
     Config {
         name: resolve_name(raw.name, only, section),
         host,
@@ -150,6 +148,11 @@ fn resolve_name(name: Option<String>, only: bool, section: &mut Section<'_, '_>)
 fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
     let right = "write for example \"mqtt://127.0.0.1:1883\"";
     let stand_in = (String::new(), DEFAULT_PORT);
+    // First of all, because every other report repeats a part of the text.
+    if url.contains('@') {
+        section.error("url", "holds user information", "use username and password_file");
+        return stand_in;
+    }
     let Some((scheme, server)) = url.split_once("://") else {
         section.error("url", format!("{url:?} has no scheme"), right);
         return stand_in;
@@ -164,10 +167,6 @@ fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
         return stand_in;
     }
     let server = server.strip_suffix('/').unwrap_or(server);
-    if server.contains('@') {
-        section.error("url", "holds user information", "use username and password_file");
-        return stand_in;
-    }
     match Address::parse(server) {
         Ok(address) => (address.host, address.port.unwrap_or(DEFAULT_PORT)),
         Err(error) => {
