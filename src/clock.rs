@@ -1,0 +1,157 @@
+//! The clocks behind a [`Stamp`]: wall clock, time since boot, which boot, and whether the wall clock is right.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::message::Stamp;
+
+/// The kernel's id of this boot: a random UUID, made once per boot (`random(4)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// `systemd-timesyncd` makes this file at the first synchronisation after boot (systemd-timesyncd(8)); `/run`
+/// is empty after boot, so it never tells of an earlier one.
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+
+/// How long "not synchronised" is believed before it is looked up again, milliseconds: often enough that a
+/// correction is stamped promptly, rarely enough to cost nothing per message.
+const RECHECK_MS: u64 = 1_000;
+
+/// Why there is no clock.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel does not tell its boot id.
+    #[error("cannot read {BOOT_ID}: {0}")]
+    Unreadable(#[source] io::Error),
+    /// What it tells does not begin with 16 hex digits.
+    #[error("{BOOT_ID} holds `{0}`, which is no UUID")]
+    NoUuid(String),
+}
+
+/// Makes stamps. Cheap to clone; clones share what they know.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    boot: u64,
+    synchronised: Arc<Synchronised>,
+}
+
+/// Whether the wall clock was ever synchronised in this boot. Once true it stays: a synchronised clock drifts
+/// by seconds per day, an unset one is wrong by years.
+#[derive(Debug)]
+struct Synchronised {
+    known: AtomicBool,
+    /// Milliseconds since boot at which to look again.
+    look_at_ms: AtomicU64,
+    probe: fn() -> bool,
+}
+
+impl Clock {
+    /// The clocks of this machine.
+    ///
+    /// # Errors
+    /// When the kernel's boot id cannot be read: without it no two stamps could be compared.
+    pub fn system() -> Result<Self, Error> {
+        let text = fs::read_to_string(BOOT_ID).map_err(Error::Unreadable)?;
+        let boot = parse_boot_id(&text).ok_or(Error::NoUuid(text))?;
+        Ok(Self::with_probe(boot, || Path::new(SYNCHRONISED).exists()))
+    }
+
+    /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised.
+    pub(crate) fn with_probe(boot: u64, probe: fn() -> bool) -> Self {
+        let synchronised = Synchronised {
+            known: AtomicBool::new(false),
+            look_at_ms: AtomicU64::new(0),
+            probe,
+        };
+        Self {
+            boot,
+            synchronised: Arc::new(synchronised),
+        }
+    }
+
+    /// First eight bytes of the kernel's boot id.
+    #[must_use]
+    pub const fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Now, in every sense.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        let boot_ms = u64::try_from(millis(clock_gettime(ClockId::Boottime))).unwrap_or(0);
+        Stamp {
+            unix_ms: millis(clock_gettime(ClockId::Realtime)),
+            boot_ms,
+            boot: self.boot,
+            synchronised: self.synchronised.at(boot_ms),
+        }
+    }
+}
+
+impl Synchronised {
+    fn at(&self, boot_ms: u64) -> bool {
+        if self.known.load(Ordering::Relaxed) {
+            return true;
+        }
+        if boot_ms < self.look_at_ms.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.look_at_ms
+            .store(boot_ms.saturating_add(RECHECK_MS), Ordering::Relaxed);
+        let synchronised = (self.probe)();
+        self.known.store(synchronised, Ordering::Relaxed);
+        synchronised
+    }
+}
+
+/// Milliseconds, rounded down.
+fn millis(time: Timespec) -> i64 {
+    time.tv_sec
+        .saturating_mul(1_000)
+        .saturating_add(i64::from(time.tv_nsec as i32) / 1_000_000)
+}
+
+/// The first eight bytes of a UUID in text form.
+fn parse_boot_id(text: &str) -> Option<u64> {
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    if digits.len() < 16 {
+        None
+    } else {
+        u64::from_str_radix(&digits, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_id_is_its_first_eight_bytes() {
+        let text = "01234567-89ab-cdef-ffff-ffffffffffff\n";
+        assert_eq!(parse_boot_id(text), Some(0x0123_4567_89ab_cdef));
+        assert_eq!(parse_boot_id("01234567-89ab-cde"), None);
+    }
+
+    #[test]
+    fn stamps_of_one_boot_ascend() {
+        let clock = Clock::system().expect("Linux has a boot id");
+        let (first, second) = (clock.now(), clock.now());
+        assert_eq!(first.boot, second.boot);
+        assert!(first.boot_ms <= second.boot_ms);
+        assert!(first.unix_ms > 0);
+    }
+
+    #[test]
+    fn unsynchronised_is_asked_again_and_synchronised_stays() {
+        let clock = Clock::with_probe(1, || true);
+        assert!(clock.now().synchronised);
+        let clock = Clock::with_probe(1, || false);
+        assert!(!clock.synchronised.at(5_000));
+        assert_eq!(clock.synchronised.look_at_ms.load(Ordering::Relaxed), 6_000);
+        assert!(!clock.synchronised.at(5_999), "not asked again before its time");
+    }
+}
