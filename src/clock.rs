@@ -62,9 +62,15 @@ impl Clock {
 
     /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised.
     pub(crate) fn with_probe(boot: u64, probe: fn() -> bool) -> Self {
-        let synchronised =
-            Synchronised { known: AtomicBool::new(false), look_at_ms: AtomicU64::new(0), probe };
-        Self { boot, synchronised: Arc::new(synchronised) }
+        let synchronised = Synchronised {
+            known: AtomicBool::new(false),
+            look_at_ms: AtomicU64::new(0),
+            probe,
+        };
+        Self {
+            boot,
+            synchronised: Arc::new(synchronised),
+        }
     }
 
     /// First eight bytes of the kernel's boot id.
@@ -94,7 +100,8 @@ impl Synchronised {
         if boot_ms < self.look_at_ms.load(Ordering::Relaxed) {
             return false;
         }
-        self.look_at_ms.store(boot_ms.saturating_add(RECHECK_MS), Ordering::Relaxed);
+        self.look_at_ms
+            .store(boot_ms.saturating_add(RECHECK_MS), Ordering::Relaxed);
         let synchronised = (self.probe)();
         self.known.store(synchronised, Ordering::Relaxed);
         synchronised
@@ -103,13 +110,19 @@ impl Synchronised {
 
 /// Milliseconds, rounded down.
 fn millis(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000).saturating_add(i64::from(time.tv_nsec as i32) / 1_000_000)
+    time.tv_sec
+        .saturating_mul(1_000)
+        .saturating_add(i64::from(time.tv_nsec as i32) / 1_000_000)
 }
 
 /// The first eight bytes of a UUID in text form.
 fn parse_boot_id(text: &str) -> Option<u64> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
-    if digits.len() < 16 { None } else { u64::from_str_radix(&digits, 16).ok() }
+    if digits.len() < 16 {
+        None
+    } else {
+        u64::from_str_radix(&digits, 16).ok()
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ const FILE: &str = "identity.json";
 const REFUSED: [&str; 3] = ["raspberrypi", "localhost", ""];
 const MACHINE_ID: &str = "/etc/machine-id";
 /// Where boards with a device tree, and PCs, keep their serial number. Unreadable ones are passed over.
-const SERIALS: [&str; 2] = ["/sys/firmware/devicetree/base/serial-number", "/sys/class/dmi/id/product_uuid"];
+const SERIALS: [&str; 2] = [
+    "/sys/firmware/devicetree/base/serial-number",
+    "/sys/class/dmi/id/product_uuid",
+];
 
 /// What the running gateway is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,9 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The id that came out is one that many gateways share.
-    #[error("gateway.id is {0:?}: many boards are called that; give a name of its own, or use {{machine_id}} or {{serial}}")]
+    #[error(
+        "gateway.id is {0:?}: many boards are called that; give a name of its own, or use {{machine_id}} or {{serial}}"
+    )]
     Common(String),
     /// A name in the id has no value on this machine.
     #[error("gateway.id uses {{{name}}}, but this machine has none ({looked_at})")]
@@ -44,7 +49,9 @@ pub enum IdentityError {
         looked_at: String,
     },
     /// The store belongs to another id.
-    #[error("the store in {path} belongs to gateway {kept:?}, the configuration says {configured:?}: set gateway.id back, or use a new data_dir")]
+    #[error(
+        "the store in {path} belongs to gateway {kept:?}, the configuration says {configured:?}: set gateway.id back, or use a new data_dir"
+    )]
     Changed {
         /// The store's folder.
         path: PathBuf,
@@ -87,7 +94,11 @@ impl Machine {
     #[must_use]
     pub fn read() -> Self {
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { hostname, machine_id: read_line(MACHINE_ID), serial: SERIALS.into_iter().find_map(read_line) }
+        Self {
+            hostname,
+            machine_id: read_line(MACHINE_ID),
+            serial: SERIALS.into_iter().find_map(read_line),
+        }
     }
 
     /// The gateway id that `template` makes here; without one `{hostname}-` and six hex digits of a hash of the
@@ -103,13 +114,23 @@ impl Machine {
         };
         let mut id = template.replace("{hostname}", &self.hostname);
         if id.contains("{machine_id}") {
-            id = id.replace("{machine_id}", self.value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?);
+            id = id.replace(
+                "{machine_id}",
+                self.value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?,
+            );
         }
         if id.contains("{serial}") {
             let looked_at = SERIALS.join(", ");
-            id = id.replace("{serial}", self.value("serial", self.serial.as_ref(), &looked_at)?);
+            id = id.replace(
+                "{serial}",
+                self.value("serial", self.serial.as_ref(), &looked_at)?,
+            );
         }
-        if REFUSED.contains(&id.as_str()) { Err(IdentityError::Common(id)) } else { Ok(id) }
+        if REFUSED.contains(&id.as_str()) {
+            Err(IdentityError::Common(id))
+        } else {
+            Ok(id)
+        }
     }
 
     fn value<'a>(
@@ -118,7 +139,10 @@ impl Machine {
         value: Option<&'a String>,
         looked_at: &str,
     ) -> Result<&'a str, IdentityError> {
-        let missing = || IdentityError::Missing { name, looked_at: looked_at.to_owned() };
+        let missing = || IdentityError::Missing {
+            name,
+            looked_at: looked_at.to_owned(),
+        };
         value.map(String::as_str).ok_or_else(missing)
     }
 
@@ -145,7 +169,11 @@ pub fn open(data_dir: &Path, gateway: String, machine: &Machine) -> Result<Ident
         None => write(&path, &gateway, &hardware)?,
         Some((kept, _)) if kept.gateway != gateway => {
             let path = data_dir.to_owned();
-            return Err(IdentityError::Changed { path, kept: kept.gateway, configured: gateway });
+            return Err(IdentityError::Changed {
+                path,
+                kept: kept.gateway,
+                configured: gateway,
+            });
         }
         Some((kept, epoch)) if kept.hardware != hardware => {
             let renewed = write(&path, &gateway, &hardware)?;
@@ -162,7 +190,12 @@ fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(IdentityError::Io { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(IdentityError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let parsed = serde_json::from_str::<Kept>(&text).ok();
     let parsed = parsed.and_then(|kept| {
@@ -178,15 +211,26 @@ fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
 /// Writes a new epoch, whole or not at all.
 fn write(path: &Path, gateway: &str, hardware: &str) -> Result<Epoch, IdentityError> {
     let epoch = Epoch(rand::random());
-    let kept = Kept { gateway: gateway.to_owned(), epoch: epoch.to_string(), hardware: hardware.to_owned() };
-    let fail = |source| IdentityError::Io { path: path.to_owned(), source };
+    let kept = Kept {
+        gateway: gateway.to_owned(),
+        epoch: epoch.to_string(),
+        hardware: hardware.to_owned(),
+    };
+    let fail = |source| IdentityError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let text = serde_json::to_string_pretty(&kept).map_err(|error| fail(error.into()))?;
     let unfinished = path.with_extension("new");
     let mut file = fs::File::create(&unfinished).map_err(fail)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(fail)?;
     fs::rename(&unfinished, path).map_err(fail)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fail)?;
     Ok(epoch)
 }
 
@@ -196,26 +240,45 @@ mod tests {
 
     fn board(serial: &str) -> Machine {
         let machine_id = Some("0123456789abcdef".to_owned());
-        Machine { hostname: "raspberrypi".to_owned(), machine_id, serial: Some(serial.to_owned()) }
+        Machine {
+            hostname: "raspberrypi".to_owned(),
+            machine_id,
+            serial: Some(serial.to_owned()),
+        }
     }
 
     #[test]
     fn one_template_names_a_fleet() {
         let pi = board("10000000abcdef");
-        assert_eq!(pi.gateway_id(Some("pi-{serial}")).expect("named"), "pi-10000000abcdef");
+        assert_eq!(
+            pi.gateway_id(Some("pi-{serial}")).expect("named"),
+            "pi-10000000abcdef"
+        );
         assert_eq!(pi.gateway_id(Some("gw-7")).expect("named"), "gw-7");
         let default = pi.gateway_id(None).expect("named");
-        assert!(default.starts_with("raspberrypi-") && default.len() == "raspberrypi-".len() + 6, "{default}");
-        assert!(matches!(pi.gateway_id(Some("{hostname}")), Err(IdentityError::Common(_))));
+        assert!(
+            default.starts_with("raspberrypi-") && default.len() == "raspberrypi-".len() + 6,
+            "{default}"
+        );
+        assert!(matches!(
+            pi.gateway_id(Some("{hostname}")),
+            Err(IdentityError::Common(_))
+        ));
         let bare = Machine { serial: None, ..pi };
-        assert!(matches!(bare.gateway_id(Some("{serial}")), Err(IdentityError::Missing { .. })));
+        assert!(matches!(
+            bare.gateway_id(Some("{serial}")),
+            Err(IdentityError::Missing { .. })
+        ));
     }
 
     #[test]
     fn the_epoch_is_kept_and_a_cloned_card_gets_a_new_one() {
         let dir = tempfile::tempdir().expect("temp dir");
         let first = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        assert_eq!(open(dir.path(), "gw".to_owned(), &board("a")).expect("opens"), first);
+        assert_eq!(
+            open(dir.path(), "gw".to_owned(), &board("a")).expect("opens"),
+            first
+        );
         let cloned = open(dir.path(), "gw".to_owned(), &board("b")).expect("opens");
         assert_ne!(cloned.epoch, first.epoch);
     }

@@ -14,6 +14,8 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod identity;
 pub mod link;
 pub mod message;

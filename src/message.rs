@@ -89,6 +89,16 @@ pub struct Stamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionTag(pub u64);
 
+/// QoS of a subscription. There is no 2: the client cannot carry its second handshake over a lost connection, and a broker
+/// that tries makes it reconnect for ever (bytebeamio/rumqtt#664). Publishers may use 2 all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Qos {
+    /// 0
+    AtMostOnce = 0,
+    /// 1
+    AtLeastOnce = 1,
+}
+
 /// How a message was delivered by the broker: everything that recognises a redelivery later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {

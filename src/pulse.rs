@@ -12,7 +12,10 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { born: Instant::now(), beaten_ms: AtomicU64::new(0) }
+        Self {
+            born: Instant::now(),
+            beaten_ms: AtomicU64::new(0),
+        }
     }
 }
 

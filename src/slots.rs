@@ -45,8 +45,16 @@ impl SlotFile {
     /// # Errors
     /// [`SlotError::Io`] when the file cannot be opened or read.
     pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Option<T>), SlotError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let newest = [0, 1].into_iter().filter_map(|slot| read_slot::<T>(&file, slot)).max_by_key(|(n, _)| *n);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let newest = [0, 1]
+            .into_iter()
+            .filter_map(|slot| read_slot::<T>(&file, slot))
+            .max_by_key(|(n, _)| *n);
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         Ok((Self { file, counter }, newest.map(|(_, value)| value)))
     }
@@ -158,6 +166,9 @@ mod tests {
         let (mut file, _) = SlotFile::open::<Vec<u8>>(&path).expect("opens");
         file.write(&vec![1_u8; 8]).expect("writes");
         assert!(matches!(file.write(&vec![2_u8; 500]), Err(SlotError::TooLong(_))));
-        assert_eq!(SlotFile::open::<Vec<u8>>(&path).expect("opens").1, Some(vec![1_u8; 8]));
+        assert_eq!(
+            SlotFile::open::<Vec<u8>>(&path).expect("opens").1,
+            Some(vec![1_u8; 8])
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
+use edgeferry::message::Qos;
 use edgeferry::source::Version;
 use proptest::prelude::*;
 
@@ -118,7 +119,7 @@ fn defaults_are_as_documented() {
     assert_eq!(config.kafka.compression, "lz4");
     assert_eq!(
         (config.routes[0].qos, config.routes[0].key.to_string().as_str()),
-        (1, "{device}")
+        (Qos::AtLeastOnce, "{device}")
     );
 }
 
@@ -463,13 +464,13 @@ fn partial_overlap_is_a_warning_on_the_old_protocol() {
 #[test]
 fn qos_other_than_1_is_a_warning() {
     let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}qos = 2\n"));
-    assert_eq!(config.routes[0].qos, 1);
+    assert_eq!(config.routes[0].qos, Qos::AtLeastOnce);
     assert!(
         warnings.contains("2 is lowered to 1: a crash between PUBREC and PUBCOMP"),
         "{warnings}"
     );
     let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}qos = 0\n"));
-    assert_eq!(config.routes[0].qos, 0);
+    assert_eq!(config.routes[0].qos, Qos::AtMostOnce);
     assert!(
         warnings.contains("drops messages while edgeferry is away"),
         "{warnings}"

@@ -38,7 +38,10 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
-        let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
+        let unusable = |source| DataDirError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
         fs::create_dir_all(path).map_err(unusable)?;
         let mut lock = OpenOptions::new()
             .read(true)
@@ -50,12 +53,18 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse { path: path.to_owned(), owner: read_owner(&mut lock) });
+                return Err(DataDirError::InUse {
+                    path: path.to_owned(),
+                    owner: read_owner(&mut lock),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         write_owner(&mut lock).map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder of a lane's log.

@@ -96,7 +96,9 @@ pub fn run_from_file(path: &Path) -> Exit {
 }
 
 fn run_until_signal(config: &Config) -> Result<(), AppError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;
         Daemon::start(config)?.run(stop).await
@@ -138,7 +140,10 @@ impl Daemon {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, "running");
         systemd::ready();
-        Ok(Self { stages, _data_dir: data_dir })
+        Ok(Self {
+            stages,
+            _data_dir: data_dir,
+        })
     }
 
     /// For onlookers.

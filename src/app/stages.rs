@@ -53,8 +53,17 @@ pub struct View {
 impl View {
     /// The state of everything now.
     pub fn overview(&self) -> Overview {
-        let brokers = self.brokers.iter().map(|(name, link)| (name.clone(), link.borrow().clone())).collect();
-        Overview { brokers, kafka: self.sink.link(), queue: self.queue.status(), counts: self.sink.counts() }
+        let brokers = self
+            .brokers
+            .iter()
+            .map(|(name, link)| (name.clone(), link.borrow().clone()))
+            .collect();
+        Overview {
+            brokers,
+            kafka: self.sink.link(),
+            queue: self.queue.status(),
+            counts: self.sink.counts(),
+        }
     }
 
     /// Time since the writer's last sign of life.
@@ -73,15 +82,27 @@ impl Stages {
     pub fn start(config: &Config, data_dir: &DataDir, identity: &Identity) -> Result<Self, AppError> {
         let clock = Clock::system()?;
         let queue = queue::open(&data_dir.lane(LANE), identity.epoch, &config.queue)?;
-        let dead_letters =
-            DeadLetters::open(&data_dir.dead_letters(), identity.epoch, config.dead_letter.max_bytes)?;
+        let dead_letters = DeadLetters::open(
+            &data_dir.dead_letters(),
+            identity.epoch,
+            config.dead_letter.max_bytes,
+        )?;
         let sources = open_sources(config, data_dir, identity, &queue, &clock)?;
-        let Queue { writer, reader, door, monitor, .. } = queue;
+        let Queue {
+            writer,
+            reader,
+            door,
+            monitor,
+            ..
+        } = queue;
         // From here on only the sources hold entrances: the writer ends with them.
         drop(door);
         let sink_monitor = Arc::new(sink::Monitor::default());
         let view = View {
-            brokers: sources.iter().map(|(name, link, _)| (name.clone(), Arc::clone(link))).collect(),
+            brokers: sources
+                .iter()
+                .map(|(name, link, _)| (name.clone(), Arc::clone(link)))
+                .collect(),
             queue: monitor,
             sink: Arc::clone(&sink_monitor),
         };
@@ -92,11 +113,20 @@ impl Stages {
         let stopping = Arc::clone(&stop_sink);
         let (ending, ended) = mpsc::channel(2);
         spawn("queue writer", &ending, move || writer.run())?;
-        spawn("sink", &ending, move || drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE))?;
+        spawn("sink", &ending, move || {
+            drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE)
+        })?;
         let stop_sources = CancellationToken::new();
         let running = vec!["queue writer", "sink"];
         let sources = run_sources(sources, &stop_sources);
-        Ok(Self { sources, stop_sources, stop_sink, ended, running, view })
+        Ok(Self {
+            sources,
+            stop_sources,
+            stop_sink,
+            ended,
+            running,
+            view,
+        })
     }
 
     /// For onlookers.
@@ -134,7 +164,9 @@ impl Stages {
     async fn join(&mut self, name: &str) {
         let waited = tokio::time::timeout(THREAD_PATIENCE, async {
             while self.running.contains(&name) {
-                let Some(ended) = self.ended.recv().await else { break };
+                let Some(ended) = self.ended.recv().await else {
+                    break;
+                };
                 self.running.retain(|running| *running != ended);
             }
         });
@@ -155,20 +187,30 @@ fn open_sources(
 ) -> Result<Vec<OpenedSource>, AppError> {
     let open = |broker: &source::Config| {
         let link = Arc::new(watch::Sender::new(Link::Connecting));
-        let client_id = broker.client_id.clone().unwrap_or_else(|| format!("edgeferry-{}", identity.gateway));
+        let client_id = broker
+            .client_id
+            .clone()
+            .unwrap_or_else(|| format!("edgeferry-{}", identity.gateway));
         let parts = source::Parts {
             config: broker.clone(),
             client_id: format!("{client_id}-{LANE}"),
             subscriptions: subscriptions::derive(&config.routes, broker),
             intake: queue.door.intake(),
-            recalled: queue.recalled.iter().filter(|past| *past.broker == broker.name).cloned().collect(),
+            recalled: queue
+                .recalled
+                .iter()
+                .filter(|past| *past.broker == broker.name)
+                .cloned()
+                .collect(),
             session_file: data_dir.session(LANE, &broker.name),
             link: Arc::clone(&link),
             counters: Arc::default(),
             clock: clock.clone(),
         };
-        let source = Source::open(parts)
-            .map_err(|source| AppError::Source { broker: broker.name.clone(), source })?;
+        let source = Source::open(parts).map_err(|source| AppError::Source {
+            broker: broker.name.clone(),
+            source,
+        })?;
         Ok((broker.name.clone(), link, source))
     };
     config.brokers.iter().map(open).collect()
@@ -191,7 +233,11 @@ fn run_sources(sources: Vec<OpenedSource>, stop: &CancellationToken) -> JoinSet<
 fn connector(config: &Config, identity: &Identity, queue: &queue::Monitor) -> KafkaConnector {
     let queue = queue.clone();
     let wake = Arc::new(move || queue.wake_reader());
-    KafkaConnector::new(&config.kafka, &format!("edgeferry-{}-{LANE}", identity.gateway), wake)
+    KafkaConnector::new(
+        &config.kafka,
+        &format!("edgeferry-{}-{LANE}", identity.gateway),
+        wake,
+    )
 }
 
 /// Starts a thread whose end, also by a panic, is reported.

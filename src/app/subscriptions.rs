@@ -13,7 +13,7 @@ pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscrip
             Some(known) => known.qos = known.qos.max(route.qos),
             None => {
                 let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
-                let qos = covered.map(|known| known.qos).fold(route.qos, u8::max);
+                let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);
                 wanted.push(Subscription { filter, qos });
             }
         }

@@ -24,7 +24,8 @@ pub async fn over(view: View) -> Infallible {
     loop {
         ticks.tick().await;
         let overview = view.overview();
-        if view.writer_age() < HANG && view.sink_age() < HANG && progress.is_sound(&overview, Instant::now()) {
+        if view.writer_age() < HANG && view.sink_age() < HANG && progress.is_sound(&overview, Instant::now())
+        {
             systemd::watchdog();
         } else {
             tracing::error!(%overview, "the pipeline does not move");
@@ -69,8 +70,17 @@ mod tests {
         Overview {
             brokers: Vec::new(),
             kafka,
-            queue: Status { backlog, bytes: 0, full: false, lost: 0, failure: None },
-            counts: Counts { delivered, ..Counts::default() },
+            queue: Status {
+                backlog,
+                bytes: 0,
+                full: false,
+                lost: 0,
+                failure: None,
+            },
+            counts: Counts {
+                delivered,
+                ..Counts::default()
+            },
         }
     }
 

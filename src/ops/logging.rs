@@ -15,7 +15,11 @@ pub fn init() {
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    let text = journal.is_none().then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false));
+    let text = journal.is_none().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+    });
     if registry.with(journal).with(text).try_init().is_err() {
         tracing::debug!("logging was started before");
     }

@@ -23,7 +23,9 @@ impl Overview {
     /// Whether the configuration works on all links. A link that is merely away is no reason to be unready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.kafka.is_ready() && self.brokers.iter().all(|(_, link)| link.is_ready()) && self.queue.failure.is_none()
+        self.kafka.is_ready()
+            && self.brokers.iter().all(|(_, link)| link.is_ready())
+            && self.queue.failure.is_none()
     }
 }
 

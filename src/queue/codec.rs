@@ -142,7 +142,9 @@ pub struct Encoder {
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Encoder")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -205,7 +207,13 @@ impl Encoder {
                 epoch: self.epoch,
                 raw_length,
             };
-            chunks.push(Chunk { key: ChunkKey { first: block.first, part }, bytes: write_chunk(&header, slice) });
+            chunks.push(Chunk {
+                key: ChunkKey {
+                    first: block.first,
+                    part,
+                },
+                bytes: write_chunk(&header, slice),
+            });
         }
         Ok(())
     }
@@ -219,7 +227,11 @@ struct OpenBlock {
 
 impl OpenBlock {
     const fn at(first: Seq) -> Self {
-        Self { first, count: 0, raw: Vec::new() }
+        Self {
+            first,
+            count: 0,
+            raw: Vec::new(),
+        }
     }
 }
 
@@ -309,7 +321,11 @@ pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>]) -> Result<Block<
     if !rest.is_empty() {
         return Err(Damage::Contents);
     }
-    Ok(Block { first: head.first, epoch: head.epoch, messages })
+    Ok(Block {
+        first: head.first,
+        epoch: head.epoch,
+        messages,
+    })
 }
 
 fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Damage> {
@@ -335,7 +351,11 @@ fn decompress(head: &Header, body: Vec<u8>) -> Result<Vec<u8>, Damage> {
     } else {
         zstd::bulk::decompress(&body, raw_length).map_err(|_| Damage::Contents)?
     };
-    if raw.len() == raw_length { Ok(raw) } else { Err(Damage::Contents) }
+    if raw.len() == raw_length {
+        Ok(raw)
+    } else {
+        Err(Damage::Contents)
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ impl Generation {
             open_db(path)
         })?;
         let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
-        Ok(Self { path: path.to_owned(), db: Some(db), file })
+        Ok(Self {
+            path: path.to_owned(),
+            db: Some(db),
+            file,
+        })
     }
 
     /// Creates the generation and makes its folder entry durable.
@@ -58,7 +62,9 @@ impl Generation {
     }
 
     fn db(&self) -> Result<&sled::Db, StoreError> {
-        self.db.as_ref().ok_or_else(|| io_error(&self.path, std::io::ErrorKind::NotConnected.into()))
+        self.db
+            .as_ref()
+            .ok_or_else(|| io_error(&self.path, std::io::ErrorKind::NotConnected.into()))
     }
 
     /// Inserts the chunks and makes them durable.
@@ -68,10 +74,15 @@ impl Generation {
     pub fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
         let db = self.db()?;
         let appended = chunks.iter().try_for_each(|chunk| {
-            db.insert(encode_key(chunk.key), chunk.bytes.as_slice()).map(|_| ())
+            db.insert(encode_key(chunk.key), chunk.bytes.as_slice())
+                .map(|_| ())
         });
-        appended.and_then(|()| db.flush()).map_err(|source| self.sled_error(source))?;
-        self.file.sync_data().map_err(|source| io_error(&self.path, source))
+        appended
+            .and_then(|()| db.flush())
+            .map_err(|source| self.sled_error(source))?;
+        self.file
+            .sync_data()
+            .map_err(|source| io_error(&self.path, source))
     }
 
     /// The last block that begins at or before `from`.
@@ -79,7 +90,10 @@ impl Generation {
     /// # Errors
     /// [`StoreError::Sled`].
     pub fn block_before(&self, from: Seq) -> Result<Option<RawBlock>, StoreError> {
-        let end = encode_key(ChunkKey { first: from, part: u16::MAX });
+        let end = encode_key(ChunkKey {
+            first: from,
+            part: u16::MAX,
+        });
         self.block(self.db()?.range(..=end).next_back())
     }
 
@@ -88,22 +102,39 @@ impl Generation {
     /// # Errors
     /// [`StoreError::Sled`].
     pub fn block_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
-        let begin = encode_key(ChunkKey { first: seq.next(), part: 0 });
+        let begin = encode_key(ChunkKey {
+            first: seq.next(),
+            part: 0,
+        });
         self.block(self.db()?.range(begin..).next())
     }
 
     /// All chunks of the block that an entry belongs to.
-    fn block(&self, entry: Option<sled::Result<(sled::IVec, sled::IVec)>>) -> Result<Option<RawBlock>, StoreError> {
+    fn block(
+        &self,
+        entry: Option<sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Result<Option<RawBlock>, StoreError> {
         let Some(entry) = entry else { return Ok(None) };
         let (key, _) = entry.map_err(|source| self.sled_error(source))?;
-        let Some(first) = decode_key(&key) else { return Err(StoreError::Foreign { path: self.path.clone() }) };
+        let Some(first) = decode_key(&key) else {
+            return Err(StoreError::Foreign {
+                path: self.path.clone(),
+            });
+        };
         let begin = encode_key(ChunkKey { first, part: 0 });
-        let end = encode_key(ChunkKey { first, part: u16::MAX });
+        let end = encode_key(ChunkKey {
+            first,
+            part: u16::MAX,
+        });
         let chunks = self
             .db()?
             .range(begin..=end)
             .values()
-            .map(|value| value.map(|bytes| bytes.to_vec()).map_err(|source| self.sled_error(source)))
+            .map(|value| {
+                value
+                    .map(|bytes| bytes.to_vec())
+                    .map_err(|source| self.sled_error(source))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Some(RawBlock { first, chunks }))
     }
@@ -114,7 +145,10 @@ impl Generation {
     /// [`StoreError::Sled`].
     pub fn remove(&self, block: &RawBlock) -> Result<(), StoreError> {
         for part in 0..=u16::try_from(block.chunks.len()).unwrap_or(u16::MAX) {
-            let key = encode_key(ChunkKey { first: block.first, part });
+            let key = encode_key(ChunkKey {
+                first: block.first,
+                part,
+            });
             self.db()?.remove(key).map_err(|source| self.sled_error(source))?;
         }
         Ok(())
@@ -126,11 +160,16 @@ impl Generation {
         use std::os::unix::fs::MetadataExt;
         /// `st_blocks` counts in this unit whatever the file system (stat(2)).
         const BLOCK: u64 = 512;
-        self.file.metadata().map_or(0, |metadata| metadata.blocks() * BLOCK)
+        self.file
+            .metadata()
+            .map_or(0, |metadata| metadata.blocks() * BLOCK)
     }
 
     fn sled_error(&self, source: sled::Error) -> StoreError {
-        StoreError::Sled { path: self.path.clone(), source }
+        StoreError::Sled {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -150,9 +189,10 @@ fn open_db(path: &Path) -> Result<sled::Db, StoreError> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match try_open_db(path) {
-            Err(StoreError::Sled { source: sled::Error::Io(error), .. })
-                if error.kind() == std::io::ErrorKind::Other && Instant::now() < deadline =>
-            {
+            Err(StoreError::Sled {
+                source: sled::Error::Io(error),
+                ..
+            }) if error.kind() == std::io::ErrorKind::Other && Instant::now() < deadline => {
                 std::thread::park_timeout(LOCK_RETRY);
             }
             outcome => return outcome,
@@ -161,16 +201,27 @@ fn open_db(path: &Path) -> Result<sled::Db, StoreError> {
 }
 
 fn try_open_db(path: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|source| StoreError::Sled { path: path.to_owned(), source }),
-        Err(panic) => Err(StoreError::Panicked { path: path.to_owned(), reason: panic_text(&*panic) }),
+        Ok(opened) => opened.map_err(|source| StoreError::Sled {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(panic) => Err(StoreError::Panicked {
+            path: path.to_owned(),
+            reason: panic_text(&*panic),
+        }),
     }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+        .to_owned()
 }
 
 /// sled writes snapshots only when opening and rebuilds them from its log; a torn one makes every open fail.
@@ -205,10 +256,15 @@ fn decode_key(bytes: &[u8]) -> Option<Seq> {
 }
 
 pub(super) fn io_error(path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io { path: path.to_owned(), source }
+    StoreError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Makes names in a folder durable.
 pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|source| io_error(path, source))
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| io_error(path, source))
 }

@@ -77,7 +77,12 @@ impl Generations {
         fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
         let entries = list(folder)?;
         let newest = entries.back().map(|entry| entry.first);
-        let row = Row { entries, writing: None, reading: None, end: Seq::ZERO };
+        let row = Row {
+            entries,
+            writing: None,
+            reading: None,
+            end: Seq::ZERO,
+        };
         let generations = Self {
             folder: folder.to_owned(),
             limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
@@ -85,7 +90,12 @@ impl Generations {
         };
         let (last, losses) = generations.find_end()?;
         generations.row().end = last.map_or(newest.unwrap_or(Seq(1)), Seq::next);
-        Ok(Opened { generations, last, newest, losses })
+        Ok(Opened {
+            generations,
+            last,
+            newest,
+            losses,
+        })
     }
 
     fn row(&self) -> MutexGuard<'_, Row> {
@@ -135,14 +145,20 @@ impl Generations {
             discard(&path)?;
         }
         let open = Arc::new(Generation::create(&path)?);
-        row.entries.push_back(Entry { first, path, bytes: open.bytes() });
+        row.entries.push_back(Entry {
+            first,
+            path,
+            bytes: open.bytes(),
+        });
         row.writing = Some(Arc::clone(&open));
         Ok(open)
     }
 
     /// The open generation at `index`, opening it for reading when it is an older one.
     fn open_at(row: &mut Row, index: usize) -> Result<Option<Arc<Generation>>, StoreError> {
-        let Some(entry) = row.entries.get(index) else { return Ok(None) };
+        let Some(entry) = row.entries.get(index) else {
+            return Ok(None);
+        };
         if index + 1 == row.entries.len()
             && let Some(open) = &row.writing
         {
@@ -176,7 +192,9 @@ impl Generations {
 
 impl Store for Generations {
     fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
-        let (Some(head), Some(tail)) = (chunks.first(), chunks.last()) else { return Ok(()) };
+        let (Some(head), Some(tail)) = (chunks.first(), chunks.last()) else {
+            return Ok(());
+        };
         let open = self.writing(head.key.first)?;
         let appended = open.append(chunks);
         let mut row = self.row();
@@ -207,7 +225,10 @@ impl Store for Generations {
 
     fn read_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
         let mut row = self.row();
-        let index = row.entries.partition_point(|entry| entry.first <= seq).saturating_sub(1);
+        let index = row
+            .entries
+            .partition_point(|entry| entry.first <= seq)
+            .saturating_sub(1);
         Self::first_behind(&mut row, index, seq)
     }
 
@@ -217,8 +238,14 @@ impl Store for Generations {
             if !row.front_is_spent(through) {
                 return Ok(());
             }
-            let Some(entry) = row.entries.pop_front() else { return Ok(()) };
-            if row.reading.as_ref().is_some_and(|(first, _)| *first == entry.first) {
+            let Some(entry) = row.entries.pop_front() else {
+                return Ok(());
+            };
+            if row
+                .reading
+                .as_ref()
+                .is_some_and(|(first, _)| *first == entry.first)
+            {
                 row.reading = None;
             }
             drop(row);
@@ -235,8 +262,11 @@ impl Row {
     /// Whether the oldest generation holds only messages up to `through`, and enough younger ones are there
     /// to recognise redeliveries with.
     fn front_is_spent(&self, through: Seq) -> bool {
-        let Some(second) = self.entries.get(1) else { return false };
-        let recallable = self.entries.len() > 2 || self.end.0.saturating_sub(second.first.0) >= RECALL_MESSAGES;
+        let Some(second) = self.entries.get(1) else {
+            return false;
+        };
+        let recallable =
+            self.entries.len() > 2 || self.end.0.saturating_sub(second.first.0) >= RECALL_MESSAGES;
         second.first <= through.next() && recallable
     }
 }
@@ -249,7 +279,11 @@ fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
         if path.extension().is_some_and(|extension| extension == TRASH) {
             fs::remove_dir_all(&path).map_err(|source| io_error(&path, source))?;
         } else if let Some(first) = first_of(&path) {
-            entries.push(Entry { first, bytes: disk_bytes(&path), path });
+            entries.push(Entry {
+                first,
+                bytes: disk_bytes(&path),
+                path,
+            });
         }
     }
     entries.sort_by_key(|entry| entry.first);
@@ -257,7 +291,12 @@ fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
 }
 
 fn first_of(path: &Path) -> Option<Seq> {
-    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok().map(Seq)
+    path.file_name()?
+        .to_str()?
+        .strip_prefix(PREFIX)?
+        .parse()
+        .ok()
+        .map(Seq)
 }
 
 fn disk_bytes(path: &Path) -> u64 {
@@ -269,9 +308,15 @@ fn disk_bytes(path: &Path) -> u64 {
 /// messages was acknowledged.
 fn last_message(open: &Generation) -> Result<Option<Seq>, StoreError> {
     while let Some(block) = open.block_before(Seq(u64::MAX))? {
-        let headers = block.chunks.iter().map(|chunk| read_chunk(chunk).map(|(header, _)| header));
+        let headers = block
+            .chunks
+            .iter()
+            .map(|chunk| read_chunk(chunk).map(|(header, _)| header));
         let whole = match headers.collect::<Result<Vec<_>, _>>() {
-            Ok(headers) => headers.first().filter(|head| headers.len() >= usize::from(head.parts)).copied(),
+            Ok(headers) => headers
+                .first()
+                .filter(|head| headers.len() >= usize::from(head.parts))
+                .copied(),
             // Not ours to judge here: the reader reports damage with its sequences.
             Err(_) => return Ok(Some(block.first)),
         };
@@ -285,9 +330,15 @@ fn last_message(open: &Generation) -> Result<Option<Seq>, StoreError> {
 
 /// Renames a generation that cannot be opened, so that the daemon starts and the bytes stay for salvage.
 fn set_aside(entry: &Entry, error: &StoreError) -> Result<Loss, StoreError> {
-    let kept = entry.path.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
+    let kept = entry
+        .path
+        .with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
     fs::rename(&entry.path, &kept).map_err(|source| io_error(&entry.path, source))?;
-    Ok(Loss::SetAside { first: entry.first, kept, reason: error.to_string() })
+    Ok(Loss::SetAside {
+        first: entry.first,
+        kept,
+        reason: error.to_string(),
+    })
 }
 
 /// Deletes a generation in two steps, so that no crash leaves half of it under its name.

@@ -74,6 +74,16 @@ impl Intake {
         }
     }
 
+    /// An entrance with a budget of its own, and the writer's end of it.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
+        let (offers, received) = std::sync::mpsc::sync_channel(Self::CHANNEL_LEN);
+        (
+            Self::new(Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
+            received,
+        )
+    }
+
     /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too
     /// ([`Arrival::cost`] is never below 256 bytes).
     pub(super) const CHANNEL_LEN: usize = BUDGET_BYTES / 256 + 1;

@@ -47,7 +47,12 @@ impl Marks {
     pub fn open(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path)?;
         let values = found.unwrap_or_default();
-        let inner = Inner { file, values, synced: Instant::now(), dirty: false };
+        let inner = Inner {
+            file,
+            values,
+            synced: Instant::now(),
+            dirty: false,
+        };
         Ok((Self(Mutex::new(inner)), found))
     }
 
@@ -81,7 +86,10 @@ impl Marks {
         if next < inner.values.reserved {
             return Ok(());
         }
-        let values = Values { reserved: next.plus(RESERVATION), ..inner.values };
+        let values = Values {
+            reserved: next.plus(RESERVATION),
+            ..inner.values
+        };
         inner.file.write(&values)?;
         inner.values = values;
         inner.sync()
@@ -102,7 +110,11 @@ impl Marks {
     pub fn set_cursor(&self, seq: Seq) -> Result<(), SlotError> {
         let mut inner = self.inner();
         inner.update(|values| values.cursor = seq)?;
-        if inner.synced.elapsed() >= SYNC_INTERVAL { inner.sync() } else { Ok(()) }
+        if inner.synced.elapsed() >= SYNC_INTERVAL {
+            inner.sync()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes the marks survive a power cut, if they changed.

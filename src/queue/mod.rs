@@ -104,7 +104,10 @@ impl Shared {
     fn report_loss(&self, loss: &Loss) {
         tracing::error!(%loss, "the store lost messages");
         if let Loss::Gone { first, last } = loss {
-            self.lost.fetch_add(last.0.saturating_sub(first.0).saturating_add(1), Ordering::Relaxed);
+            self.lost.fetch_add(
+                last.0.saturating_sub(first.0).saturating_add(1),
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -183,7 +186,12 @@ impl Monitor {
             bytes: self.0.store.bytes(),
             full: self.0.full.load(Ordering::Relaxed),
             lost: self.0.lost.load(Ordering::Relaxed),
-            failure: self.0.store_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            failure: self
+                .0
+                .store_failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 
@@ -209,7 +217,12 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
-    let Opened { generations, last, newest, losses } = Generations::open(folder, config.max_bytes)?;
+    let Opened {
+        generations,
+        last,
+        newest,
+        losses,
+    } = Generations::open(folder, config.max_bytes)?;
     let (marks, found) = Marks::open(&folder.join("marks"))?;
     let place = place(found, last, newest);
     marks.reset(place.values)?;
@@ -223,17 +236,26 @@ pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenE
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         lost: AtomicU64::new(0),
-        known_gap: place.loss.is_some().then_some((place.stored.next(), place.next.previous())),
+        known_gap: place
+            .loss
+            .is_some()
+            .then_some((place.stored.next(), place.next.previous())),
         store_failure: Mutex::new(None),
     });
-    losses.iter().chain(&place.loss).for_each(|loss| shared.report_loss(loss));
+    losses
+        .iter()
+        .chain(&place.loss)
+        .for_each(|loss| shared.report_loss(loss));
     let recalled = recall(&*shared.store, place.next.previous());
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
     let encoder = Encoder::new(epoch, config.compression)?;
     Ok(Queue {
         writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
         reader: Reader::new(Arc::clone(&shared)),
-        door: Door { budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)), offers: sender },
+        door: Door {
+            budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)),
+            offers: sender,
+        },
         monitor: Monitor(shared),
         recalled,
     })
@@ -259,18 +281,51 @@ fn place(found: Option<Values>, last: Option<Seq>, newest: Option<Seq>) -> Place
     let Some(marks) = found else {
         // New, or the marks are gone: what the store holds is sent (again) from the start.
         let cursor = if last.is_some() { Seq::ZERO } else { stored };
-        let values = Values { cursor, durable: stored, reserved: stored.next() };
-        return Place { stored, next: stored.next(), values, loss: None };
+        let values = Values {
+            cursor,
+            durable: stored,
+            reserved: stored.next(),
+        };
+        return Place {
+            stored,
+            next: stored.next(),
+            values,
+            loss: None,
+        };
     };
     if stored >= marks.durable {
-        let values = Values { cursor: marks.cursor.min(stored), durable: stored, ..marks };
-        return Place { stored, next: stored.next(), values, loss: None };
+        let values = Values {
+            cursor: marks.cursor.min(stored),
+            durable: stored,
+            ..marks
+        };
+        return Place {
+            stored,
+            next: stored.next(),
+            values,
+            loss: None,
+        };
     }
     let lost_from = stored.max(marks.cursor).next();
-    let loss = (lost_from <= marks.durable).then_some(Loss::Gone { first: lost_from, last: marks.durable });
-    let next = if loss.is_some() { marks.reserved.max(marks.durable.next()) } else { marks.durable.next() };
-    let values = Values { durable: next.previous(), ..marks };
-    Place { stored, next, values, loss }
+    let loss = (lost_from <= marks.durable).then_some(Loss::Gone {
+        first: lost_from,
+        last: marks.durable,
+    });
+    let next = if loss.is_some() {
+        marks.reserved.max(marks.durable.next())
+    } else {
+        marks.durable.next()
+    };
+    let values = Values {
+        durable: next.previous(),
+        ..marks
+    };
+    Place {
+        stored,
+        next,
+        values,
+        loss,
+    }
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
@@ -282,9 +337,14 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
         if raw.first > from {
             break;
         }
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else { break };
+        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+            break;
+        };
         let deliveries = block.messages.into_iter().rev();
-        recalled.extend(deliveries.map(|arrival| Recalled { broker: arrival.broker, delivery: arrival.delivery }));
+        recalled.extend(deliveries.map(|arrival| Recalled {
+            broker: arrival.broker,
+            delivery: arrival.delivery,
+        }));
         from = raw.first.previous();
     }
     recalled.reverse();

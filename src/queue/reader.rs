@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::message::{Arrival, Seq, Stored};
+use crate::queue::Shared;
 use crate::queue::codec::{Damage, decode};
 use crate::queue::store::{Loss, RawBlock, StoreError};
-use crate::queue::Shared;
 use crate::slots::SlotError;
 
 /// Messages copied from memory at a time: amortises the lock, bounds what a rewind throws away.
@@ -34,7 +34,11 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let next = shared.marks.values().cursor.next();
-        Self { shared, ready: VecDeque::new(), next }
+        Self {
+            shared,
+            ready: VecDeque::new(),
+            next,
+        }
     }
 
     /// The next durable message, or `None` when there is none yet.
@@ -111,7 +115,11 @@ impl Reader {
             Ok(block) => {
                 let stored = (block.first.0..).map(Seq).zip(block.messages);
                 let wanted = stored.skip_while(|(seq, _)| *seq < self.next);
-                self.ready.extend(wanted.map(|(seq, arrival)| Stored { seq, epoch: block.epoch, arrival }));
+                self.ready.extend(wanted.map(|(seq, arrival)| Stored {
+                    seq,
+                    epoch: block.epoch,
+                    arrival,
+                }));
                 match self.ready.front().map(|stored| stored.seq) {
                     Some(first) if first > self.next => self.report_gap(first),
                     Some(_) => {}
@@ -135,8 +143,14 @@ impl Reader {
     }
 
     fn skip_damaged(&mut self, raw: &RawBlock, damage: Damage) -> Result<(), QueueError> {
-        self.shared.report_loss(&Loss::Damaged { first: raw.first, damage });
-        let behind = self.shared.store.read_behind(raw.first.max(self.next.previous()))?;
+        self.shared.report_loss(&Loss::Damaged {
+            first: raw.first,
+            damage,
+        });
+        let behind = self
+            .shared
+            .store
+            .read_behind(raw.first.max(self.next.previous()))?;
         self.pass_over(behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first));
         Ok(())
     }
@@ -151,9 +165,15 @@ impl Reader {
 
     fn report_gap(&self, next: Seq) {
         let last = next.previous();
-        let known = self.shared.known_gap.is_some_and(|(first, end)| first <= self.next && last <= end);
+        let known = self
+            .shared
+            .known_gap
+            .is_some_and(|(first, end)| first <= self.next && last <= end);
         if !known {
-            self.shared.report_loss(&Loss::Gone { first: self.next, last });
+            self.shared.report_loss(&Loss::Gone {
+                first: self.next,
+                last,
+            });
         }
     }
 }

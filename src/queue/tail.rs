@@ -24,7 +24,10 @@ impl Tail {
     /// An empty window behind `last`.
     #[must_use]
     pub fn at(last: Seq) -> Self {
-        Self(Mutex::new(Inner { last, ..Inner::default() }))
+        Self(Mutex::new(Inner {
+            last,
+            ..Inner::default()
+        }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -54,8 +57,14 @@ impl Tail {
     #[must_use]
     pub fn get(&self, from: Seq, count: usize) -> Vec<Stored> {
         let inner = self.inner();
-        let Some(oldest) = inner.messages.front().map(|stored| stored.seq) else { return Vec::new() };
-        let Some(skip) = from.0.checked_sub(oldest.0).and_then(|skip| usize::try_from(skip).ok()) else {
+        let Some(oldest) = inner.messages.front().map(|stored| stored.seq) else {
+            return Vec::new();
+        };
+        let Some(skip) = from
+            .0
+            .checked_sub(oldest.0)
+            .and_then(|skip| usize::try_from(skip).ok())
+        else {
             return Vec::new();
         };
         inner.messages.iter().skip(skip).take(count).cloned().collect()

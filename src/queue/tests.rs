@@ -35,7 +35,12 @@ fn arrival(position: u64, payload: &[u8]) -> Arrival {
             retained: false,
             fingerprint: position,
         },
-        stamp: Stamp { unix_ms: 0, boot_ms: 0, boot: 0, synchronised: true },
+        stamp: Stamp {
+            unix_ms: 0,
+            boot_ms: 0,
+            boot: 0,
+            synchronised: true,
+        },
     }
 }
 
@@ -57,7 +62,13 @@ impl Lane {
         let queue = open(folder, Epoch(5), config).expect("opens");
         let intake = queue.door.intake();
         let writer = std::thread::spawn(move || queue.writer.run());
-        Self { reader: queue.reader, monitor: queue.monitor, intake, recalled: queue.recalled, writer }
+        Self {
+            reader: queue.reader,
+            monitor: queue.monitor,
+            intake,
+            recalled: queue.recalled,
+            writer,
+        }
     }
 
     async fn put(&self, position: u64, payload: &[u8]) {
@@ -83,7 +94,10 @@ impl Lane {
 }
 
 fn positions(stored: &[Stored]) -> Vec<u64> {
-    stored.iter().map(|stored| stored.arrival.delivery.position).collect()
+    stored
+        .iter()
+        .map(|stored| stored.arrival.delivery.position)
+        .collect()
 }
 
 #[tokio::test]
@@ -99,7 +113,12 @@ async fn what_was_confirmed_is_read_back_after_a_restart_in_order() {
     let mut lane = Lane::open(dir.path());
     let stored = lane.drain();
     assert_eq!(positions(&stored), (1..=500).collect::<Vec<_>>());
-    assert!(stored.iter().zip(1..).all(|(stored, seq)| stored.seq == Seq(seq) && stored.epoch == Epoch(5)));
+    assert!(
+        stored
+            .iter()
+            .zip(1..)
+            .all(|(stored, seq)| stored.seq == Seq(seq) && stored.epoch == Epoch(5))
+    );
     assert_eq!(lane.recalled.len(), 500);
     lane.close();
 }
@@ -146,15 +165,30 @@ async fn a_message_larger_than_a_block_and_the_whole_budget_passes() {
     assert_eq!(lane.drain().len(), 3);
     lane.close();
     let mut lane = Lane::open(dir.path());
-    let payloads: Vec<_> = lane.drain().into_iter().map(|stored| stored.arrival.payload).collect();
-    assert_eq!(payloads, [Bytes::from_static(b"before"), Bytes::from(large), Bytes::from_static(b"behind")]);
+    let payloads: Vec<_> = lane
+        .drain()
+        .into_iter()
+        .map(|stored| stored.arrival.payload)
+        .collect();
+    assert_eq!(
+        payloads,
+        [
+            Bytes::from_static(b"before"),
+            Bytes::from(large),
+            Bytes::from_static(b"behind")
+        ]
+    );
     lane.close();
 }
 
 #[tokio::test]
 async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let small = Config { max_bytes: 16 * 1024 * 1024, compression: Compression::None, ..config() };
+    let small = Config {
+        max_bytes: 16 * 1024 * 1024,
+        compression: Compression::None,
+        ..config()
+    };
     let mut lane = Lane::open_with(dir.path(), &small);
     let payload = vec![1; 100_000];
     let mut sent = 0;
@@ -162,10 +196,16 @@ async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
         let room = tokio::time::timeout(Duration::from_millis(100), lane.intake.reserve(100_000)).await;
         if let Ok(room) = room {
             sent += 1;
-            lane.intake.offer(arrival(sent, &payload), room.expect("open"), false).expect("open");
+            lane.intake
+                .offer(arrival(sent, &payload), room.expect("open"), false)
+                .expect("open");
         }
     }
-    assert!(lane.monitor.status().bytes < 24 * 1024 * 1024, "{:?}", lane.monitor.status());
+    assert!(
+        lane.monitor.status().bytes < 24 * 1024 * 1024,
+        "{:?}",
+        lane.monitor.status()
+    );
     let mut read = 0;
     while read < sent {
         match lane.reader.next().expect("reads") {
@@ -184,7 +224,10 @@ async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
 #[tokio::test]
 async fn a_closed_queue_gives_up_a_group_it_cannot_store() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let none = Config { max_bytes: 0, ..config() };
+    let none = Config {
+        max_bytes: 0,
+        ..config()
+    };
     let lane = Lane::open_with(dir.path(), &none);
     lane.put(1, b"x").await;
     lane.monitor.close();
@@ -194,7 +237,11 @@ async fn a_closed_queue_gives_up_a_group_it_cannot_store() {
 
 #[test]
 fn the_next_sequence_is_never_one_that_was_used() {
-    let marks = Values { cursor: Seq(3), durable: Seq(9), reserved: Seq(1000) };
+    let marks = Values {
+        cursor: Seq(3),
+        durable: Seq(9),
+        reserved: Seq(1000),
+    };
     // Intact: goes on behind the last.
     let intact = place(Some(marks), Some(Seq(9)), Some(Seq(1)));
     assert_eq!((intact.next, intact.loss), (Seq(10), None));
@@ -203,13 +250,28 @@ fn the_next_sequence_is_never_one_that_was_used() {
     // The store lost its tail: jump, and say exactly what is gone.
     let torn = place(Some(marks), Some(Seq(5)), Some(Seq(1)));
     assert_eq!(torn.next, Seq(1000));
-    assert_eq!(torn.loss, Some(Loss::Gone { first: Seq(6), last: Seq(9) }));
+    assert_eq!(
+        torn.loss,
+        Some(Loss::Gone {
+            first: Seq(6),
+            last: Seq(9)
+        })
+    );
     // It opened empty: what Kafka had confirmed is not lost.
     let empty = place(Some(marks), None, Some(Seq(1)));
-    assert_eq!(empty.loss, Some(Loss::Gone { first: Seq(4), last: Seq(9) }));
+    assert_eq!(
+        empty.loss,
+        Some(Loss::Gone {
+            first: Seq(4),
+            last: Seq(9)
+        })
+    );
     assert_eq!(empty.next, Seq(1000));
     // Everything delivered and trimmed: nothing is missing.
-    let done = Values { cursor: Seq(9), ..marks };
+    let done = Values {
+        cursor: Seq(9),
+        ..marks
+    };
     assert_eq!(place(Some(done), None, None).next, Seq(10));
     assert_eq!(place(Some(done), None, None).loss, None);
     // A new store.

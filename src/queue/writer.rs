@@ -91,8 +91,14 @@ impl Writer {
         let mut commit_now = first.commit_now;
         let mut group = vec![first];
         while bytes < GROUP_BYTES {
-            let patience = if commit_now { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
-            let Ok(offer) = self.offers.recv_timeout(patience) else { break };
+            let patience = if commit_now {
+                Duration::ZERO
+            } else {
+                due.saturating_duration_since(Instant::now())
+            };
+            let Ok(offer) = self.offers.recv_timeout(patience) else {
+                break;
+            };
             bytes += offer.arrival.cost();
             commit_now |= offer.commit_now;
             group.push(offer);
@@ -123,7 +129,9 @@ impl Writer {
     }
 
     fn append(&mut self, group: &[Offer]) -> Result<(), CommitError> {
-        let chunks: Vec<Chunk> = self.encoder.encode(self.next, group.iter().map(|offer| &offer.arrival))?;
+        let chunks: Vec<Chunk> = self
+            .encoder
+            .encode(self.next, group.iter().map(|offer| &offer.arrival))?;
         let last = self.next.plus(group.len() as u64).previous();
         self.shared.marks.reserve(last)?;
         self.shared.store.append(&chunks)?;
@@ -134,10 +142,15 @@ impl Writer {
     fn publish(&mut self, group: Vec<Offer>) {
         let epoch = self.shared.epoch;
         let first = self.next;
-        let (arrivals, receipts): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|offer| (offer.arrival, (offer.receipt, offer.room))).unzip();
+        let (arrivals, receipts): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|offer| (offer.arrival, (offer.receipt, offer.room)))
+            .unzip();
         self.next = first.plus(arrivals.len() as u64);
-        let stored = (first.0..).map(Seq).zip(arrivals).map(|(seq, arrival)| Stored { seq, epoch, arrival });
+        let stored = (first.0..)
+            .map(Seq)
+            .zip(arrivals)
+            .map(|(seq, arrival)| Stored { seq, epoch, arrival });
         self.shared.tail.extend(stored);
         if let Err(error) = self.shared.marks.set_durable(self.next.previous()) {
             tracing::warn!(%error, "cannot note the watermark; a loss in the store might go unnoticed");
@@ -156,7 +169,10 @@ impl Writer {
         let mut said = false;
         while self.shared.store.bytes() >= self.max_bytes {
             if !said {
-                tracing::warn!(max_bytes = self.max_bytes, "queue full: taking nothing more until Kafka has taken some");
+                tracing::warn!(
+                    max_bytes = self.max_bytes,
+                    "queue full: taking nothing more until Kafka has taken some"
+                );
                 self.shared.full.store(true, Ordering::Relaxed);
                 said = true;
             }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::{Problems, Section};
+use crate::message::Qos;
 use crate::route::conflict;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
@@ -36,7 +37,7 @@ pub struct Config {
     /// `broker`: name of the `[[mqtt]]` table; `None` means every broker.
     pub broker: Option<String>,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
-    pub qos: u8,
+    pub qos: Qos,
 }
 
 impl Config {
@@ -182,19 +183,19 @@ fn check_names(route: &Config, section: &mut Section<'_, '_>) {
     }
 }
 
-fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> u8 {
+fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> Qos {
     match qos {
-        None | Some(1) => 1,
+        None | Some(1) => Qos::AtLeastOnce,
         Some(0) => {
             let what = "with QoS 0 the broker drops messages while edgeferry is away";
             section.warn("qos", what, "use qos = 1 where no message may be lost");
-            0
+            Qos::AtMostOnce
         }
         Some(2) => {
             let what = "2 is lowered to 1: a crash between PUBREC and PUBCOMP ends in an endless reconnect \
                         loop in the MQTT client";
             section.warn("qos", what, "publishers may still use QoS 2");
-            1
+            Qos::AtLeastOnce
         }
         Some(other) => {
             section.error(
@@ -202,7 +203,7 @@ fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> u8 {
                 format!("{other} is not a QoS of MQTT"),
                 "write 1 (default) or 0",
             );
-            1
+            Qos::AtLeastOnce
         }
     }
 }

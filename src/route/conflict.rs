@@ -24,7 +24,7 @@ fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section
     if route.qos != other.qos {
         let wrong = format!(
             "is {}, but {} in route[{earlier}] for the same messages",
-            route.qos, other.qos
+            route.qos as u8, other.qos as u8
         );
         section.error("qos", wrong, "one subscription has one QoS");
     }

@@ -91,13 +91,21 @@ impl Router {
     /// A router that stamps `gateway` and `lane` into the records.
     #[must_use]
     pub fn new(routes: Vec<Config>, gateway: &str, lane: &str) -> Self {
-        Self { routes, gateway: gateway.to_owned(), lane: Arc::from(lane) }
+        Self {
+            routes,
+            gateway: gateway.to_owned(),
+            lane: Arc::from(lane),
+        }
     }
 
     /// The name every copy of this message has.
     #[must_use]
     pub fn id(&self, stored: &Stored) -> MessageId {
-        MessageId { epoch: stored.epoch, lane: Arc::clone(&self.lane), seq: stored.seq }
+        MessageId {
+            epoch: stored.epoch,
+            lane: Arc::clone(&self.lane),
+            seq: stored.seq,
+        }
     }
 
     /// Shapes one message. `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
@@ -131,7 +139,11 @@ impl Router {
         now_ms: i64,
     ) -> Option<Result<KafkaRecord, Refusal>> {
         let arrival = &stored.arrival;
-        if route.broker.as_deref().is_some_and(|broker| broker != &*arrival.broker) {
+        if route
+            .broker
+            .as_deref()
+            .is_some_and(|broker| broker != &*arrival.broker)
+        {
             return None;
         }
         let captures = route.from.matches(&arrival.topic)?;

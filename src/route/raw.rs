@@ -40,8 +40,19 @@ pub(super) fn shape(
         (arrival.delivery.retained, RETAINED, "true"),
         (!arrival.stamp.synchronised, CLOCK, "unsynchronised"),
     ];
-    headers.extend(marks.into_iter().filter(|mark| mark.0).map(|(_, name, value)| (name, value.to_owned())));
-    KafkaRecord { topic, key, payload: arrival.payload.clone(), headers, timestamp_ms }
+    headers.extend(
+        marks
+            .into_iter()
+            .filter(|mark| mark.0)
+            .map(|(_, name, value)| (name, value.to_owned())),
+    );
+    KafkaRecord {
+        topic,
+        key,
+        payload: arrival.payload.clone(),
+        headers,
+        timestamp_ms,
+    }
 }
 
 /// A time before 1970 reads as 1970.

@@ -6,7 +6,9 @@ use crate::message::{Arrival, Delivery, Epoch, Seq, SessionTag, Stamp};
 fn router(routes: &str) -> Router {
     let head = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
                 [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
-    let config = crate::config::parse(Path::new("test.toml"), &format!("{head}{routes}")).expect("valid").0;
+    let config = crate::config::parse(Path::new("test.toml"), &format!("{head}{routes}"))
+        .expect("valid")
+        .0;
     Router::new(config.routes, "gw-7", "default")
 }
 
@@ -20,7 +22,12 @@ fn stored(topic: &str, payload: &'static [u8]) -> Stored {
         retained: false,
         fingerprint: 0,
     };
-    let stamp = Stamp { unix_ms: 1_763_640_000_123, boot_ms: 1, boot: 1, synchronised: true };
+    let stamp = Stamp {
+        unix_ms: 1_763_640_000_123,
+        boot_ms: 1,
+        boot: 1,
+        synchronised: true,
+    };
     let arrival = Arrival {
         broker: Arc::from("default"),
         topic: topic.to_owned(),
@@ -30,7 +37,11 @@ fn stored(topic: &str, payload: &'static [u8]) -> Stored {
         delivery,
         stamp,
     };
-    Stored { seq: Seq(42), epoch: Epoch(0xabc), arrival }
+    Stored {
+        seq: Seq(42),
+        epoch: Epoch(0xabc),
+        arrival,
+    }
 }
 
 const TELEMETRY: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
@@ -65,10 +76,19 @@ fn marks_are_there_only_when_true() {
     message.arrival.delivery.retained = true;
     message.arrival.stamp.synchronised = false;
     let outcome = router(TELEMETRY).route(&message, NOW);
-    let marks: Vec<_> = outcome.records[0].headers.iter().skip(4).map(|(name, value)| (*name, value.as_str())).collect();
+    let marks: Vec<_> = outcome.records[0]
+        .headers
+        .iter()
+        .skip(4)
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     assert_eq!(
         marks,
-        [("edgeferry-dup", "true"), ("edgeferry-retained", "true"), ("edgeferry-clock", "unsynchronised")]
+        [
+            ("edgeferry-dup", "true"),
+            ("edgeferry-retained", "true"),
+            ("edgeferry-clock", "unsynchronised")
+        ]
     );
 }
 
@@ -87,21 +107,40 @@ fn a_cut_payload_is_never_forwarded_as_if_it_were_whole() {
     let mut message = stored("devices/d1/telemetry", b"cut");
     message.arrival.oversize = Some(9_000_000);
     let outcome = router(TELEMETRY).route(&message, NOW);
-    assert_eq!((outcome.records.len(), outcome.refusals), (0, vec![Refusal::Oversize { bytes: 9_000_000 }]));
+    assert_eq!(
+        (outcome.records.len(), outcome.refusals),
+        (0, vec![Refusal::Oversize { bytes: 9_000_000 }])
+    );
 }
 
 #[test]
 fn every_matching_route_makes_a_record() {
-    let twice = format!("{TELEMETRY}[[route]]\nfrom = \"devices/#\"\ntopic = \"all\"\nkey = \"{{device}}\"\n")
-        .replace("devices/#", "devices/{device}/{rest...}");
-    let topics = |topic| router(&twice).route(&stored(topic, b"x"), NOW).records.into_iter().map(|r| r.topic).collect::<Vec<_>>();
+    let twice =
+        format!("{TELEMETRY}[[route]]\nfrom = \"devices/#\"\ntopic = \"all\"\nkey = \"{{device}}\"\n")
+            .replace("devices/#", "devices/{device}/{rest...}");
+    let topics = |topic| {
+        router(&twice)
+            .route(&stored(topic, b"x"), NOW)
+            .records
+            .into_iter()
+            .map(|r| r.topic)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(topics("devices/d1/telemetry"), ["telemetry", "all"]);
     assert_eq!(topics("devices/d1/status"), ["all"]);
 }
 
 #[test]
 fn legal_topics_are_those_that_kafka_takes() {
-    for (name, legal) in [("a", true), ("A-b_c.9", true), ("", false), (".", false), ("..", false), ("a b", false), ("ä", false)] {
+    for (name, legal) in [
+        ("a", true),
+        ("A-b_c.9", true),
+        ("", false),
+        (".", false),
+        ("..", false),
+        ("a b", false),
+        ("ä", false),
+    ] {
         assert_eq!(is_legal_topic(name), legal, "{name:?}");
     }
     assert!(is_legal_topic(&"x".repeat(249)) && !is_legal_topic(&"x".repeat(250)));

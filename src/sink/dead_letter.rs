@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Arrival, Epoch, Seq, Stored};
+use crate::queue::Compression;
 use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
 use crate::queue::generations::Generations;
 use crate::queue::store::{Store, StoreError};
-use crate::queue::Compression;
 use crate::route::Refusal;
 
 /// One kept message.
@@ -67,10 +67,18 @@ impl DeadLetters {
         for loss in &opened.losses {
             tracing::error!(%loss, "the dead-letter store lost messages");
         }
-        let end = opened.last.unwrap_or_else(|| opened.newest.map_or(Seq::ZERO, Seq::previous));
+        let end = opened
+            .last
+            .unwrap_or_else(|| opened.newest.map_or(Seq::ZERO, Seq::previous));
         let last = newest(&opened.generations, end)?.map(|letter| letter.seq);
         let encoder = Encoder::new(epoch, Compression::Zstd)?;
-        Ok(Self { store: opened.generations, encoder, next: end.next(), last, max_bytes })
+        Ok(Self {
+            store: opened.generations,
+            encoder,
+            next: end.next(),
+            last,
+            max_bytes,
+        })
     }
 
     /// Keeps a message; durable when this returns. Messages come in sequence order; what was kept
@@ -84,10 +92,17 @@ impl DeadLetters {
         }
         let bytes = self.store.bytes();
         if bytes >= self.max_bytes {
-            return Err(KeepError::Full { bytes, max_bytes: self.max_bytes });
+            return Err(KeepError::Full {
+                bytes,
+                max_bytes: self.max_bytes,
+            });
         }
-        let letter =
-            DeadLetter { epoch: stored.epoch, seq: stored.seq, reasons, arrival: stored.arrival.clone() };
+        let letter = DeadLetter {
+            epoch: stored.epoch,
+            seq: stored.seq,
+            reasons,
+            arrival: stored.arrival.clone(),
+        };
         let chunks = self.encoder.encode(self.next, [&letter])?;
         self.store.append(&chunks)?;
         self.next = self.next.next();
@@ -114,7 +129,9 @@ impl DeadLetters {
 }
 
 fn newest(store: &Generations, end: Seq) -> Result<Option<DeadLetter>, StoreError> {
-    let Some(raw) = store.read(end)? else { return Ok(None) };
+    let Some(raw) = store.read(end)? else {
+        return Ok(None);
+    };
     match decode::<DeadLetter>(&raw.chunks) {
         Ok(mut block) => Ok(block.messages.pop()),
         Err(damage) => {

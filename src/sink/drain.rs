@@ -141,13 +141,17 @@ impl<C: Connector> Drain<C> {
                 self.hold_feed(now);
             }
         }
-        let held = self.feed_after.map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
+        let held = self
+            .feed_after
+            .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         held.min(HEARTBEAT).max(Duration::from_millis(1))
     }
 
     /// Takes the reports in and reacts to a failure once its cause is known.
     fn collect(&mut self, now: Instant) {
-        let Some(producer) = &mut self.producer else { return };
+        let Some(producer) = &mut self.producer else {
+            return;
+        };
         let trouble = producer.trouble();
         for report in producer.reports() {
             match report.outcome {
@@ -165,14 +169,18 @@ impl<C: Connector> Drain<C> {
             self.note_trouble(code, now);
         }
         if let Some(failure) = self.failure.take() {
-            let settled = self.window.is_settled(self.unsent.len()) || now.duration_since(failure.since) > SETTLE;
+            let settled =
+                self.window.is_settled(self.unsent.len()) || now.duration_since(failure.since) > SETTLE;
             if settled {
                 self.react(&failure, now);
             } else {
                 self.failure = Some(failure);
             }
         }
-        if self.refused_since.is_some_and(|since| now.duration_since(since) > REFUSED_RETRY) {
+        if self
+            .refused_since
+            .is_some_and(|since| now.duration_since(since) > REFUSED_RETRY)
+        {
             self.rewind(now);
             self.refused_since = Some(now);
         }
@@ -191,7 +199,12 @@ impl<C: Connector> Drain<C> {
         let known = self.failure.as_ref();
         if known.is_none_or(|known| !is_cause(known.code) && is_cause(code)) {
             let since = known.map_or(now, |known| known.since);
-            self.failure = Some(Failure { ticket, topic, code, since });
+            self.failure = Some(Failure {
+                ticket,
+                topic,
+                code,
+                since,
+            });
         }
     }
 
@@ -217,7 +230,8 @@ impl<C: Connector> Drain<C> {
             Verdict::Hold => {
                 self.alone_until = Some(seq);
                 self.topics.remove(&failure.topic);
-                self.monitor.set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
+                self.monitor
+                    .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
                 self.rewind(now);
             }
             Verdict::Rewind | Verdict::Echo => self.rewind(now),
@@ -234,7 +248,10 @@ impl<C: Connector> Drain<C> {
         self.strikes = (seq, strikes + u32::from(alone));
         self.alone_until = self.alone_until.max(Some(seq));
         if self.strikes.1 >= STRIKES {
-            let refusal = Refusal::Rejected { topic: failure.topic.clone(), code: failure.code.to_string() };
+            let refusal = Refusal::Rejected {
+                topic: failure.topic.clone(),
+                code: failure.code.to_string(),
+            };
             self.rejected.entry(seq).or_default().push(refusal);
         }
         self.rewind(now);
@@ -264,7 +281,8 @@ impl<C: Connector> Drain<C> {
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
                 self.dead_letters.keep(&done.stored, done.refusals.clone())?;
-                self.monitor.dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
+                self.monitor
+                    .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
             }
             let seq = done.stored.seq;
             self.window.pop();
@@ -287,7 +305,11 @@ impl<C: Connector> Drain<C> {
             return Ok(());
         }
         self.feed_after = None;
-        let limit = if self.alone_until.is_some() { 1 } else { WINDOW_MESSAGES };
+        let limit = if self.alone_until.is_some() {
+            1
+        } else {
+            WINDOW_MESSAGES
+        };
         loop {
             if let Some((ticket, record)) = self.unsent.pop_front() {
                 if !self.submit(ticket, record, now) {
@@ -301,7 +323,9 @@ impl<C: Connector> Drain<C> {
 
     /// Takes the next message from the queue into the window. False when there is none.
     fn take(&mut self) -> Result<bool, StepError> {
-        let Some(stored) = self.reader.next()? else { return Ok(false) };
+        let Some(stored) = self.reader.next()? else {
+            return Ok(false);
+        };
         if self.ahead.contains(&stored.seq) {
             self.window.push(stored, 0, Vec::new());
             self.settle()?;
@@ -309,14 +333,15 @@ impl<C: Connector> Drain<C> {
         }
         let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
         if let Some(refusals) = self.rejected.get(&stored.seq) {
-            let rejects = |refusal: &Refusal, record: &KafkaRecord| {
-                matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic)
-            };
-            outcome.records.retain(|record| !refusals.iter().any(|refusal| rejects(refusal, record)));
+            let rejects = |refusal: &Refusal, record: &KafkaRecord| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
+            outcome
+                .records
+                .retain(|record| !refusals.iter().any(|refusal| rejects(refusal, record)));
             outcome.refusals.extend(refusals.iter().cloned());
         }
         let ticket = self.window.push(stored, outcome.records.len(), outcome.refusals);
-        self.unsent.extend(outcome.records.into_iter().map(|record| (ticket, record)));
+        self.unsent
+            .extend(outcome.records.into_iter().map(|record| (ticket, record)));
         if self.unsent.is_empty() {
             self.settle()?;
         }
@@ -325,16 +350,24 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = self.topic_is_there(&record.topic, now).then(|| match &mut self.producer {
-            Some(producer) => producer.submit(&record, ticket),
-            None => Err(SubmitError::Full),
-        });
+        let submitted = self
+            .topic_is_there(&record.topic, now)
+            .then(|| match &mut self.producer {
+                Some(producer) => producer.submit(&record, ticket),
+                None => Err(SubmitError::Full),
+            });
         match submitted {
             Some(Ok(())) => return true,
             Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
                 // The client's own limit: it depends on this record alone.
                 let code = Code::MessageSizeTooLarge.to_string();
-                self.window.refused(ticket, Refusal::Rejected { topic: record.topic, code });
+                self.window.refused(
+                    ticket,
+                    Refusal::Rejected {
+                        topic: record.topic,
+                        code,
+                    },
+                );
                 return true;
             }
             Some(Err(SubmitError::Refused(code))) => {
@@ -355,7 +388,9 @@ impl<C: Connector> Drain<C> {
         if self.topics.contains(topic) {
             return true;
         }
-        let Some(producer) = &mut self.producer else { return false };
+        let Some(producer) = &mut self.producer else {
+            return false;
+        };
         match producer.topic_state(topic, TOPIC_PATIENCE) {
             TopicState::Present => {
                 if self.topics.len() >= TOPICS_MAX {
@@ -367,7 +402,8 @@ impl<C: Connector> Drain<C> {
                 return true;
             }
             TopicState::Missing(code) => {
-                self.monitor.set_link(Link::Refused(format!("topic {topic:?}: {code}")));
+                self.monitor
+                    .set_link(Link::Refused(format!("topic {topic:?}: {code}")));
             }
             // A refused password looks like this too, and says so by itself.
             TopicState::Unreachable(_) if self.refused_since.is_some() => {}

@@ -53,7 +53,9 @@ pub struct KafkaConnector {
 
 impl std::fmt::Debug for KafkaConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaConnector").field("password_file", &self.password_file).finish_non_exhaustive()
+        f.debug_struct("KafkaConnector")
+            .field("password_file", &self.password_file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,13 +79,20 @@ impl KafkaConnector {
         client.set("queue.buffering.max.messages", WINDOW_RECORDS.to_string());
         client.set("queue.buffering.max.kbytes", window_kbytes(config).to_string());
         client.set_log_level(RDKafkaLogLevel::Warning);
-        Self { client, password_file: config.password_file.clone(), wake }
+        Self {
+            client,
+            password_file: config.password_file.clone(),
+            wake,
+        }
     }
 }
 
 /// The client never takes a record larger than its whole buffer, so the buffer follows the largest record.
 fn window_kbytes(config: &Config) -> u64 {
-    let largest = config.properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+    let largest = config
+        .properties
+        .get("message.max.bytes")
+        .and_then(|bytes| bytes.parse().ok());
     WINDOW_KBYTES.max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
 }
 
@@ -93,12 +102,18 @@ impl Connector for KafkaConnector {
     fn connect(&mut self) -> Result<KafkaProducer, String> {
         let mut client = self.client.clone();
         if let Some(path) = &self.password_file {
-            let password = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let password =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
         }
-        let inbox = Arc::new(Inbox { events: Mutex::default(), wake: Arc::clone(&self.wake) });
+        let inbox = Arc::new(Inbox {
+            events: Mutex::default(),
+            wake: Arc::clone(&self.wake),
+        });
         let context = Context(Arc::clone(&inbox));
-        let producer = client.create_with_context(context).map_err(|error| error.to_string())?;
+        let producer = client
+            .create_with_context(context)
+            .map_err(|error| error.to_string())?;
         Ok(KafkaProducer { producer, inbox })
     }
 }
@@ -147,8 +162,16 @@ impl ProducerContext for Context {
             Err((error, message)) => (Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)), message),
         };
         // The topic is only needed to name a failure.
-        let topic = if outcome.is_ok() { String::new() } else { message.topic().to_owned() };
-        self.0.events().reports.push(Report { ticket, topic, outcome });
+        let topic = if outcome.is_ok() {
+            String::new()
+        } else {
+            message.topic().to_owned()
+        };
+        self.0.events().reports.push(Report {
+            ticket,
+            topic,
+            outcome,
+        });
         (self.0.wake)();
     }
 }
@@ -169,17 +192,24 @@ impl Producer for KafkaProducer {
     fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
         let headers = record.headers.iter().fold(
             OwnedHeaders::new_with_capacity(record.headers.len()),
-            |headers, (key, value)| headers.insert(Header { key, value: Some(value.as_bytes()) }),
+            |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value.as_bytes()),
+                })
+            },
         );
         let out = BaseRecord::with_opaque_to(&record.topic, ticket)
             .key(&record.key)
             .payload(record.payload.as_ref())
             .headers(headers)
             .timestamp(record.timestamp_ms);
-        self.producer.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(Code::QueueFull) => SubmitError::Full,
-            code => SubmitError::Refused(code.unwrap_or(Code::Unknown)),
-        })
+        self.producer
+            .send(out)
+            .map_err(|(error, _)| match error.rdkafka_error_code() {
+                Some(Code::QueueFull) => SubmitError::Full,
+                code => SubmitError::Refused(code.unwrap_or(Code::Unknown)),
+            })
     }
 
     fn reports(&mut self) -> Vec<Report> {
@@ -193,7 +223,9 @@ impl Producer for KafkaProducer {
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
         let metadata = match self.producer.client().fetch_metadata(Some(topic), patience) {
             Ok(metadata) => metadata,
-            Err(error) => return TopicState::Unreachable(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+            Err(error) => {
+                return TopicState::Unreachable(error.rdkafka_error_code().unwrap_or(Code::Unknown));
+            }
         };
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return TopicState::Missing(Code::UnknownTopicOrPartition);

@@ -57,7 +57,10 @@ impl Monitor {
             match &link {
                 Link::Up => tracing::info!("Kafka: up"),
                 Link::Refused(reason) => {
-                    tracing::error!(reason, "Kafka refuses: holding everything until this is put right");
+                    tracing::error!(
+                        reason,
+                        "Kafka refuses: holding everything until this is put right"
+                    );
                 }
                 state => tracing::warn!(%state, "Kafka"),
             }

@@ -21,10 +21,9 @@ pub enum Verdict {
 pub fn verdict(code: Code) -> Verdict {
     match code {
         // The record itself, or the batch it came in.
-        Code::MessageSizeTooLarge
-        | Code::MessageBatchTooLarge
-        | Code::InvalidRecord
-        | Code::BadMessage => Verdict::Suspect,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::BadMessage => {
+            Verdict::Suspect
+        }
         // A person has to act.
         Code::UnknownTopic
         | Code::UnknownPartition

@@ -42,7 +42,12 @@ impl Window {
     /// Takes a message with its number of records in; the ticket is for all of them.
     pub fn push(&mut self, stored: Stored, records: usize, refusals: Vec<Refusal>) -> Ticket {
         let ticket = self.base.wrapping_add(self.messages.len());
-        self.messages.push_back(InFlight { stored, outstanding: records, failed: 0, refusals });
+        self.messages.push_back(InFlight {
+            stored,
+            outstanding: records,
+            failed: 0,
+            refusals,
+        });
         ticket
     }
 
@@ -81,8 +86,11 @@ impl Window {
     /// Whether a report has come for everything that was submitted, `unsent` records aside.
     #[must_use]
     pub fn is_settled(&self, unsent: usize) -> bool {
-        let waiting: usize =
-            self.messages.iter().map(|message| message.outstanding.saturating_sub(message.failed)).sum();
+        let waiting: usize = self
+            .messages
+            .iter()
+            .map(|message| message.outstanding.saturating_sub(message.failed))
+            .sum();
         waiting <= unsent
     }
 
@@ -106,6 +114,10 @@ impl Window {
     pub fn abandon(&mut self) -> BTreeSet<Seq> {
         self.base = self.base.wrapping_add(self.messages.len());
         let delivered = |message: &InFlight| message.outstanding == 0 && message.refusals.is_empty();
-        self.messages.drain(..).filter(|message| delivered(message)).map(|message| message.stored.seq).collect()
+        self.messages
+            .drain(..)
+            .filter(|message| delivered(message))
+            .map(|message| message.stored.seq)
+            .collect()
     }
 }

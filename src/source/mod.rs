@@ -1,4 +1,350 @@
-//! The MQTT side.
+//! The MQTT side: everything between the broker's socket and the queue's [`Intake`].
+//!
+//! # What it promises
+//!
+//! 1. A PUBACK goes out only when the message, and all before it from this broker, is durable.
+//! 2. PUBACKs go out in the order of arrival (MQTT 3.1.1 and 5, 4.6), on the connection on which the message came.
+//! 3. Messages enter the queue in the order of arrival. What does not fit stays with the broker.
+//! 4. A redelivery is dropped only when it certainly is a message that we have; in doubt it is stored again.
+//!
+//! # How
+//!
+//! ```text
+//!             ┌──────────────── connection (a value, thrown away as a whole) ───────────────┐
+//! broker ───▶ │ client::Events ──▶ reader ──▶ Inbound: judge, cut, stamp, reserve, offer ──▶│──▶ Intake
+//!        ◀─── │ client::Client ◀── sender ◀── FIFO of Owed        SessionFile: handed over  │◀── durable position
+//!             └─────────────────────────────────────────────────────────────────────────────┘
+//!                          its end ──▶ Retry: again when? ──▶ Line: state and log
+//! ```
+//!
+//! Every attempt to connect makes a new client and event loop. So no event, request or acknowledgement of one
+//! connection can turn up on the next, where its packet id may mean another message.
+//!
+//! **Pushing back.** While the queue has no room the reader does not poll, and TCP holds the broker. After one keep
+//! alive (the broker would cut us off at one and a half) it leaves in order, the session stays, and it
+//! comes back when half of the memory budget is free. The message in hand was not stored, so the broker sends it again.
+//!
+//! **Positions** ascend for the life of the store: they go on behind the highest that the store or the session
+//! file knows.
+//!
+//! **Large packets.** There are two limits. A payload over `max_packet_size` is cut and flows on, to become a dead
+//! letter. A packet over the *transport limit* ([`TRANSPORT_LIMIT`]) cannot be received at all; with 3.1.1 the broker would
+//! send it for ever and nothing behind it. Then the limit is raised for it, up to what MQTT can express.
+//!
+//! **What remains possible**, all of it for the sender of one message at a time: a message with QoS 0 that comes while
+//! we leave is lost, as QoS 0 is; a broker that forgets in-flight messages within a session (crash with an old state on
+//! disk, expiry while in flight) *and* reuses the id for an equal message that we never saw makes us
+//! recognise the wrong one.
+
+mod backoff;
+mod client;
 mod config;
+mod connection;
+mod counters;
+mod fingerprint;
+mod inbound;
+mod line;
+mod outages;
+mod redelivery;
+mod retry;
+mod session;
+mod subscribe;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock::Clock;
+use crate::link::Link;
+use crate::message::Qos;
+use crate::queue::intake::{BUDGET_BYTES, Position};
+use crate::queue::{Closed, Intake, Recalled};
+use client::v4::V4;
+use client::v5::V5;
+use client::{Connector, Identity};
 pub use config::{Config, Version};
 pub(crate) use config::{Raw, resolve};
+pub use counters::Counters;
+use inbound::{Durable, Inbound};
+use line::Line;
+use redelivery::{LEAST_UNSEEN, Window};
+use retry::{Retry, Step};
+use session::{Found, SessionFile};
+use subscribe::Subscriptions;
+
+/// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16 MiB), a
+/// topic and the usual properties of at most 64 KiB each, and as much again for user properties.
+pub const TRANSPORT_LIMIT: u32 = 16 * 1024 * 1024 + 256 * 1024;
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// MQTT topic filter.
+    pub filter: String,
+    /// QoS to ask for.
+    pub qos: Qos,
+}
+
+/// What a source is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// `[[mqtt]]`
+    pub config: Config,
+    /// Complete: with gateway id and lane.
+    pub client_id: String,
+    /// What to subscribe to.
+    pub subscriptions: Vec<Subscription>,
+    /// Where arrivals go.
+    pub intake: Intake,
+    /// What the store remembers of this broker, oldest first.
+    pub recalled: Vec<Recalled>,
+    /// Where the session is remembered; its folder exists.
+    pub session_file: PathBuf,
+    /// State of the link, for the operator.
+    pub link: Arc<watch::Sender<Link>>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Stamps arrivals.
+    pub clock: Clock,
+}
+
+/// Why a source cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No broker keeps a session for nobody.
+    #[error("the client id is empty")]
+    NoClientId,
+    /// Not a topic filter.
+    #[error("`{0}` is not an MQTT topic filter")]
+    Filter(String),
+    /// The password cannot be read.
+    #[error("cannot read password_file {path}: {error}")]
+    Password {
+        /// As configured.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The session file cannot be opened or made.
+    #[error("cannot open session file {path}: {error}")]
+    Session {
+        /// As given.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A built-in bound is wrong.
+    #[error(transparent)]
+    Backoff(#[from] backoff::Invalid),
+}
+
+impl OpenError {
+    /// Whether the store is at fault rather than the configuration.
+    #[must_use]
+    pub const fn is_storage(&self) -> bool {
+        matches!(self, Self::Session { .. })
+    }
+}
+
+/// Why a source ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The queue is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// One broker's way into the queue.
+#[derive(Debug)]
+pub struct Source {
+    identity: Identity,
+    inbound: Inbound,
+    subscriptions: Subscriptions,
+    session: Mutex<SessionFile>,
+    retry: Retry,
+    line: Line,
+}
+
+impl Source {
+    /// Reads the password and the session file, and takes in what the store remembers. Connects nowhere.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(parts: Parts) -> Result<Self, OpenError> {
+        check(&parts)?;
+        let (session, found) =
+            SessionFile::open(&parts.session_file, parts.clock.boot()).map_err(|error| {
+                OpenError::Session {
+                    path: parts.session_file.clone(),
+                    error,
+                }
+            })?;
+        let (session, last) = believe(session, found, &parts)?;
+        let broker: Arc<str> = parts.config.name.as_str().into();
+        let had_session = found != Found::Nothing;
+        let line = Line::new(
+            Arc::clone(&broker),
+            parts.client_id.clone(),
+            Arc::clone(&parts.link),
+            had_session,
+        );
+        let password = password(&parts.config)?;
+        let identity = Identity {
+            config: parts.config.clone(),
+            client_id: parts.client_id.clone(),
+            password,
+        };
+        Ok(Self {
+            subscriptions: Subscriptions::new(parts.subscriptions.clone()),
+            inbound: inbound(parts, &identity, &session, broker, last),
+            session: Mutex::new(session),
+            retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
+            line,
+            identity,
+        })
+    }
+
+    /// Runs until `stop`, or until the queue is closed. Lost connections are its business alone.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        match self.identity.config.version {
+            Version::V3_1_1 => {
+                let connector = V4(self.identity.clone());
+                self.drive(&connector, &stop).await
+            }
+            Version::V5 => {
+                let connector = V5(self.identity.clone());
+                self.drive(&connector, &stop).await
+            }
+        }
+    }
+
+    async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<(), Error> {
+        while !stop.is_cancelled() {
+            match self.connect(connector, stop).await {
+                Step::Finish => break,
+                Step::Closed => return Err(Closed.into()),
+                Step::AwaitRoom => {
+                    self.line.pushed_back();
+                    // Half of the budget, so that we do not come back for a handful of messages.
+                    let room = self.inbound.intake.reserve(BUDGET_BYTES / 2);
+                    if let Some(room) = stop.run_until_cancelled(room).await {
+                        room?;
+                    }
+                }
+                Step::Again { wait, why } => {
+                    if why == retry::Why::TakenOver {
+                        self.inbound.window.clear();
+                    }
+                    self.line.failed(why);
+                    stop.run_until_cancelled(sleep(wait)).await;
+                }
+            }
+            counters::count(&self.inbound.counters.reconnects);
+        }
+        Ok(())
+    }
+
+    /// One connection, and what its end means.
+    async fn connect<C: Connector>(&mut self, connector: &C, stop: &CancellationToken) -> Step {
+        let shared = connection::Shared {
+            inbound: &mut self.inbound,
+            subscriptions: &mut self.subscriptions,
+            session: &self.session,
+            line: &mut self.line,
+            keep_alive: self.identity.keep_alive(),
+        };
+        let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
+        self.retry
+            .ended(end, established.map(|at| Instant::now().duration_since(at)))
+    }
+}
+
+fn check(parts: &Parts) -> Result<(), OpenError> {
+    if parts.client_id.is_empty() {
+        return Err(OpenError::NoClientId);
+    }
+    let wrong = parts
+        .subscriptions
+        .iter()
+        .find(|wanted| !rumqttc::valid_filter(&wanted.filter));
+    wrong.map_or(Ok(()), |wanted| Err(OpenError::Filter(wanted.filter.clone())))
+}
+
+/// Settles how much of the session file holds, and which position was the last.
+fn believe(
+    mut session: SessionFile,
+    found: Found,
+    parts: &Parts,
+) -> Result<(SessionFile, Position), OpenError> {
+    let newest = parts
+        .recalled
+        .iter()
+        .map(|recalled| recalled.delivery.position)
+        .max()
+        .unwrap_or(0);
+    let last = newest.max(session.handed());
+    let broker = &parts.config.name;
+    match found {
+        Found::SameBoot => {}
+        Found::OtherBoot => {
+            // Any PUBACK may have left before the machine went down.
+            let error = |error| OpenError::Session {
+                path: parts.session_file.clone(),
+                error,
+            };
+            session.hand_over(last).map_err(error)?;
+        }
+        Found::Nothing => info!(
+            broker,
+            "no usable session file; redeliveries of earlier messages will be stored again"
+        ),
+    }
+    Ok((session, last))
+}
+
+fn inbound(
+    parts: Parts,
+    identity: &Identity,
+    session: &SessionFile,
+    broker: Arc<str>,
+    last: Position,
+) -> Inbound {
+    let receive_maximum = parts.config.receive_maximum.max(1);
+    let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
+    window.recall(&parts.recalled, session.tag());
+    Inbound {
+        broker,
+        max_payload: parts.config.max_packet_size,
+        receive_maximum: receive_maximum.into(),
+        patience: identity.keep_alive(),
+        durable: Durable::new(last, &parts.intake),
+        intake: parts.intake,
+        window,
+        clock: parts.clock,
+        counters: parts.counters,
+        last,
+    }
+}
+
+fn password(config: &Config) -> Result<Option<String>, OpenError> {
+    let Some(path) = &config.password_file else {
+        return Ok(None);
+    };
+    let text = fs::read_to_string(path).map_err(|error| OpenError::Password {
+        path: path.clone(),
+        error,
+    })?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

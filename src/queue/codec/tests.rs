@@ -30,7 +30,10 @@ prop_compose! {
 }
 
 fn encode(first: u64, arrivals: &[Arrival], compression: Compression) -> Vec<Chunk> {
-    Encoder::new(Epoch(3), compression).expect("encoder").encode(Seq(first), arrivals).expect("encodes")
+    Encoder::new(Epoch(3), compression)
+        .expect("encoder")
+        .encode(Seq(first), arrivals)
+        .expect("encodes")
 }
 
 /// Splits chunks into blocks by their keys, as a store does.
@@ -90,7 +93,11 @@ fn a_missing_slice_is_noticed() {
     .take(50_000)
     .collect();
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut arrival = arrivals().new_tree(&mut runner).expect("tree").current().swap_remove(0);
+    let mut arrival = arrivals()
+        .new_tree(&mut runner)
+        .expect("tree")
+        .current()
+        .swap_remove(0);
     arrival.payload = Bytes::from(payload);
     let parts = blocks(&encode(1, &[arrival], Compression::Zstd)).swap_remove(0);
     assert!(parts.len() > 2, "noise does not compress");

@@ -37,7 +37,11 @@ impl Kafka {
 
     fn payloads(&self) -> Vec<String> {
         let cluster = self.cluster();
-        cluster.stored.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect()
+        cluster
+            .stored
+            .iter()
+            .map(|record| String::from_utf8_lossy(&record.payload).into_owned())
+            .collect()
     }
 }
 
@@ -46,7 +50,11 @@ impl Connector for Kafka {
 
     fn connect(&mut self) -> Result<Client, String> {
         self.cluster().connects += 1;
-        Ok(Client { kafka: self.clone(), pending: VecDeque::new(), broken: false })
+        Ok(Client {
+            kafka: self.clone(),
+            pending: VecDeque::new(),
+            broken: false,
+        })
     }
 }
 
@@ -79,14 +87,23 @@ impl Producer for Client {
         let batch: Vec<_> = self.pending.drain(..size).collect();
         let mut cluster = self.kafka.cluster();
         let failed = batch.iter().find_map(|(_, record)| {
-            cluster.poison.iter().find(|(payload, _)| *payload == record.payload).map(|(_, code)| *code)
+            cluster
+                .poison
+                .iter()
+                .find(|(payload, _)| *payload == record.payload)
+                .map(|(_, code)| *code)
         });
         let outcome = failed.map_or(Ok(()), Err);
         if outcome.is_ok() {
-            cluster.stored.extend(batch.iter().map(|(_, record)| record.clone()));
+            cluster
+                .stored
+                .extend(batch.iter().map(|(_, record)| record.clone()));
         }
         drop(cluster);
-        let mut reports: Vec<_> = batch.into_iter().map(|(ticket, record)| report(ticket, record, outcome)).collect();
+        let mut reports: Vec<_> = batch
+            .into_iter()
+            .map(|(ticket, record)| report(ticket, record, outcome))
+            .collect();
         if outcome.is_err() {
             self.broken = true;
             let purged = self.pending.drain(..);
@@ -108,7 +125,11 @@ impl Producer for Client {
 }
 
 fn report(ticket: Ticket, record: KafkaRecord, outcome: Result<(), Code>) -> Report {
-    Report { ticket, topic: record.topic, outcome }
+    Report {
+        ticket,
+        topic: record.topic,
+        outcome,
+    }
 }
 
 /// A drain over a real queue that holds the given payloads.
@@ -146,7 +167,12 @@ impl Bench {
         let clock = Clock::system().expect("clock");
         let monitor = Arc::new(Monitor::default());
         let drain = Drain::new(queue.reader, router, kafka.clone(), dead_letters, monitor, clock);
-        Self { drain, kafka, now: Instant::now(), _dir: dir }
+        Self {
+            drain,
+            kafka,
+            now: Instant::now(),
+            _dir: dir,
+        }
     }
 
     /// Steps until `done`, in scripted time.
@@ -158,7 +184,11 @@ impl Bench {
             let wait = self.drain.step(self.now);
             self.now += wait;
         }
-        panic!("not reached: cursor {}, stored {:?}", self.drain.reader.cursor(), self.kafka.payloads());
+        panic!(
+            "not reached: cursor {}, stored {:?}",
+            self.drain.reader.cursor(),
+            self.kafka.payloads()
+        );
     }
 
     fn until_empty(&mut self) {
@@ -167,7 +197,10 @@ impl Bench {
 
     fn dead(&self) -> Vec<(u64, Vec<Refusal>)> {
         let letters = self.drain.dead_letters.list().expect("lists");
-        letters.into_iter().map(|letter| (letter.seq.0, letter.reasons)).collect()
+        letters
+            .into_iter()
+            .map(|letter| (letter.seq.0, letter.reasons))
+            .collect()
     }
 }
 
@@ -175,13 +208,18 @@ async fn fill(intake: &Intake, writer: Writer, door: crate::queue::Door, payload
     let mut durable = intake.durable();
     let thread = std::thread::spawn(move || writer.run());
     for (position, payload) in (1..).zip(payloads) {
-        let (topic, payload) = payload.split_once('=').unwrap_or(("devices/d/telemetry", payload));
+        let (topic, payload) = payload
+            .split_once('=')
+            .unwrap_or(("devices/d/telemetry", payload));
         let arrival = arrival(position, topic, payload);
         let room = intake.reserve(arrival.cost()).await.expect("open");
         intake.offer(arrival, room, true).expect("open");
     }
     let all = payloads.len() as u64;
-    durable.wait_for(|position| *position == all).await.expect("writer lives");
+    durable
+        .wait_for(|position| *position == all)
+        .await
+        .expect("writer lives");
     drop(door);
     // The intake is still borrowed: the writer ends with it, later.
     drop(thread);
@@ -203,14 +241,22 @@ fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
             retained: false,
             fingerprint: 0,
         },
-        stamp: Stamp { unix_ms: 1, boot_ms: 1, boot: 1, synchronised: true },
+        stamp: Stamp {
+            unix_ms: 1,
+            boot_ms: 1,
+            boot: 1,
+            synchronised: true,
+        },
     }
 }
 
 fn parse_routes(routes: &str) -> Vec<crate::route::Config> {
     let head = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
                 [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
-    crate::config::parse(std::path::Path::new("test.toml"), &format!("{head}{routes}")).expect("valid").0.routes
+    crate::config::parse(std::path::Path::new("test.toml"), &format!("{head}{routes}"))
+        .expect("valid")
+        .0
+        .routes
 }
 
 #[tokio::test]
@@ -226,7 +272,11 @@ async fn everything_arrives_once_in_order_and_the_cursor_follows() {
 #[tokio::test]
 async fn poison_between_neighbours_becomes_a_dead_letter_and_order_holds() {
     let mut bench = Bench::with(&["a", "b", "bad", "c", "d", "e", "f", "g"]).await;
-    bench.kafka.cluster().poison.push((Bytes::from_static(b"bad"), Code::MessageSizeTooLarge));
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"bad"), Code::MessageSizeTooLarge));
     bench.until_empty();
     assert_eq!(bench.kafka.payloads(), ["a", "b", "c", "d", "e", "f", "g"]);
     let rejected = Refusal::Rejected {
@@ -239,7 +289,11 @@ async fn poison_between_neighbours_becomes_a_dead_letter_and_order_holds() {
 #[tokio::test]
 async fn a_transient_failure_is_sent_again_and_nothing_becomes_a_dead_letter() {
     let mut bench = Bench::with(&["a", "b", "c"]).await;
-    bench.kafka.cluster().poison.push((Bytes::from_static(b"b"), Code::RequestTimedOut));
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"b"), Code::RequestTimedOut));
     for _ in 0..20 {
         let wait = bench.drain.step(bench.now);
         bench.now += wait;
@@ -254,7 +308,11 @@ async fn a_transient_failure_is_sent_again_and_nothing_becomes_a_dead_letter() {
 #[tokio::test]
 async fn a_refused_permission_holds_everything_until_it_is_granted() {
     let mut bench = Bench::with(&["a", "b", "c"]).await;
-    bench.kafka.cluster().poison.push((Bytes::from_static(b"a"), Code::TopicAuthorizationFailed));
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"a"), Code::TopicAuthorizationFailed));
     bench.until(|bench| !bench.drain.monitor.link().is_ready());
     for _ in 0..50 {
         let wait = bench.drain.step(bench.now);
@@ -296,7 +354,11 @@ async fn a_record_over_the_clients_own_limit_does_not_stop_its_neighbours() {
     bench.until_empty();
     assert_eq!(bench.kafka.payloads(), ["a", "b"]);
     assert_eq!(bench.dead().len(), 1);
-    assert_eq!(bench.kafka.cluster().connects, 1, "nothing is wrong with the producer");
+    assert_eq!(
+        bench.kafka.cluster().connects,
+        1,
+        "nothing is wrong with the producer"
+    );
 }
 
 #[tokio::test]
@@ -306,7 +368,10 @@ async fn what_no_route_can_shape_becomes_a_dead_letter_in_its_turn() {
     assert_eq!(bench.kafka.payloads(), ["a", "b"]);
     assert_eq!(
         bench.dead(),
-        [(2, vec![Refusal::NoRoute]), (3, vec![Refusal::EmptyKey { route: 0 }])]
+        [
+            (2, vec![Refusal::NoRoute]),
+            (3, vec![Refusal::EmptyKey { route: 0 }])
+        ]
     );
 }
 
@@ -323,5 +388,7 @@ async fn one_of_two_routes_refused_does_not_keep_the_other_from_delivering() {
     let mut bench = Bench::routed(routes, &["devices/a b/telemetry=x", "devices/ok/telemetry=y"]).await;
     bench.until_empty();
     assert_eq!(bench.kafka.payloads(), ["x", "y", "y"]);
-    assert!(matches!(bench.dead().as_slice(), [(1, reasons)] if matches!(reasons[..], [Refusal::IllegalTopic { .. }])));
+    assert!(
+        matches!(bench.dead().as_slice(), [(1, reasons)] if matches!(reasons[..], [Refusal::IllegalTopic { .. }]))
+    );
 }

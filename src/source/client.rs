@@ -1,0 +1,185 @@
+//! The MQTT client as the rest of the source sees it: events in, acknowledgements out, one value per connection.
+//!
+//! A connection is a client and an event stream that are made together and thrown away together. That is
+//! deliberate. `rumqttc` can reconnect by itself, but then events of the old connection come up on the new one, and
+//! acknowledgements of the old one go out on the new one, where the same packet id may mean another message.
+
+pub mod v4;
+pub mod v5;
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::Subscription;
+use crate::message::Properties;
+
+/// Requests that the client takes before its event loop has sent one.
+///
+/// What is in there at the end of a connection was handed over but never sent, so it is in doubt (see
+/// [`super::redelivery`]): few. The loop flushes after each request anyway, so more would not be faster.
+pub const REQUESTS: usize = 64;
+
+/// Most that establishing a connection may take (name, TCP, CONNACK), seconds. A slow satellite link needs four
+/// round trips of one to two seconds.
+pub const CONNECT_TIMEOUT_S: u64 = 10;
+
+/// What an event stream tells.
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// CONNACK.
+    Connected {
+        /// The broker still has our session.
+        session_present: bool,
+    },
+    /// PUBLISH.
+    Published(Publish),
+    /// Our next SUBSCRIBE left, under this packet id.
+    SubscribeSent(u16),
+    /// SUBACK.
+    Granted {
+        /// Of the SUBSCRIBE that it answers.
+        packet_id: u16,
+        /// One answer per filter, in order.
+        answers: Vec<Answer>,
+    },
+    /// Our DISCONNECT was flushed to the socket; so was everything before it.
+    DisconnectSent,
+    /// Something that only shows that the connection lives.
+    Other,
+}
+
+/// What the broker says to one filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Subscribed, with this QoS.
+    Granted(u8),
+    /// Not subscribed, and why, in words.
+    Refused(String),
+}
+
+/// One PUBLISH, whichever version it came by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Never empty.
+    pub topic: String,
+    /// A view into the client's read buffer, which it keeps alive.
+    pub payload: Bytes,
+    /// 0 for QoS 0.
+    pub packet_id: u16,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// DUP flag.
+    pub dup: bool,
+    /// RETAIN flag.
+    pub retained: bool,
+    /// MQTT 5 only.
+    pub properties: Option<Box<Properties>>,
+}
+
+/// Which PUBLISH to acknowledge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Packet id of the PUBLISH.
+    pub packet_id: u16,
+    /// Its QoS, 1 or 2.
+    pub qos: u8,
+}
+
+/// How a connection failed, as far as it makes a difference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No connection, or it broke: network, name, time limit.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The broker closed the connection without a word.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// The broker refuses what we are configured to be. Needs a person.
+    #[error("the broker refused: {0}")]
+    Refused(String),
+    /// MQTT 5: another client connected with our client id.
+    #[error("another client took over the session")]
+    TakenOver,
+    /// A packet is over the limit that we set.
+    #[error("a packet of {size} bytes is over the transport limit")]
+    TooLarge {
+        /// Its remaining length, bytes.
+        size: usize,
+    },
+    /// The broker broke the protocol, or says that we did.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// The connection ended while something was handed to it; its event stream tells why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// Makes connections.
+pub trait Connector {
+    /// Takes requests.
+    type Client: Client;
+    /// Gives events; connects when first asked.
+    type Events: Events;
+
+    /// A new connection that accepts packets up to `packet_limit` bytes.
+    fn connect(&self, packet_limit: u32) -> (Self::Client, Self::Events);
+}
+
+/// The receiving side of a connection.
+pub trait Events {
+    /// The next event. Not cancel safe: whoever drops the future drops the connection. Requests move only
+    /// while this is awaited. After an error there is nothing more.
+    fn next(&mut self) -> impl Future<Output = Result<Event, Failure>> + Send;
+}
+
+/// The sending side of a connection. Every method may wait until [`Events::next`] made room.
+pub trait Client {
+    /// PUBACK (QoS 1) or PUBREC (QoS 2).
+    fn acknowledge(&self, what: Acknowledgement) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// One SUBSCRIBE packet with all of `filters`.
+    fn subscribe(&self, filters: &[Subscription]) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// DISCONNECT that leaves the session with the broker.
+    fn disconnect(&self) -> impl Future<Output = Result<(), Gone>> + Send;
+}
+
+/// Where and as whom to connect.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `[[mqtt]]`.
+    pub config: super::Config,
+    /// Complete client id, not empty.
+    pub client_id: String,
+    /// From `password_file`.
+    pub password: Option<String>,
+}
+
+impl Identity {
+    /// Keep alive as both versions and the client accept it: whole seconds, 5 to 65,535.
+    pub fn keep_alive(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.config.keep_alive.as_secs().clamp(5, 65_535))
+    }
+
+    /// User name and password, if any is configured.
+    pub fn credentials(&self) -> Option<(String, String)> {
+        let name = self.config.username.clone()?;
+        Some((name, self.password.clone().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+impl Publish {
+    /// QoS 1, packet id 1.
+    pub fn for_test(topic: &str, payload: &'static [u8]) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            payload: Bytes::from_static(payload),
+            packet_id: 1,
+            qos: 1,
+            dup: false,
+            retained: false,
+            properties: None,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! MQTT 5 by `rumqttc`.
+
+use rumqttc::NetworkOptions;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, PublishProperties, RetainForwardRule,
+    SubscribeReasonCode,
+};
+use rumqttc::v5::mqttbytes::{self, QoS};
+use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
+
+use super::v4::is_close;
+use super::{
+    Acknowledgement, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure, Gone, Identity,
+    Publish, REQUESTS,
+};
+use crate::message::Properties;
+use crate::source::{Qos, Subscription};
+
+/// Slots for PUBLISH packets of our own, of which there are none. The client's default of 65,535 costs 14 MB.
+const OUTGOING_INFLIGHT: u16 = 16;
+
+/// Makes MQTT 5 connections.
+#[derive(Debug)]
+pub struct V5(pub Identity);
+
+/// The sending side.
+pub struct V5Client(AsyncClient);
+
+/// The receiving side.
+pub struct V5Events {
+    events: EventLoop,
+    keep_alive: std::time::Duration,
+}
+
+impl Connector for V5 {
+    type Client = V5Client;
+    type Events = V5Events;
+
+    fn connect(&self, packet_limit: u32) -> (V5Client, V5Events) {
+        let (client, events) = AsyncClient::new(options(&self.0, packet_limit), REQUESTS);
+        (
+            V5Client(client),
+            V5Events {
+                events,
+                keep_alive: self.0.keep_alive(),
+            },
+        )
+    }
+}
+
+fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
+    let config = &identity.config;
+    let mut options = MqttOptions::new(&identity.client_id, &config.host, config.port);
+    options.set_keep_alive(identity.keep_alive());
+    options.set_clean_start(false);
+    options.set_manual_acks(true);
+    options.set_connect_properties(properties(identity, packet_limit));
+    options.set_outgoing_inflight_upper_limit(OUTGOING_INFLIGHT);
+    options.set_connection_timeout(CONNECT_TIMEOUT_S);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT_S);
+    options.set_network_options(network);
+    if let Some((name, password)) = identity.credentials() {
+        options.set_credentials(name, password);
+    }
+    options
+}
+
+/// No Topic Alias Maximum, which means none: the client hands up aliased messages without their topic.
+fn properties(identity: &Identity, packet_limit: u32) -> ConnectProperties {
+    let config = &identity.config;
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval =
+        Some(u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX));
+    properties.receive_maximum = Some(config.receive_maximum.max(1));
+    properties.max_packet_size = Some(packet_limit);
+    properties
+}
+
+impl Client for V5Client {
+    async fn acknowledge(&self, what: Acknowledgement) -> Result<(), Gone> {
+        let qos = if what.qos == 2 {
+            QoS::ExactlyOnce
+        } else {
+            QoS::AtLeastOnce
+        };
+        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+            pkid: what.packet_id,
+            qos,
+            ..Default::default()
+        };
+        self.0.ack(&packet).await.map_err(|_| Gone)
+    }
+
+    async fn subscribe(&self, filters: &[Subscription]) -> Result<(), Gone> {
+        self.0
+            .subscribe_many(filters.iter().map(filter).collect::<Vec<_>>())
+            .await
+            .map_err(|_| Gone)
+    }
+
+    async fn disconnect(&self) -> Result<(), Gone> {
+        self.0.disconnect().await.map_err(|_| Gone)
+    }
+}
+
+fn filter(wanted: &Subscription) -> Filter {
+    let qos = match wanted.qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    };
+    let mut filter = Filter::new(&wanted.filter, qos);
+    // Subscribing again must not bring all retained messages again.
+    filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+    filter
+}
+
+impl Events for V5Events {
+    async fn next(&mut self) -> Result<Event, Failure> {
+        use rumqttc::v5::Event::{Incoming, Outgoing as Sent};
+        match self.events.poll().await.map_err(|error| failure(&error))? {
+            Incoming(packet) => self.incoming(packet),
+            Sent(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
+            Sent(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
+            Sent(_) => Ok(Event::Other),
+        }
+    }
+}
+
+impl V5Events {
+    fn incoming(&mut self, packet: Incoming) -> Result<Event, Failure> {
+        match packet {
+            Incoming::ConnAck(connack) => {
+                self.keep_pinging();
+                Ok(Event::Connected {
+                    session_present: connack.session_present,
+                })
+            }
+            Incoming::Publish(packet) => publish(packet).map(Event::Published),
+            Incoming::SubAck(suback) => {
+                let answers = suback.return_codes.iter().map(answer).collect();
+                Ok(Event::Granted {
+                    packet_id: suback.pkid,
+                    answers,
+                })
+            }
+            _ => Ok(Event::Other),
+        }
+    }
+
+    /// A broker may switch keep alive off (Server Keep Alive 0), which this client takes for "ping all the time".
+    fn keep_pinging(&mut self) {
+        if self.events.options.keep_alive().is_zero() {
+            self.events.options.set_keep_alive(self.keep_alive);
+        }
+    }
+}
+
+fn publish(packet: rumqttc::v5::mqttbytes::v5::Publish) -> Result<Publish, Failure> {
+    let topic = String::from_utf8(packet.topic.into())
+        .map_err(|_| Failure::Protocol("the broker sent a topic that is not UTF-8".to_owned()))?;
+    if topic.is_empty() {
+        return Err(Failure::Protocol(
+            "the broker sent a PUBLISH without a topic".to_owned(),
+        ));
+    }
+    Ok(Publish {
+        topic,
+        payload: packet.payload,
+        packet_id: packet.pkid,
+        qos: packet.qos as u8,
+        dup: packet.dup,
+        retained: packet.retain,
+        properties: packet.properties.map(|properties| Box::new(own(properties))),
+    })
+}
+
+fn own(properties: PublishProperties) -> Properties {
+    let ids = properties.subscription_identifiers.into_iter();
+    Properties {
+        payload_format: properties.payload_format_indicator,
+        expiry_s: properties.message_expiry_interval,
+        content_type: properties.content_type,
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data,
+        user: properties.user_properties,
+        // At most 268,435,455 on the wire (MQTT 5, 3.3.2.3.8).
+        subscription_ids: ids.filter_map(|id| u32::try_from(id).ok()).collect(),
+    }
+}
+
+fn answer(code: &SubscribeReasonCode) -> Answer {
+    let text = match code {
+        SubscribeReasonCode::Success(qos) => return Answer::Granted(*qos as u8),
+        SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => "0x80, the broker gives no reason",
+        SubscribeReasonCode::ImplementationSpecific => "0x83, the broker has reasons of its own",
+        SubscribeReasonCode::NotAuthorized => "0x87, not authorised",
+        SubscribeReasonCode::TopicFilterInvalid => "0x8F, topic filter not allowed",
+        SubscribeReasonCode::PkidInUse => "0x91, packet id in use",
+        SubscribeReasonCode::QuotaExceeded => "0x97, quota exceeded",
+        SubscribeReasonCode::SharedSubscriptionsNotSupported => "0x9E, no shared subscriptions",
+        SubscribeReasonCode::SubscriptionIdNotSupported => "0xA1, no subscription identifiers",
+        SubscribeReasonCode::WildcardSubscriptionsNotSupported => "0xA2, no wildcards",
+    };
+    Answer::Refused(text.to_owned())
+}
+
+fn failure(error: &ConnectionError) -> Failure {
+    match error {
+        ConnectionError::MqttState(error) => state_failure(error),
+        ConnectionError::Io(error) if is_close(error) => Failure::Closed,
+        ConnectionError::ConnectionRefused(code) => refusal(*code),
+        ConnectionError::Timeout(_) => Failure::Unreachable("no answer in time".to_owned()),
+        error => Failure::Unreachable(error.to_string()),
+    }
+}
+
+fn state_failure(error: &StateError) -> Failure {
+    use mqttbytes::Error::{Io, PayloadSizeLimitExceeded};
+    match error {
+        StateError::ConnectionAborted => Failure::Closed,
+        StateError::Io(error) | StateError::Deserialization(Io(error)) if is_close(error) => Failure::Closed,
+        StateError::Io(error) | StateError::Deserialization(Io(error)) => {
+            Failure::Unreachable(error.to_string())
+        }
+        StateError::Deserialization(PayloadSizeLimitExceeded { pkt_size, .. })
+        | StateError::IncomingPacketTooLarge { pkt_size, .. } => Failure::TooLarge { size: *pkt_size },
+        StateError::AwaitPingResp => Failure::Unreachable("the broker does not answer PINGREQ".to_owned()),
+        StateError::ConnFail { reason } => refusal(*reason),
+        StateError::ServerDisconnect {
+            reason_code,
+            reason_string,
+        } => server_disconnect(*reason_code, reason_string.as_deref()),
+        error => Failure::Protocol(error.to_string()),
+    }
+}
+
+fn server_disconnect(code: DisconnectReasonCode, text: Option<&str>) -> Failure {
+    use DisconnectReasonCode as Code;
+    let said = format!(
+        "the broker disconnected us: {code:?} {}",
+        text.unwrap_or_default()
+    );
+    let said = said.trim_end().to_owned();
+    match code {
+        Code::SessionTakenOver => Failure::TakenOver,
+        Code::NotAuthorized => Failure::Refused("not authorised".to_owned()),
+        Code::MalformedPacket | Code::ProtocolError | Code::ReceiveMaximumExceeded => Failure::Protocol(said),
+        _ => Failure::Unreachable(said),
+    }
+}
+
+fn refusal(code: ConnectReturnCode) -> Failure {
+    use ConnectReturnCode as Code;
+    let text = match code {
+        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => "it does not speak MQTT 5",
+        Code::BadClientId | Code::ClientIdentifierNotValid => "it does not accept the client id",
+        Code::BadUserNamePassword => "wrong user name or password",
+        Code::NotAuthorized => "not authorised",
+        Code::Banned => "this client is banned",
+        Code::BadAuthenticationMethod => "it wants another authentication method",
+        Code::UseAnotherServer | Code::ServerMoved => "it wants us to use another server",
+        Code::Success
+        | Code::ServiceUnavailable
+        | Code::ServerUnavailable
+        | Code::ServerBusy
+        | Code::QuotaExceeded
+        | Code::ConnectionRateExceeded => {
+            return Failure::Unreachable(format!("the broker answers {code:?}"));
+        }
+        _ => return Failure::Refused(format!("{code:?}")),
+    };
+    Failure::Refused(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disconnected(code: DisconnectReasonCode) -> Failure {
+        let error = StateError::ServerDisconnect {
+            reason_code: code,
+            reason_string: None,
+        };
+        failure(&ConnectionError::MqttState(error))
+    }
+
+    #[test]
+    fn a_takeover_is_told_apart() {
+        assert_eq!(
+            disconnected(DisconnectReasonCode::SessionTakenOver),
+            Failure::TakenOver
+        );
+        assert!(matches!(
+            disconnected(DisconnectReasonCode::ServerShuttingDown),
+            Failure::Unreachable(_)
+        ));
+    }
+
+    #[test]
+    fn a_packet_over_the_limit_tells_its_size() {
+        let error = mqttbytes::Error::PayloadSizeLimitExceeded {
+            pkt_size: 77,
+            max: 10,
+        };
+        let error = ConnectionError::MqttState(StateError::Deserialization(error));
+        assert_eq!(failure(&error), Failure::TooLarge { size: 77 });
+    }
+
+    #[test]
+    fn refusals_that_pass_by_themselves_need_no_person() {
+        let refused = |code| failure(&ConnectionError::ConnectionRefused(code));
+        assert!(matches!(
+            refused(ConnectReturnCode::ServerBusy),
+            Failure::Unreachable(_)
+        ));
+        assert!(matches!(
+            refused(ConnectReturnCode::BadUserNamePassword),
+            Failure::Refused(_)
+        ));
+    }
+
+    #[test]
+    fn a_publish_by_alias_is_a_protocol_error() {
+        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+            pkid: 1,
+            ..Default::default()
+        };
+        assert!(matches!(publish(packet), Err(Failure::Protocol(_))));
+    }
+}

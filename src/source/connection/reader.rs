@@ -1,0 +1,143 @@
+//! Polls the connection and takes messages in.
+
+use std::sync::OnceLock;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{End, Order, Shared, lock};
+use crate::source::Subscription;
+use crate::source::client::{Answer, Event, Events, Failure, Publish};
+use crate::source::counters::count;
+use crate::source::inbound::{Refusal, Session};
+use crate::source::session::new_tag;
+
+pub struct Reader<'a, E> {
+    events: E,
+    shared: Shared<'a>,
+    orders: mpsc::Sender<Order>,
+    leave: CancellationToken,
+    established: &'a OnceLock<Instant>,
+    pushed_back: bool,
+}
+
+impl<'a, E: Events> Reader<'a, E> {
+    pub fn new(
+        events: E,
+        shared: Shared<'a>,
+        orders: mpsc::Sender<Order>,
+        leave: CancellationToken,
+        established: &'a OnceLock<Instant>,
+    ) -> Self {
+        Self {
+            events,
+            shared,
+            orders,
+            leave,
+            established,
+            pushed_back: false,
+        }
+    }
+
+    pub async fn run(mut self) -> End {
+        loop {
+            // The watchdog throws the connection away as a whole, so the future may be dropped.
+            let end = match timeout(self.shared.keep_alive * 3, self.events.next()).await {
+                Err(_) => Err(End::Silent),
+                Ok(Err(failure)) => Err(End::Failed(failure)),
+                Ok(Ok(event)) => self.handle(event).await,
+            };
+            if let Err(end) = end {
+                return if self.pushed_back { End::PushedBack } else { end };
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Connected { session_present } => self.connected(session_present)?,
+            Event::Published(publish) => self.published(publish).await?,
+            Event::SubscribeSent(packet_id) => self.shared.subscriptions.sent(packet_id),
+            Event::Granted { packet_id, answers } => self.granted(packet_id, &answers),
+            Event::DisconnectSent => return Err(End::Stopped),
+            Event::Other => {}
+        }
+        // Pings come every keep alive, so that is how late a refused filter is asked for again.
+        let due = self.shared.subscriptions.due(Instant::now());
+        self.subscribe(due)
+    }
+
+    fn connected(&mut self, session_present: bool) -> Result<(), End> {
+        self.established.get_or_init(Instant::now);
+        if session_present {
+            self.shared.inbound.window.resume();
+        } else {
+            self.shared.inbound.window.clear();
+            lock(self.shared.session)
+                .begin(new_tag())
+                .map_err(End::SessionFile)?;
+        }
+        let packets = self.shared.subscriptions.connected(session_present);
+        self.shared
+            .line
+            .connected(session_present, self.shared.subscriptions.refusal());
+        self.subscribe(packets)
+    }
+
+    fn subscribe(&mut self, packets: Vec<Vec<Subscription>>) -> Result<(), End> {
+        packets
+            .into_iter()
+            .try_for_each(|filters| self.order(Order::Subscribe(filters)))
+    }
+
+    fn granted(&mut self, packet_id: u16, answers: &[Answer]) {
+        let outcome = self
+            .shared
+            .subscriptions
+            .answered(packet_id, answers, Instant::now());
+        self.shared
+            .line
+            .answered(&outcome, self.shared.subscriptions.refusal());
+    }
+
+    async fn published(&mut self, publish: Publish) -> Result<(), End> {
+        if self.leave.is_cancelled() {
+            // Not acknowledged: the broker keeps it.
+            count(&self.shared.inbound.counters.received);
+            count(&self.shared.inbound.counters.put_back);
+            return Ok(());
+        }
+        let session = {
+            let file = lock(self.shared.session);
+            Session {
+                tag: file.tag(),
+                handed: file.handed(),
+            }
+        };
+        let taken = tokio::select! {
+            biased; // A message that there is room for is taken even when a stop comes now.
+            taken = self.shared.inbound.take(publish, session) => taken,
+            () = self.leave.cancelled() => return Ok(()),
+        };
+        match taken {
+            Ok(None) => Ok(()),
+            Ok(Some(owed)) => self.order(Order::Acknowledge(owed)),
+            Err(Refusal::Closed) => Err(End::Closed),
+            Err(Refusal::Full) => {
+                self.pushed_back = true;
+                self.leave.cancel();
+                Ok(())
+            }
+        }
+    }
+
+    /// Never waits, for the sender may be waiting for us to poll.
+    fn order(&mut self, order: Order) -> Result<(), End> {
+        self.orders.try_send(order).map_err(|_| {
+            End::Failed(Failure::Protocol(
+                "more unacknowledged messages than packet ids".to_owned(),
+            ))
+        })
+    }
+}

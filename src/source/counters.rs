@@ -1,0 +1,27 @@
+//! What a source counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Totals since the start of the process: `received = stored + recognised + put_back`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// PUBLISH packets that came.
+    pub received: AtomicU64,
+    /// Handed to the queue.
+    pub stored: AtomicU64,
+    /// Redeliveries of a message that the queue already had.
+    pub recognised: AtomicU64,
+    /// Left with the broker, unacknowledged: the queue was full, or edgeferry was stopping.
+    pub put_back: AtomicU64,
+    /// Stored, but cut because the payload was over `max_packet_size`.
+    pub oversize: AtomicU64,
+    /// Stored, but came with QoS 0: the broker would not have sent it again.
+    pub unprotected: AtomicU64,
+    /// Connections that ended other than by a stop.
+    pub reconnects: AtomicU64,
+}
+
+/// Adds one. Relaxed: the totals order nothing.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,245 @@
+//! One PUBLISH on its way into the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::client::{Acknowledgement, Publish};
+use super::counters::{Counters, count};
+use super::fingerprint::fingerprint;
+use super::redelivery::{Seen, Verdict, Window};
+use crate::clock::Clock;
+use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
+use crate::queue::intake::Position;
+use crate::queue::{Closed, Intake};
+
+/// An acknowledgement that the broker gets once `position` is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// Position of the message; that of the first delivery when it was recognised.
+    pub position: Position,
+    /// What to acknowledge.
+    pub what: Acknowledgement,
+}
+
+/// Why a PUBLISH was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The queue ended.
+    Closed,
+    /// No room within the patience.
+    Full,
+}
+
+impl From<Closed> for Refusal {
+    fn from(Closed: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+/// The session as far as an arrival needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    /// Stamped into the delivery.
+    pub tag: SessionTag,
+    /// PUBACKs up to here may have reached the broker.
+    pub handed: Position,
+}
+
+/// Positions that are durable: what the store remembered at the start, and what it confirmed since.
+#[derive(Debug, Clone)]
+pub struct Durable {
+    /// Everything up to here was in the store before this process began.
+    floor: Position,
+    confirmed: watch::Receiver<Position>,
+}
+
+impl Durable {
+    pub fn new(floor: Position, intake: &Intake) -> Self {
+        Self {
+            floor,
+            confirmed: intake.durable(),
+        }
+    }
+
+    /// The highest durable position.
+    pub fn now(&self) -> Position {
+        (*self.confirmed.borrow()).max(self.floor)
+    }
+
+    /// Waits until `position` is durable. For ever, if the queue ended.
+    pub async fn reached(&mut self, position: Position) {
+        if position <= self.floor {
+            return;
+        }
+        if self
+            .confirmed
+            .wait_for(|confirmed| *confirmed >= position)
+            .await
+            .is_err()
+        {
+            std::future::pending().await
+        }
+    }
+}
+
+/// What outlives connections on the way in.
+#[derive(Debug)]
+pub struct Inbound {
+    pub broker: Arc<str>,
+    /// Payloads over this are cut, bytes.
+    pub max_payload: usize,
+    /// Arrivals that wait for durability when the broker sends no more.
+    pub receive_maximum: u64,
+    /// How long to wait for room.
+    pub patience: Duration,
+    pub intake: Intake,
+    pub window: Window,
+    pub clock: Clock,
+    pub counters: Arc<Counters>,
+    /// Position of the newest arrival.
+    pub last: Position,
+    pub durable: Durable,
+}
+
+impl Inbound {
+    /// Stores the message, or recognises it. Waits while the queue has no room. Dropping the future, like a
+    /// refusal, leaves the message with the broker.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn take(&mut self, publish: Publish, session: Session) -> Result<Option<Owed>, Refusal> {
+        count(&self.counters.received);
+        let seen = Seen {
+            packet_id: publish.packet_id,
+            fingerprint: fingerprint(&publish),
+            qos: publish.qos,
+            dup: publish.dup,
+        };
+        let what = Acknowledgement {
+            packet_id: seen.packet_id,
+            qos: seen.qos,
+        };
+        let position = match self.window.judge(seen, session.handed) {
+            Verdict::Recognised(position) => {
+                count(&self.counters.recognised);
+                position
+            }
+            Verdict::Store => {
+                let put_back = PutBack(Some(Arc::clone(&self.counters)));
+                let position = self.store(publish, seen, session.tag).await?;
+                put_back.disarm();
+                position
+            }
+        };
+        Ok((seen.qos > 0).then_some(Owed { position, what }))
+    }
+
+    async fn store(&mut self, publish: Publish, seen: Seen, tag: SessionTag) -> Result<Position, Refusal> {
+        let position = self.last + 1;
+        let arrival = self.arrival(publish, seen, tag, position);
+        let room = match timeout(self.patience, self.intake.reserve(arrival.cost())).await {
+            Ok(room) => room?,
+            Err(_) => return Err(Refusal::Full),
+        };
+        let waiting = position.saturating_sub(self.durable.now());
+        let oversize = arrival.oversize.is_some();
+        self.intake
+            .offer(arrival, room, waiting >= self.receive_maximum)?;
+        self.last = position;
+        self.window.stored(seen, position);
+        self.count_stored(seen, oversize);
+        Ok(position)
+    }
+
+    fn count_stored(&self, seen: Seen, oversize: bool) {
+        count(&self.counters.stored);
+        if seen.qos == 0 {
+            count(&self.counters.unprotected);
+        }
+        if oversize {
+            count(&self.counters.oversize);
+        }
+    }
+
+    fn arrival(&self, publish: Publish, seen: Seen, session: SessionTag, position: Position) -> Arrival {
+        let Publish {
+            topic,
+            payload,
+            dup,
+            retained,
+            mut properties,
+            ..
+        } = publish;
+        if let Some(properties) = properties.as_deref_mut() {
+            properties.correlation_data = properties.correlation_data.take().map(own);
+        }
+        let (payload, oversize) = self.cut(&topic, payload);
+        let Seen {
+            packet_id,
+            fingerprint,
+            qos,
+            ..
+        } = seen;
+        let delivery = Delivery {
+            session,
+            position,
+            packet_id,
+            qos,
+            dup,
+            retained,
+            fingerprint,
+        };
+        let (broker, stamp) = (Arc::clone(&self.broker), self.clock.now());
+        Arrival {
+            broker,
+            topic,
+            payload,
+            oversize,
+            properties,
+            delivery,
+            stamp,
+        }
+    }
+
+    /// What is kept of the payload, and its whole length if that is not all.
+    fn cut(&self, topic: &str, payload: Bytes) -> (Bytes, Option<u64>) {
+        let whole = payload.len();
+        if whole <= self.max_payload {
+            return (own(payload), None);
+        }
+        warn!(
+            broker = %self.broker, topic, bytes = whole, limit = self.max_payload,
+            "payload over max_packet_size; its beginning is kept as a dead letter"
+        );
+        let kept = whole.min(OVERSIZE_KEPT_BYTES);
+        (own(payload.slice(..kept)), Some(whole as u64))
+    }
+}
+
+/// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of megabytes, and
+/// the memory budget counts only what a message itself holds.
+fn own(bytes: Bytes) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
+}
+
+/// Counts a message as put back unless it was taken; also when the future that takes it is dropped.
+struct PutBack(Option<Arc<Counters>>);
+
+impl PutBack {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        if let Some(counters) = &self.0 {
+            count(&counters.put_back);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Is this PUBLISH a message that we already have?
+//!
+//! Pure: no clock, no I/O.
+//!
+//! # Why this is hard
+//!
+//! After a lost connection the broker sends every unacknowledged message again, with the DUP flag and the
+//! same packet id. Storing it again makes a duplicate. But acknowledging it without storing it, when it is in
+//! truth *another* message, loses it, and these facts stand against easy answers:
+//!
+//! * DUP only says that the broker sent it before, not that we stored it.
+//! * Packet ids are reused as soon as the broker has our PUBACK.
+//! * Payloads repeat: thousands of devices say `{"ok":true}` all day. Same id and same content may be two messages.
+//! * After a kill nobody knows whether a PUBACK that was handed to the client still left the machine.
+//!
+//! So there is one rule: **in doubt, store** (with its DUP flag, from which the record gets its `edgeferry-dup` header).
+//!
+//! # When there is no doubt
+//!
+//! The [`Window`] holds, in arrival order, the messages of the current session that the broker may still hold
+//! as unacknowledged. A PUBLISH with QoS 1 and DUP is recognised when all of this holds:
+//!
+//! 1. The broker resumed the session, and no fresh (DUP = 0) PUBLISH with a packet id came yet on this connection.
+//!    Brokers first repeat, then go on; a DUP later is not one that we understand.
+//! 2. The *newest* entry with its packet id has its fingerprint. An older one cannot be meant: the id was used again
+//!    since, so the broker is done with it.
+//! 3. That entry lies behind the one recognised last: brokers repeat in the original order (MQTT 3.1.1 and 5, 4.6).
+//! 4. It is certain that the broker did not use the id again for a message that we never saw:
+//!    * either the entry's PUBACK was never handed to a client (`position > handed`), so the broker still holds the id;
+//!    * or the broker is seen to give ids in wide cycles, and cannot have come around yet (next section).
+//!
+//! # Wide cycles
+//!
+//! Let `L` be the length of the newest stretch of the window in which no id repeats, `d` the number of messages
+//! behind the entry in question, and `U` how many unacknowledged messages the broker can have, all of which we may have failed to
+//! see. If the broker had used the id again, at most `d + U` messages would lie between the two uses, while we
+//! have seen it give `L` ids without repeating one. Ids given smallest-first or last-freed-first repeat within `U`
+//! messages, so a stretch longer than `U` also tells those brokers apart. The rule is therefore `L > d + U`.
+//!
+//! # What leaves the window
+//!
+//! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it all before
+//! it, for they are sent and processed in arrival order: the entries up to it go. A new session empties it, and so
+//! does another client that used our session (it acknowledged what we never saw). Beyond [`CAPACITY`] the oldest go.
+//! To lose an entry costs at most a flagged duplicate.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::queue::Recalled;
+use crate::queue::intake::Position;
+
+/// Most messages remembered: half of the packet id space, so that a broker that uses all ids in turn never shows
+/// one twice within it. About 2 MB when full, which needs a broker that does so.
+pub const CAPACITY: usize = 32_768;
+
+/// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to have
+/// 4,318 messages outstanding under a limit of 20 (eclipse-mosquitto/mosquitto#2301). Doubled.
+pub const LEAST_UNSEEN: usize = 8_192;
+
+/// What identifies a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// MQTT packet id; 0 for QoS 0.
+    pub packet_id: u16,
+    /// See [`super::fingerprint`].
+    pub fingerprint: u64,
+    /// QoS of the PUBLISH.
+    pub qos: u8,
+    /// DUP flag.
+    pub dup: bool,
+}
+
+/// What to do with a PUBLISH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is new, or may be: store it.
+    Store,
+    /// It is the message stored at this position: acknowledge it once that is durable.
+    Recognised(Position),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    position: Position,
+    packet_id: u16,
+    fingerprint: u64,
+}
+
+/// How far the broker is on this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It repeats what was unacknowledged; everything up to this position is passed.
+    Repeating(Position),
+    /// It sends fresh messages.
+    Fresh,
+}
+
+/// Messages that the broker may still hold as unacknowledged.
+#[derive(Debug)]
+pub struct Window {
+    /// Ascending positions.
+    entries: VecDeque<Entry>,
+    /// Position of the newest entry of each packet id.
+    newest: HashMap<u16, Position>,
+    /// No packet id repeats among the entries from this position on.
+    distinct_from: Position,
+    /// `U` of the module's documentation.
+    unseen: usize,
+    phase: Phase,
+}
+
+impl Window {
+    /// An empty window for a broker that may have `unseen` unacknowledged messages.
+    pub fn new(unseen: usize) -> Self {
+        let entries = VecDeque::new();
+        Self {
+            entries,
+            newest: HashMap::new(),
+            distinct_from: 0,
+            unseen,
+            phase: Phase::Fresh,
+        }
+    }
+
+    /// Takes in what the store remembers, oldest first, as far as it belongs to `session`.
+    pub fn recall(&mut self, recalled: &[Recalled], session: crate::message::SessionTag) {
+        let same = recalled.iter().map(|recalled| &recalled.delivery);
+        for delivery in same.filter(|delivery| delivery.session == session) {
+            let &crate::message::Delivery {
+                packet_id,
+                fingerprint,
+                qos,
+                dup,
+                position,
+                ..
+            } = delivery;
+            let seen = Seen {
+                packet_id,
+                fingerprint,
+                qos,
+                dup,
+            };
+            self.forget_reused(seen);
+            self.stored(seen, position);
+        }
+    }
+
+    /// A connection began on which the broker resumed the session.
+    pub fn resume(&mut self) {
+        self.phase = Phase::Repeating(0);
+    }
+
+    /// The session is new, or was used by somebody else: nothing that we know of it holds any more.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.newest.clear();
+        self.phase = Phase::Fresh;
+    }
+
+    /// Decides about a PUBLISH. The PUBACKs up to `handed` may have reached the broker.
+    pub fn judge(&mut self, seen: Seen, handed: Position) -> Verdict {
+        if !seen.dup {
+            self.forget_reused(seen);
+            if seen.qos > 0 {
+                self.phase = Phase::Fresh;
+            }
+            return Verdict::Store;
+        }
+        match self.find(seen, handed) {
+            Some(position) => {
+                self.phase = Phase::Repeating(position);
+                Verdict::Recognised(position)
+            }
+            None => Verdict::Store,
+        }
+    }
+
+    /// A message was handed to the queue at `position`, which is above all before it.
+    pub fn stored(&mut self, seen: Seen, position: Position) {
+        if seen.qos == 0 {
+            return;
+        }
+        if let Some(before) = self.newest.insert(seen.packet_id, position) {
+            self.distinct_from = self.distinct_from.max(before.saturating_add(1));
+        }
+        let Seen {
+            packet_id,
+            fingerprint,
+            ..
+        } = seen;
+        self.entries.push_back(Entry {
+            position,
+            packet_id,
+            fingerprint,
+        });
+        if self.entries.len() > CAPACITY {
+            self.drop_oldest();
+        }
+    }
+
+    /// Position of the message that this certainly is.
+    fn find(&self, seen: Seen, handed: Position) -> Option<Position> {
+        let Phase::Repeating(passed) = self.phase else {
+            return None;
+        };
+        // QoS 2 has a second handshake behind the first, which the client does not keep over connections.
+        if seen.qos != 1 {
+            return None;
+        }
+        let position = *self.newest.get(&seen.packet_id)?;
+        let index = self.index_of(position);
+        let entry = self.entries.get(index)?;
+        let is_it = entry.position == position && entry.fingerprint == seen.fingerprint && position > passed;
+        (is_it && (position > handed || self.cannot_have_cycled(index))).then_some(position)
+    }
+
+    /// `L > d + U` for the entry at `index`.
+    fn cannot_have_cycled(&self, index: usize) -> bool {
+        let stretch = self.entries.len() - self.index_of(self.distinct_from);
+        let behind = self.entries.len() - index - 1;
+        stretch > behind + self.unseen
+    }
+
+    /// A fresh use of a packet id ends all before it.
+    fn forget_reused(&mut self, seen: Seen) {
+        if seen.dup || seen.qos == 0 {
+            return;
+        }
+        let Some(&last) = self.newest.get(&seen.packet_id) else {
+            return;
+        };
+        while self.entries.front().is_some_and(|entry| entry.position <= last) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        if self.newest.get(&entry.packet_id) == Some(&entry.position) {
+            self.newest.remove(&entry.packet_id);
+        }
+    }
+
+    /// Index of the first entry at or behind `position`.
+    fn index_of(&self, position: Position) -> usize {
+        self.entries.partition_point(|entry| entry.position < position)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! Which filters the broker has granted, and when to ask again. Pure.
+//!
+//! Everything is asked for at the first connection of the process (the routes may have changed since the session was
+//! made), at every connection without a session, and when a SUBSCRIBE was never answered. A refused filter is asked for
+//! again after [`RETRY`]; the others flow meanwhile.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Subscription;
+use super::client::Answer;
+
+/// Filters per SUBSCRIBE packet: AWS IoT Core takes no more than 8 (its quota "subscriptions per subscribe request"),
+/// and a packet more costs nothing.
+const BATCH: usize = 8;
+
+/// How long a refused filter rests. An access list is corrected by a person.
+pub const RETRY: Duration = Duration::from_secs(60);
+
+/// What a SUBACK brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Filter, and the broker's words.
+    pub refused: Vec<(String, String)>,
+    /// Filters granted with a lower QoS than asked for.
+    pub lowered: Vec<String>,
+}
+
+/// What one broker has granted.
+#[derive(Debug)]
+pub struct Subscriptions {
+    wanted: Vec<Subscription>,
+    states: Vec<State>,
+    /// SUBSCRIBE packets on their way on this connection, oldest first.
+    asked: VecDeque<Asked>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// Not asked, or never answered.
+    Open,
+    Granted,
+    Refused {
+        since: Instant,
+        why: String,
+    },
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// Known once the packet left.
+    packet_id: Option<u16>,
+    /// Indices into `wanted`.
+    filters: Vec<usize>,
+}
+
+impl Subscriptions {
+    pub fn new(wanted: Vec<Subscription>) -> Self {
+        let states = vec![State::Open; wanted.len()];
+        Self {
+            wanted,
+            states,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// A connection began. Gives the SUBSCRIBE packets to send.
+    pub fn connected(&mut self, session_present: bool) -> Vec<Vec<Subscription>> {
+        self.asked.clear();
+        let again = |state: &State| !session_present || *state == State::Open;
+        let open: Vec<usize> = (0..self.states.len())
+            .filter(|index| again(&self.states[*index]))
+            .collect();
+        for index in &open {
+            self.states[*index] = State::Open;
+        }
+        self.ask(open)
+    }
+
+    /// Refused filters whose rest is over.
+    pub fn due(&mut self, now: Instant) -> Vec<Vec<Subscription>> {
+        let is_due = |state: &State| matches!(state, State::Refused { since, .. } if now >= *since + RETRY);
+        let due: Vec<usize> = (0..self.states.len())
+            .filter(|index| is_due(&self.states[*index]))
+            .collect();
+        for index in &due {
+            if let State::Refused { since, .. } = &mut self.states[*index] {
+                *since = now;
+            }
+        }
+        self.ask(due)
+    }
+
+    /// The next SUBSCRIBE left.
+    pub fn sent(&mut self, packet_id: u16) {
+        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.packet_id.is_none()) {
+            asked.packet_id = Some(packet_id);
+        }
+    }
+
+    /// A SUBACK came.
+    pub fn answered(&mut self, packet_id: u16, answers: &[Answer], now: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Some(at) = self
+            .asked
+            .iter()
+            .position(|asked| asked.packet_id == Some(packet_id))
+        else {
+            return outcome;
+        };
+        let filters = self
+            .asked
+            .remove(at)
+            .map(|asked| asked.filters)
+            .unwrap_or_default();
+        for (index, answer) in filters.into_iter().zip(answers) {
+            self.take(index, answer, now, &mut outcome);
+        }
+        outcome
+    }
+
+    fn take(&mut self, index: usize, answer: &Answer, now: Instant, outcome: &mut Outcome) {
+        let wanted = &self.wanted[index];
+        self.states[index] = match answer {
+            Answer::Granted(qos) => {
+                if *qos < wanted.qos as u8 {
+                    outcome.lowered.push(wanted.filter.clone());
+                }
+                State::Granted
+            }
+            Answer::Refused(why) => {
+                outcome.refused.push((wanted.filter.clone(), why.clone()));
+                State::Refused {
+                    since: now,
+                    why: why.clone(),
+                }
+            }
+        };
+    }
+
+    /// What is refused at the moment, in one line; `None` when nothing is.
+    pub fn refusal(&self) -> Option<String> {
+        let mut refused = self
+            .wanted
+            .iter()
+            .zip(&self.states)
+            .filter_map(|(wanted, state)| match state {
+                State::Refused { why, .. } => Some((wanted, why)),
+                State::Open | State::Granted => None,
+            });
+        let (wanted, why) = refused.next()?;
+        let more = match refused.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!("subscription `{}`{more}: {why}", wanted.filter))
+    }
+
+    fn ask(&mut self, filters: Vec<usize>) -> Vec<Vec<Subscription>> {
+        let mut packets = Vec::new();
+        for batch in filters.chunks(BATCH) {
+            packets.push(batch.iter().map(|index| self.wanted[*index].clone()).collect());
+            self.asked.push_back(Asked {
+                packet_id: None,
+                filters: batch.to_vec(),
+            });
+        }
+        packets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Qos;
+
+    fn wanted(count: usize) -> Vec<Subscription> {
+        let one = |number| Subscription {
+            filter: format!("f/{number}"),
+            qos: Qos::AtLeastOnce,
+        };
+        (0..count).map(one).collect()
+    }
+
+    fn lengths(packets: &[Vec<Subscription>]) -> Vec<usize> {
+        packets.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn the_first_connection_always_subscribes_in_batches() {
+        let mut subscriptions = Subscriptions::new(wanted(20));
+        assert_eq!(lengths(&subscriptions.connected(true)), [8, 8, 4]);
+    }
+
+    #[test]
+    fn a_kept_session_is_not_subscribed_again_but_a_lost_one_is() {
+        let mut subscriptions = Subscriptions::new(wanted(1));
+        subscriptions.connected(true);
+        subscriptions.sent(7);
+        subscriptions.answered(7, &[Answer::Granted(1)], Instant::now());
+        assert_eq!(lengths(&subscriptions.connected(true)), [0; 0]);
+        assert_eq!(lengths(&subscriptions.connected(false)), [1]);
+    }
+
+    #[test]
+    fn an_unanswered_subscribe_is_sent_again() {
+        let mut subscriptions = Subscriptions::new(wanted(1));
+        subscriptions.connected(false);
+        subscriptions.sent(7);
+        assert_eq!(lengths(&subscriptions.connected(true)), [1]);
+    }
+
+    #[test]
+    fn a_new_session_counts_only_once_it_is_answered() {
+        let mut subscriptions = Subscriptions::new(wanted(1));
+        subscriptions.connected(false);
+        subscriptions.sent(7);
+        subscriptions.answered(7, &[Answer::Granted(1)], Instant::now());
+        subscriptions.connected(false);
+        assert_eq!(lengths(&subscriptions.connected(true)), [1]);
+    }
+
+    #[test]
+    fn answers_find_their_packet_in_any_order() {
+        let mut subscriptions = Subscriptions::new(wanted(9));
+        subscriptions.connected(false);
+        subscriptions.sent(1);
+        subscriptions.sent(2);
+        let now = Instant::now();
+        let refused = Answer::Refused("no".to_owned());
+        let outcome = subscriptions.answered(2, &[refused], now);
+        assert_eq!(outcome.refused, [("f/8".to_owned(), "no".to_owned())]);
+        assert_eq!(
+            subscriptions.answered(1, &vec![Answer::Granted(1); 8], now),
+            Outcome::default()
+        );
+        assert_eq!(subscriptions.refusal().as_deref(), Some("subscription `f/8`: no"));
+    }
+
+    #[test]
+    fn a_refused_filter_rests_and_is_asked_alone() {
+        let mut subscriptions = Subscriptions::new(wanted(2));
+        subscriptions.connected(false);
+        subscriptions.sent(1);
+        let now = Instant::now();
+        subscriptions.answered(1, &[Answer::Granted(1), Answer::Refused("no".to_owned())], now);
+        assert!(
+            subscriptions
+                .due(now + RETRY - Duration::from_millis(1))
+                .is_empty()
+        );
+        let packets = subscriptions.due(now + RETRY);
+        assert_eq!(packets, [vec![wanted(2)[1].clone()]]);
+        assert!(subscriptions.due(now + RETRY).is_empty(), "asked once per rest");
+        subscriptions.sent(2);
+        subscriptions.answered(2, &[Answer::Granted(1)], now + RETRY);
+        assert_eq!(subscriptions.refusal(), None);
+    }
+
+    #[test]
+    fn a_lowered_qos_is_told() {
+        let mut subscriptions = Subscriptions::new(wanted(1));
+        subscriptions.connected(false);
+        subscriptions.sent(1);
+        let outcome = subscriptions.answered(1, &[Answer::Granted(0)], Instant::now());
+        assert_eq!(outcome.lowered, ["f/0"]);
+    }
+}
