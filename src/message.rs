@@ -167,7 +167,11 @@ impl Properties {
     /// Bytes of all variable-length contents.
     fn len(&self) -> usize {
         let text = |value: &Option<String>| value.as_ref().map_or(0, String::len);
-        let user: usize = self.user.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let user: usize = self
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 48)
+            .sum();
         text(&self.content_type)
             + text(&self.response_topic)
             + self.correlation_data.as_ref().map_or(0, Bytes::len)

@@ -67,7 +67,11 @@ pub struct Intake {
 impl Intake {
     /// An entrance to the writer behind `offers`. The channel holds at least [`Intake::CHANNEL_LEN`] offers.
     pub(super) fn new(budget: Arc<Semaphore>, offers: SyncSender<Offer>) -> Self {
-        Self { budget, offers, durable: Arc::new(watch::Sender::new(0)) }
+        Self {
+            budget,
+            offers,
+            durable: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too
@@ -80,7 +84,10 @@ impl Intake {
     /// [`Closed`] when the writer ended.
     pub async fn reserve(&self, cost: usize) -> Result<Room, Closed> {
         let bytes = u32::try_from(cost.min(BUDGET_BYTES)).map_err(|_| Closed)?;
-        let permit = Arc::clone(&self.budget).acquire_many_owned(bytes).await.map_err(|_| Closed)?;
+        let permit = Arc::clone(&self.budget)
+            .acquire_many_owned(bytes)
+            .await
+            .map_err(|_| Closed)?;
         Ok(Room(permit))
     }
 
@@ -89,9 +96,16 @@ impl Intake {
     /// # Errors
     /// [`Closed`] when the writer ended.
     pub fn offer(&self, arrival: Arrival, room: Room, commit_now: bool) -> Result<(), Closed> {
-        let receipt =
-            Receipt { position: arrival.delivery.position, durable: Arc::clone(&self.durable) };
-        let offer = Offer { arrival, receipt, commit_now, room };
+        let receipt = Receipt {
+            position: arrival.delivery.position,
+            durable: Arc::clone(&self.durable),
+        };
+        let offer = Offer {
+            arrival,
+            receipt,
+            commit_now,
+            room,
+        };
         self.offers.try_send(offer).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Closed,
         })

@@ -1,0 +1,4 @@
+//! Index
+mod instrument;
+#[path = "../support/mod.rs"]
+mod support;
