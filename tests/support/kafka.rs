@@ -178,7 +178,7 @@ impl Kafka {
     /// Partitions of a topic that have a leader; `None` when the topic is unknown.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
         let probe: BaseConsumer = self.client().create().expect("a plain client");
-        let metadata = probe.fetch_metadata(Some(topic), REQUEST_LIMIT).ok()?;
+        let metadata = probe.fetch_metadata(Some(topic), Duration::from_secs(2)).ok()?;
         let topic = metadata
             .topics()
             .first()

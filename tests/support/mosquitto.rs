@@ -34,7 +34,7 @@ pub struct Mosquitto {
 }
 
 /// A place in the broker's log, to look only at what comes later.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Mark(usize);
 
 impl Mosquitto {
@@ -173,6 +173,18 @@ impl Mosquitto {
         wait::until(&format!("{prefix}… is connected"), LIMIT * 3, || {
             (self.connections(prefix, mark) > 0).then_some(())
         });
+    }
+
+    /// The id of a connected client that begins with `prefix`, as the broker saw it.
+    pub fn client_id(&self, prefix: &str) -> String {
+        let log = self.log();
+        let ids = log
+            .lines()
+            .filter_map(|line| line.split_once(" as ")?.1.split(' ').next());
+        ids.filter(|id| id.starts_with(prefix))
+            .last()
+            .expect("such a client has connected")
+            .to_owned()
     }
 
     /// How many connections clients whose id begins with `prefix` have made since `mark`.

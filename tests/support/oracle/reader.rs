@@ -57,6 +57,9 @@ impl Record {
 /// A topic that is being read.
 pub struct Reader {
     consumer: BaseConsumer,
+    /// Asks where the partitions end. Kafka answers a connection's requests one after the other, and on the
+    /// consumer's own connection every question would wait behind a fetch that waits for records.
+    probe: BaseConsumer,
     topic: String,
     /// Next offset to read, by partition.
     positions: Vec<i64>,
@@ -87,8 +90,10 @@ impl Reader {
                 .expect("a valid offset");
         }
         consumer.assign(&list).expect("assigning needs no broker");
+        let probe = kafka::client(bootstrap).create().expect("a plain client");
         Self {
             consumer,
+            probe,
             topic: topic.into(),
             positions: vec![0; partitions],
         }
