@@ -51,6 +51,10 @@ fn a_full_queue_pushes_back_and_everything_arrives_later() {
                 .then_some(())
         },
     );
+    assert!(
+        !mosquitto.log().contains("exceeded timeout"),
+        "edgeferry leaves before the broker throws it out"
+    );
     wait::let_pass("the queue stays full", Duration::from_secs(10));
     daemon.assert_alive();
     let used = bytes_in(&daemon.store());

@@ -12,7 +12,8 @@ use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::{Kafka, PARTITIONS, shared};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
-use crate::support::oracle::{Duplicates, Oracle, Verdict, murmur2};
+use crate::support::oracle::verdict::Duplicates;
+use crate::support::oracle::{Oracle, Verdict, murmur2};
 use crate::support::payload::{USUAL_BYTES, origin, payload};
 
 const LIMIT: Duration = Duration::from_secs(30);

@@ -168,20 +168,38 @@ fn taken_over(log: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_log_of_mosquitto_tells_what_was_taken_over() {
-    let log = "\
-mosquitto version 2.0.11 starting
-Sending PUBLISH to edgeferry-gw-test-default (d0, q1, r0, m1, 'devices/d1/number/1', ... (200 bytes))
-Sending PUBLISH to somebody (d0, q1, r0, m2, 'devices/d1/number/2', ... (200 bytes))
-Received PUBACK from somebody (Mid: 2, RC:0)
-Sending PUBLISH to edgeferry-gw-test-default (d0, q1, r0, m2, 'devices/d1/number/2', ... (200 bytes))
-Received PUBACK from edgeferry-gw-test-default (Mid: 1, RC:0)
-mosquitto version 2.0.11 starting
-Received PUBACK from edgeferry-gw-test-default (Mid: 2, RC:0)
-";
-    assert_eq!(
-        taken_over(log),
-        BTreeSet::from(["devices/d1/number/1".to_owned()])
-    );
+    let mut mosquitto = Mosquitto::start_observed("autosave_interval 0");
+    let mark = mosquitto.mark();
+    let client_id = format!("{CLIENT_ID}-default");
+    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
+    ours.subscribe("devices/+/number/+");
+    mosquitto.until_subscribed("devices/+/number/+", mark);
+    mosquitto.until_connected(CLIENT_ID, mark);
+    assert_eq!(mosquitto.client_id(CLIENT_ID), client_id);
+
+    let mut other = Link::connect(mosquitto.port(), "somebody", true).expect("it accepts");
+    other.subscribe("devices/+/number/+");
+    let mut device = Link::connect(mosquitto.port(), "device", true).expect("it accepts");
+    for number in 1..=3 {
+        device.publish(&format!("devices/d1/number/{number}"), b"x");
+        let theirs = other.next_message();
+        other.acknowledge(&theirs);
+    }
+    let first = ours.next_message();
+    ours.acknowledge(&first);
+    let expected = BTreeSet::from(["devices/d1/number/1".to_owned()]);
+    wait::until("the log shows it", ACK_LIMIT, || {
+        (taken_over(&mosquitto.log()) == expected).then_some(())
+    });
+
+    // Packet id 2 of the first life is another message in the second.
+    let unacknowledged = ours.next_message();
+    mosquitto.kill();
+    mosquitto.restart();
+    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
+    ours.acknowledge(&unacknowledged);
+    ours.subscribe("devices/+/number/+");
+    assert_eq!(taken_over(&mosquitto.log()), expected);
 }
 
 #[test]

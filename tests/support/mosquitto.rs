@@ -181,8 +181,8 @@ impl Mosquitto {
         let ids = log
             .lines()
             .filter_map(|line| line.split_once(" as ")?.1.split(' ').next());
-        ids.filter(|id| id.starts_with(prefix))
-            .last()
+        ids.rev()
+            .find(|id| id.starts_with(prefix))
             .expect("such a client has connected")
             .to_owned()
     }

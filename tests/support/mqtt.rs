@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet};
-use rumqttc::{Connect, Publish, QoS};
+use rumqttc::{Connect, PubAck, Publish, QoS, Subscribe};
 
 /// Larger than anything the tests send.
 const MAX_PACKET_BYTES: usize = 32 * 1024 * 1024;
@@ -113,5 +113,32 @@ impl Link {
                 "expected a PUBACK, got {answer:?}"
             );
         }
+    }
+
+    /// Subscribes at QoS 1 and waits for the SUBACK.
+    pub fn subscribe(&mut self, filter: &str) {
+        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+        subscribe.pkid = 1;
+        self.queue(&Packet::Subscribe(subscribe));
+        self.flush().expect("the broker is there");
+        let answer = self.receive(ANSWER_LIMIT).expect("the broker is there");
+        assert!(
+            matches!(answer, Some(Packet::SubAck(_))),
+            "expected a SUBACK, got {answer:?}"
+        );
+    }
+
+    /// The next message; acknowledges nothing.
+    pub fn next_message(&mut self) -> Publish {
+        match self.receive(ANSWER_LIMIT).expect("the broker is there") {
+            Some(Packet::Publish(publish)) => publish,
+            other => panic!("expected a PUBLISH, got {other:?}"),
+        }
+    }
+
+    /// Acknowledges a message.
+    pub fn acknowledge(&mut self, publish: &Publish) {
+        self.queue(&Packet::PubAck(PubAck::new(publish.pkid)));
+        self.flush().expect("the broker is there");
     }
 }

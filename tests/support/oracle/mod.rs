@@ -6,7 +6,7 @@
 mod judge;
 pub mod murmur2;
 pub mod reader;
-mod verdict;
+pub mod verdict;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::support::devices::sent::Sent;
 use crate::support::kafka::Kafka;
 pub use reader::{Reader, Record};
-pub use verdict::{Duplicates, Verdict};
+pub use verdict::Verdict;
 
 use super::payload;
 
