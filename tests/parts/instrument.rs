@@ -1,0 +1,347 @@
+//! The instruments themselves: parts that start, stop and come back, and an oracle that finds every fault
+//! which was put there on purpose. A test that cannot fail shows nothing.
+
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::support::config::GATEWAY;
+use crate::support::devices::sent::Sent;
+use crate::support::devices::{Devices, Plan};
+use crate::support::kafka::{Kafka, PARTITIONS, shared};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
+use crate::support::oracle::verdict::Duplicates;
+use crate::support::oracle::{Oracle, Verdict, murmur2};
+use crate::support::payload::{USUAL_BYTES, origin, payload};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn our_murmur2_gives_the_partitions_of_javas_producer() {
+    /// Key and its partition among 4, 5, 8 and 15; taken from a Java producer.
+    const VECTORS: &[(&str, [i32; 4])] = &[
+        ("574bd77c-4aba-4557-aa9e-066939f938cc", [2, 3, 6, 3]),
+        ("nrf-111111111111111", [3, 2, 3, 7]),
+        ("NPO-101", [3, 2, 7, 12]),
+        ("sensor-1", [1, 1, 5, 1]),
+        ("urn:ngsi-ld:Sensor:001", [2, 3, 6, 8]),
+        ("Thing:id_sen1", [1, 0, 1, 10]),
+        ("sérial-é", [1, 2, 5, 2]),
+    ];
+    for (key, expected) in VECTORS {
+        let ours = [4, 5, 8, 15].map(|count| murmur2::partition(key.as_bytes(), count));
+        assert_eq!(ours, *expected, "{key}");
+    }
+    assert_eq!(murmur2::partition(b"TT0124", 15), 10);
+}
+
+#[test]
+fn a_payload_tells_its_origin_and_has_the_size_asked_for() {
+    let value = payload("d7", 123, USUAL_BYTES);
+    assert_eq!(value.len(), USUAL_BYTES);
+    assert_eq!(origin(&value), Some(("d7".into(), 123)));
+    assert_eq!(value, payload("d7", 123, USUAL_BYTES));
+    assert_ne!(value, payload("d8", 123, USUAL_BYTES));
+}
+
+#[test]
+fn mosquitto_keeps_a_session_over_sigterm_and_forgets_it_when_wiped() {
+    let mut mosquitto = Mosquitto::start();
+    drop(Link::connect(mosquitto.port(), "somebody", false).expect("it accepts"));
+    mosquitto.stop();
+    mosquitto.restart();
+    assert!(session_present(&mosquitto), "kept over SIGTERM");
+    mosquitto.stop();
+    mosquitto.wipe();
+    mosquitto.restart();
+    assert!(!session_present(&mosquitto), "wiped");
+    mosquitto.kill();
+    assert!(
+        Link::connect(mosquitto.port(), "somebody", false).is_err(),
+        "killed"
+    );
+}
+
+fn session_present(mosquitto: &Mosquitto) -> bool {
+    Link::connect(mosquitto.port(), "somebody", false)
+        .expect("it accepts")
+        .session_present()
+}
+
+#[test]
+fn devices_send_again_what_a_killed_broker_left_unacknowledged() {
+    let mut mosquitto = Mosquitto::start();
+    let devices = Devices::start(
+        &mosquitto,
+        &Plan {
+            rate: None,
+            ..Plan::default()
+        },
+    );
+    devices.until_acked(2_000, LIMIT);
+    mosquitto.kill();
+    mosquitto.restart();
+    devices.until_acked(2_000, LIMIT);
+    mosquitto.pause();
+    mosquitto.resume();
+    devices.until_acked(2_000, LIMIT);
+    let sent = devices.finish(LIMIT);
+    let all: usize = sent.devices.values().map(|log| log.len()).sum();
+    assert_eq!(sent.acked().count(), all, "at the end everything is acknowledged");
+    assert!(sent.resent() > 0, "a full window was cut off");
+    for (device, log) in &sent.devices {
+        let last = *log.keys().next_back().expect("every device has published");
+        assert_eq!(log.len() as u64, last, "{device} counts without gaps");
+    }
+}
+
+#[test]
+fn devices_publish_as_many_and_as_fast_as_planned() {
+    let mosquitto = Mosquitto::start();
+    let started = std::time::Instant::now();
+    let plan = Plan {
+        messages: Some(1_000),
+        rate: Some(500),
+        ..Plan::default()
+    };
+    let sent = Devices::start(&mosquitto, &plan).finish(LIMIT);
+    assert_eq!(sent.acked().count(), 1_000);
+    assert_eq!(sent.devices.len(), 20);
+    assert!(
+        started.elapsed() > Duration::from_millis(1_900),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn kafka_keeps_records_over_sigkill_and_topics_come_and_go() {
+    let mut kafka = Kafka::start();
+    let topic = kafka.fresh_topic("kept");
+    let sent = faultless();
+    produce(&kafka, &topic, &in_order());
+    kafka.kill();
+    assert_eq!(kafka.partitions(&topic), None, "killed");
+    kafka.restart();
+    judge(&kafka, &topic, &sent).assert_clean();
+    kafka.pause();
+    kafka.resume();
+    kafka.stop();
+    kafka.restart();
+    judge(&kafka, &topic, &sent).assert_clean();
+    kafka.delete_topic(&topic);
+    crate::support::wait::until("the topic is gone", LIMIT, || {
+        kafka.partitions(&topic).is_none().then_some(())
+    });
+}
+
+#[test]
+fn the_oracle_finds_nothing_where_nothing_is_wrong() {
+    let verdict = judge_on_purpose(|_| {});
+    verdict.assert_clean_without_duplicates();
+    assert_eq!((verdict.expected, verdict.records), (30, 30));
+}
+
+#[test]
+fn the_oracle_finds_a_lost_message() {
+    let verdict = judge_on_purpose(|records| drop(records.remove(7)));
+    assert_eq!(verdict.lost, ["d1#3"]);
+}
+
+#[test]
+fn the_oracle_finds_two_messages_of_a_device_swapped() {
+    let verdict = judge_on_purpose(|records| records.swap(7, 10));
+    assert_eq!(verdict.reordered, ["d1#3"]);
+}
+
+#[test]
+fn the_oracle_ignores_the_order_between_devices() {
+    judge_on_purpose(|records| records.swap(7, 8)).assert_clean();
+}
+
+#[test]
+fn the_oracle_tells_the_kinds_of_duplicates_apart() {
+    let again = |change: fn(&mut Fake)| {
+        judge_on_purpose(|records| {
+            let mut copy = records[7].clone();
+            change(&mut copy);
+            records.push(copy);
+        })
+    };
+    let verdict = again(|_| {});
+    verdict.assert_clean();
+    assert_eq!(
+        verdict.duplicates,
+        Duplicates {
+            same_id: 1,
+            ..Duplicates::default()
+        }
+    );
+
+    let verdict = again(|copy| (copy.id, copy.dup) = ("0123456789abcdef-default-900".into(), true));
+    verdict.assert_clean();
+    assert_eq!(
+        verdict.duplicates,
+        Duplicates {
+            marked: 1,
+            ..Duplicates::default()
+        }
+    );
+
+    let verdict = again(|copy| copy.id = "0123456789abcdef-default-900".into());
+    assert_eq!(verdict.unrecognisable, ["d1#3"], "another id and no mark");
+
+    let verdict = again(|copy| copy.dup = true);
+    assert_eq!(verdict.unrecognisable, ["d1#3"], "the same id, but other bytes");
+}
+
+#[test]
+fn the_oracle_allows_as_many_copies_as_the_device_sent() {
+    let mut sent = faultless();
+    sent.devices
+        .get_mut("d1")
+        .and_then(|log| log.get_mut(&3))
+        .expect("it was sent")
+        .times = 2;
+    let mut records = in_order();
+    for number in [900, 901] {
+        records.push(Fake {
+            id: format!("0123456789abcdef-default-{number}"),
+            ..records[7].clone()
+        });
+    }
+    let verdict = judge_records(&records, &sent);
+    assert_eq!(
+        verdict.duplicates,
+        Duplicates {
+            resent: 1,
+            unrecognisable: 1,
+            ..Duplicates::default()
+        }
+    );
+}
+
+#[test]
+fn the_oracle_finds_a_wrong_key() {
+    let verdict = judge_on_purpose(|records| records[7].key = "d2".into());
+    assert_eq!(verdict.wrong_key, ["d1#3"]);
+}
+
+#[test]
+fn the_oracle_finds_a_key_in_a_wrong_partition() {
+    let verdict = judge_on_purpose(|records| {
+        let right = murmur2::partition(b"d1", PARTITIONS);
+        records[7].partition = Some((right + 1) % PARTITIONS);
+    });
+    assert_eq!(verdict.split_keys, ["d1"]);
+    assert_eq!(verdict.wrong_partition.len(), 1);
+}
+
+#[test]
+fn the_oracle_finds_altered_and_foreign_records_and_bad_headers() {
+    let verdict = judge_on_purpose(|records| {
+        let noise = records[7].value.len() - 10;
+        records[7].value[noise] = b'!';
+        records[8].value = payload("nobody", 1, USUAL_BYTES);
+        records[9].gateway = "another".into();
+        records[10].id = "without-structure".into();
+        records[11].id = records[12].id.clone();
+    });
+    assert_eq!(verdict.altered, ["d1#3"]);
+    assert_eq!(verdict.foreign.len(), 1);
+    assert_eq!(verdict.bad_headers.len(), 3, "{:?}", verdict.bad_headers);
+}
+
+/// A record as edgeferry would write it, before it is spoilt.
+#[derive(Clone)]
+struct Fake {
+    key: String,
+    value: Vec<u8>,
+    id: String,
+    gateway: String,
+    topic: String,
+    dup: bool,
+    partition: Option<i32>,
+}
+
+/// Ten messages of three devices each, one device after the other.
+fn in_order() -> Vec<Fake> {
+    let messages = (1..=10_u64).flat_map(|seq| (0..3).map(move |device| (format!("d{device}"), seq)));
+    messages
+        .enumerate()
+        .map(|(index, (device, seq))| Fake {
+            value: payload(&device, seq, USUAL_BYTES),
+            id: format!("0123456789abcdef-default-{}", index + 1),
+            gateway: GATEWAY.into(),
+            topic: Sent::new().topic_of(&device, seq),
+            key: device,
+            dup: false,
+            partition: None,
+        })
+        .collect()
+}
+
+/// What devices would have noted for [`in_order`].
+fn faultless() -> Sent {
+    let mut sent = Sent::new();
+    for seq in 1..=10 {
+        for device in ["d0", "d1", "d2"] {
+            sent.note(device, seq);
+        }
+    }
+    sent
+}
+
+fn judge_on_purpose(spoil: impl FnOnce(&mut Vec<Fake>)) -> Verdict {
+    let mut records = in_order();
+    spoil(&mut records);
+    judge_records(&records, &faultless())
+}
+
+fn judge_records(records: &[Fake], sent: &Sent) -> Verdict {
+    let topic = shared().fresh_topic("oracle");
+    produce(shared(), &topic, records);
+    judge(shared(), &topic, sent)
+}
+
+fn judge(kafka: &Kafka, topic: &str, sent: &Sent) -> Verdict {
+    let mut oracle = Oracle::new(kafka, topic);
+    // Everything is there already: a short patience is enough for what is missing on purpose.
+    oracle.until_all_there(sent, Duration::from_secs(1));
+    oracle.verdict(sent)
+}
+
+fn produce(kafka: &Kafka, topic: &str, records: &[Fake]) {
+    let producer: BaseProducer = kafka
+        .client()
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a plain producer");
+    for fake in records {
+        let header = |key, value| Header {
+            key,
+            value: Some(value),
+        };
+        let mut headers = OwnedHeaders::new()
+            .insert(header("edgeferry-id", fake.id.as_str()))
+            .insert(header("edgeferry-gateway", &fake.gateway))
+            .insert(header("edgeferry-arrival", "2026-01-31T12:00:00.123Z"))
+            .insert(header("mqtt-topic", &fake.topic));
+        if fake.dup {
+            headers = headers.insert(header("edgeferry-dup", "1"));
+        }
+        let mut record = BaseRecord::to(topic)
+            .key(&fake.key)
+            .payload(&fake.value)
+            .headers(headers);
+        record.partition = fake.partition;
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("the queue has room");
+    }
+    producer.flush(LIMIT).expect("kafka takes them");
+}

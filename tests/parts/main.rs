@@ -1,0 +1,30 @@
+//! Tests on real parts: the daemon as a process between a real Mosquitto and a real Apache Kafka.
+//!
+//! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
+//! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
+//! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test.
+//!
+//! | module | what its tests show |
+//! | --- | --- |
+//! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
+//! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
+//! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
+//! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
+//! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
+//! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
+//! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
+//! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod boot;
+mod delivery;
+mod full_queue;
+mod instrument;
+mod kafka_outage;
+mod mosquitto_outage;
+mod shutdown;
+mod sigkill;

@@ -1,0 +1,274 @@
+//! Mosquitto goes away under load and comes back.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::config::{CLIENT_ID, Config};
+use crate::support::daemon::Daemon;
+use crate::support::devices::{Devices, Plan};
+use crate::support::kafka::shared;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
+use crate::support::oracle::{Oracle, PATIENCE};
+use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
+use crate::support::wait;
+
+/// A dead link is noticed after one to two of these.
+const KEEP_ALIVE: &str = "keep_alive = \"5s\"";
+
+#[test]
+fn mosquitto_stopped_and_restarted_under_load_loses_nothing_with_mqtt_5() {
+    stopped_and_restarted("5");
+}
+
+#[test]
+fn mosquitto_stopped_and_restarted_under_load_loses_nothing_with_mqtt_3_1_1() {
+    stopped_and_restarted("3.1.1");
+}
+
+fn stopped_and_restarted(version: &str) {
+    let kafka = shared();
+    let mut scene = Scene::start(version, kafka, Mosquitto::start(), |config| config);
+    let devices = scene.devices(&Plan {
+        rate: Some(2_000),
+        ..Plan::default()
+    });
+    for _ in 0..3 {
+        devices.until_acked(2_000, ACK_LIMIT);
+        let mark = scene.mosquitto.mark();
+        scene.mosquitto.stop();
+        scene.mosquitto.restart();
+        scene.mosquitto.until_connected(CLIENT_ID, mark);
+    }
+    devices.until_acked(1_000, ACK_LIMIT);
+    scene.conclude(kafka, devices).assert_clean();
+}
+
+#[test]
+fn mosquitto_paused_for_longer_than_the_keep_alive_loses_nothing() {
+    let kafka = shared();
+    let mut mosquitto = Mosquitto::start();
+    let topic = kafka.fresh_topic("telemetry");
+    let config = Config::new(kafka)
+        .broker_with("local", "5", &mosquitto, KEEP_ALIVE)
+        .route("devices/{device}/telemetry", &topic);
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(FILTER, mark);
+    let devices = Devices::start(
+        &mosquitto,
+        &Plan {
+            rate: Some(1_000),
+            ..Plan::default()
+        },
+    );
+    devices.until_acked(1_000, ACK_LIMIT);
+    let mark = mosquitto.mark();
+    mosquitto.pause();
+    wait::let_pass("mosquitto is paused", Duration::from_secs(15));
+    mosquitto.resume();
+    mosquitto.until_connected(CLIENT_ID, mark);
+    devices.until_acked(1_000, ACK_LIMIT);
+    let sent = devices.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &topic);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    oracle.verdict(&sent).assert_clean();
+}
+
+/// A killed broker loses what it had acknowledged to devices and not saved: nobody can hold edgeferry to
+/// that. What edgeferry acknowledged is another matter, and the broker's own log tells: it shows each
+/// PUBLISH that it sent to edgeferry with its packet id and topic, and each PUBACK that came back. Topics
+/// here carry the sequence number, so the log says exactly which messages edgeferry has taken over. Those
+/// must be in Kafka; the others may be.
+///
+/// The store is not saved between start and kill, so a restarted broker has no session and cannot
+/// deliver again what it has forgotten that it delivered: duplicates stay judged as everywhere.
+#[test]
+fn mosquitto_killed_under_load_loses_nothing_that_edgeferry_acknowledged() {
+    let kafka = shared();
+    let mut mosquitto = Mosquitto::start_observed("autosave_interval 0");
+    let topic = kafka.fresh_topic("telemetry");
+    let config = Config::new(kafka)
+        .broker("local", "5", &mosquitto)
+        .route("devices/{device}/number/{number}", &topic);
+    let filter = "devices/+/number/+";
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(filter, mark);
+    let plan = Plan {
+        topic: "devices/{device}/number/{seq}",
+        rate: Some(1_000),
+        ..Plan::default()
+    };
+    let devices = Devices::start(&mosquitto, &plan);
+    for _ in 0..3 {
+        devices.until_acked(1_500, ACK_LIMIT);
+        let mark = mosquitto.mark();
+        mosquitto.kill();
+        mosquitto.restart();
+        mosquitto.until_subscribed(filter, mark);
+    }
+    devices.until_acked(1_000, ACK_LIMIT);
+    let mut sent = devices.finish(ACK_LIMIT);
+    let last = sent.devices["d0"]
+        .keys()
+        .next_back()
+        .copied()
+        .expect("d0 has published");
+    wait::until("edgeferry has acknowledged the last message", ACK_LIMIT, || {
+        taken_over(&mosquitto.log())
+            .contains(&sent.topic_of("d0", last))
+            .then_some(())
+    });
+    let judged = taken_over(&mosquitto.log());
+    assert!(
+        judged.len() > 4_000,
+        "the log shows what edgeferry acknowledged: {}",
+        judged.len()
+    );
+    sent.require_only(&judged);
+    let mut oracle = Oracle::new(kafka, &topic);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    let verdict = oracle.verdict(&sent);
+    eprintln!("{verdict}");
+    verdict.assert_clean();
+}
+
+/// Topics of the messages for which the broker's log shows a PUBACK of edgeferry.
+fn taken_over(log: &str) -> BTreeSet<String> {
+    let mut waiting = std::collections::HashMap::new();
+    let mut taken = BTreeSet::new();
+    for line in log.lines() {
+        if line.contains(" starting") {
+            // Packet ids of another life mean nothing.
+            waiting.clear();
+        } else if let Some(rest) = line.strip_prefix("Sending PUBLISH to ") {
+            // CLIENT (d0, q1, r0, m12, 'TOPIC', ... (200 bytes))
+            let (client, facts) = rest.split_once(" (").unwrap_or_default();
+            let packet_id = facts.split(", ").nth(3).and_then(|field| field.strip_prefix('m'));
+            let topic = facts.split('\'').nth(1);
+            if let (true, Some(packet_id), Some(topic)) = (client.starts_with(CLIENT_ID), packet_id, topic) {
+                waiting.insert(packet_id.to_owned(), topic.to_owned());
+            }
+        } else if let Some(rest) = line.strip_prefix("Received PUBACK from ") {
+            // CLIENT (Mid: 12, RC:0)
+            let (client, facts) = rest.split_once(" (Mid: ").unwrap_or_default();
+            let packet_id = facts.split([',', ')']).next().unwrap_or_default();
+            if client.starts_with(CLIENT_ID) {
+                taken.extend(waiting.remove(packet_id));
+            }
+        }
+    }
+    taken
+}
+
+#[test]
+fn the_log_of_mosquitto_tells_what_was_taken_over() {
+    let mut mosquitto = Mosquitto::start_observed("autosave_interval 0");
+    let mark = mosquitto.mark();
+    let client_id = format!("{CLIENT_ID}-default");
+    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
+    ours.subscribe("devices/+/number/+");
+    mosquitto.until_subscribed("devices/+/number/+", mark);
+    mosquitto.until_connected(CLIENT_ID, mark);
+    assert_eq!(mosquitto.client_id(CLIENT_ID), client_id);
+
+    let mut other = Link::connect(mosquitto.port(), "somebody", true).expect("it accepts");
+    other.subscribe("devices/+/number/+");
+    let mut device = Link::connect(mosquitto.port(), "device", true).expect("it accepts");
+    for number in 1..=3 {
+        device.publish(&format!("devices/d1/number/{number}"), b"x");
+        let theirs = other.next_message();
+        other.acknowledge(&theirs);
+    }
+    let first = ours.next_message();
+    ours.acknowledge(&first);
+    let expected = BTreeSet::from(["devices/d1/number/1".to_owned()]);
+    wait::until("the log shows it", ACK_LIMIT, || {
+        (taken_over(&mosquitto.log()) == expected).then_some(())
+    });
+
+    // Packet id 2 of the first life is another message in the second.
+    let unacknowledged = ours.next_message();
+    mosquitto.kill();
+    mosquitto.restart();
+    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
+    ours.acknowledge(&unacknowledged);
+    ours.subscribe("devices/+/number/+");
+    assert_eq!(taken_over(&mosquitto.log()), expected);
+}
+
+#[test]
+fn a_broker_with_a_new_empty_session_is_subscribed_again() {
+    let kafka = shared();
+    let mut scene = Scene::start("5", kafka, Mosquitto::start(), |config| config);
+    let first = scene
+        .devices(&Plan {
+            messages: Some(1_000),
+            ..Plan::default()
+        })
+        .finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &scene.topic);
+    oracle.until_all_there(&first, PATIENCE);
+    scene.mosquitto.stop();
+    scene.mosquitto.wipe();
+    let mark = scene.mosquitto.mark();
+    scene.mosquitto.restart();
+    scene.mosquitto.until_subscribed(FILTER, mark);
+    let plan = Plan {
+        prefix: "later",
+        messages: Some(1_000),
+        ..Plan::default()
+    };
+    let mut sent = scene.devices(&plan).finish(ACK_LIMIT);
+    sent.merge(first);
+    scene.judge(kafka, &sent).assert_clean_without_duplicates();
+}
+
+/// Two clients with one id throw each other out for ever if both come back at once. The rival here always
+/// does; the daemon must not.
+#[test]
+fn a_client_id_taken_over_is_no_endless_fight() {
+    let kafka = shared();
+    let mut scene = Scene::start("5", kafka, Mosquitto::start(), |config| config);
+    let mark = scene.mosquitto.mark();
+    // The id that the daemon really uses, as the broker saw it.
+    let client_id = scene.mosquitto.client_id(CLIENT_ID);
+    let rival_lives = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while rival_lives.load(Ordering::Relaxed) {
+                drop(hold_on(scene.mosquitto.port(), &client_id, &rival_lives));
+            }
+        });
+        wait::let_pass("a rival uses the same client id", Duration::from_secs(15));
+        rival_lives.store(false, Ordering::Relaxed);
+    });
+    let connections = scene.mosquitto.connections(&client_id, mark);
+    assert!(connections <= 20, "{connections} connections in 15 s");
+    let log = scene.daemon.log();
+    assert!(log.contains(&client_id), "the log names the client id:\n{log}");
+    scene.daemon.assert_alive();
+
+    let sent = scene
+        .devices(&Plan {
+            messages: Some(500),
+            ..Plan::default()
+        })
+        .finish(ACK_LIMIT);
+    scene.judge(kafka, &sent).assert_clean();
+}
+
+/// Stays connected as `client_id` until it is thrown out. The session is kept: it is the daemon's.
+fn hold_on(port: u16, client_id: &str, alive: &AtomicBool) -> io::Result<()> {
+    let mut link = Link::connect(port, client_id, false)?;
+    let started = Instant::now();
+    while alive.load(Ordering::Relaxed) && started.elapsed() < Duration::from_secs(60) {
+        link.receive(Duration::from_millis(100))?;
+    }
+    Ok(())
+}

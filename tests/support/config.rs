@@ -1,0 +1,130 @@
+//! The daemon's configuration file, built line by line.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::kafka::Kafka;
+use super::mosquitto::Mosquitto;
+
+/// Gateway id of every daemon in the tests; client ids begin with `edgeferry-gw-test`.
+pub const GATEWAY: &str = "gw-test";
+/// How the MQTT client id begins that the daemon uses by default.
+pub const CLIENT_ID: &str = "edgeferry-gw-test";
+
+/// One configuration; [`Config::text`] is the file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    gateway: String,
+    data_dir: Option<PathBuf>,
+    brokers: Vec<String>,
+    bootstrap: String,
+    properties: Vec<(String, String)>,
+    queue: Vec<String>,
+    routes: Vec<String>,
+}
+
+impl Config {
+    /// The smallest useful file without brokers and routes.
+    pub fn new(kafka: &Kafka) -> Self {
+        Self {
+            gateway: GATEWAY.into(),
+            data_dir: None,
+            brokers: Vec::new(),
+            bootstrap: kafka.bootstrap(),
+            properties: Vec::new(),
+            queue: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// One broker, and `devices/{device}/telemetry` to `topic` by device.
+    pub fn usual(version: &str, mosquitto: &Mosquitto, kafka: &Kafka, topic: &str) -> Self {
+        Self::new(kafka)
+            .broker("local", version, mosquitto)
+            .route("devices/{device}/telemetry", topic)
+    }
+
+    /// Adds an `[[mqtt]]` table.
+    pub fn broker(self, name: &str, version: &str, mosquitto: &Mosquitto) -> Self {
+        self.broker_with(name, version, mosquitto, "")
+    }
+
+    /// Adds an `[[mqtt]]` table with further lines.
+    pub fn broker_with(mut self, name: &str, version: &str, mosquitto: &Mosquitto, lines: &str) -> Self {
+        self.brokers.push(format!(
+            "name = \"{name}\"\nurl = \"mqtt://127.0.0.1:{}\"\nversion = \"{version}\"\n{lines}\n",
+            mosquitto.port()
+        ));
+        self
+    }
+
+    /// Adds a `[[route]]` table with defaults for everything else.
+    pub fn route(self, from: &str, topic: &str) -> Self {
+        self.route_with(from, topic, "")
+    }
+
+    /// Adds a `[[route]]` table with further lines.
+    pub fn route_with(mut self, from: &str, topic: &str, lines: &str) -> Self {
+        self.routes
+            .push(format!("from = \"{from}\"\ntopic = \"{topic}\"\n{lines}\n"));
+        self
+    }
+
+    /// Adds a librdkafka property.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lowers librdkafka's own timeouts to a few seconds, so that an outage outlasts every one of them.
+    pub fn impatient(self) -> Self {
+        self.property("socket.timeout.ms", "5000")
+            .property("socket.connection.setup.timeout.ms", "5000")
+            .property("request.timeout.ms", "5000")
+            .property("topic.metadata.propagation.max.ms", "5000")
+            .property("metadata.max.age.ms", "10000")
+            .property("reconnect.backoff.max.ms", "1000")
+    }
+
+    /// Adds a line to `[queue]`.
+    pub fn queue(mut self, line: &str) -> Self {
+        self.queue.push(line.into());
+        self
+    }
+
+    /// Uses the store of another daemon instead of one of its own.
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_path_buf());
+        self
+    }
+
+    /// The file, with `data_dir` where none was chosen.
+    pub fn text(&self, data_dir: &Path) -> String {
+        let data_dir = self.data_dir.as_deref().unwrap_or(data_dir);
+        let mut text = format!(
+            "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\n\n",
+            self.gateway,
+            data_dir.display()
+        );
+        let mut tables = |name: &str, bodies: &[String]| {
+            for body in bodies {
+                writeln!(text, "[[{name}]]\n{body}").expect("text can grow");
+            }
+        };
+        tables("mqtt", &self.brokers);
+        tables("route", &self.routes);
+        if !self.queue.is_empty() {
+            write!(text, "[queue]\n{}\n\n", self.queue.join("\n")).expect("text can grow");
+        }
+        write!(
+            text,
+            "[kafka]\nbootstrap_servers = [\"{}\"]\n\n[kafka.properties]\n",
+            self.bootstrap
+        )
+        .expect("text can grow");
+        for (name, value) in &self.properties {
+            writeln!(text, "\"{name}\" = \"{value}\"").expect("text can grow");
+        }
+        text
+    }
+}

@@ -1,0 +1,320 @@
+//! An Apache Kafka of our own: one KRaft node that is broker and controller.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rustix::process::Signal;
+
+use super::process::{Process, program};
+use super::scratch::Scratch;
+use super::{ports, wait};
+
+/// Start takes 3 s on an idle machine; four tests may start one at the same time on two cores.
+const START_LIMIT: Duration = Duration::from_secs(90);
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Partitions of a usual topic: more than one, so that keys are really spread.
+pub const PARTITIONS: i32 = 5;
+
+/// One broker: ports, a log folder and at most one process.
+#[derive(Debug)]
+pub struct Kafka {
+    port: u16,
+    folder: Scratch,
+    tuning: &'static [&'static str],
+    process: Option<Process>,
+}
+
+/// The broker that tests share which do not disturb it; it ends with the test process.
+pub fn shared() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    SHARED.get_or_init(Kafka::start)
+}
+
+impl Kafka {
+    /// A running broker of its own, for tests that take it away. The quick compiler alone is used: it
+    /// halves what a start costs.
+    pub fn start() -> Self {
+        let mut kafka = Self::absent();
+        kafka.restart();
+        kafka
+    }
+
+    /// A running broker that is compiled as in production, for benchmarks.
+    pub fn start_for_benchmark() -> Self {
+        let mut kafka = Self {
+            tuning: &[],
+            ..Self::absent()
+        };
+        kafka.restart();
+        kafka
+    }
+
+    /// A broker that is not there yet: its port refuses connections.
+    pub fn absent() -> Self {
+        let folder = Scratch::new("kafka");
+        let (port, controller) = (ports::free(), ports::free());
+        std::fs::write(
+            folder.join("server.properties"),
+            properties(&folder, port, controller),
+        )
+        .expect("the folder is writable");
+        std::fs::write(
+            folder.join("log4j2.properties"),
+            include_str!("kafka/log4j2.properties"),
+        )
+        .expect("the folder is writable");
+        let kafka = Self {
+            port,
+            folder,
+            tuning: &["-XX:TieredStopAtLevel=1"],
+            process: None,
+        };
+        kafka.format();
+        kafka
+    }
+
+    /// What clients connect to first.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it on the same port with the data that it left; waits until it serves.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "kafka is running");
+        let mut process = Process::spawn("kafka", &program("java"), &self.folder.join("log"), |command| {
+            self.java(command, "kafka.Kafka", &[]);
+        });
+        let probe: BaseConsumer = self.client().create().expect("a plain client");
+        wait::until("kafka serves", START_LIMIT, || {
+            assert!(
+                process.ended().is_none(),
+                "kafka ended at once: {}",
+                process.log()
+            );
+            let metadata = probe.fetch_metadata(None, Duration::from_millis(500)).ok()?;
+            (!metadata.brokers().is_empty()).then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGTERM: an orderly shutdown.
+    pub fn stop(&mut self) {
+        self.process
+            .take()
+            .expect("kafka is running")
+            .terminate(STOP_LIMIT);
+    }
+
+    /// SIGKILL
+    pub fn kill(&mut self) {
+        self.process.take().expect("kafka is running").kill();
+    }
+
+    /// SIGSTOP: connections stay open, and nothing answers.
+    pub fn pause(&mut self) {
+        self.process
+            .as_mut()
+            .expect("kafka is running")
+            .signal(Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn resume(&mut self) {
+        self.process
+            .as_mut()
+            .expect("kafka is running")
+            .signal(Signal::CONT);
+    }
+
+    /// A new topic with the usual partitions and a name of its own that begins with `name`.
+    pub fn fresh_topic(&self, name: &str) -> String {
+        self.fresh_topic_with(name, PARTITIONS, &[])
+    }
+
+    /// A new topic with a name of its own that begins with `name`.
+    pub fn fresh_topic_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
+        let name = unused_topic(name);
+        self.create_topic(&name, partitions, config);
+        name
+    }
+
+    /// Creates a topic and waits until it can be written to.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        wait::until(&format!("topic {name} is created"), START_LIMIT, || {
+            let created = block_on(self.admin().create_topics([&topic], &self.admin_options()));
+            match created.ok()?.pop()? {
+                Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => Some(()),
+                Err(_) => None,
+            }
+        });
+        wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
+            (self.partitions(name)? == partitions).then_some(())
+        });
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&self, name: &str) {
+        let deleted = block_on(self.admin().delete_topics(&[name], &self.admin_options()));
+        let result = deleted
+            .expect("kafka answers")
+            .pop()
+            .expect("one answer per topic");
+        result.expect("the topic exists");
+    }
+
+    /// Partitions of a topic that have a leader; `None` when the topic is unknown.
+    pub fn partitions(&self, topic: &str) -> Option<i32> {
+        let probe: BaseConsumer = self.client().create().expect("a plain client");
+        let metadata = probe.fetch_metadata(Some(topic), Duration::from_secs(2)).ok()?;
+        let topic = metadata
+            .topics()
+            .first()
+            .filter(|topic| topic.error().is_none())?;
+        let led = topic
+            .partitions()
+            .iter()
+            .filter(|partition| partition.leader() >= 0)
+            .count();
+        i32::try_from(led).ok().filter(|led| *led > 0)
+    }
+
+    /// Client settings that reach this broker.
+    pub fn client(&self) -> ClientConfig {
+        client(&self.bootstrap())
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("a plain client")
+    }
+
+    fn admin_options(&self) -> AdminOptions {
+        AdminOptions::new()
+            .request_timeout(Some(REQUEST_LIMIT))
+            .operation_timeout(Some(REQUEST_LIMIT))
+    }
+
+    /// Writes the identity of the node, once per data folder.
+    fn format(&self) {
+        let mut command = Command::new(program("java"));
+        // Any 16 bytes in base64 will do; clusters never meet.
+        let cluster = "ZWRnZWZlcnJ5LXRlc3RzLQ";
+        self.java(
+            &mut command,
+            "kafka.tools.StorageTool",
+            &["format", "-t", cluster, "-c"],
+        );
+        let output = command.output().expect("java starts");
+        assert!(
+            output.status.success(),
+            "formatting failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn java(&self, command: &mut Command, class: &str, arguments: &[&str]) {
+        let logging = self.folder.join("log4j2.properties");
+        command
+            .args(["-Xmx512m", "-XX:+UseSerialGC"])
+            .args(self.tuning)
+            .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
+            .arg("-cp")
+            .arg(libs().join("*"))
+            .arg(class)
+            .args(arguments)
+            .arg(self.folder.join("server.properties"));
+    }
+}
+
+/// Client settings for a bootstrap address: quick to come back, because the tests take brokers away.
+pub fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("allow.auto.create.topics", "false")
+        .set("reconnect.backoff.max.ms", "1000");
+    config
+}
+
+/// A name that no other test uses on the shared broker.
+pub fn unused_topic(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn properties(folder: &Scratch, port: u16, controller: u16) -> String {
+    format!(
+        "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+# One node: internal topics cannot have more replicas.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.num.partitions=5
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+# A killed broker may come back at once: its own controller must not take it for a second one for long.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+",
+        folder.join("data").display()
+    )
+}
+
+/// The jars that `./dev setup` fetched.
+fn libs() -> PathBuf {
+    let libs = std::env::var_os("EDGEFERRY_KAFKA_LIBS").map_or_else(default_libs, PathBuf::from);
+    assert!(
+        libs.is_dir(),
+        "there are no Kafka jars in {}: run ./dev setup",
+        libs.display()
+    );
+    libs
+}
+
+/// Where `./dev setup` puts them when nothing else is asked for.
+fn default_libs() -> PathBuf {
+    let pom = include_str!("kafka/pom.xml");
+    let version = pom
+        .split_once("<kafka.version>")
+        .and_then(|(_, rest)| rest.split_once("</kafka.version>"))
+        .map(|(version, _)| version)
+        .expect("the pom names the version");
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map_or_else(
+            || Path::new(&std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
+            PathBuf::from,
+        );
+    cache
+        .join("edgeferry")
+        .join(format!("kafka-{version}"))
+        .join("libs")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without drivers");
+    runtime.block_on(future)
+}

@@ -1,0 +1,200 @@
+//! A Mosquitto of our own.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::process::{Process, program, read_log};
+use super::scratch::Scratch;
+use super::{ports, wait};
+
+/// Far more than Mosquitto needs on a busy machine; only failures wait this long.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Persistent, without a limit on queued messages, open to everybody on one loopback port.
+const BASE: &str = "\
+allow_anonymous true
+persistence true
+max_queued_messages 0
+user root
+log_dest stderr
+log_timestamp false
+";
+
+/// Connections, subscriptions and trouble. Packets are left out: at full speed they would be the load.
+const USUAL_LOG: &[&str] = &["error", "warning", "notice", "information", "subscribe"];
+
+/// One broker: a port, a store and at most one process.
+#[derive(Debug)]
+pub struct Mosquitto {
+    port: u16,
+    folder: Scratch,
+    process: Option<Process>,
+}
+
+/// A place in the broker's log, to look only at what comes later.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark(usize);
+
+impl Mosquitto {
+    /// A running broker.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// A running broker with further lines in its configuration.
+    pub fn start_with(lines: &str) -> Self {
+        let mut broker = Self::absent_with(lines, USUAL_LOG);
+        broker.restart();
+        broker
+    }
+
+    /// A running broker whose log shows every packet.
+    pub fn start_observed(lines: &str) -> Self {
+        let mut broker = Self::absent_with(lines, &["all"]);
+        broker.restart();
+        broker
+    }
+
+    /// A broker that is not there yet: its port refuses connections.
+    pub fn absent() -> Self {
+        Self::absent_with("", USUAL_LOG)
+    }
+
+    fn absent_with(lines: &str, log: &[&str]) -> Self {
+        let folder = Scratch::new("mosquitto");
+        let port = ports::free();
+        std::fs::create_dir(folder.join("store")).expect("the folder is new");
+        let log: String = log.iter().map(|kind| format!("log_type {kind}\n")).collect();
+        let store = folder.join("store");
+        let text = format!(
+            "listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{log}{lines}\n",
+            store.display()
+        );
+        std::fs::write(folder.join("mosquitto.conf"), text).expect("the folder is writable");
+        Self {
+            port,
+            folder,
+            process: None,
+        }
+    }
+
+    /// The port that clients use.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts it with the store that it left; waits until it accepts connections.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "mosquitto is running");
+        let config = self.folder.join("mosquitto.conf");
+        let mut process = Process::spawn(
+            "mosquitto",
+            &program("mosquitto"),
+            &self.folder.join("log"),
+            |command| {
+                command.arg("-c").arg(config);
+            },
+        );
+        wait::until("mosquitto accepts connections", LIMIT, || {
+            assert!(
+                process.ended().is_none(),
+                "mosquitto ended at once: {}",
+                process.log()
+            );
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGTERM: it saves its store and ends.
+    pub fn stop(&mut self) {
+        self.process
+            .take()
+            .expect("mosquitto is running")
+            .terminate(LIMIT);
+    }
+
+    /// SIGKILL: whatever it had not saved is gone.
+    pub fn kill(&mut self) {
+        self.process.take().expect("mosquitto is running").kill();
+    }
+
+    /// SIGSTOP: connections stay open, and nothing answers.
+    pub fn pause(&mut self) {
+        self.process
+            .as_mut()
+            .expect("mosquitto is running")
+            .signal(Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn resume(&mut self) {
+        self.process
+            .as_mut()
+            .expect("mosquitto is running")
+            .signal(Signal::CONT);
+    }
+
+    /// Forgets all sessions and messages; only while it is stopped.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "mosquitto is running");
+        let store = self.folder.join("store");
+        std::fs::remove_dir_all(&store).expect("our own folder");
+        std::fs::create_dir(&store).expect("our own folder");
+    }
+
+    /// Everything it has logged, over all starts.
+    pub fn log(&self) -> String {
+        read_log(&self.folder.join("log"))
+    }
+
+    /// The end of the log now.
+    pub fn mark(&self) -> Mark {
+        Mark(self.log().len())
+    }
+
+    /// Waits until somebody has subscribed to `filter` since `mark`: from then on nothing that the broker
+    /// takes can miss edgeferry.
+    pub fn until_subscribed(&self, filter: &str, mark: Mark) {
+        let ending = format!(" 1 {filter}");
+        wait::until(&format!("{filter} is subscribed"), LIMIT * 3, || {
+            let log = self.log();
+            log.get(mark.0..)?
+                .lines()
+                .any(|line| line.ends_with(&ending))
+                .then_some(())
+        });
+    }
+
+    /// Waits until a client whose id begins with `prefix` has connected since `mark`.
+    pub fn until_connected(&self, prefix: &str, mark: Mark) {
+        wait::until(&format!("{prefix}… is connected"), LIMIT * 3, || {
+            (self.connections(prefix, mark) > 0).then_some(())
+        });
+    }
+
+    /// The id of a connected client that begins with `prefix`, as the broker saw it.
+    pub fn client_id(&self, prefix: &str) -> String {
+        let log = self.log();
+        let ids = log
+            .lines()
+            .filter_map(|line| line.split_once(" as ")?.1.split(' ').next());
+        ids.rev()
+            .find(|id| id.starts_with(prefix))
+            .expect("such a client has connected")
+            .to_owned()
+    }
+
+    /// How many connections clients whose id begins with `prefix` have made since `mark`.
+    pub fn connections(&self, prefix: &str, mark: Mark) -> usize {
+        let wanted = format!(" as {prefix}");
+        let log = self.log();
+        let since = log.get(mark.0..).unwrap_or_default();
+        since
+            .lines()
+            .filter(|line| line.starts_with("New client connected") && line.contains(&wanted))
+            .count()
+    }
+}
