@@ -62,6 +62,7 @@ impl View {
             brokers,
             kafka: self.sink.link(),
             queue: self.queue.status(),
+            held: self.sink.held(),
             counts: self.sink.counts(),
         }
     }

@@ -16,7 +16,7 @@ use crate::queue::store::{Loss, RawBlock, Store, StoreError};
 
 /// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
 /// damage are bounded by it.
-const GENERATION_BYTES: u64 = 16 * 1024 * 1024;
+const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
@@ -139,9 +139,9 @@ impl Generations {
         }
         row.writing = None;
         let path = self.folder.join(format!("{PREFIX}{:020}", first.0));
-        if row.entries.back().is_some_and(|entry| entry.first == first) {
-            // A failed append to a generation that begins with this very group: nothing in it was promised.
-            row.entries.pop_back();
+        if path.exists() {
+            // Left by a failed append or creation that began with this very group: nothing in it was promised.
+            row.entries.pop_back_if(|entry| entry.first == first);
             discard(&path)?;
         }
         let open = Arc::new(Generation::create(&path)?);
