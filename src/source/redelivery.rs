@@ -25,8 +25,10 @@
 //! 2. The *newest* entry with its packet id has its fingerprint. An older one cannot be meant: the id was used again
 //!    since, so the broker is done with it.
 //! 3. That entry lies behind the one recognised last: brokers repeat in the original order (MQTT 3.1.1 and 5, 4.6).
+//!    And it is older than this connection: no broker repeats a message twice on one.
 //! 4. It is certain that the broker did not use the id again for a message that we never saw:
-//!    * either the entry's PUBACK was never handed to a client (`position > handed`), so the broker still holds the id;
+//!    * either the entry's PUBACK was never handed to a client on an earlier connection (its position is above `handed`), so
+//!      the broker still holds the id;
 //!    * or the broker is seen to give ids in wide cycles, and cannot have come around yet (next section).
 //!
 //! # Wide cycles
@@ -89,8 +91,15 @@ struct Entry {
 /// How far the broker is on this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It repeats what was unacknowledged; everything up to this position is passed.
-    Repeating(Position),
+    /// It repeats what was unacknowledged.
+    Repeating {
+        /// Recognised last; only what is behind can come now.
+        passed: Position,
+        /// Up to here PUBACKs may have reached the broker before this connection.
+        handed: Position,
+        /// The newest message from before this connection.
+        until: Position,
+    },
     /// It sends fresh messages.
     Fresh,
 }
@@ -145,9 +154,14 @@ impl Window {
         }
     }
 
-    /// A connection began on which the broker resumed the session.
-    pub fn resume(&mut self) {
-        self.phase = Phase::Repeating(0);
+    /// A connection began on which the broker resumed the session. The PUBACKs up to `handed` may have reached it.
+    pub fn resume(&mut self, handed: Position) {
+        let until = self.entries.back().map_or(0, |entry| entry.position);
+        self.phase = Phase::Repeating {
+            passed: 0,
+            handed,
+            until,
+        };
     }
 
     /// The session is new, or was used by somebody else: nothing that we know of it holds any more.
@@ -157,8 +171,8 @@ impl Window {
         self.phase = Phase::Fresh;
     }
 
-    /// Decides about a PUBLISH. The PUBACKs up to `handed` may have reached the broker.
-    pub fn judge(&mut self, seen: Seen, handed: Position) -> Verdict {
+    /// Decides about a PUBLISH.
+    pub fn judge(&mut self, seen: Seen) -> Verdict {
         if !seen.dup {
             self.forget_reused(seen);
             if seen.qos > 0 {
@@ -166,13 +180,13 @@ impl Window {
             }
             return Verdict::Store;
         }
-        match self.find(seen, handed) {
-            Some(position) => {
-                self.phase = Phase::Repeating(position);
-                Verdict::Recognised(position)
-            }
-            None => Verdict::Store,
+        let Some(found) = self.find(seen) else {
+            return Verdict::Store;
+        };
+        if let Phase::Repeating { passed, .. } = &mut self.phase {
+            *passed = found;
         }
+        Verdict::Recognised(found)
     }
 
     /// A message was handed to the queue at `position`, which is above all before it.
@@ -199,8 +213,13 @@ impl Window {
     }
 
     /// Position of the message that this certainly is.
-    fn find(&self, seen: Seen, handed: Position) -> Option<Position> {
-        let Phase::Repeating(passed) = self.phase else {
+    fn find(&self, seen: Seen) -> Option<Position> {
+        let Phase::Repeating {
+            passed,
+            handed,
+            until,
+        } = self.phase
+        else {
             return None;
         };
         // QoS 2 has a second handshake behind the first, which the client does not keep over connections.
@@ -210,8 +229,9 @@ impl Window {
         let position = *self.newest.get(&seen.packet_id)?;
         let index = self.index_of(position);
         let entry = self.entries.get(index)?;
-        let is_it = entry.position == position && entry.fingerprint == seen.fingerprint && position > passed;
-        (is_it && (position > handed || self.cannot_have_cycled(index))).then_some(position)
+        let in_turn = position > passed && position <= until;
+        let certain = position > handed || self.cannot_have_cycled(index);
+        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(position)
     }
 
     /// `L > d + U` for the entry at `index`.

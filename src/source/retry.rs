@@ -100,15 +100,15 @@ impl Retry {
             (Failure::Unreachable(_), None) => self.short,
             _ => 0,
         };
-        let why = self.why(failure);
+        let why = self.why(failure, up.is_some());
         let wait = self.wait(&why, good);
         Step::Again { wait, why }
     }
 
-    fn why(&mut self, failure: Failure) -> Why {
+    fn why(&mut self, failure: Failure, was_up: bool) -> Why {
         match failure {
             Failure::Refused(text) => Why::Refused(text),
-            _ if self.short >= SHORT_IN_A_ROW => Why::TakenOver,
+            _ if was_up && self.short >= SHORT_IN_A_ROW => Why::TakenOver,
             Failure::TooLarge { size } => {
                 self.allow(size);
                 Why::TooLarge { size }
@@ -193,6 +193,10 @@ mod tests {
             again(&mut retry, Failure::Closed, SHORT);
         }
         assert!(again(&mut retry, Failure::Closed, SHORT).0 > CAP * 2, "no fight");
+        assert!(
+            matches!(again(&mut retry, down(), None).1, Why::Down(_)),
+            "a broker that is away is just away"
+        );
         assert!(matches!(
             again(&mut retry, Failure::Closed, Some(GOOD)).1,
             Why::Down(_)

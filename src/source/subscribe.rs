@@ -35,6 +35,8 @@ pub struct Subscriptions {
     states: Vec<State>,
     /// SUBSCRIBE packets on their way on this connection, oldest first.
     asked: VecDeque<Asked>,
+    /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are not.
+    retry_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,7 @@ impl Subscriptions {
             wanted,
             states,
             asked: VecDeque::new(),
+            retry_at: None,
         }
     }
 
@@ -81,6 +84,9 @@ impl Subscriptions {
 
     /// Refused filters whose rest is over.
     pub fn due(&mut self, now: Instant) -> Vec<Vec<Subscription>> {
+        if self.retry_at.is_none_or(|retry_at| now < retry_at) {
+            return Vec::new();
+        }
         let is_due = |state: &State| matches!(state, State::Refused { since, .. } if now >= *since + RETRY);
         let due: Vec<usize> = (0..self.states.len())
             .filter(|index| is_due(&self.states[*index]))
@@ -90,6 +96,11 @@ impl Subscriptions {
                 *since = now;
             }
         }
+        let rests = self.states.iter().filter_map(|state| match state {
+            State::Refused { since, .. } => Some(*since + RETRY),
+            State::Open | State::Granted => None,
+        });
+        self.retry_at = rests.min();
         self.ask(due)
     }
 
@@ -132,6 +143,7 @@ impl Subscriptions {
             }
             Answer::Refused(why) => {
                 outcome.refused.push((wanted.filter.clone(), why.clone()));
+                self.retry_at.get_or_insert(now + RETRY);
                 State::Refused {
                     since: now,
                     why: why.clone(),
