@@ -1,4 +1,7 @@
 //! Acknowledges, in order of arrival, what is durable.
+//!
+//! SUBSCRIBE packets go through the same FIFO. The first ones are ahead of everything; one that repeats a refused filter
+//! waits until the messages before it are durable, which is milliseconds, or does not matter while the queue is stuck.
 
 use std::io;
 use std::sync::Mutex;
