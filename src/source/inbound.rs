@@ -73,7 +73,7 @@ impl Durable {
             .await
             .is_err()
         {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -212,8 +212,8 @@ impl Inbound {
     }
 }
 
-/// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of megabytes, and
-/// the memory budget counts only what a message itself holds.
+/// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of
+/// megabytes, and the memory budget counts only what a message itself holds.
 fn own(bytes: Bytes) -> Bytes {
     Bytes::copy_from_slice(&bytes)
 }

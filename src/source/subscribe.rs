@@ -1,8 +1,8 @@
 //! Which filters the broker has granted, and when to ask again. Pure.
 //!
-//! Everything is asked for at the first connection of the process (the routes may have changed since the session was
-//! made), at every connection without a session, and when a SUBSCRIBE was never answered. A refused filter is asked for
-//! again after [`RETRY`]; the others flow meanwhile.
+//! Everything is asked for at the first connection of the process (the routes may have changed since the
+//! session was made), at every connection without a session, and when a SUBSCRIBE was never answered. A
+//! refused filter is asked for again after [`RETRY`]; the others flow meanwhile.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::Subscription;
 use super::client::Answer;
 
-/// Filters per SUBSCRIBE packet: AWS IoT Core takes no more than 8 (its quota "subscriptions per subscribe request"),
-/// and a packet more costs nothing.
+/// Filters per SUBSCRIBE packet: AWS IoT Core takes no more than 8 (its quota "subscriptions per subscribe
+/// request"), and a packet more costs nothing.
 const BATCH: usize = 8;
 
 /// How long a refused filter rests. An access list is corrected by a person.
@@ -35,7 +35,8 @@ pub struct Subscriptions {
     states: Vec<State>,
     /// SUBSCRIBE packets on their way on this connection, oldest first.
     asked: VecDeque<Asked>,
-    /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are not.
+    /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are
+    /// not.
     retry_at: Option<Instant>,
 }
 

@@ -1,4 +1,5 @@
-//! Each rule and its neighbour; then a broker that is honest in every way it may be, against the whole window.
+//! Each rule and its neighbour; then a broker that is honest in every way it may be, against the whole
+//! window.
 
 mod broker;
 

@@ -1,5 +1,5 @@
-//! A simulated broker, link and gateway around the window. Whatever the broker is told is acknowledged must be
-//! in the store, and whatever is recognised must be the message that it is taken for.
+//! A simulated broker, link and gateway around the window. Whatever the broker is told is acknowledged must
+//! be in the store, and whatever is recognised must be the message that it is taken for.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -299,10 +299,13 @@ proptest! {
         }
         // Then all is well for a while, and everything arrives.
         for _ in 0..simulation.broker.published + 2 {
-            [Step::Deliver(64), Step::Sync(64), Step::Acknowledge(64)].iter().for_each(|step| simulation.step(step));
+            for step in [Step::Deliver(64), Step::Sync(64), Step::Acknowledge(64)] {
+                simulation.step(&step);
+            }
         }
         prop_assert_eq!(simulation.acknowledged, simulation.broker.published);
-        let stored: HashSet<usize> = simulation.gateway.store.iter().map(|(.., identity)| *identity).collect();
+        let stored = simulation.gateway.store.iter().map(|(.., identity)| *identity);
+        let stored: HashSet<usize> = stored.collect();
         prop_assert_eq!(stored.len(), simulation.broker.published);
     }
 }
