@@ -197,7 +197,9 @@ impl<C: Connector> Drain<C> {
     /// Any record of a batch that failed as a whole may be the one.
     fn note_suspect(&mut self, ticket: Ticket, code: Code) {
         if verdict(code) == Verdict::Suspect {
-            self.alone_until = self.alone_until.max(self.window.get(ticket).map(|message| message.stored.seq));
+            self.alone_until = self
+                .alone_until
+                .max(self.window.get(ticket).map(|message| message.stored.seq));
         }
     }
 

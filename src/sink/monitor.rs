@@ -111,7 +111,13 @@ impl Monitor {
     }
 
     pub(super) fn recovered(&self) {
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some()
+        {
             tracing::info!("delivery goes on");
         }
     }
