@@ -117,10 +117,20 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
     }
 }
 
-/// The text that a person would write, read as `edgeferry run` reads it.
+/// Read as `edgeferry run` reads its file.
 fn configuration(folder: &Path, broker: &Broker, cluster: &Cluster) -> Result<Config, DemoError> {
+    let text = configuration_text(folder, broker, cluster)?;
+    let (config, warnings) = config::parse(Path::new(CONFIG_NAME), &text)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// What a person would write.
+fn configuration_text(folder: &Path, broker: &Broker, cluster: &Cluster) -> Result<String, DemoError> {
     let folder = folder.to_str().ok_or(DemoError::FolderName)?;
-    let text = format!(
+    Ok(format!(
         r#"
 [gateway]
 id = "demo"
@@ -149,9 +159,7 @@ bootstrap_servers = ["{bootstrap_servers}"]
         from = devices::topic("{device}"),
         topic = kafka::TOPIC,
         bootstrap_servers = cluster.bootstrap_servers(),
-    );
-    let (config, _warnings) = config::parse(Path::new(CONFIG_NAME), &text)?;
-    Ok(config)
+    ))
 }
 
 #[cfg(test)]
@@ -162,8 +170,12 @@ mod tests {
     fn the_configuration_is_one_that_loads_without_warnings() {
         let broker = Broker::start().unwrap();
         let cluster = Cluster::start().unwrap();
-        let config = configuration(Path::new("/tmp/a \"quoted\" folder"), &broker, &cluster).unwrap();
-        assert_eq!(config.gateway.data_dir, Path::new("/tmp/a \"quoted\" folder"));
-        assert_eq!(config.kafka.bootstrap_servers.len(), 1);
+        let folder = Path::new("/tmp/a \"quoted\" folder");
+        let text = configuration_text(folder, &broker, &cluster).unwrap();
+        let (config, warnings) = config::parse(Path::new(CONFIG_NAME), &text).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.gateway.data_dir, folder);
+        assert_eq!(config.brokers[0].port, broker.address().port());
+        assert_eq!(config.kafka.bootstrap_servers, [cluster.bootstrap_servers()]);
     }
 }
