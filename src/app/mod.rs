@@ -4,6 +4,7 @@
 //! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
 
 mod data_dir;
+mod memory;
 mod stages;
 mod subscriptions;
 mod watch;
@@ -76,6 +77,7 @@ impl AppError {
 #[must_use]
 pub fn run_from_file(path: &Path) -> Exit {
     logging::init();
+    memory::settle();
     let (config, warnings) = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {

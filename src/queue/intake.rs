@@ -16,9 +16,9 @@ pub type Position = u64;
 
 /// Memory for messages that arrived and are not durable yet, shared by all sources of a lane.
 ///
-/// 4 MiB: a second of 20,000 small messages, or four of the largest default size, and a tenth of the
-/// memory goal. A larger message takes the whole budget for itself.
-pub const BUDGET_BYTES: usize = 4 * 1024 * 1024;
+/// 2 MiB: twice the largest group, so that the next one gathers while one is written; a twentieth of the memory goal.
+/// A larger message takes the whole budget for itself.
+pub const BUDGET_BYTES: usize = 2 * 1024 * 1024;
 
 /// The writer ended: nothing can be stored any more in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

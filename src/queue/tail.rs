@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::message::{Seq, Stored};
 
 /// Memory for durable messages that Kafka has not confirmed yet. Beyond it the oldest are read from disk
-/// again. 4 MiB hold what a healthy link has under way (see the sink's window) with room to spare.
-const TAIL_BYTES: usize = 4 * 1024 * 1024;
+/// again. 2 MiB hold 2,700 small messages: more than a healthy link has under way.
+const TAIL_BYTES: usize = 2 * 1024 * 1024;
 
 /// Consecutive messages that end at the durable tail.
 #[derive(Debug, Default)]
