@@ -36,6 +36,8 @@ pub const CHUNK_BYTES: usize = 6 * 1024;
 /// A block is closed when its messages reach this size: large enough to compress well, small enough to be
 /// decoded without being felt in memory. A single larger message makes a block of its own.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Messages in a block at most: each one takes a byte or more, and the one that fills the block is its last.
+pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 38;
