@@ -147,7 +147,10 @@ impl Generation {
     /// [`StoreError`].
     pub fn remove(&self, first: Seq) -> Result<(), StoreError> {
         self.guarded(|db| {
-            let keys = db.range(keys_of(first)).keys().collect::<sled::Result<Vec<_>>>()?;
+            let keys = db
+                .range(keys_of(first))
+                .keys()
+                .collect::<sled::Result<Vec<_>>>()?;
             keys.into_iter().try_for_each(|key| db.remove(key).map(|_| ()))
         })
     }
@@ -161,6 +164,14 @@ impl Generation {
         self.file
             .metadata()
             .map_or(0, |metadata| metadata.blocks() * BLOCK)
+    }
+}
+
+#[cfg(test)]
+impl Generation {
+    /// From here on `fdatasync` fails.
+    pub(super) fn break_sync(&mut self) {
+        self.file = File::open("/dev/null").expect("opens");
     }
 }
 
@@ -218,7 +229,7 @@ fn reopen_without_settings(path: &Path, error: StoreError) -> Result<sled::Db, S
     if matches!(
         &error,
         StoreError::Sled {
-            source: sled::Error::Corruption { .. },
+            source: sled::Error::Corruption { .. } | sled::Error::Unsupported(_),
             ..
         }
     ) && fs::remove_file(path.join("conf")).is_ok()

@@ -369,10 +369,7 @@ fn disk_bytes(path: &Path) -> u64 {
 }
 
 /// Opens a generation that ends before `behind` and finds its last message. `None` when it is set aside.
-fn find_last(
-    entry: &Entry,
-    behind: Option<Seq>,
-) -> Result<Option<(Generation, Option<Seq>)>, StoreError> {
+fn find_last(entry: &Entry, behind: Option<Seq>) -> Result<Option<(Generation, Option<Seq>)>, StoreError> {
     if entry.damaged {
         return Ok(None);
     }
@@ -420,3 +417,6 @@ fn discard(path: &Path) -> Result<(), StoreError> {
     fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
     path.parent().map_or(Ok(()), sync_folder)
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,18 @@ impl Inner {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_that_was_not_synced_is_made_again() {
+        // Takes writes and refuses fdatasync.
+        let (marks, _) = Marks::open(Path::new("/dev/null")).expect("opens");
+        for _ in 0..2 {
+            assert!(marks.reserve(Seq(1)).is_err());
+            assert_eq!(marks.values().reserved, Seq::ZERO);
+        }
+    }
+}

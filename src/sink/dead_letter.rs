@@ -67,7 +67,9 @@ impl DeadLetters {
         for loss in &opened.losses {
             tracing::error!(%loss, "the dead-letter store lost messages");
         }
-        let Extent { newest: begun, last, .. } = opened.extent;
+        let Extent {
+            newest: begun, last, ..
+        } = opened.extent;
         let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
         let last = newest(&opened.store, end)?.map(|letter| letter.seq);
         let encoder = Encoder::new(epoch, Compression::Zstd)?;
