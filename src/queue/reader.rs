@@ -48,6 +48,10 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueueError::Store`]; the position stays.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the end is not for good, and a failure is no item"
+    )]
     pub fn next(&mut self) -> Result<Option<Stored>, QueueError> {
         while self.ready.is_empty() && self.next <= self.shared.tail.last() {
             self.refill()?;
@@ -116,7 +120,8 @@ impl Reader {
     /// Reads one block from disk. What cannot be read is reported and passed over.
     fn read_block(&mut self) -> Result<(), QueueError> {
         let Some(raw) = self.shared.store.read(self.next)? else {
-            return Ok(self.pass_over(self.shared.tail.last().next()));
+            self.pass_over(self.shared.tail.last().next());
+            return Ok(());
         };
         match decode::<Arrival>(&raw.chunks) {
             Ok(block) => {

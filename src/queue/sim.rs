@@ -388,7 +388,7 @@ async fn a_lost_tail_is_reported_exactly_and_never_counted_again() {
         assert_eq!(lane.monitor.status().lost, 4);
         lane.close();
     }
-    let mut lane = sim.lane();
+    let lane = sim.lane();
     lane.put(10, b"behind").await;
     lane.durable(10).await;
     let mut lane = sim.reopen(lane);

@@ -260,29 +260,29 @@ fn the_next_sequence_is_never_one_that_was_used() {
     // The store lost its tail: jump, and say exactly what is gone.
     let torn = place(Some(marks), held(Some(5)));
     assert_eq!(torn.next, Seq(1000));
-    assert_eq!(torn.loss, gone(6, 9));
+    assert_eq!(torn.loss, Some(gone(6, 9)));
     // Opened once more before anything was stored: the same again.
     assert_eq!(place(Some(torn.values), held(Some(5))), torn);
     // It opened empty: what Kafka had confirmed is not lost.
     let empty = place(Some(marks), held(None));
-    assert_eq!((empty.loss, empty.next), (gone(4, 9), Seq(1000)));
+    assert_eq!((empty.loss, empty.next), (Some(gone(4, 9)), Seq(1000)));
     // Everything was delivered and the store has nothing: nothing is missing, but more may have been used.
     let done = Values {
         cursor: Seq(9),
         ..marks
     };
-    let gone = place(Some(done), Extent::default());
-    assert_eq!((gone.next, gone.loss), (Seq(1000), None));
-    assert_eq!(gone.values.cursor, Seq(999));
+    let bare = place(Some(done), Extent::default());
+    assert_eq!((bare.next, bare.loss), (Seq(1000), None));
+    assert_eq!(bare.values.cursor, Seq(999));
     // A new store.
     assert_eq!(place(None, Extent::default()).next, Seq(1));
 }
 
-fn gone(first: u64, last: u64) -> Option<Loss> {
-    Some(Loss::Gone {
+fn gone(first: u64, last: u64) -> Loss {
+    Loss::Gone {
         first: Seq(first),
         last: Seq(last),
-    })
+    }
 }
 
 #[test]
