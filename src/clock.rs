@@ -1,10 +1,12 @@
-//! The clocks behind a [`Stamp`]: wall clock, time since boot, which boot, and whether the wall clock is right.
+//! The clocks behind a [`Stamp`]: wall clock, time since boot, which boot, and whether the wall clock is
+//! right.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -108,11 +110,10 @@ impl Synchronised {
     }
 }
 
-/// Milliseconds, rounded down.
+/// Milliseconds, rounded down; 0 for a time before the clock's zero, which no working clock shows.
 fn millis(time: Timespec) -> i64 {
-    time.tv_sec
-        .saturating_mul(1_000)
-        .saturating_add(i64::from(time.tv_nsec as i32) / 1_000_000)
+    let since_zero = Duration::try_from(time).unwrap_or_default();
+    i64::try_from(since_zero.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The first eight bytes of a UUID in text form.

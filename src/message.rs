@@ -162,14 +162,15 @@ pub struct Arrival {
 pub const OVERSIZE_KEPT_BYTES: usize = 64 * 1024;
 
 impl Arrival {
+    /// Structs, allocator slack and channel slots of one message, rounded up: the least that [`Arrival::cost`] says.
+    pub const OVERHEAD_BYTES: usize = 512;
+
     /// What this message costs in memory while it waits, in bytes: contents and a fixed share for the
     /// structures around them.
     #[must_use]
     pub fn cost(&self) -> usize {
-        /// Structs, allocator slack and channel slots per message, rounded up.
-        const OVERHEAD_BYTES: usize = 256;
         let properties = self.properties.as_deref().map_or(0, Properties::len);
-        OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
+        Self::OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
     }
 }
 

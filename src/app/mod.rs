@@ -106,7 +106,7 @@ fn run_until_signal(config: &Config) -> Result<(), AppError> {
 }
 
 /// Ends at SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
+use crate::message::Seq;
 use crate::ops::Overview;
 use crate::queue::{self, Queue};
 use crate::route::Router;
@@ -62,8 +63,15 @@ impl View {
             brokers,
             kafka: self.sink.link(),
             queue: self.queue.status(),
+            held: self.sink.held(),
             counts: self.sink.counts(),
         }
+    }
+
+    /// Sequence of the newest durable message: in a new store, how many there have been.
+    #[must_use]
+    pub fn last_durable(&self) -> Seq {
+        self.queue.last()
     }
 
     /// Time since the writer's last sign of life.

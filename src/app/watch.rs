@@ -46,10 +46,10 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether something moved lately, or there is a good reason that nothing does: no backlog, or a link that is
-    /// away or refuses.
+    /// Whether something moved lately, or there is a good reason that nothing does: no backlog, a link that is away
+    /// or refuses, a full dead-letter store.
     fn is_sound(&mut self, overview: &Overview, now: Instant) -> bool {
-        let should_move = overview.queue.backlog > 0 && overview.kafka == Link::Up;
+        let should_move = overview.queue.backlog > 0 && overview.kafka == Link::Up && overview.held.is_none();
         let moved = overview.counts.delivered != self.delivered;
         self.delivered = overview.counts.delivered;
         if moved || !should_move {
@@ -77,6 +77,7 @@ mod tests {
                 lost: 0,
                 failure: None,
             },
+            held: None,
             counts: Counts {
                 delivered,
                 ..Counts::default()

@@ -15,6 +15,8 @@ pub struct Overview {
     pub kafka: Link,
     /// The queue.
     pub queue: queue::Status,
+    /// Why delivery is held by something on this machine.
+    pub held: Option<String>,
     /// The sink's counters.
     pub counts: Counts,
 }
@@ -26,6 +28,7 @@ impl Overview {
         self.kafka.is_ready()
             && self.brokers.iter().all(|(_, link)| link.is_ready())
             && self.queue.failure.is_none()
+            && self.held.is_none()
     }
 }
 
@@ -40,6 +43,9 @@ impl fmt::Display for Overview {
         }
         if let Some(failure) = &self.queue.failure {
             write!(f, "; cannot store: {failure}")?;
+        }
+        if let Some(held) = &self.held {
+            write!(f, "; delivery held: {held}")?;
         }
         for (name, link) in &self.brokers {
             write!(f, "; mqtt {name}: {link}")?;

@@ -17,7 +17,7 @@ use crate::queue::store::{Extent, Loss, Opened, RawBlock, Store, StoreError};
 
 /// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
 /// damage are bounded by it.
-const GENERATION_BYTES: u64 = 16 * 1024 * 1024;
+const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
@@ -128,13 +128,10 @@ impl Generations {
         }
         row.writing = None;
         let path = self.folder.join(format!("{PREFIX}{:020}", first.0));
-        if row
-            .entries
-            .back()
-            .is_some_and(|entry| entry.first == first && !entry.damaged)
-        {
-            // A failed append to a generation that begins with this very group: nothing in it was promised.
-            row.entries.pop_back();
+        if path.exists() {
+            // Left by a failed append or creation that began with this very group: nothing in it was promised.
+            row.entries
+                .pop_back_if(|entry| entry.first == first && !entry.damaged);
             row.reading = None;
             discard(&path)?;
         }
@@ -413,6 +410,10 @@ fn last_of(block: &RawBlock) -> Option<Seq> {
 /// Deletes a generation in two steps, so that no crash leaves half of it under its name.
 fn discard(path: &Path) -> Result<(), StoreError> {
     let trash = path.with_extension(TRASH);
+    if trash.exists() {
+        // Of an earlier generation of this name, whose deletion failed.
+        fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
+    }
     fs::rename(path, &trash).map_err(|source| io_error(path, source))?;
     fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
     path.parent().map_or(Ok(()), sync_folder)

@@ -84,9 +84,8 @@ impl Intake {
         )
     }
 
-    /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too
-    /// ([`Arrival::cost`] is never below 256 bytes).
-    pub(super) const CHANNEL_LEN: usize = BUDGET_BYTES / 256 + 1;
+    /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too.
+    pub(super) const CHANNEL_LEN: usize = BUDGET_BYTES / Arrival::OVERHEAD_BYTES + 1;
 
     /// Waits until `cost` bytes (see [`Arrival::cost`]) fit into the budget. Cancel safe.
     ///

@@ -193,6 +193,12 @@ impl Monitor {
         }
     }
 
+    /// The last durable message.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.0.tail.last()
+    }
+
     /// The writer's sign of life.
     #[must_use]
     pub fn writer_pulse(&self) -> &Pulse {

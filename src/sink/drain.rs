@@ -161,6 +161,7 @@ impl<C: Connector> Drain<C> {
                 }
                 Err(code) => {
                     self.window.failed(report.ticket);
+                    self.note_suspect(report.ticket, code);
                     self.note_failure(report.ticket, report.topic, code, now);
                 }
             }
@@ -191,6 +192,15 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.monitor.delivered();
+    }
+
+    /// Any record of a batch that failed as a whole may be the one.
+    fn note_suspect(&mut self, ticket: Ticket, code: Code) {
+        if verdict(code) == Verdict::Suspect {
+            self.alone_until = self
+                .alone_until
+                .max(self.window.get(ticket).map(|message| message.stored.seq));
+        }
     }
 
     /// Keeps the first failure that is a cause rather than an echo of another one.
@@ -238,15 +248,13 @@ impl<C: Connector> Drain<C> {
         }
     }
 
-    /// Counts a strike when the message was sent alone; otherwise makes it be sent alone.
+    /// Counts a strike when nothing else was under way; otherwise the next attempt sends it alone.
     fn suspect(&mut self, failure: &Failure, seq: Seq, now: Instant) {
-        let alone = self.window.len() == 1 && self.alone_until.is_some();
         let strikes = match self.strikes {
             (known, strikes) if known == seq => strikes,
             _ => 0,
         };
-        self.strikes = (seq, strikes + u32::from(alone));
-        self.alone_until = self.alone_until.max(Some(seq));
+        self.strikes = (seq, strikes + u32::from(self.window.len() == 1));
         if self.strikes.1 >= STRIKES {
             let refusal = Refusal::Rejected {
                 topic: failure.topic.clone(),

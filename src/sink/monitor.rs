@@ -1,7 +1,8 @@
 //! What the sink shows of itself: the link, counters, the alarms in the log.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -19,7 +20,7 @@ pub struct Monitor {
     delivered: AtomicU64,
     dead_letters: AtomicU64,
     rewinds: AtomicU64,
-    troubled: AtomicBool,
+    held: Mutex<Option<String>>,
 }
 
 /// Counters since the start.
@@ -95,14 +96,28 @@ impl Monitor {
         }
     }
 
+    /// Why delivery is held by something on this machine: the store cannot be read, dead letters cannot be kept.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn troubled(&self, error: &dyn Display) {
-        if !self.troubled.swap(true, Ordering::Relaxed) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
             tracing::error!(%error, "delivery is held");
         }
+        *held = Some(error.to_string());
     }
 
     pub(super) fn recovered(&self) {
-        if self.troubled.swap(false, Ordering::Relaxed) {
+        if self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some()
+        {
             tracing::info!("delivery goes on");
         }
     }

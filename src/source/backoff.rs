@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Doubling from `first` to `cap`, each time spread by ±25 %, so that a fleet that lost its broker at one moment
-/// does not come back at one moment.
+/// Doubling from `first` to `cap`, each time spread by ±25 %, so that a fleet that lost its broker at one
+/// moment does not come back at one moment.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,
@@ -55,7 +55,8 @@ impl Backoff {
         self.spread(self.cap)
     }
 
-    /// Something worked for long enough. Gives the wait before the first attempt that follows: 0 to `first`, at random.
+    /// Something worked for long enough. Gives the wait before the first attempt that follows: 0 to `first`,
+    /// at random.
     pub fn reset(&mut self) -> Duration {
         self.next = self.first;
         self.first.mul_f64(self.random.random_range(0.0..1.0))

@@ -1,8 +1,10 @@
-//! The MQTT client as the rest of the source sees it: events in, acknowledgements out, one value per connection.
+//! The MQTT client as the rest of the source sees it: events in, acknowledgements out, one value per
+//! connection.
 //!
 //! A connection is a client and an event stream that are made together and thrown away together. That is
-//! deliberate. `rumqttc` can reconnect by itself, but then events of the old connection come up on the new one, and
-//! acknowledgements of the old one go out on the new one, where the same packet id may mean another message.
+//! deliberate. `rumqttc` can reconnect by itself, but then events of the old connection come up on the new
+//! one, and acknowledgements of the old one go out on the new one, where the same packet id may mean another
+//! message.
 
 pub mod v4;
 pub mod v5;
@@ -20,8 +22,8 @@ use crate::message::Properties;
 /// [`super::redelivery`]): few. The loop flushes after each request anyway, so more would not be faster.
 pub const REQUESTS: usize = 64;
 
-/// Most that establishing a connection may take (name, TCP, CONNACK), seconds. A slow satellite link needs four
-/// round trips of one to two seconds.
+/// Most that establishing a connection may take (name, TCP, CONNACK), seconds. A slow satellite link needs
+/// four round trips of one to two seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 
 /// What an event stream tells.

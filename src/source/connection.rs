@@ -1,21 +1,22 @@
 //! One connection, from CONNECT to its end.
 //!
-//! Three futures in one task, joined so that the event stream is polled for as long as the connection lives and is never
-//! dropped halfway (it is not cancel safe):
+//! Three futures in one task, joined so that the event stream is polled for as long as the connection lives
+//! and is never dropped halfway (it is not cancel safe):
 //!
 //! * [`reader`] polls, takes messages in, and puts what the broker is owed into a FIFO.
-//! * [`sender`] takes from the FIFO, waits until the position is durable, and hands the acknowledgement to the client.
+//! * [`sender`] takes from the FIFO, waits until the position is durable, and hands the acknowledgement to
+//!   the client.
 //! * a time limit on leaving.
 //!
-//! The client moves requests only while it is polled, so whoever polls must never wait for the client. The reader
-//! does not: it waits for room in the queue at most. The end of the reader ends the sender, and with it every
-//! acknowledgement that was not handed over: the broker will repeat those messages.
+//! The client moves requests only while it is polled, so whoever polls must never wait for the client. The
+//! reader does not: it waits for room in the queue at most. The end of the reader ends the sender, and with
+//! it every acknowledgement that was not handed over: the broker will repeat those messages.
 //!
 //! # Leaving
 //!
-//! On a stop, and when the queue has had no room for a keep alive, the connection is left in order: no message is taken
-//! any more, what was taken becomes durable and is acknowledged, and DISCONNECT goes out behind the last PUBACK. So
-//! nothing is in doubt afterwards. [`LEAVE`] bounds it.
+//! On a stop, and when the queue has had no room for a keep alive, the connection is left in order: no
+//! message is taken any more, what was taken becomes durable and is acknowledged, and DISCONNECT goes out
+//! behind the last PUBACK. So nothing is in doubt afterwards. [`LEAVE`] bounds it.
 
 mod reader;
 mod sender;
@@ -36,12 +37,12 @@ use super::subscribe::Subscriptions;
 use reader::Reader;
 use sender::Sender;
 
-/// Longest that leaving may take: a group commit on a slow card takes well under a second, and systemd gives a
-/// service 90 s to stop. What is not done then is sent again by the broker.
+/// Longest that leaving may take: a group commit on a slow card takes well under a second, and systemd gives
+/// a service 90 s to stop. What is not done then is sent again by the broker.
 pub const LEAVE: Duration = Duration::from_secs(5);
 
-/// Most orders waiting for the sender: all packet ids. A broker that has more unacknowledged messages has broken
-/// the protocol.
+/// Most orders waiting for the sender: all packet ids. A broker that has more unacknowledged messages has
+/// broken the protocol.
 const ORDERS: usize = 65_535;
 
 /// How a connection ended.
@@ -113,8 +114,8 @@ async fn leaving_takes_too_long(leave: &CancellationToken, established: &OnceLoc
     }
 }
 
-/// Locks the session file. Only ever held for one of its calls; a panic inside one leaves it as it was or with
-/// the new number, and both are fit for use.
+/// Locks the session file. Only ever held for one of its calls; a panic inside one leaves it as it was or
+/// with the new number, and both are fit for use.
 pub fn lock(session: &Mutex<SessionFile>) -> MutexGuard<'_, SessionFile> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }

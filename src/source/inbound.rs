@@ -41,15 +41,6 @@ impl From<Closed> for Refusal {
     }
 }
 
-/// The session as far as an arrival needs it.
-#[derive(Debug, Clone, Copy)]
-pub struct Session {
-    /// Stamped into the delivery.
-    pub tag: SessionTag,
-    /// PUBACKs up to here may have reached the broker.
-    pub handed: Position,
-}
-
 /// Positions that are durable: what the store remembered at the start, and what it confirmed since.
 #[derive(Debug, Clone)]
 pub struct Durable {
@@ -82,7 +73,7 @@ impl Durable {
             .await
             .is_err()
         {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -112,7 +103,7 @@ impl Inbound {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn take(&mut self, publish: Publish, session: Session) -> Result<Option<Owed>, Refusal> {
+    pub async fn take(&mut self, publish: Publish, session: SessionTag) -> Result<Option<Owed>, Refusal> {
         count(&self.counters.received);
         let seen = Seen {
             packet_id: publish.packet_id,
@@ -124,14 +115,14 @@ impl Inbound {
             packet_id: seen.packet_id,
             qos: seen.qos,
         };
-        let position = match self.window.judge(seen, session.handed) {
+        let position = match self.window.judge(seen) {
             Verdict::Recognised(position) => {
                 count(&self.counters.recognised);
                 position
             }
             Verdict::Store => {
                 let put_back = PutBack(Some(Arc::clone(&self.counters)));
-                let position = self.store(publish, seen, session.tag).await?;
+                let position = self.store(publish, seen, session).await?;
                 put_back.disarm();
                 position
             }
@@ -221,8 +212,8 @@ impl Inbound {
     }
 }
 
-/// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of megabytes, and
-/// the memory budget counts only what a message itself holds.
+/// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of
+/// megabytes, and the memory budget counts only what a message itself holds.
 fn own(bytes: Bytes) -> Bytes {
     Bytes::copy_from_slice(&bytes)
 }

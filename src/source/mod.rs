@@ -3,7 +3,8 @@
 //! # What it promises
 //!
 //! 1. A PUBACK goes out only when the message, and all before it from this broker, is durable.
-//! 2. PUBACKs go out in the order of arrival (MQTT 3.1.1 and 5, 4.6), on the connection on which the message came.
+//! 2. PUBACKs go out in the order of arrival (MQTT 3.1.1 and 5, 4.6), on the connection on which the message
+//!    came.
 //! 3. Messages enter the queue in the order of arrival. What does not fit stays with the broker.
 //! 4. A redelivery is dropped only when it certainly is a message that we have; in doubt it is stored again.
 //!
@@ -12,7 +13,7 @@
 //! ```text
 //!             ┌──────────────── connection (a value, thrown away as a whole) ───────────────┐
 //! broker ───▶ │ client::Events ──▶ reader ──▶ Inbound: judge, cut, stamp, reserve, offer ──▶│──▶ Intake
-//!        ◀─── │ client::Client ◀── sender ◀── FIFO of Owed        SessionFile: handed over  │◀── durable position
+//!        ◀─── │ client::Client ◀── sender ◀── FIFO of Owed        SessionFile: handed over  │◀── durable
 //!             └─────────────────────────────────────────────────────────────────────────────┘
 //!                          its end ──▶ Retry: again when? ──▶ Line: state and log
 //! ```
@@ -20,21 +21,23 @@
 //! Every attempt to connect makes a new client and event loop. So no event, request or acknowledgement of one
 //! connection can turn up on the next, where its packet id may mean another message.
 //!
-//! **Pushing back.** While the queue has no room the reader does not poll, and TCP holds the broker. After one keep
-//! alive (the broker would cut us off at one and a half) it leaves in order, the session stays, and it
-//! comes back when half of the memory budget is free. The message in hand was not stored, so the broker sends it again.
+//! **Pushing back.** While the queue has no room the reader does not poll, and TCP holds the broker. After
+//! one keep alive (the broker would cut us off at one and a half) it leaves in order, the session stays, and
+//! it comes back when half of the memory budget is free. The message in hand was not stored, so the broker
+//! sends it again.
 //!
-//! **Positions** ascend for the life of the store: they go on behind the highest that the store or the session
-//! file knows.
+//! **Positions** ascend for the life of the store: they go on behind the highest that the store or the
+//! session file knows.
 //!
-//! **Large packets.** There are two limits. A payload over `max_packet_size` is cut and flows on, to become a dead
-//! letter. A packet over the *transport limit* ([`TRANSPORT_LIMIT`]) cannot be received at all; with 3.1.1 the broker would
-//! send it for ever and nothing behind it. Then the limit is raised for it, up to what MQTT can express.
+//! **Large packets.** There are two limits. A payload over `max_packet_size` is cut and flows on, to become a
+//! dead letter. A packet over the *transport limit* ([`TRANSPORT_LIMIT`]) cannot be received at all. MQTT 5
+//! tells it to the broker, which then drops such a packet itself. With 3.1.1 the broker would send it for
+//! ever and nothing behind it, so the limit is raised for it, up to what MQTT can express.
 //!
-//! **What remains possible**, all of it for the sender of one message at a time: a message with QoS 0 that comes while
-//! we leave is lost, as QoS 0 is; a broker that forgets in-flight messages within a session (crash with an old state on
-//! disk, expiry while in flight) *and* reuses the id for an equal message that we never saw makes us
-//! recognise the wrong one.
+//! **What remains possible.** A message with QoS 0 that comes while we leave is lost, as QoS 0 is. A broker that
+//! forgets an in-flight message within a session (it crashed and came back with an old state, or the message
+//! expired in flight) *and* uses its id for an equal message that we never saw makes us take the new one for
+//! the old one.
 
 mod backoff;
 mod client;
@@ -78,8 +81,8 @@ use retry::{Retry, Step};
 use session::{Found, SessionFile};
 use subscribe::Subscriptions;
 
-/// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16 MiB), a
-/// topic and the usual properties of at most 64 KiB each, and as much again for user properties.
+/// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16
+/// MiB), a topic and the usual properties of at most 64 KiB each, and as much again for user properties.
 pub const TRANSPORT_LIMIT: u32 = 16 * 1024 * 1024 + 256 * 1024;
 
 /// One subscription.

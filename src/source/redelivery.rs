@@ -10,51 +10,56 @@
 //!
 //! * DUP only says that the broker sent it before, not that we stored it.
 //! * Packet ids are reused as soon as the broker has our PUBACK.
-//! * Payloads repeat: thousands of devices say `{"ok":true}` all day. Same id and same content may be two messages.
+//! * Payloads repeat: thousands of devices say `{"ok":true}` all day. Same id and same content may be two
+//!   messages.
 //! * After a kill nobody knows whether a PUBACK that was handed to the client still left the machine.
 //!
-//! So there is one rule: **in doubt, store** (with its DUP flag, from which the record gets its `edgeferry-dup` header).
+//! So there is one rule: **in doubt, store** (with its DUP flag, from which the record gets its
+//! `edgeferry-dup` header).
 //!
 //! # When there is no doubt
 //!
 //! The [`Window`] holds, in arrival order, the messages of the current session that the broker may still hold
 //! as unacknowledged. A PUBLISH with QoS 1 and DUP is recognised when all of this holds:
 //!
-//! 1. The broker resumed the session, and no fresh (DUP = 0) PUBLISH with a packet id came yet on this connection.
-//!    Brokers first repeat, then go on; a DUP later is not one that we understand.
-//! 2. The *newest* entry with its packet id has its fingerprint. An older one cannot be meant: the id was used again
-//!    since, so the broker is done with it.
-//! 3. That entry lies behind the one recognised last: brokers repeat in the original order (MQTT 3.1.1 and 5, 4.6).
+//! 1. The broker resumed the session, and no fresh (DUP = 0) PUBLISH with a packet id came yet on this
+//!    connection. Brokers first repeat, then go on; a DUP later is not one that we understand.
+//! 2. The *newest* entry with its packet id has its fingerprint. An older one cannot be meant: the id was
+//!    used again since, so the broker is done with it.
+//! 3. That entry lies behind the one recognised last: brokers repeat in the original order (MQTT 3.1.1 and 5,
+//!    4.6). And it is older than this connection: no broker repeats a message twice on one.
 //! 4. It is certain that the broker did not use the id again for a message that we never saw:
-//!    * either the entry's PUBACK was never handed to a client (`position > handed`), so the broker still holds the id;
+//!    * either the entry's PUBACK was never handed to a client on an earlier connection (its position is
+//!      above `handed`), so the broker still holds the id;
 //!    * or the broker is seen to give ids in wide cycles, and cannot have come around yet (next section).
 //!
 //! # Wide cycles
 //!
-//! Let `L` be the length of the newest stretch of the window in which no id repeats, `d` the number of messages
-//! behind the entry in question, and `U` how many unacknowledged messages the broker can have, all of which we may have failed to
-//! see. If the broker had used the id again, at most `d + U` messages would lie between the two uses, while we
-//! have seen it give `L` ids without repeating one. Ids given smallest-first or last-freed-first repeat within `U`
-//! messages, so a stretch longer than `U` also tells those brokers apart. The rule is therefore `L > d + U`.
+//! Let `L` be the length of the newest stretch of the window in which no id repeats, `d` the number of
+//! messages behind the entry in question, and `U` how many unacknowledged messages the broker can have, all
+//! of which we may have failed to see. If the broker had used the id again, at most `d + U` messages would
+//! lie between the two uses, while we have seen it give `L` ids without repeating one. Ids given
+//! smallest-first or last-freed-first repeat within `U` messages, so a stretch longer than `U` also tells
+//! those brokers apart. The rule is therefore `L > d + U`.
 //!
 //! # What leaves the window
 //!
-//! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it all before
-//! it, for they are sent and processed in arrival order: the entries up to it go. A new session empties it, and so
-//! does another client that used our session (it acknowledged what we never saw). Beyond [`CAPACITY`] the oldest go.
-//! To lose an entry costs at most a flagged duplicate.
+//! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it
+//! all before it, for they are sent and processed in arrival order: the entries up to it go. A new session
+//! empties it, and so does another client that used our session (it acknowledged what we never saw). Beyond
+//! [`CAPACITY`] the oldest go. To lose an entry costs at most a flagged duplicate.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::queue::Recalled;
 use crate::queue::intake::Position;
 
-/// Most messages remembered: half of the packet id space, so that a broker that uses all ids in turn never shows
-/// one twice within it. About 2 MB when full, which needs a broker that does so.
+/// Most messages remembered: half of the packet id space, so that a broker that uses all ids in turn never
+/// shows one twice within it. About 2 MB when full, which needs a broker that does so.
 pub const CAPACITY: usize = 32_768;
 
-/// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to have
-/// 4,318 messages outstanding under a limit of 20 (eclipse-mosquitto/mosquitto#2301). Doubled.
+/// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to
+/// have 4,318 messages outstanding under a limit of 20 (eclipse-mosquitto/mosquitto#2301). Doubled.
 pub const LEAST_UNSEEN: usize = 8_192;
 
 /// What identifies a delivery.
@@ -89,8 +94,15 @@ struct Entry {
 /// How far the broker is on this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It repeats what was unacknowledged; everything up to this position is passed.
-    Repeating(Position),
+    /// It repeats what was unacknowledged.
+    Repeating {
+        /// Recognised last; only what is behind can come now.
+        passed: Position,
+        /// Up to here PUBACKs may have reached the broker before this connection.
+        handed: Position,
+        /// The newest message from before this connection.
+        until: Position,
+    },
     /// It sends fresh messages.
     Fresh,
 }
@@ -145,9 +157,15 @@ impl Window {
         }
     }
 
-    /// A connection began on which the broker resumed the session.
-    pub fn resume(&mut self) {
-        self.phase = Phase::Repeating(0);
+    /// A connection began on which the broker resumed the session. The PUBACKs up to `handed` may have
+    /// reached it.
+    pub fn resume(&mut self, handed: Position) {
+        let until = self.entries.back().map_or(0, |entry| entry.position);
+        self.phase = Phase::Repeating {
+            passed: 0,
+            handed,
+            until,
+        };
     }
 
     /// The session is new, or was used by somebody else: nothing that we know of it holds any more.
@@ -157,8 +175,8 @@ impl Window {
         self.phase = Phase::Fresh;
     }
 
-    /// Decides about a PUBLISH. The PUBACKs up to `handed` may have reached the broker.
-    pub fn judge(&mut self, seen: Seen, handed: Position) -> Verdict {
+    /// Decides about a PUBLISH.
+    pub fn judge(&mut self, seen: Seen) -> Verdict {
         if !seen.dup {
             self.forget_reused(seen);
             if seen.qos > 0 {
@@ -166,13 +184,13 @@ impl Window {
             }
             return Verdict::Store;
         }
-        match self.find(seen, handed) {
-            Some(position) => {
-                self.phase = Phase::Repeating(position);
-                Verdict::Recognised(position)
-            }
-            None => Verdict::Store,
+        let Some(found) = self.find(seen) else {
+            return Verdict::Store;
+        };
+        if let Phase::Repeating { passed, .. } = &mut self.phase {
+            *passed = found;
         }
+        Verdict::Recognised(found)
     }
 
     /// A message was handed to the queue at `position`, which is above all before it.
@@ -199,8 +217,13 @@ impl Window {
     }
 
     /// Position of the message that this certainly is.
-    fn find(&self, seen: Seen, handed: Position) -> Option<Position> {
-        let Phase::Repeating(passed) = self.phase else {
+    fn find(&self, seen: Seen) -> Option<Position> {
+        let Phase::Repeating {
+            passed,
+            handed,
+            until,
+        } = self.phase
+        else {
             return None;
         };
         // QoS 2 has a second handshake behind the first, which the client does not keep over connections.
@@ -210,8 +233,9 @@ impl Window {
         let position = *self.newest.get(&seen.packet_id)?;
         let index = self.index_of(position);
         let entry = self.entries.get(index)?;
-        let is_it = entry.position == position && entry.fingerprint == seen.fingerprint && position > passed;
-        (is_it && (position > handed || self.cannot_have_cycled(index))).then_some(position)
+        let in_turn = position > passed && position <= until;
+        let certain = position > handed || self.cannot_have_cycled(index);
+        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(position)
     }
 
     /// `L > d + U` for the entry at `index`.

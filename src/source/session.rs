@@ -10,17 +10,19 @@
 //! "EFS1" | generation u64 | session tag u64 | boot id u64 | handed over u64 | CRC32 of all before u32
 //! ```
 //!
-//! A write goes to the slot that does not hold the newest generation, so a torn write costs one generation, never
-//! the file.
+//! A write goes to the slot that does not hold the newest generation, so a torn write costs one generation,
+//! never the file.
 //!
 //! # What survives what
 //!
 //! * **The process dies.** The kernel has every completed write, so `handed` is exact or ahead of the truth.
-//! * **The machine dies.** `handed` is written without fsync (it changes with every group of acknowledgements), so
-//!   the file may show an old one, and an old one is dangerous: it would call messages certain whose packet ids
-//!   the broker has long reused. Therefore the boot id is in the slot, and in another boot the number is
-//!   not believed ([`Found::OtherBoot`]). The tag is believed: [`SessionFile::begin`] syncs it, in both slots.
-//! * **Lost or damaged.** A new random tag: nothing stored earlier is recognised, which costs flagged duplicates.
+//! * **The machine dies.** `handed` is written without fsync (it changes with every group of
+//!   acknowledgements), so the file may show an old one, and an old one is dangerous: it would call messages
+//!   certain whose packet ids the broker has long reused. Therefore the boot id is in the slot, and in
+//!   another boot the number is not believed ([`Found::OtherBoot`]). The tag is believed:
+//!   [`SessionFile::begin`] syncs it, in both slots.
+//! * **Lost or damaged.** A new random tag: nothing stored earlier is recognised, which costs flagged
+//!   duplicates.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -124,8 +126,8 @@ impl SessionFile {
         self.file.sync_data()
     }
 
-    /// To be called before the PUBACK of `position` is handed to the client. Goes to the page cache, which takes
-    /// microseconds, and is called once per group of acknowledgements.
+    /// To be called before the PUBACK of `position` is handed to the client. Goes to the page cache, which
+    /// takes microseconds, and is called once per group of acknowledgements.
     pub fn hand_over(&mut self, position: u64) -> io::Result<()> {
         if position <= self.slot.handed {
             return Ok(());

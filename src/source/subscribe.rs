@@ -1,8 +1,8 @@
 //! Which filters the broker has granted, and when to ask again. Pure.
 //!
-//! Everything is asked for at the first connection of the process (the routes may have changed since the session was
-//! made), at every connection without a session, and when a SUBSCRIBE was never answered. A refused filter is asked for
-//! again after [`RETRY`]; the others flow meanwhile.
+//! Everything is asked for at the first connection of the process (the routes may have changed since the
+//! session was made), at every connection without a session, and when a SUBSCRIBE was never answered. A
+//! refused filter is asked for again after [`RETRY`]; the others flow meanwhile.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::Subscription;
 use super::client::Answer;
 
-/// Filters per SUBSCRIBE packet: AWS IoT Core takes no more than 8 (its quota "subscriptions per subscribe request"),
-/// and a packet more costs nothing.
+/// Filters per SUBSCRIBE packet: AWS IoT Core takes no more than 8 (its quota "subscriptions per subscribe
+/// request"), and a packet more costs nothing.
 const BATCH: usize = 8;
 
 /// How long a refused filter rests. An access list is corrected by a person.
@@ -35,6 +35,9 @@ pub struct Subscriptions {
     states: Vec<State>,
     /// SUBSCRIBE packets on their way on this connection, oldest first.
     asked: VecDeque<Asked>,
+    /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are
+    /// not.
+    retry_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,7 @@ impl Subscriptions {
             wanted,
             states,
             asked: VecDeque::new(),
+            retry_at: None,
         }
     }
 
@@ -81,6 +85,9 @@ impl Subscriptions {
 
     /// Refused filters whose rest is over.
     pub fn due(&mut self, now: Instant) -> Vec<Vec<Subscription>> {
+        if self.retry_at.is_none_or(|retry_at| now < retry_at) {
+            return Vec::new();
+        }
         let is_due = |state: &State| matches!(state, State::Refused { since, .. } if now >= *since + RETRY);
         let due: Vec<usize> = (0..self.states.len())
             .filter(|index| is_due(&self.states[*index]))
@@ -90,6 +97,11 @@ impl Subscriptions {
                 *since = now;
             }
         }
+        let rests = self.states.iter().filter_map(|state| match state {
+            State::Refused { since, .. } => Some(*since + RETRY),
+            State::Open | State::Granted => None,
+        });
+        self.retry_at = rests.min();
         self.ask(due)
     }
 
@@ -132,6 +144,7 @@ impl Subscriptions {
             }
             Answer::Refused(why) => {
                 outcome.refused.push((wanted.filter.clone(), why.clone()));
+                self.retry_at.get_or_insert(now + RETRY);
                 State::Refused {
                     since: now,
                     why: why.clone(),

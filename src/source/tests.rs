@@ -1,1 +1,8 @@
+//! The source against a scripted broker: events in, actions out, on paused time.
 
+mod acknowledging;
+mod connecting;
+mod leaving;
+mod pushing_back;
+mod repeating;
+mod script;

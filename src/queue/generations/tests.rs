@@ -64,10 +64,8 @@ fn path_of(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{PREFIX}{first:020}"))
 }
 
-/// Makes every open of a generation fail as on a full disk, until [`give_room`].
+/// Makes every open of the generation fail as on a full disk, until [`give_room`].
 fn take_room(generation: &Path) {
-    fs::create_dir_all(generation).expect("creates");
-    fs::write(generation.join("conf"), b"").expect("writes");
     fs::remove_file(generation.join("conf")).expect("removes");
     std::os::unix::fs::symlink("/dev/full", generation.join("conf")).expect("links");
 }
@@ -290,28 +288,35 @@ fn a_full_disk_at_open_sets_nothing_aside() {
 }
 
 #[test]
-fn a_full_disk_at_a_rotation_is_got_over_when_there_is_room() {
+fn a_generation_that_cannot_be_created_is_created_later() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), SMALL).store;
     let mut next = 1;
-    while store
-        .row()
-        .writing
-        .as_ref()
-        .is_none_or(|open| open.bytes() < store.limit_bytes)
-    {
+    let has_room = |open: &Arc<Generation>| open.bytes() < store.limit_bytes;
+    while store.row().writing.as_ref().is_none_or(has_room) {
         fill(&store, next..next + 1);
         next += 1;
     }
     let fresh = path_of(dir.path(), next);
-    take_room(&fresh);
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &fresh).expect("links");
     for _ in 0..2 {
-        store.append(&block(next, 1)).expect_err("no room");
+        store.append(&block(next, 1)).expect_err("cannot create");
         assert_eq!(read_all(&store), ones(1..next));
     }
-    give_room(&fresh);
+    fs::remove_file(&fresh).expect("removes");
     fill(&store, next..next + 2);
     assert_eq!(read_all(&store), ones(1..next + 2));
+}
+
+#[test]
+fn an_interrupted_deletion_does_not_stop_the_next_one_of_that_name() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path(), LARGE).store;
+    fs::create_dir_all(path_of(dir.path(), 1).with_extension(TRASH).join("blobs")).expect("creates");
+    fs::create_dir(path_of(dir.path(), 1)).expect("creates");
+    fill(&store, 1..3);
+    assert_eq!(read_all(&store), ones(1..3));
+    assert_eq!(folders(dir.path()).len(), 1);
 }
 
 fn break_sync(store: &Generations) {

@@ -150,7 +150,8 @@ impl V5Events {
         }
     }
 
-    /// A broker may switch keep alive off (Server Keep Alive 0), which this client takes for "ping all the time".
+    /// A broker may switch keep alive off (Server Keep Alive 0), which this client takes for "ping all the
+    /// time".
     fn keep_pinging(&mut self) {
         if self.events.options.keep_alive().is_zero() {
             self.events.options.set_keep_alive(self.keep_alive);

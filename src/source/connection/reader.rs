@@ -10,7 +10,7 @@ use super::{End, Order, Shared, lock};
 use crate::source::Subscription;
 use crate::source::client::{Answer, Event, Events, Failure, Publish};
 use crate::source::counters::count;
-use crate::source::inbound::{Refusal, Session};
+use crate::source::inbound::Refusal;
 use crate::source::session::new_tag;
 
 pub struct Reader<'a, E> {
@@ -71,7 +71,10 @@ impl<'a, E: Events> Reader<'a, E> {
     fn connected(&mut self, session_present: bool) -> Result<(), End> {
         self.established.get_or_init(Instant::now);
         if session_present {
-            self.shared.inbound.window.resume();
+            self.shared
+                .inbound
+                .window
+                .resume(lock(self.shared.session).handed());
         } else {
             self.shared.inbound.window.clear();
             lock(self.shared.session)
@@ -108,13 +111,7 @@ impl<'a, E: Events> Reader<'a, E> {
             count(&self.shared.inbound.counters.put_back);
             return Ok(());
         }
-        let session = {
-            let file = lock(self.shared.session);
-            Session {
-                tag: file.tag(),
-                handed: file.handed(),
-            }
-        };
+        let session = lock(self.shared.session).tag();
         let taken = tokio::select! {
             biased; // A message that there is room for is taken even when a stop comes now.
             taken = self.shared.inbound.take(publish, session) => taken,

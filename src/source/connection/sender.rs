@@ -1,4 +1,8 @@
 //! Acknowledges, in order of arrival, what is durable.
+//!
+//! SUBSCRIBE packets go through the same FIFO. The first ones are ahead of everything; one that repeats a
+//! refused filter waits until the messages before it are durable, which is milliseconds, or does not matter
+//! while the queue is stuck.
 
 use std::io;
 use std::sync::Mutex;
@@ -43,8 +47,8 @@ impl<'a, C: Client> Sender<'a, C> {
         }
     }
 
-    /// Ends only when the session file cannot be written. When the client is gone this waits for the reader to
-    /// find out why.
+    /// Ends only when the session file cannot be written. When the client is gone this waits for the reader
+    /// to find out why.
     pub async fn run(mut self) -> io::Error {
         loop {
             let sent = match self.next().await {

@@ -1,0 +1,321 @@
+//! A scripted broker, and a source that is connected to it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::super::client::{
+    Acknowledgement, Client, Connector, Event, Events, Failure, Gone, Publish, REQUESTS,
+};
+use super::super::*;
+use crate::message::SessionTag;
+use crate::queue::intake::Offer;
+
+pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+pub const WINDOW: u16 = 10;
+pub const BOOT: u64 = 77;
+
+/// What reached the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Subscribe(Vec<String>),
+    Acknowledge(u16),
+    Disconnect,
+}
+
+/// The broker's end of one connection.
+pub struct Peer {
+    pub packet_limit: u32,
+    events: mpsc::UnboundedSender<Result<Event, Failure>>,
+    actions: mpsc::UnboundedReceiver<Action>,
+}
+
+/// Makes connections, and hands their other ends to the test.
+struct Script(mpsc::UnboundedSender<Peer>);
+
+/// Like the real client: a bounded channel that only the event loop empties.
+struct ScriptClient(mpsc::Sender<Action>);
+
+struct ScriptEvents {
+    requests: mpsc::Receiver<Action>,
+    events: mpsc::UnboundedReceiver<Result<Event, Failure>>,
+    actions: mpsc::UnboundedSender<Action>,
+    subscribes: u16,
+}
+
+impl Connector for Script {
+    type Client = ScriptClient;
+    type Events = ScriptEvents;
+
+    fn connect(&self, packet_limit: u32) -> (ScriptClient, ScriptEvents) {
+        let (request, requests) = mpsc::channel(REQUESTS);
+        let (say, events) = mpsc::unbounded_channel();
+        let (actions, heard) = mpsc::unbounded_channel();
+        // A test that is over does not care.
+        let _ = self.0.send(Peer {
+            packet_limit,
+            events: say,
+            actions: heard,
+        });
+        (
+            ScriptClient(request),
+            ScriptEvents {
+                requests,
+                events,
+                actions,
+                subscribes: 0,
+            },
+        )
+    }
+}
+
+impl ScriptClient {
+    async fn request(&self, action: Action) -> Result<(), Gone> {
+        self.0.send(action).await.map_err(|_| Gone)
+    }
+}
+
+impl Client for ScriptClient {
+    async fn acknowledge(&self, what: Acknowledgement) -> Result<(), Gone> {
+        self.request(Action::Acknowledge(what.packet_id)).await
+    }
+
+    async fn subscribe(&self, filters: &[Subscription]) -> Result<(), Gone> {
+        let filters = filters.iter().map(|wanted| wanted.filter.clone()).collect();
+        self.request(Action::Subscribe(filters)).await
+    }
+
+    async fn disconnect(&self) -> Result<(), Gone> {
+        self.request(Action::Disconnect).await
+    }
+}
+
+impl Events for ScriptEvents {
+    async fn next(&mut self) -> Result<Event, Failure> {
+        tokio::select! {
+            biased;
+            Some(action) = self.requests.recv() => Ok(self.sent(action)),
+            said = self.events.recv() => match said {
+                Some(event) => event,
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+impl ScriptEvents {
+    fn sent(&mut self, action: Action) -> Event {
+        let event = match action {
+            Action::Subscribe(_) => {
+                self.subscribes += 1;
+                Event::SubscribeSent(self.subscribes)
+            }
+            Action::Acknowledge(_) => Event::Other,
+            Action::Disconnect => Event::DisconnectSent,
+        };
+        let _ = self.actions.send(action);
+        event
+    }
+}
+
+impl Peer {
+    pub fn say(&self, event: Event) {
+        self.events.send(Ok(event)).expect("the connection lives");
+    }
+
+    pub fn fail(&self, failure: Failure) {
+        self.events.send(Err(failure)).expect("the connection lives");
+    }
+
+    /// CONNACK; reads the SUBSCRIBE if one is due, and grants it.
+    pub async fn accept(&mut self, session_present: bool) {
+        self.say(Event::Connected { session_present });
+        if let Ok(Some(Action::Subscribe(_))) = timeout(Duration::from_secs(1), self.actions.recv()).await {
+            self.say(Event::Granted {
+                packet_id: 1,
+                answers: vec![client::Answer::Granted(1)],
+            });
+        }
+    }
+
+    /// The next action; within a minute.
+    pub async fn heard(&mut self) -> Action {
+        let action = timeout(Duration::from_secs(60), self.actions.recv()).await;
+        action.expect("an action was due").expect("the connection lives")
+    }
+
+    /// Nothing is heard for a second.
+    pub async fn is_silent(&mut self) {
+        if let Ok(Some(action)) = timeout(Duration::from_secs(1), self.actions.recv()).await {
+            panic!("unexpected: {action:?}");
+        }
+    }
+
+    /// The gateway has let go of the connection.
+    pub async fn is_dropped(&mut self) {
+        let dropped = timeout(Duration::from_secs(600), self.events.closed()).await;
+        dropped.expect("the connection should have ended");
+    }
+}
+
+/// QoS 1 with this packet id; the payload is the id.
+pub fn message(packet_id: u16) -> Publish {
+    let payload = Bytes::copy_from_slice(&packet_id.to_be_bytes());
+    Publish {
+        packet_id,
+        payload,
+        ..Publish::for_test("a/b", b"")
+    }
+}
+
+/// The same once more.
+pub fn repeated(packet_id: u16) -> Publish {
+    Publish {
+        dup: true,
+        ..message(packet_id)
+    }
+}
+
+/// A running source and all its other ends.
+pub struct Gateway {
+    pub offers: Receiver<Offer>,
+    pub link: watch::Receiver<Link>,
+    pub counters: Arc<Counters>,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<Result<(), Error>>,
+    pub folder: TempDir,
+    peers: mpsc::UnboundedReceiver<Peer>,
+}
+
+fn config() -> Config {
+    Config {
+        name: "default".to_owned(),
+        host: "localhost".to_owned(),
+        port: 1883,
+        version: Version::V5,
+        client_id: None,
+        username: None,
+        password_file: None,
+        session_expiry: Duration::from_secs(3600),
+        receive_maximum: WINDOW,
+        max_packet_size: 8 * 1024 * 1024,
+        keep_alive: KEEP_ALIVE,
+    }
+}
+
+impl Gateway {
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"), Vec::new(), BOOT)
+    }
+
+    /// A later process on the same data.
+    pub fn start_in(folder: TempDir, recalled: Vec<Recalled>, boot: u64) -> Self {
+        let (intake, offers) = Intake::for_test();
+        let (told, link) = watch::channel(Link::default());
+        let (connected, peers) = mpsc::unbounded_channel();
+        let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
+        let wanted = Subscription {
+            filter: "a/+".to_owned(),
+            qos: Qos::AtLeastOnce,
+        };
+        let source = Source::open(Parts {
+            config: config(),
+            client_id: "edgeferry-gw-default".to_owned(),
+            subscriptions: vec![wanted],
+            intake,
+            recalled,
+            session_file: folder.path().join("session"),
+            link: Arc::new(told),
+            counters: Arc::clone(&counters),
+            clock: Clock::with_probe(boot, || true),
+        });
+        let source = source.expect("valid parts");
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { source.drive(&Script(connected), &stopped).await });
+        Self {
+            offers,
+            link,
+            counters,
+            stop,
+            task,
+            folder,
+            peers,
+        }
+    }
+
+    /// The next connection attempt; within ten minutes.
+    pub async fn peer(&mut self) -> Peer {
+        let peer = timeout(Duration::from_secs(600), self.peers.recv()).await;
+        peer.expect("an attempt was due").expect("the source runs")
+    }
+
+    /// The next connection, accepted.
+    pub async fn connected(&mut self, session_present: bool) -> Peer {
+        let mut peer = self.peer().await;
+        peer.accept(session_present).await;
+        peer
+    }
+
+    /// The next message in the queue; within a second.
+    pub async fn stored(&mut self) -> Offer {
+        for _ in 0..1_000 {
+            if let Ok(offer) = self.offers.try_recv() {
+                return offer;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        panic!("a message should have been stored");
+    }
+
+    /// Nothing more is stored.
+    pub async fn stores_nothing(&mut self) {
+        sleep(Duration::from_secs(1)).await;
+        assert!(self.offers.try_recv().is_err(), "stored something");
+    }
+
+    /// Waits until the link is told to be so; ten minutes at most.
+    pub async fn link_is(&mut self, wanted: impl Fn(&Link) -> bool) -> Link {
+        let told = timeout(Duration::from_secs(600), self.link.wait_for(wanted)).await;
+        told.expect("the link should have changed")
+            .expect("the source runs")
+            .clone()
+    }
+
+    pub async fn ended(self) -> (Result<(), Error>, TempDir) {
+        let ended = timeout(Duration::from_secs(60), self.task).await;
+        (
+            ended.expect("the source should have ended").expect("no panic"),
+            self.folder,
+        )
+    }
+
+    /// The process dies.
+    pub async fn killed(self) -> TempDir {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+        self.folder
+    }
+
+    pub fn session(&self) -> (SessionTag, u64) {
+        let (file, _) = SessionFile::open(&self.folder.path().join("session"), BOOT).expect("readable");
+        (file.tag(), file.handed())
+    }
+}
+
+pub fn total(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// What the store would remember of a message.
+pub fn remembered(offer: &Offer) -> Recalled {
+    Recalled {
+        broker: Arc::clone(&offer.arrival.broker),
+        delivery: offer.arrival.delivery,
+    }
+}
