@@ -364,6 +364,8 @@ fn a_generation_begun_again_is_not_read_through_an_old_handle() {
     store.append(&block(2, 4)).expect("appends");
     store.row().writing = None;
     fill(&store, 3..4);
+    let raw = store.read(Seq(2)).expect("reads").expect("there");
+    assert_eq!(decode::<Vec<u8>>(&raw.chunks).expect("whole").messages[0][0], 4);
     assert_eq!(read_all(&store), [(1, 1), (2, 4), (3, 1)]);
 }
 
