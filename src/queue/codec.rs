@@ -36,6 +36,8 @@ pub const CHUNK_BYTES: usize = 6 * 1024;
 /// A block is closed when its messages reach this size: large enough to compress well, small enough to be
 /// decoded without being felt in memory. A single larger message makes a block of its own.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Messages in a block at most: each one takes a byte or more, and the one that fills the block is its last.
+pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 38;
@@ -177,17 +179,17 @@ impl Encoder {
             block.count += 1;
             if block.raw.len() >= BLOCK_BYTES {
                 let next = block.first.plus(u64::from(block.count));
-                self.close(block, &mut chunks)?;
+                self.close(&block, &mut chunks)?;
                 block = OpenBlock::at(next);
             }
         }
         if block.count > 0 {
-            self.close(block, &mut chunks)?;
+            self.close(&block, &mut chunks)?;
         }
         Ok(chunks)
     }
 
-    fn close(&mut self, block: OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
+    fn close(&mut self, block: &OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
         let too_large = || EncodeError::TooLarge(block.raw.len());
         let raw_length = u32::try_from(block.raw.len()).map_err(|_| too_large())?;
         let compressed = match &mut self.zstd {

@@ -32,14 +32,16 @@ impl Generation {
     /// Opens the generation in `path`, or creates it when the folder is missing.
     ///
     /// # Errors
-    /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots,
-    /// which sled rebuilds from its log.
+    /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots, which
+    /// sled rebuilds from its log, and its settings, which are always the same.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         remove_snapshots(path, |name| name.ends_with(".generating"))?;
-        let db = open_db(path).or_else(|_| {
-            remove_snapshots(path, |_| true)?;
-            open_db(path)
-        })?;
+        let db = open_db(path)
+            .or_else(|_| {
+                remove_snapshots(path, |_| true)?;
+                open_db(path)
+            })
+            .or_else(|error| reopen_without_settings(path, error))?;
         let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
         Ok(Self {
             path: path.to_owned(),
@@ -61,10 +63,13 @@ impl Generation {
         Ok(generation)
     }
 
-    fn db(&self) -> Result<&sled::Db, StoreError> {
-        self.db
+    /// Works on sled. It panics on some damage, and only then finds it.
+    fn guarded<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        let db = self
+            .db
             .as_ref()
-            .ok_or_else(|| io_error(&self.path, std::io::ErrorKind::NotConnected.into()))
+            .ok_or_else(|| io_error(&self.path, std::io::ErrorKind::NotConnected.into()))?;
+        guarded(&self.path, || work(db))
     }
 
     /// Inserts the chunks and makes them durable.
@@ -72,14 +77,21 @@ impl Generation {
     /// # Errors
     /// [`StoreError`]; the handle must not be used for appending any more.
     pub fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
-        let db = self.db()?;
-        let appended = chunks.iter().try_for_each(|chunk| {
-            db.insert(encode_key(chunk.key), chunk.bytes.as_slice())
-                .map(|_| ())
-        });
-        appended
-            .and_then(|()| db.flush())
-            .map_err(|source| self.sled_error(source))?;
+        self.guarded(|db| {
+            chunks.iter().try_for_each(|chunk| {
+                db.insert(encode_key(chunk.key), chunk.bytes.as_slice())
+                    .map(|_| ())
+            })
+        })?;
+        self.sync()
+    }
+
+    /// Makes everything in it durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the handle must not be used for appending any more.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.guarded(|db| db.flush().map(|_| ()))?;
         self.file
             .sync_data()
             .map_err(|source| io_error(&self.path, source))
@@ -88,70 +100,59 @@ impl Generation {
     /// The last block that begins at or before `from`.
     ///
     /// # Errors
-    /// [`StoreError::Sled`].
+    /// [`StoreError`].
     pub fn block_before(&self, from: Seq) -> Result<Option<RawBlock>, StoreError> {
         let end = encode_key(ChunkKey {
             first: from,
             part: u16::MAX,
         });
-        self.block(self.db()?.range(..=end).next_back())
+        self.block(|db| db.range(..=end).next_back())
     }
 
     /// The first block that begins behind `seq`.
     ///
     /// # Errors
-    /// [`StoreError::Sled`].
+    /// [`StoreError`].
     pub fn block_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
         let begin = encode_key(ChunkKey {
             first: seq.next(),
             part: 0,
         });
-        self.block(self.db()?.range(begin..).next())
+        self.block(|db| db.range(begin..).next())
     }
 
     /// All chunks of the block that an entry belongs to.
     fn block(
         &self,
-        entry: Option<sled::Result<(sled::IVec, sled::IVec)>>,
+        find: impl FnOnce(&sled::Db) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Result<Option<RawBlock>, StoreError> {
-        let Some(entry) = entry else { return Ok(None) };
-        let (key, _) = entry.map_err(|source| self.sled_error(source))?;
+        let Some((key, _)) = self.guarded(|db| find(db).transpose())? else {
+            return Ok(None);
+        };
         let Some(first) = decode_key(&key) else {
             return Err(StoreError::Foreign {
                 path: self.path.clone(),
             });
         };
-        let begin = encode_key(ChunkKey { first, part: 0 });
-        let end = encode_key(ChunkKey {
-            first,
-            part: u16::MAX,
-        });
-        let chunks = self
-            .db()?
-            .range(begin..=end)
-            .values()
-            .map(|value| {
-                value
-                    .map(|bytes| bytes.to_vec())
-                    .map_err(|source| self.sled_error(source))
-            })
-            .collect::<Result<_, _>>()?;
+        let chunks = self.guarded(|db| {
+            let values = db.range(keys_of(first)).values();
+            values.map(|value| value.map(|bytes| bytes.to_vec())).collect()
+        })?;
         Ok(Some(RawBlock { first, chunks }))
     }
 
-    /// Removes a block that was never finished.
+    /// Removes a block that was never finished, whichever of its chunks are there.
     ///
     /// # Errors
-    /// [`StoreError::Sled`].
-    pub fn remove(&self, block: &RawBlock) -> Result<(), StoreError> {
-        for part in 0..=u16::try_from(block.chunks.len()).unwrap_or(u16::MAX) {
-            let key = encode_key(ChunkKey {
-                first: block.first,
-                part,
-            });
-            self.db()?.remove(key).map_err(|source| self.sled_error(source))?;
-        }
-        Ok(())
+    /// [`StoreError`].
+    pub fn remove(&self, first: Seq) -> Result<(), StoreError> {
+        self.guarded(|db| {
+            let keys = db
+                .range(keys_of(first))
+                .keys()
+                .collect::<sled::Result<Vec<_>>>()?;
+            keys.into_iter().try_for_each(|key| db.remove(key).map(|_| ()))
+        })
     }
 
     /// Space its file takes on disk, bytes.
@@ -164,12 +165,13 @@ impl Generation {
             .metadata()
             .map_or(0, |metadata| metadata.blocks() * BLOCK)
     }
+}
 
-    fn sled_error(&self, source: sled::Error) -> StoreError {
-        StoreError::Sled {
-            path: self.path.clone(),
-            source,
-        }
+#[cfg(test)]
+impl Generation {
+    /// From here on `fdatasync` fails.
+    pub(super) fn break_sync(&mut self) {
+        self.file = File::open("/dev/null").expect("opens");
     }
 }
 
@@ -205,8 +207,13 @@ fn try_open_db(path: &Path) -> Result<sled::Db, StoreError> {
         .path(path)
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None);
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|source| StoreError::Sled {
+    guarded(path, || config.open())
+}
+
+/// Calls sled, which panics on some damage.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|source| StoreError::Sled {
             path: path.to_owned(),
             source,
         }),
@@ -215,6 +222,21 @@ fn try_open_db(path: &Path) -> Result<sled::Db, StoreError> {
             reason: panic_text(&*panic),
         }),
     }
+}
+
+/// A damaged settings file makes every open fail, although it says nothing that this program does not know.
+fn reopen_without_settings(path: &Path, error: StoreError) -> Result<sled::Db, StoreError> {
+    if matches!(
+        &error,
+        StoreError::Sled {
+            source: sled::Error::Corruption { .. } | sled::Error::Unsupported(_),
+            ..
+        }
+    ) && fs::remove_file(path.join("conf")).is_ok()
+    {
+        return open_db(path);
+    }
+    Err(error)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -240,6 +262,12 @@ fn remove_snapshots(path: &Path, which: impl Fn(&str) -> bool) -> Result<(), Sto
         }
     }
     Ok(())
+}
+
+/// The keys of the chunks of one block.
+fn keys_of(first: Seq) -> std::ops::RangeInclusive<[u8; 10]> {
+    let key = |part| encode_key(ChunkKey { first, part });
+    key(0)..=key(u16::MAX)
 }
 
 fn encode_key(key: ChunkKey) -> [u8; 10] {

@@ -3,6 +3,7 @@
 //! A generation's folder is named for the first sequence it may hold (`g-00000000000000000001`). It ends where the next one
 //! begins: what a failed append left in an older generation is hidden by the generation that was begun
 //! instead. Delivered generations are renamed to `*.trash` first, so that a half-deleted one is never opened.
+//! A damaged one is renamed to `*.damaged-*` and kept; it still ends the one before it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::message::Seq;
-use crate::queue::codec::{Chunk, read_chunk};
+use crate::queue::codec::{BLOCK_MESSAGES_MAX, Chunk, read_chunk};
 use crate::queue::generation::{Generation, io_error, sync_folder};
-use crate::queue::store::{Loss, RawBlock, Store, StoreError};
+use crate::queue::store::{Extent, Loss, Opened, RawBlock, Store, StoreError};
 
 /// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
 /// damage are bounded by it.
@@ -25,6 +26,7 @@ const GENERATIONS_MIN: u64 = 8;
 const RECALL_MESSAGES: u64 = 4096;
 const PREFIX: &str = "g-";
 const TRASH: &str = "trash";
+const DAMAGED: &str = "damaged-";
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -51,19 +53,8 @@ struct Entry {
     first: Seq,
     path: PathBuf,
     bytes: u64,
-}
-
-/// What opening found.
-#[derive(Debug)]
-pub struct Opened {
-    /// The log.
-    pub generations: Generations,
-    /// Sequence of the last message in it; `None` when no generation holds any.
-    pub last: Option<Seq>,
-    /// First sequence the newest generation may hold; a lower bound for the next sequence.
-    pub newest: Option<Seq>,
-    /// What could not be kept.
-    pub losses: Vec<Loss>,
+    /// Set aside: nothing is read from it.
+    damaged: bool,
 }
 
 impl Generations {
@@ -72,28 +63,26 @@ impl Generations {
     /// Damage never makes this fail: what cannot be opened is set aside and reported.
     ///
     /// # Errors
-    /// [`StoreError`] when the folder itself cannot be used.
-    pub fn open(folder: &Path, max_bytes: u64) -> Result<Opened, StoreError> {
+    /// [`StoreError`] when the folder cannot be used, or the disk is too full for sled to open anything.
+    pub fn open(folder: &Path, max_bytes: u64) -> Result<Opened<Self>, StoreError> {
         fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
         let entries = list(folder)?;
-        let newest = entries.back().map(|entry| entry.first);
         let row = Row {
             entries,
             writing: None,
             reading: None,
             end: Seq::ZERO,
         };
-        let generations = Self {
+        let store = Self {
             folder: folder.to_owned(),
             limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
             row: Mutex::new(row),
         };
-        let (last, losses) = generations.find_end()?;
-        generations.row().end = last.map_or(newest.unwrap_or(Seq(1)), Seq::next);
+        let (last, losses) = store.find_end()?;
+        let extent = store.row().reach(last);
         Ok(Opened {
-            generations,
-            last,
-            newest,
+            store,
+            extent,
             losses,
         })
     }
@@ -102,28 +91,28 @@ impl Generations {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens generations from the newest back until one holds a whole block; the newest good one goes on
-    /// being written.
+    /// Opens generations from the newest back until one holds a whole block; the newest one goes on being
+    /// written.
     fn find_end(&self) -> Result<(Option<Seq>, Vec<Loss>), StoreError> {
         let mut row = self.row();
+        let row = &mut *row;
         let mut losses = Vec::new();
-        let mut index = row.entries.len();
-        while let Some(entry) = index.checked_sub(1).and_then(|index| row.entries.get(index)) {
-            index -= 1;
-            match Generation::open(&entry.path).and_then(|open| Ok((last_message(&open)?, open))) {
-                Ok((last, open)) => {
-                    if index + 1 == row.entries.len() {
+        let mut behind = None;
+        for entry in row.entries.iter_mut().rev() {
+            match find_last(entry, behind) {
+                Ok(None) => {}
+                Ok(Some((open, last))) => {
+                    if behind.is_none() {
                         row.writing = Some(Arc::new(open));
                     }
                     if last.is_some() {
                         return Ok((last, losses));
                     }
                 }
-                Err(error) => {
-                    losses.push(set_aside(entry, &error)?);
-                    row.entries.remove(index);
-                }
+                Err(error) if error.is_damage() => losses.push(entry.set_aside(&error)?),
+                Err(error) => return Err(error),
             }
+            behind = Some(entry.first);
         }
         Ok((None, losses))
     }
@@ -141,7 +130,9 @@ impl Generations {
         let path = self.folder.join(format!("{PREFIX}{:020}", first.0));
         if path.exists() {
             // Left by a failed append or creation that began with this very group: nothing in it was promised.
-            row.entries.pop_back_if(|entry| entry.first == first);
+            row.entries
+                .pop_back_if(|entry| entry.first == first && !entry.damaged);
+            row.reading = None;
             discard(&path)?;
         }
         let open = Arc::new(Generation::create(&path)?);
@@ -149,14 +140,16 @@ impl Generations {
             first,
             path,
             bytes: open.bytes(),
+            damaged: false,
         });
         row.writing = Some(Arc::clone(&open));
         Ok(open)
     }
 
-    /// The open generation at `index`, opening it for reading when it is an older one.
+    /// The open generation at `index`, opening it for reading when it is an older one. `None` when it is set
+    /// aside.
     fn open_at(row: &mut Row, index: usize) -> Result<Option<Arc<Generation>>, StoreError> {
-        let Some(entry) = row.entries.get(index) else {
+        let Some(entry) = row.entries.get(index).filter(|entry| !entry.damaged) else {
             return Ok(None);
         };
         if index + 1 == row.entries.len()
@@ -176,11 +169,28 @@ impl Generations {
         Ok(Some(open))
     }
 
+    /// Looks for a block in the generation at `index`. A damaged one is set aside; then there is none.
+    fn look(
+        row: &mut Row,
+        index: usize,
+        find: impl FnOnce(&Generation) -> Result<Option<RawBlock>, StoreError>,
+    ) -> Result<Option<RawBlock>, StoreError> {
+        let found = match Self::open_at(row, index) {
+            Ok(Some(open)) => find(&open),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error) if error.is_damage() => row.abandon(index, error).map(|()| None),
+            found => found,
+        }
+    }
+
     /// The first block behind `seq` in the generation at `index` or a later one.
     fn first_behind(row: &mut Row, mut index: usize, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
-        while let Some(open) = Self::open_at(row, index)? {
+        while index < row.entries.len() {
             let end = row.entries.get(index + 1).map(|next| next.first);
-            let block = open.block_behind(seq)?;
+            let block = Self::look(row, index, |open| open.block_behind(seq))?;
             if let Some(block) = block.filter(|block| end.is_none_or(|end| block.first < end)) {
                 return Ok(Some(block));
             }
@@ -215,8 +225,7 @@ impl Store for Generations {
         let mut row = self.row();
         let index = row.entries.partition_point(|entry| entry.first <= from);
         if let Some(index) = index.checked_sub(1)
-            && let Some(open) = Self::open_at(&mut row, index)?
-            && let Some(block) = open.block_before(from)?
+            && let Some(block) = Self::look(&mut row, index, |open| open.block_before(from))?
         {
             return Ok(Some(block));
         }
@@ -249,7 +258,10 @@ impl Store for Generations {
                 row.reading = None;
             }
             drop(row);
-            discard(&entry.path)?;
+            // What is set aside is kept for salvage.
+            if !entry.damaged {
+                discard(&entry.path)?;
+            }
         }
     }
 
@@ -259,6 +271,32 @@ impl Store for Generations {
 }
 
 impl Row {
+    /// How far the row reaches; where the next message goes follows from it.
+    fn reach(&mut self, last: Option<Seq>) -> Extent {
+        let newest = self.entries.back().map(|entry| entry.first);
+        self.end = last.map_or(newest.unwrap_or(Seq(1)), Seq::next);
+        Extent {
+            oldest: self.entries.front().map(|entry| entry.first),
+            newest,
+            last,
+            unsure: self.entries.back().is_some_and(|entry| entry.damaged),
+        }
+    }
+
+    /// Gives up the generation at `index`, which turned out to be damaged.
+    fn abandon(&mut self, index: usize, error: StoreError) -> Result<(), StoreError> {
+        if index + 1 == self.entries.len() && self.writing.take().is_some() {
+            // The writer may be in it: it ends here, and the next look opens it from disk.
+            return Err(error);
+        }
+        self.reading = None;
+        if let Some(entry) = self.entries.get_mut(index) {
+            let loss = entry.set_aside(&error)?;
+            tracing::error!(%loss, "a generation cannot be read");
+        }
+        Ok(())
+    }
+
     /// Whether the oldest generation holds only messages up to `through`, and enough younger ones are there
     /// to recognise redeliveries with.
     fn front_is_spent(&self, through: Seq) -> bool {
@@ -271,27 +309,50 @@ impl Row {
     }
 }
 
+impl Entry {
+    /// Renames a generation that cannot be opened, so that the daemon goes on and the bytes stay for salvage.
+    fn set_aside(&mut self, error: &StoreError) -> Result<Loss, StoreError> {
+        let kept = self
+            .path
+            .with_extension(format!("{DAMAGED}{:08x}", rand::random::<u32>()));
+        fs::rename(&self.path, &kept).map_err(|source| io_error(&self.path, source))?;
+        self.path.clone_from(&kept);
+        self.bytes = 0;
+        self.damaged = true;
+        Ok(Loss::SetAside {
+            first: self.first,
+            kept,
+            reason: error.to_string(),
+        })
+    }
+}
+
 /// The generations in a folder, oldest first. Finishes deletions that a crash interrupted.
 fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
     let mut entries = Vec::new();
     for item in fs::read_dir(folder).map_err(|source| io_error(folder, source))? {
         let path = item.map_err(|source| io_error(folder, source))?.path();
-        if path.extension().is_some_and(|extension| extension == TRASH) {
-            fs::remove_dir_all(&path).map_err(|source| io_error(&path, source))?;
-        } else if let Some(first) = first_of(&path) {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let damaged = extension.starts_with(DAMAGED);
+        if extension == TRASH {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot delete a delivered generation");
+            }
+        } else if let Some(first) = first_of(&path).filter(|_| damaged || extension.is_empty()) {
             entries.push(Entry {
                 first,
-                bytes: disk_bytes(&path),
+                bytes: if damaged { 0 } else { disk_bytes(&path) },
+                damaged,
                 path,
             });
         }
     }
-    entries.sort_by_key(|entry| entry.first);
+    entries.sort_by_key(|entry| (entry.first, !entry.damaged));
     Ok(entries.into())
 }
 
 fn first_of(path: &Path) -> Option<Seq> {
-    path.file_name()?
+    path.file_stem()?
         .to_str()?
         .strip_prefix(PREFIX)?
         .parse()
@@ -304,47 +365,59 @@ fn disk_bytes(path: &Path) -> u64 {
     fs::metadata(path.join("db")).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-/// The last message of a generation. A block at its end that was never finished is removed: none of its
-/// messages was acknowledged.
-fn last_message(open: &Generation) -> Result<Option<Seq>, StoreError> {
-    while let Some(block) = open.block_before(Seq(u64::MAX))? {
-        let headers = block
-            .chunks
-            .iter()
-            .map(|chunk| read_chunk(chunk).map(|(header, _)| header));
-        let whole = match headers.collect::<Result<Vec<_>, _>>() {
-            Ok(headers) => headers
-                .first()
-                .filter(|head| headers.len() >= usize::from(head.parts))
-                .copied(),
-            // Not ours to judge here: the reader reports damage with its sequences.
-            Err(_) => return Ok(Some(block.first)),
-        };
-        match whole {
-            Some(head) => return Ok(Some(head.last())),
-            None => open.remove(&block)?,
+/// Opens a generation that ends before `behind` and finds its last message. `None` when it is set aside.
+fn find_last(entry: &Entry, behind: Option<Seq>) -> Result<Option<(Generation, Option<Seq>)>, StoreError> {
+    if entry.damaged {
+        return Ok(None);
+    }
+    let open = Generation::open(&entry.path)?;
+    let last = last_message(&open, behind.map_or(Seq(u64::MAX), Seq::previous))?;
+    // A process that was killed may have left messages in the page cache alone. They count from here on.
+    open.sync()?;
+    Ok(Some((open, last)))
+}
+
+/// The last message of a generation, up to `limit`. A block at its end that was never finished is removed: none
+/// of its messages was acknowledged.
+fn last_message(open: &Generation, limit: Seq) -> Result<Option<Seq>, StoreError> {
+    while let Some(block) = open.block_before(limit)? {
+        match last_of(&block) {
+            Some(last) => return Ok(Some(last)),
+            None => open.remove(block.first)?,
         }
     }
     Ok(None)
 }
 
-/// Renames a generation that cannot be opened, so that the daemon starts and the bytes stay for salvage.
-fn set_aside(entry: &Entry, error: &StoreError) -> Result<Loss, StoreError> {
-    let kept = entry
-        .path
-        .with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
-    fs::rename(&entry.path, &kept).map_err(|source| io_error(&entry.path, source))?;
-    Ok(Loss::SetAside {
-        first: entry.first,
-        kept,
-        reason: error.to_string(),
-    })
+/// The last sequence of a block, or one behind it when the block is too damaged to say; never one before it, so
+/// that none is used twice. `None` when the block was never finished.
+fn last_of(block: &RawBlock) -> Option<Seq> {
+    let headers = block
+        .chunks
+        .iter()
+        .filter_map(|chunk| read_chunk(chunk).ok())
+        .map(|(header, _)| header)
+        .filter(|header| header.first == block.first)
+        .collect::<Vec<_>>();
+    let legible = headers.len() == block.chunks.len();
+    match headers.iter().max_by_key(|header| header.last()) {
+        Some(head) if legible && block.chunks.len() < usize::from(head.parts) => None,
+        Some(head) => Some(head.last()),
+        None => Some(block.first.plus(BLOCK_MESSAGES_MAX).previous()),
+    }
 }
 
 /// Deletes a generation in two steps, so that no crash leaves half of it under its name.
 fn discard(path: &Path) -> Result<(), StoreError> {
     let trash = path.with_extension(TRASH);
+    if trash.exists() {
+        // Of an earlier generation of this name, whose deletion failed.
+        fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
+    }
     fs::rename(path, &trash).map_err(|source| io_error(path, source))?;
     fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
     path.parent().map_or(Ok(()), sync_folder)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub struct Values {
     pub durable: Seq,
     /// Every sequence ever used lies below; synced before the first of them is used.
     pub reserved: Seq,
+    /// First and last of the sequences that were left out after a loss, which is reported already.
+    pub gap: Option<(Seq, Seq)>,
 }
 
 /// The marks of one lane; shared by writer and reader.
@@ -91,8 +93,9 @@ impl Marks {
             ..inner.values
         };
         inner.file.write(&values)?;
+        inner.sync()?;
         inner.values = values;
-        inner.sync()
+        Ok(())
     }
 
     /// Notes that everything up to `seq` is durable.
@@ -139,5 +142,20 @@ impl Inner {
         self.synced = Instant::now();
         self.dirty = false;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_that_was_not_synced_is_made_again() {
+        // Takes writes and refuses fdatasync.
+        let (marks, _) = Marks::open(Path::new("/dev/null")).expect("opens");
+        for _ in 0..2 {
+            assert!(marks.reserve(Seq(1)).is_err());
+            assert_eq!(marks.values().reserved, Seq::ZERO);
+        }
     }
 }

@@ -48,10 +48,10 @@ pub use writer::Writer;
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
-use crate::queue::generations::{Generations, Opened};
+use crate::queue::generations::Generations;
 use crate::queue::intake::Offer;
 use crate::queue::marks::{Marks, Values};
-use crate::queue::store::{Loss, Store, StoreError};
+use crate::queue::store::{Extent, Loss, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::signal::Signal;
 use crate::slots::SlotError;
@@ -95,8 +95,6 @@ struct Shared {
     full: AtomicBool,
     closed: AtomicBool,
     lost: AtomicU64,
-    /// Sequences that opening found missing and reported; the reader passes over them in silence.
-    known_gap: Option<(Seq, Seq)>,
     store_failure: Mutex<Option<String>>,
 }
 
@@ -223,18 +221,23 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
-    let Opened {
-        generations,
-        last,
-        newest,
-        losses,
-    } = Generations::open(folder, config.max_bytes)?;
-    let (marks, found) = Marks::open(&folder.join("marks"))?;
-    let place = place(found, last, newest);
+    let opened = Generations::open(folder, config.max_bytes)?;
+    assemble(opened, &folder.join("marks"), epoch, config)
+}
+
+/// Puts the parts of a lane together around its opened store.
+fn assemble(
+    opened: Opened<impl Store + 'static>,
+    marks: &Path,
+    epoch: Epoch,
+    config: &Config,
+) -> Result<Queue, OpenError> {
+    let (marks, found) = Marks::open(marks)?;
+    let place = place(found, opened.extent);
     marks.reset(place.values)?;
     let shared = Arc::new(Shared {
         epoch,
-        store: Box::new(generations),
+        store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
         marks,
         readable: Signal::default(),
@@ -242,14 +245,10 @@ pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenE
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         lost: AtomicU64::new(0),
-        known_gap: place
-            .loss
-            .is_some()
-            .then_some((place.stored.next(), place.next.previous())),
         store_failure: Mutex::new(None),
     });
+    let losses = opened.losses.iter();
     losses
-        .iter()
         .chain(&place.loss)
         .for_each(|loss| shared.report_loss(loss));
     let recalled = recall(&*shared.store, place.next.previous());
@@ -270,68 +269,57 @@ pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenE
 /// Where the log goes on.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
-    /// Last message the store holds.
-    stored: Seq,
     /// Sequence of the next message.
     next: Seq,
     values: Values,
     loss: Option<Loss>,
 }
 
-/// Decides where the log goes on, from what the marks and the generations say.
+/// Without marks, a generation that is set aside is taken to have used this many sequences at most: ten times
+/// what 16 MiB hold of the smallest messages, all alike and compressed.
+const USED_UNSEEN: u64 = 1 << 32;
+
+/// Decides where the log goes on, from what the marks and the store say.
 ///
 /// A tail that the marks call durable and the store does not have is a loss; then the next sequence is one that
-/// was never used, because the lost ones may have reached Kafka.
-fn place(found: Option<Values>, last: Option<Seq>, newest: Option<Seq>) -> Place {
-    let stored = last.unwrap_or_else(|| newest.map_or(Seq::ZERO, Seq::previous));
-    let Some(marks) = found else {
-        // New, or the marks are gone: what the store holds is sent (again) from the start.
-        let cursor = if last.is_some() { Seq::ZERO } else { stored };
+/// was never used, because the lost ones may have reached Kafka. So it is when that cannot be seen.
+fn place(found: Option<Values>, extent: Extent) -> Place {
+    let begun = extent.newest.map(Seq::previous);
+    let stored = extent.last.max(begun).unwrap_or(Seq::ZERO);
+    let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
+    // Without marks, what the store holds is sent (again) from the start.
+    let marks = found.unwrap_or_else(|| Values {
+        cursor: if extent.last.is_some() { trimmed } else { stored },
+        durable: stored,
+        reserved: stored.plus(if extent.unsure { USED_UNSEEN } else { 1 }),
+        gap: None,
+    });
+    // Only what was delivered is trimmed: the cursor lags after a power cut.
+    let cursor = marks.cursor.max(trimmed);
+    if stored >= marks.durable && !extent.unsure {
         let values = Values {
-            cursor,
-            durable: stored,
-            reserved: stored.next(),
-        };
-        return Place {
-            stored,
-            next: stored.next(),
-            values,
-            loss: None,
-        };
-    };
-    if stored >= marks.durable {
-        let values = Values {
-            cursor: marks.cursor.min(stored),
+            cursor: cursor.min(stored),
             durable: stored,
             ..marks
         };
         return Place {
-            stored,
             next: stored.next(),
             values,
             loss: None,
         };
     }
-    let lost_from = stored.max(marks.cursor).next();
+    let lost_from = stored.max(cursor).next();
     let loss = (lost_from <= marks.durable).then_some(Loss::Gone {
         first: lost_from,
         last: marks.durable,
     });
-    let next = if loss.is_some() {
-        marks.reserved.max(marks.durable.next())
-    } else {
-        marks.durable.next()
-    };
+    let next = marks.reserved.max(marks.durable.max(stored).next());
     let values = Values {
-        durable: next.previous(),
+        cursor: if cursor >= stored { next.previous() } else { cursor },
+        gap: Some((stored.next(), next.previous())),
         ..marks
     };
-    Place {
-        stored,
-        next,
-        values,
-        loss,
-    }
+    Place { next, values, loss }
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
@@ -357,5 +345,7 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
     recalled
 }
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

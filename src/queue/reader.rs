@@ -29,6 +29,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     ready: VecDeque<Stored>,
     next: Seq,
+    /// Losses up to here are reported.
+    judged: Seq,
 }
 
 impl Reader {
@@ -38,6 +40,7 @@ impl Reader {
             shared,
             ready: VecDeque::new(),
             next,
+            judged: Seq::ZERO,
         }
     }
 
@@ -45,6 +48,10 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueueError::Store`]; the position stays.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the end is not for good, and a failure is no item"
+    )]
     pub fn next(&mut self) -> Result<Option<Stored>, QueueError> {
         while self.ready.is_empty() && self.next <= self.shared.tail.last() {
             self.refill()?;
@@ -73,6 +80,10 @@ impl Reader {
     /// # Errors
     /// [`QueueError`]; at worst messages are sent again after a restart.
     pub fn advance(&mut self, through: Seq) -> Result<(), QueueError> {
+        let through = match self.shared.marks.values().gap {
+            Some((first, last)) if first == through.next() => last,
+            _ => through,
+        };
         self.shared.marks.set_cursor(through)?;
         self.shared.tail.forget(through);
         self.shared.store.trim(through)?;
@@ -93,7 +104,7 @@ impl Reader {
         Ok(self.shared.marks.sync()?)
     }
 
-    /// Waits until something new may be readable, or [`crate::queue::Queue::wake`] is called.
+    /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: std::time::Duration) {
         self.shared.readable.wait(timeout);
     }
@@ -109,7 +120,8 @@ impl Reader {
     /// Reads one block from disk. What cannot be read is reported and passed over.
     fn read_block(&mut self) -> Result<(), QueueError> {
         let Some(raw) = self.shared.store.read(self.next)? else {
-            return Ok(self.pass_over(self.shared.tail.last().next()));
+            self.pass_over(self.shared.tail.last().next());
+            return Ok(());
         };
         match decode::<Arrival>(&raw.chunks) {
             Ok(block) => {
@@ -121,8 +133,7 @@ impl Reader {
                     arrival,
                 }));
                 match self.ready.front().map(|stored| stored.seq) {
-                    Some(first) if first > self.next => self.report_gap(first),
-                    Some(_) => {}
+                    Some(first) => self.report_gap(first),
                     // The block ends before the position: what is wanted begins behind it.
                     None => self.read_behind(raw.first)?,
                 }
@@ -135,18 +146,17 @@ impl Reader {
     fn read_behind(&mut self, first: Seq) -> Result<(), QueueError> {
         let behind = self.shared.store.read_behind(first.max(self.next.previous()))?;
         let next = behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first);
-        if next > self.next {
-            self.report_gap(next);
-        }
-        self.next = next.max(self.next);
+        self.pass_over(next);
         Ok(())
     }
 
     fn skip_damaged(&mut self, raw: &RawBlock, damage: Damage) -> Result<(), QueueError> {
-        self.shared.report_loss(&Loss::Damaged {
-            first: raw.first,
-            damage,
-        });
+        if self.next > self.judged {
+            self.shared.report_loss(&Loss::Damaged {
+                first: raw.first,
+                damage,
+            });
+        }
         let behind = self
             .shared
             .store
@@ -163,17 +173,19 @@ impl Reader {
         }
     }
 
-    fn report_gap(&self, next: Seq) {
+    /// Reports that everything from the position up to `next` is gone, but for what was reported before.
+    fn report_gap(&mut self, next: Seq) {
         let last = next.previous();
-        let known = self
-            .shared
-            .known_gap
-            .is_some_and(|(first, end)| first <= self.next && last <= end);
-        if !known {
-            self.shared.report_loss(&Loss::Gone {
-                first: self.next,
-                last,
-            });
+        let first = self.next.max(self.judged.next());
+        self.judged = self.judged.max(last);
+        let (before, behind) = match self.shared.marks.values().gap {
+            Some((from, to)) => ((first, last.min(from.previous())), (first.max(to.next()), last)),
+            None => ((first, last), (last.next(), last)),
+        };
+        for (first, last) in [before, behind] {
+            if first <= last {
+                self.shared.report_loss(&Loss::Gone { first, last });
+            }
         }
     }
 }

@@ -41,6 +41,45 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the bytes on disk are the reason, so that trying again cannot help. A refusal for want of space,
+    /// memory, handles or rights, or by a lock, says nothing about the bytes.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Sled {
+                source: sled::Error::Io(source),
+                ..
+            } => !is_refusal(source),
+            Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => true,
+        }
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    let no_handles = matches!(
+        rustix::io::Errno::from_io_error(error),
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    );
+    no_handles
+        || matches!(
+            error.kind(),
+            ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+                | ErrorKind::FileTooLarge
+                | ErrorKind::PermissionDenied
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::OutOfMemory
+                | ErrorKind::Interrupted
+                | ErrorKind::WouldBlock
+                | ErrorKind::NotConnected
+                // sled's lock, held by a handle that is just being dropped.
+                | ErrorKind::Other
+        )
+}
+
 /// One block as the store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawBlock {
@@ -79,6 +118,30 @@ pub enum Loss {
         /// What is wrong with it.
         damage: Damage,
     },
+}
+
+/// How far a store reaches, found out while opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// First sequence the oldest unit may hold: everything before it was delivered and trimmed.
+    pub oldest: Option<Seq>,
+    /// First sequence the newest unit may hold: every sequence before it has been used.
+    pub newest: Option<Seq>,
+    /// The last message; `None` when no unit holds any.
+    pub last: Option<Seq>,
+    /// The newest unit is set aside: which sequences were used behind `last` cannot be seen.
+    pub unsure: bool,
+}
+
+/// An opened store.
+#[derive(Debug)]
+pub struct Opened<S> {
+    /// The store.
+    pub store: S,
+    /// How far it reaches.
+    pub extent: Extent,
+    /// What could not be kept.
+    pub losses: Vec<Loss>,
 }
 
 /// Keeps chunks in key order.

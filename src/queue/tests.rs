@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::*;
 use crate::message::{SessionTag, Stamp, Stored};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         max_bytes: 64 * 1024 * 1024,
         on_full: OnFull::Backpressure,
@@ -19,7 +19,7 @@ fn config() -> Config {
     }
 }
 
-fn arrival(position: u64, payload: &[u8]) -> Arrival {
+pub(super) fn arrival(position: u64, payload: &[u8]) -> Arrival {
     Arrival {
         broker: Arc::from("default"),
         topic: format!("devices/d{}/telemetry", position % 7),
@@ -45,21 +45,24 @@ fn arrival(position: u64, payload: &[u8]) -> Arrival {
 }
 
 /// An opened lane with its writer running.
-struct Lane {
-    reader: Reader,
-    monitor: Monitor,
-    intake: Intake,
+pub(super) struct Lane {
+    pub(super) reader: Reader,
+    pub(super) monitor: Monitor,
+    pub(super) intake: Intake,
     recalled: Vec<Recalled>,
     writer: std::thread::JoinHandle<()>,
 }
 
 impl Lane {
-    fn open(folder: &Path) -> Self {
+    pub(super) fn open(folder: &Path) -> Self {
         Self::open_with(folder, &config())
     }
 
-    fn open_with(folder: &Path, config: &Config) -> Self {
-        let queue = open(folder, Epoch(5), config).expect("opens");
+    pub(super) fn open_with(folder: &Path, config: &Config) -> Self {
+        Self::start(open(folder, Epoch(5), config).expect("opens"))
+    }
+
+    pub(super) fn start(queue: Queue) -> Self {
         let intake = queue.door.intake();
         let writer = std::thread::spawn(move || queue.writer.run());
         Self {
@@ -71,29 +74,29 @@ impl Lane {
         }
     }
 
-    async fn put(&self, position: u64, payload: &[u8]) {
+    pub(super) async fn put(&self, position: u64, payload: &[u8]) {
         let arrival = arrival(position, payload);
         let room = self.intake.reserve(arrival.cost()).await.expect("open");
         self.intake.offer(arrival, room, false).expect("open");
     }
 
-    async fn durable(&self, position: u64) {
+    pub(super) async fn durable(&self, position: u64) {
         let mut durable = self.intake.durable();
         let waited = tokio::time::timeout(PATIENCE, durable.wait_for(|at| *at >= position)).await;
         waited.expect("durable in time").expect("writer lives");
     }
 
-    fn drain(&mut self) -> Vec<Stored> {
+    pub(super) fn drain(&mut self) -> Vec<Stored> {
         std::iter::from_fn(|| self.reader.next().expect("reads")).collect()
     }
 
-    fn close(self) {
+    pub(super) fn close(self) {
         drop(self.intake);
         self.writer.join().expect("writer ends");
     }
 }
 
-fn positions(stored: &[Stored]) -> Vec<u64> {
+pub(super) fn positions(stored: &[Stored]) -> Vec<u64> {
     stored
         .iter()
         .map(|stored| stored.arrival.delivery.position)
@@ -241,39 +244,92 @@ fn the_next_sequence_is_never_one_that_was_used() {
         cursor: Seq(3),
         durable: Seq(9),
         reserved: Seq(1000),
+        gap: None,
+    };
+    let held = |last: Option<u64>| Extent {
+        oldest: Some(Seq(1)),
+        newest: Some(Seq(1)),
+        last: last.map(Seq),
+        unsure: false,
     };
     // Intact: goes on behind the last.
-    let intact = place(Some(marks), Some(Seq(9)), Some(Seq(1)));
+    let intact = place(Some(marks), held(Some(9)));
     assert_eq!((intact.next, intact.loss), (Seq(10), None));
     // The watermark lags after a power cut: the store is right.
-    assert_eq!(place(Some(marks), Some(Seq(12)), Some(Seq(1))).next, Seq(13));
+    assert_eq!(place(Some(marks), held(Some(12))).next, Seq(13));
     // The store lost its tail: jump, and say exactly what is gone.
-    let torn = place(Some(marks), Some(Seq(5)), Some(Seq(1)));
+    let torn = place(Some(marks), held(Some(5)));
     assert_eq!(torn.next, Seq(1000));
-    assert_eq!(
-        torn.loss,
-        Some(Loss::Gone {
-            first: Seq(6),
-            last: Seq(9)
-        })
-    );
+    assert_eq!(torn.loss, Some(gone(6, 9)));
+    // Opened once more before anything was stored: the same again.
+    assert_eq!(place(Some(torn.values), held(Some(5))), torn);
     // It opened empty: what Kafka had confirmed is not lost.
-    let empty = place(Some(marks), None, Some(Seq(1)));
-    assert_eq!(
-        empty.loss,
-        Some(Loss::Gone {
-            first: Seq(4),
-            last: Seq(9)
-        })
-    );
-    assert_eq!(empty.next, Seq(1000));
-    // Everything delivered and trimmed: nothing is missing.
+    let empty = place(Some(marks), held(None));
+    assert_eq!((empty.loss, empty.next), (Some(gone(4, 9)), Seq(1000)));
+    // Everything was delivered and the store has nothing: nothing is missing, but more may have been used.
     let done = Values {
         cursor: Seq(9),
         ..marks
     };
-    assert_eq!(place(Some(done), None, None).next, Seq(10));
-    assert_eq!(place(Some(done), None, None).loss, None);
+    let bare = place(Some(done), Extent::default());
+    assert_eq!((bare.next, bare.loss), (Seq(1000), None));
+    assert_eq!(bare.values.cursor, Seq(999));
     // A new store.
-    assert_eq!(place(None, None, None).next, Seq(1));
+    assert_eq!(place(None, Extent::default()).next, Seq(1));
+}
+
+fn gone(first: u64, last: u64) -> Loss {
+    Loss::Gone {
+        first: Seq(first),
+        last: Seq(last),
+    }
+}
+
+#[test]
+fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
+    let marks = Values {
+        cursor: Seq(3),
+        durable: Seq(50),
+        reserved: Seq(1000),
+        gap: None,
+    };
+    let extent = Extent {
+        oldest: Some(Seq(1)),
+        newest: Some(Seq(100)),
+        last: Some(Seq(99)),
+        unsure: true,
+    };
+    assert_eq!(place(Some(marks), extent).next, Seq(1000));
+    assert!(place(None, extent).next > Seq(100 + 1_000_000_000));
+}
+
+#[test]
+fn a_newest_generation_without_messages_still_says_which_sequences_were_used() {
+    let extent = Extent {
+        oldest: Some(Seq(1)),
+        newest: Some(Seq(200)),
+        last: Some(Seq(99)),
+        unsure: false,
+    };
+    assert_eq!(place(None, extent).next, Seq(200));
+}
+
+#[test]
+fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
+    let extent = Extent {
+        oldest: Some(Seq(80)),
+        newest: Some(Seq(80)),
+        last: Some(Seq(99)),
+        unsure: false,
+    };
+    let marks = Values {
+        cursor: Seq(3),
+        durable: Seq(90),
+        reserved: Seq(1000),
+        gap: None,
+    };
+    for found in [Some(marks), None] {
+        let place = place(found, extent);
+        assert_eq!((place.values.cursor, place.loss), (Seq(79), None));
+    }
 }

@@ -39,7 +39,7 @@ pub struct Writer {
 
 /// A group could not be made durable in this attempt.
 #[derive(Debug, thiserror::Error)]
-enum CommitError {
+pub(super) enum CommitError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]
@@ -77,7 +77,7 @@ impl Writer {
     }
 
     /// Waits for the next group. `None` when all sources are gone.
-    fn gather(&mut self) -> Option<Vec<Offer>> {
+    pub(super) fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = loop {
             self.shared.writer_pulse.beat();
             match self.offers.recv_timeout(HEARTBEAT) {
@@ -107,25 +107,28 @@ impl Writer {
     }
 
     /// Makes the group durable, however long it takes, and confirms it. False when the queue was closed before.
-    fn commit(&mut self, group: Vec<Offer>) -> bool {
+    fn commit(&mut self, mut group: Vec<Offer>) -> bool {
         let mut retry = RETRY_MIN;
         loop {
             if !self.wait_for_room() {
                 return false;
             }
-            match self.append(&group) {
-                Ok(()) => break,
-                Err(error) => {
-                    self.shared.report_store_failure(&error);
-                    if !self.pause(retry) {
-                        return false;
-                    }
-                    retry = (retry * 2).min(RETRY_MAX);
-                }
+            let Err(error) = self.attempt(&mut group) else {
+                return true;
+            };
+            self.shared.report_store_failure(&error);
+            if !self.pause(retry) {
+                return false;
             }
+            retry = (retry * 2).min(RETRY_MAX);
         }
-        self.publish(group);
-        true
+    }
+
+    /// Tries once to make the group durable, and confirms it. On an error the same group must be tried again.
+    pub(super) fn attempt(&mut self, group: &mut Vec<Offer>) -> Result<(), CommitError> {
+        self.append(group)?;
+        self.publish(std::mem::take(group));
+        Ok(())
     }
 
     fn append(&mut self, group: &[Offer]) -> Result<(), CommitError> {
@@ -167,7 +170,7 @@ impl Writer {
     /// Waits while the queue is full. False when it was closed meanwhile.
     fn wait_for_room(&self) -> bool {
         let mut said = false;
-        while self.shared.store.bytes() >= self.max_bytes {
+        while self.is_full() {
             if !said {
                 tracing::warn!(
                     max_bytes = self.max_bytes,
@@ -185,6 +188,13 @@ impl Writer {
             self.shared.full.store(false, Ordering::Relaxed);
         }
         true
+    }
+
+    /// Whether the budget is used up. With nothing left to deliver, waiting would never end: then the store is
+    /// about to begin a new unit and give back the rest.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.store.bytes() >= self.max_bytes
+            && self.shared.tail.last() > self.shared.marks.values().cursor
     }
 
     /// Waits, alive. False when the queue was closed.

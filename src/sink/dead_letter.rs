@@ -11,7 +11,7 @@ use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
 use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
 use crate::queue::generations::Generations;
-use crate::queue::store::{Store, StoreError};
+use crate::queue::store::{Extent, Store, StoreError};
 use crate::route::Refusal;
 
 /// One kept message.
@@ -67,13 +67,14 @@ impl DeadLetters {
         for loss in &opened.losses {
             tracing::error!(%loss, "the dead-letter store lost messages");
         }
-        let end = opened
-            .last
-            .unwrap_or_else(|| opened.newest.map_or(Seq::ZERO, Seq::previous));
-        let last = newest(&opened.generations, end)?.map(|letter| letter.seq);
+        let Extent {
+            newest: begun, last, ..
+        } = opened.extent;
+        let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
+        let last = newest(&opened.store, end)?.map(|letter| letter.seq);
         let encoder = Encoder::new(epoch, Compression::Zstd)?;
         Ok(Self {
-            store: opened.generations,
+            store: opened.store,
             encoder,
             next: end.next(),
             last,
