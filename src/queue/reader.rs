@@ -109,7 +109,10 @@ impl Reader {
     /// Reads one block from disk. What cannot be read is reported and passed over.
     fn read_block(&mut self) -> Result<(), QueueError> {
         let Some(raw) = self.shared.store.read(self.next)? else {
-            return Ok(self.pass_over(self.shared.tail.last().next()));
+            return {
+                self.pass_over(self.shared.tail.last().next());
+                Ok(())
+            };
         };
         match decode::<Arrival>(&raw.chunks) {
             Ok(block) => {

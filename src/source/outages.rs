@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two loud lines about one link: a link that flaps all day makes 288 lines, not thousands.
-const QUIET: Duration = Duration::from_secs(300);
+const QUIET: Duration = Duration::from_mins(5);
 
 /// The failures of one link, as the log tells them.
 #[derive(Debug, Default)]

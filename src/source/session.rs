@@ -73,36 +73,33 @@ impl SessionFile {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match SLOT_OFFSETS
+        if let Some(slot) = SLOT_OFFSETS
             .iter()
             .filter_map(|at| read(&file, *at))
             .max_by_key(|slot| slot.generation)
         {
-            Some(slot) => {
-                let found = if slot.boot == boot {
-                    Found::SameBoot
-                } else {
-                    Found::OtherBoot
-                };
-                Ok((
-                    Self {
-                        file,
-                        slot: Slot { boot, ..slot },
-                    },
-                    found,
-                ))
-            }
-            None => {
-                let slot = Slot {
-                    generation: 0,
-                    tag: new_tag(),
-                    boot,
-                    handed: 0,
-                };
-                let mut session = Self { file, slot };
-                session.begin(slot.tag)?;
-                Ok((session, Found::Nothing))
-            }
+            let found = if slot.boot == boot {
+                Found::SameBoot
+            } else {
+                Found::OtherBoot
+            };
+            Ok((
+                Self {
+                    file,
+                    slot: Slot { boot, ..slot },
+                },
+                found,
+            ))
+        } else {
+            let slot = Slot {
+                generation: 0,
+                tag: new_tag(),
+                boot,
+                handed: 0,
+            };
+            let mut session = Self { file, slot };
+            session.begin(slot.tag)?;
+            Ok((session, Found::Nothing))
         }
     }
 

@@ -17,7 +17,7 @@ use super::client::Answer;
 const BATCH: usize = 8;
 
 /// How long a refused filter rests. An access list is corrected by a person.
-pub const RETRY: Duration = Duration::from_secs(60);
+pub const RETRY: Duration = Duration::from_mins(1);
 
 /// What a SUBACK brought.
 #[derive(Debug, Default, PartialEq, Eq)]

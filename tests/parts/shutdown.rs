@@ -28,7 +28,12 @@ fn sigterm_under_load_exits_0_and_loses_nothing() {
 #[test]
 fn sigterm_with_kafka_away_exits_0_within_the_limit_and_keeps_the_backlog() {
     let mut kafka = Kafka::start();
-    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), |config| config.impatient());
+    let mut scene = Scene::start(
+        "5",
+        &kafka,
+        Mosquitto::start(),
+        super::support::config::Config::impatient,
+    );
     let devices = scene.devices(&Plan::default());
     devices.until_acked(500, ACK_LIMIT);
     kafka.kill();

@@ -86,7 +86,7 @@ impl Client for V5Client {
         } else {
             QoS::AtLeastOnce
         };
-        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+        let packet = mqttbytes::v5::Publish {
             pkid: what.packet_id,
             qos,
             ..Default::default()
@@ -159,7 +159,7 @@ impl V5Events {
     }
 }
 
-fn publish(packet: rumqttc::v5::mqttbytes::v5::Publish) -> Result<Publish, Failure> {
+fn publish(packet: mqttbytes::v5::Publish) -> Result<Publish, Failure> {
     let topic = String::from_utf8(packet.topic.into())
         .map_err(|_| Failure::Protocol("the broker sent a topic that is not UTF-8".to_owned()))?;
     if topic.is_empty() {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_publish_by_alias_is_a_protocol_error() {
-        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+        let packet = mqttbytes::v5::Publish {
             pkid: 1,
             ..Default::default()
         };

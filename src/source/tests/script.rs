@@ -146,7 +146,7 @@ impl Peer {
 
     /// The next action; within a minute.
     pub async fn heard(&mut self) -> Action {
-        let action = timeout(Duration::from_secs(60), self.actions.recv()).await;
+        let action = timeout(Duration::from_mins(1), self.actions.recv()).await;
         action.expect("an action was due").expect("the connection lives")
     }
 
@@ -159,7 +159,7 @@ impl Peer {
 
     /// The gateway has let go of the connection.
     pub async fn is_dropped(&mut self) {
-        let dropped = timeout(Duration::from_secs(600), self.events.closed()).await;
+        let dropped = timeout(Duration::from_mins(10), self.events.closed()).await;
         dropped.expect("the connection should have ended");
     }
 }
@@ -168,8 +168,8 @@ impl Peer {
 pub fn message(packet_id: u16) -> Publish {
     let payload = Bytes::copy_from_slice(&packet_id.to_be_bytes());
     Publish {
-        packet_id,
         payload,
+        packet_id,
         ..Publish::for_test("a/b", b"")
     }
 }
@@ -202,7 +202,7 @@ fn config() -> Config {
         client_id: None,
         username: None,
         password_file: None,
-        session_expiry: Duration::from_secs(3600),
+        session_expiry: Duration::from_hours(1),
         receive_maximum: WINDOW,
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
@@ -251,7 +251,7 @@ impl Gateway {
 
     /// The next connection attempt; within ten minutes.
     pub async fn peer(&mut self) -> Peer {
-        let peer = timeout(Duration::from_secs(600), self.peers.recv()).await;
+        let peer = timeout(Duration::from_mins(10), self.peers.recv()).await;
         peer.expect("an attempt was due").expect("the source runs")
     }
 
@@ -281,14 +281,14 @@ impl Gateway {
 
     /// Waits until the link is told to be so; ten minutes at most.
     pub async fn link_is(&mut self, wanted: impl Fn(&Link) -> bool) -> Link {
-        let told = timeout(Duration::from_secs(600), self.link.wait_for(wanted)).await;
+        let told = timeout(Duration::from_mins(10), self.link.wait_for(wanted)).await;
         told.expect("the link should have changed")
             .expect("the source runs")
             .clone()
     }
 
     pub async fn ended(self) -> (Result<(), Error>, TempDir) {
-        let ended = timeout(Duration::from_secs(60), self.task).await;
+        let ended = timeout(Duration::from_mins(1), self.task).await;
         (
             ended.expect("the source should have ended").expect("no panic"),
             self.folder,
