@@ -10,7 +10,7 @@ pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscrip
     for route in routes.iter().filter(|route| route.takes(broker)) {
         let filter = route.from.filter();
         if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
-            known.qos = known.qos.max(route.qos)
+            known.qos = known.qos.max(route.qos);
         } else {
             let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
             let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);

@@ -177,17 +177,17 @@ impl Encoder {
             block.count += 1;
             if block.raw.len() >= BLOCK_BYTES {
                 let next = block.first.plus(u64::from(block.count));
-                self.close(block, &mut chunks)?;
+                self.close(&block, &mut chunks)?;
                 block = OpenBlock::at(next);
             }
         }
         if block.count > 0 {
-            self.close(block, &mut chunks)?;
+            self.close(&block, &mut chunks)?;
         }
         Ok(chunks)
     }
 
-    fn close(&mut self, block: OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
+    fn close(&mut self, block: &OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
         let too_large = || EncodeError::TooLarge(block.raw.len());
         let raw_length = u32::try_from(block.raw.len()).map_err(|_| too_large())?;
         let compressed = match &mut self.zstd {

@@ -45,7 +45,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueueError::Store`]; the position stays.
-    pub fn next(&mut self) -> Result<Option<Stored>, QueueError> {
+    pub fn read_next(&mut self) -> Result<Option<Stored>, QueueError> {
         while self.ready.is_empty() && self.next <= self.shared.tail.last() {
             self.refill()?;
         }
@@ -109,10 +109,8 @@ impl Reader {
     /// Reads one block from disk. What cannot be read is reported and passed over.
     fn read_block(&mut self) -> Result<(), QueueError> {
         let Some(raw) = self.shared.store.read(self.next)? else {
-            return {
-                self.pass_over(self.shared.tail.last().next());
-                Ok(())
-            };
+            self.pass_over(self.shared.tail.last().next());
+            return Ok(());
         };
         match decode::<Arrival>(&raw.chunks) {
             Ok(block) => {

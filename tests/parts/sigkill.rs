@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::delivery::RSS_LIMIT_BYTES;
+use crate::support::config::Config;
 use crate::support::devices::Plan;
 use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
@@ -75,12 +76,7 @@ fn the_daemon_killed_again_and_again_with_mqtt_3_1_1_loses_nothing() {
 fn the_daemon_killed_while_kafka_is_away_loses_nothing() {
     let mut seed = Seed::of_this_run("the_daemon_killed_while_kafka_is_away_loses_nothing");
     let mut kafka = Kafka::start();
-    let mut scene = Scene::start(
-        "5",
-        &kafka,
-        Mosquitto::start(),
-        super::support::config::Config::impatient,
-    );
+    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), Config::impatient);
     let devices = scene.devices(&Plan {
         rate: Some(1_000),
         ..Plan::default()

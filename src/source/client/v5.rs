@@ -140,7 +140,7 @@ impl V5Events {
             }
             Incoming::Publish(packet) => publish(packet).map(Event::Published),
             Incoming::SubAck(suback) => {
-                let answers = suback.return_codes.iter().map(answer).collect();
+                let answers = suback.return_codes.into_iter().map(answer).collect();
                 Ok(Event::Granted {
                     packet_id: suback.pkid,
                     answers,
@@ -192,9 +192,9 @@ fn own(properties: PublishProperties) -> Properties {
     }
 }
 
-fn answer(code: &SubscribeReasonCode) -> Answer {
+fn answer(code: SubscribeReasonCode) -> Answer {
     let text = match code {
-        SubscribeReasonCode::Success(qos) => return Answer::Granted(*qos as u8),
+        SubscribeReasonCode::Success(qos) => return Answer::Granted(qos as u8),
         SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => "0x80, the broker gives no reason",
         SubscribeReasonCode::ImplementationSpecific => "0x83, the broker has reasons of its own",
         SubscribeReasonCode::NotAuthorized => "0x87, not authorised",
