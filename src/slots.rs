@@ -181,8 +181,9 @@ mod tests {
         file.write(&300_u64).expect("writes");
         let bytes = std::fs::read(&path).expect("reads");
         assert_eq!(bytes.len(), 4096 + 128);
-        let slot = |counter: u8, value: &[u8]| {
-            let (counter, length) = (u64::from(counter).to_be_bytes(), [0, 0, 0, value.len() as u8]);
+        let slot = |counter: u64, value: &[u8]| {
+            let length = u32::try_from(value.len()).expect("it is short").to_be_bytes();
+            let counter = counter.to_be_bytes();
             let crc = crc32fast::hash(&[&counter[..], &length, value].concat());
             [&counter[..], &length, &crc.to_be_bytes(), value].concat()
         };

@@ -13,13 +13,11 @@ impl Seed {
     /// The seed of this run: `EDGEFERRY_SEED` when it is set, otherwise a new one. Printed either way, so
     /// that a failure can be repeated.
     pub fn of_this_run(test: &str) -> Self {
-        let seed = std::env::var("EDGEFERRY_SEED").ok().map_or_else(
-            || {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.expect("the clock is past 1970").subsec_nanos().into()
-            },
-            |text| text.parse().expect("EDGEFERRY_SEED is a number"),
-        );
+        let seed = std::env::var("EDGEFERRY_SEED")
+            .ok()
+            .map_or_else(rand::random, |text| {
+                text.parse().expect("EDGEFERRY_SEED is a number")
+            });
         eprintln!("{test}: EDGEFERRY_SEED={seed}");
         Self(seed)
     }
