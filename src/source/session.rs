@@ -37,6 +37,8 @@ pub enum Found {
 pub struct SessionFile {
     file: SlotFile,
     value: Value,
+    /// The tag is in the file, or was never meant to be another one.
+    settled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,14 +62,23 @@ impl SessionFile {
                 Found::OtherBoot
             };
             let value = Value { boot, ..value };
-            return Ok((Self { file, value }, found));
+            let session = Self {
+                file,
+                value,
+                settled: true,
+            };
+            return Ok((session, found));
         }
         let value = Value {
             tag: new_tag(),
             boot,
             handed: 0,
         };
-        let mut session = Self { file, value };
+        let mut session = Self {
+            file,
+            value,
+            settled: false,
+        };
         session.begin(value.tag)?;
         Ok((session, Found::Nothing))
     }
@@ -82,14 +93,23 @@ impl SessionFile {
         self.value.handed
     }
 
+    /// `false` after a [`SessionFile::begin`] that failed: the file may still hold the tag before. It has to be called
+    /// again before anything is acknowledged, whatever the broker says about the session by then.
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// The broker has made a new session. Synced: an old tag would match old messages with new packet ids.
     /// This waits for the medium, but only when a broker has forgotten us.
     pub fn begin(&mut self, tag: SessionTag) -> Result<(), SlotError> {
+        self.settled = false;
         self.value.tag = tag;
         // Both slots, so that no torn write can bring the old tag back.
         self.write()?;
         self.write()?;
-        Ok(self.file.sync()?)
+        self.file.sync()?;
+        self.settled = true;
+        Ok(())
     }
 
     /// To be called before the PUBACK of `position` is handed to the client. Goes to the page cache, which
@@ -195,6 +215,20 @@ mod tests {
         let (again, found) = open(&dir, 7);
         assert_eq!(found, Found::Nothing);
         assert_ne!(again.tag(), session.tag());
+    }
+
+    #[test]
+    fn a_session_that_could_not_be_begun_has_to_be_begun_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut session, _) = open(&dir, 7);
+        let (full, _) = SlotFile::open::<Value>(Path::new("/dev/full")).expect("Linux has it");
+        let medium = std::mem::replace(&mut session.file, full);
+        session.begin(SessionTag(42)).expect_err("no space left");
+        assert!(!session.is_settled());
+        session.file = medium;
+        session.begin(SessionTag(43)).expect("written");
+        assert!(session.is_settled());
+        assert_eq!(open(&dir, 7).0.tag(), SessionTag(43));
     }
 
     #[test]
