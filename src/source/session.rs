@@ -37,7 +37,7 @@ pub enum Found {
 pub struct SessionFile {
     file: SlotFile,
     value: Value,
-    /// The tag is in the file, or was never meant to be another one.
+    /// The tag is in the file, in both slots, and synced.
     settled: bool,
 }
 
