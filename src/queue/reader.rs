@@ -93,7 +93,7 @@ impl Reader {
         Ok(self.shared.marks.sync()?)
     }
 
-    /// Waits until something new may be readable, or [`crate::queue::Queue::wake`] is called.
+    /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: std::time::Duration) {
         self.shared.readable.wait(timeout);
     }
