@@ -7,6 +7,20 @@
 //!
 //! Prints a table and writes `target/bench/e2e.json`. Lost or reordered messages end it with an error.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints, and what it measures with fails by panicking"
+)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "counts and bytes of one run are far below 2⁵²"
+)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -94,7 +108,7 @@ fn throughput(kafka: &Kafka) -> Throughput {
     let devices = scene.devices(&plan);
     // Only the ends of the partitions are asked for: reading would take the cores from what is measured.
     let expected = i64::try_from(MESSAGES).expect("a small number");
-    wait::until("all messages are in kafka", Duration::from_secs(300), || {
+    wait::until("all messages are in kafka", Duration::from_mins(5), || {
         (oracle.available() >= expected).then_some(())
     });
     let took = started.elapsed();
@@ -164,7 +178,7 @@ fn warm_up(kafka: &Kafka) {
             record = back;
         }
     }
-    producer.flush(Duration::from_secs(60)).expect("kafka takes them");
+    producer.flush(Duration::from_mins(1)).expect("kafka takes them");
 }
 
 fn print(throughput: &Throughput, latency: &Latency) {

@@ -1,5 +1,9 @@
 //! The clocks behind a [`Stamp`]: wall clock, time since boot, which boot, and whether the wall clock is
 //! right.
+//!
+//! The last is known from `systemd-timesyncd` only. The kernel's own word (`adjtimex`) would hold for every time service,
+//! but no well-kept crate asks for it safely, and what chrony keeps on disk (its drift file) survives reboots and so does
+//! not tell about this one. With chrony a right clock is therefore stamped as not known to be synchronised.
 
 use std::fs;
 use std::io;

@@ -108,7 +108,7 @@ impl Machine {
     /// [`IdentityError::Common`] and [`IdentityError::Missing`].
     pub fn gateway_id(&self, template: Option<&str>) -> Result<String, IdentityError> {
         let Some(template) = template else {
-            let machine_id = self.value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?;
+            let machine_id = Self::value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?;
             let digits = xxh3_64(machine_id.as_bytes()) & 0x00ff_ffff;
             return Ok(format!("{}-{digits:06x}", self.hostname));
         };
@@ -116,14 +116,14 @@ impl Machine {
         if id.contains("{machine_id}") {
             id = id.replace(
                 "{machine_id}",
-                self.value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?,
+                Self::value("machine_id", self.machine_id.as_ref(), MACHINE_ID)?,
             );
         }
         if id.contains("{serial}") {
             let looked_at = SERIALS.join(", ");
             id = id.replace(
                 "{serial}",
-                self.value("serial", self.serial.as_ref(), &looked_at)?,
+                Self::value("serial", self.serial.as_ref(), &looked_at)?,
             );
         }
         if REFUSED.contains(&id.as_str()) {
@@ -134,7 +134,6 @@ impl Machine {
     }
 
     fn value<'a>(
-        &self,
         name: &'static str,
         value: Option<&'a String>,
         looked_at: &str,

@@ -80,7 +80,8 @@ pub struct Stamp {
     pub boot_ms: u64,
     /// First eight bytes of the kernel's boot id.
     pub boot: u64,
-    /// Whether the kernel called the wall clock synchronised (`adjtimex`) at arrival.
+    /// Whether the wall clock was known to be synchronised at arrival: `systemd-timesyncd` had said so in this boot.
+    /// `false` also when another service keeps the time; see [`crate::clock`].
     pub synchronised: bool,
 }
 

@@ -4,6 +4,17 @@
 //! session's acknowledged position. A write goes to the page cache, so it survives SIGKILL; only
 //! [`SlotFile::sync`] makes it survive a power cut. A torn write damages one slot, the other one holds the
 //! value before it.
+//!
+//! # Format
+//!
+//! A slot of 128 bytes at offset 0 and one at 4,096: pages, and on every known medium sectors, of their own.
+//! Writes with an odd counter go to the second one. Integers are big endian:
+//!
+//! ```text
+//! counter u64, from 1 | length of the value u32 | CRC32 of counter, length and value u32 | value | zeros
+//! ```
+//!
+//! The value is in postcard's wire format.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,6 +25,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes of one slot. The value, encoded, must fit into it beside 16 bytes of header.
 const SLOT_BYTES: usize = 128;
+/// From one slot to the other: no sector of any known medium holds both, so no torn write damages both.
+const SLOT_STRIDE: u64 = 4096;
 /// Counter (8), length (4), CRC32 over counter, length and value (4).
 const HEADER_BYTES: usize = 16;
 
@@ -82,7 +95,7 @@ impl SlotFile {
 }
 
 fn slot_offset(counter: u64) -> u64 {
-    (counter % 2) * SLOT_BYTES as u64
+    (counter % 2) * SLOT_STRIDE
 }
 
 fn encode_slot(counter: u64, body: &[u8]) -> Result<Vec<u8>, SlotError> {
@@ -102,7 +115,7 @@ fn encode_slot(counter: u64, body: &[u8]) -> Result<Vec<u8>, SlotError> {
 
 fn read_slot<T: DeserializeOwned>(file: &File, slot: u64) -> Option<(u64, T)> {
     let mut bytes = [0_u8; SLOT_BYTES];
-    file.read_exact_at(&mut bytes, slot * SLOT_BYTES as u64).ok()?;
+    file.read_exact_at(&mut bytes, slot_offset(slot)).ok()?;
     let counter = u64::from_be_bytes(*bytes.first_chunk()?);
     let length = u32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
     let crc = u32::from_be_bytes(*bytes.get(12..)?.first_chunk()?);
@@ -157,6 +170,25 @@ mod tests {
             let found = reopened(&torn);
             assert!(found == Some(7) || found == Some(8), "byte {cut}: {found:?}");
         }
+    }
+
+    #[test]
+    fn the_format_stays() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+        file.write(&7_u64).expect("writes");
+        file.write(&300_u64).expect("writes");
+        let bytes = std::fs::read(&path).expect("reads");
+        assert_eq!(bytes.len(), 4096 + 128);
+        let slot = |counter: u64, value: &[u8]| {
+            let length = u32::try_from(value.len()).expect("it is short").to_be_bytes();
+            let counter = counter.to_be_bytes();
+            let crc = crc32fast::hash(&[&counter[..], &length, value].concat());
+            [&counter[..], &length, &crc.to_be_bytes(), value].concat()
+        };
+        assert!(bytes[..128].starts_with(&slot(2, &[0xAC, 0x02])));
+        assert!(bytes[4096..].starts_with(&slot(1, &[7])));
     }
 
     #[test]

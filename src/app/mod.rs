@@ -61,8 +61,10 @@ impl AppError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::DataDir(_) | Self::Queue(_) | Self::DeadLetters(_) => Exit::Storage,
-            Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
+            Self::DataDir(_)
+            | Self::Queue(_)
+            | Self::DeadLetters(_)
+            | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {
                 true => Exit::Storage,

@@ -53,6 +53,7 @@ pub struct View {
 
 impl View {
     /// The state of everything now.
+    #[must_use]
     pub fn overview(&self) -> Overview {
         let brokers = self
             .brokers
@@ -75,11 +76,13 @@ impl View {
     }
 
     /// Time since the writer's last sign of life.
+    #[must_use]
     pub fn writer_age(&self) -> Duration {
         self.queue.writer_pulse().age()
     }
 
     /// Time since the sink's last sign of life.
+    #[must_use]
     pub fn sink_age(&self) -> Duration {
         self.sink.pulse.age()
     }
@@ -122,7 +125,7 @@ impl Stages {
         let (ending, ended) = mpsc::channel(2);
         spawn("queue writer", &ending, move || writer.run())?;
         spawn("sink", &ending, move || {
-            drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE)
+            drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE);
         })?;
         let stop_sources = CancellationToken::new();
         let running = vec!["queue writer", "sink"];

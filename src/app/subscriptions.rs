@@ -9,13 +9,12 @@ pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscrip
     let mut wanted: Vec<Subscription> = Vec::new();
     for route in routes.iter().filter(|route| route.takes(broker)) {
         let filter = route.from.filter();
-        match wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
-            Some(known) => known.qos = known.qos.max(route.qos),
-            None => {
-                let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
-                let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);
-                wanted.push(Subscription { filter, qos });
-            }
+        if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
+            known.qos = known.qos.max(route.qos);
+        } else {
+            let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
+            let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);
+            wanted.push(Subscription { filter, qos });
         }
     }
     wanted

@@ -13,7 +13,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// bad card, or the sink's question for a topic (3 s) after dropping a producer.
 const HANG: Duration = Duration::from_secs(30);
 /// Kafka answers, messages wait, and none is confirmed for this long: the pipeline does not move.
-const STANDSTILL: Duration = Duration::from_secs(300);
+const STANDSTILL: Duration = Duration::from_mins(5);
 
 /// Reports for ever.
 pub async fn over(view: View) -> Infallible {

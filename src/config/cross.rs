@@ -16,7 +16,7 @@ pub(super) fn check(
         let Some(route) = route else { continue };
         let mut section = problems.section(format!("route[{index}]"));
         check_broker(brokers, route, &mut section);
-        for (earlier, other) in routes[..index].iter().enumerate() {
+        for (earlier, other) in routes.iter().take(index).enumerate() {
             if other
                 .as_ref()
                 .is_some_and(|other| may_arrive_twice(brokers, route, other))

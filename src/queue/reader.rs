@@ -48,11 +48,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueueError::Store`]; the position stays.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the end is not for good, and a failure is no item"
-    )]
-    pub fn next(&mut self) -> Result<Option<Stored>, QueueError> {
+    pub fn read_next(&mut self) -> Result<Option<Stored>, QueueError> {
         while self.ready.is_empty() && self.next <= self.shared.tail.last() {
             self.refill()?;
         }

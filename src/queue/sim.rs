@@ -296,7 +296,7 @@ async fn a_torn_group_is_never_visible_but_for_its_whole_blocks() {
         let mut group = queue.writer.gather().expect("open");
         assert_eq!(group.len(), 6);
         queue.writer.attempt(&mut group).expect_err("fails");
-        assert!(queue.reader.next().expect("reads").is_none());
+        assert!(queue.reader.read_next().expect("reads").is_none());
         drop((queue, group));
         let kept = keep as u64 / 12 * 2;
         let mut lane = sim.lane();
@@ -686,7 +686,7 @@ impl Model {
 
     fn read(&mut self, count: u8) {
         for _ in 0..count {
-            let Some(stored) = self.queue().reader.next().expect("reads") else {
+            let Some(stored) = self.queue().reader.read_next().expect("reads") else {
                 assert!(self.queue().reader.tail() < self.at);
                 return;
             };

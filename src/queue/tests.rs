@@ -87,7 +87,7 @@ impl Lane {
     }
 
     pub(super) fn drain(&mut self) -> Vec<Stored> {
-        std::iter::from_fn(|| self.reader.next().expect("reads")).collect()
+        std::iter::from_fn(|| self.reader.read_next().expect("reads")).collect()
     }
 
     pub(super) fn close(self) {
@@ -211,7 +211,7 @@ async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
     );
     let mut read = 0;
     while read < sent {
-        match lane.reader.next().expect("reads") {
+        match lane.reader.read_next().expect("reads") {
             Some(stored) => {
                 read += 1;
                 assert_eq!(stored.arrival.delivery.position, read);

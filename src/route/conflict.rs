@@ -10,7 +10,7 @@ pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {
     for (index, route) in routes.iter().enumerate() {
         let Some(route) = route else { continue };
         let mut section = problems.section(format!("route[{index}]"));
-        for (earlier, other) in routes[..index].iter().enumerate() {
+        for (earlier, other) in routes.iter().take(index).enumerate() {
             if let Some(other) = other.as_ref().filter(|other| shares_messages(route, other)) {
                 compare(route, other, earlier, &mut section);
             }

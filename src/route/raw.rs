@@ -17,7 +17,8 @@ pub const MQTT_TOPIC: &str = "mqtt-topic";
 pub const DUP: &str = "edgeferry-dup";
 /// Present when the broker sent it as a retained message.
 pub const RETAINED: &str = "edgeferry-retained";
-/// Present, with the value `unsynchronised`, when the gateway's clock was not synchronised at arrival.
+/// Present, with the value `unsynchronised`, when the gateway's clock was not known to be synchronised at
+/// arrival (see [`crate::clock`]).
 pub const CLOCK: &str = "edgeferry-clock";
 
 /// One record.

@@ -43,9 +43,9 @@ impl Template {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut left = text;
-        while let Some(at) = left.find(['{', '}']) {
-            literal.push_str(&left[..at]);
-            left = &left[at..];
+        while let Some((before, from_brace)) = split_at_brace(left) {
+            literal.push_str(before);
+            left = from_brace;
             if let Some((brace, behind)) = escaped_brace(left) {
                 literal.push(brace);
                 left = behind;
@@ -101,6 +101,11 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// What is before the first brace, and the rest from it on.
+fn split_at_brace(text: &str) -> Option<(&str, &str)> {
+    text.split_at_checked(text.find(['{', '}'])?)
 }
 
 fn escaped_brace(text: &str) -> Option<(char, &str)> {

@@ -331,7 +331,7 @@ impl<C: Connector> Drain<C> {
 
     /// Takes the next message from the queue into the window. False when there is none.
     fn take(&mut self) -> Result<bool, StepError> {
-        let Some(stored) = self.reader.next()? else {
+        let Some(stored) = self.reader.read_next()? else {
             return Ok(false);
         };
         if self.ahead.contains(&stored.seq) {

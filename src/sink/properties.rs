@@ -82,7 +82,9 @@ impl<'de> Visitor<'de> for EntryVisitor {
         let mut flat = BTreeMap::new();
         while let Some(key) = entries.next_key::<String>()? {
             match entries.next_value()? {
-                Entry::Value(value) => _ = flat.insert(key, value),
+                Entry::Value(value) => {
+                    flat.insert(key, value);
+                }
                 Entry::Table(RawProperties(inner)) => {
                     flat.extend(
                         inner

@@ -33,12 +33,6 @@ impl Window {
         self.messages.len()
     }
 
-    /// Whether nothing is under way.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Takes a message with its number of records in; the ticket is for all of them.
     pub fn push(&mut self, stored: Stored, records: usize, refusals: Vec<Refusal>) -> Ticket {
         let ticket = self.base.wrapping_add(self.messages.len());

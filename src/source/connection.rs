@@ -34,6 +34,7 @@ use super::inbound::{Inbound, Owed};
 use super::line::Line;
 use super::session::SessionFile;
 use super::subscribe::Subscriptions;
+use crate::slots::SlotError;
 use reader::Reader;
 use sender::Sender;
 
@@ -59,7 +60,7 @@ pub enum End {
     /// The client says so.
     Failed(Failure),
     /// The session file cannot be written, so nothing may be acknowledged.
-    SessionFile(std::io::Error),
+    SessionFile(SlotError),
 }
 
 /// Something for the sender.

@@ -167,9 +167,9 @@ impl Inbound {
             ..
         } = publish;
         if let Some(properties) = properties.as_deref_mut() {
-            properties.correlation_data = properties.correlation_data.take().map(own);
+            properties.correlation_data = properties.correlation_data.as_deref().map(own);
         }
-        let (payload, oversize) = self.cut(&topic, payload);
+        let (payload, oversize) = self.cut(&topic, &payload);
         let Seen {
             packet_id,
             fingerprint,
@@ -198,7 +198,7 @@ impl Inbound {
     }
 
     /// What is kept of the payload, and its whole length if that is not all.
-    fn cut(&self, topic: &str, payload: Bytes) -> (Bytes, Option<u64>) {
+    fn cut(&self, topic: &str, payload: &[u8]) -> (Bytes, Option<u64>) {
         let whole = payload.len();
         if whole <= self.max_payload {
             return (own(payload), None);
@@ -207,15 +207,17 @@ impl Inbound {
             broker = %self.broker, topic, bytes = whole, limit = self.max_payload,
             "payload over max_packet_size; its beginning is kept as a dead letter"
         );
-        let kept = whole.min(OVERSIZE_KEPT_BYTES);
-        (own(payload.slice(..kept)), Some(whole as u64))
+        let (kept, _) = payload
+            .split_at_checked(OVERSIZE_KEPT_BYTES)
+            .unwrap_or((payload, &[]));
+        (own(kept), Some(whole as u64))
     }
 }
 
 /// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of
 /// megabytes, and the memory budget counts only what a message itself holds.
-fn own(bytes: Bytes) -> Bytes {
-    Bytes::copy_from_slice(&bytes)
+fn own(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
 }
 
 /// Counts a message as put back unless it was taken; also when the future that takes it is dropped.

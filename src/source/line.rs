@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::outages::{Outages, Say};
+use super::outages::{Outages, Say, Trouble};
 use super::retry::Why;
 use super::subscribe::Outcome;
 use crate::link::Link;
@@ -81,7 +81,7 @@ impl Line {
     /// The queue is full and we left.
     pub fn pushed_back(&mut self) {
         let broker = &*self.broker;
-        match self.outages.failed(Instant::now()) {
+        match self.outages.failed(Trouble::Full, Instant::now()) {
             Say::Loudly { untold } => {
                 warn!(
                     broker,
@@ -95,7 +95,11 @@ impl Line {
 
     /// Not connected.
     pub fn failed(&mut self, why: Why) {
-        let say = self.outages.failed(Instant::now());
+        let trouble = match why {
+            Why::Down(_) | Why::TooLarge { .. } => Trouble::Passing,
+            Why::Refused(_) | Why::TakenOver => Trouble::Wrong,
+        };
+        let say = self.outages.failed(trouble, Instant::now());
         let broker = &*self.broker;
         let link = match why {
             Why::Down(reason) => {

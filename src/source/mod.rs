@@ -68,6 +68,7 @@ use crate::link::Link;
 use crate::message::Qos;
 use crate::queue::intake::{BUDGET_BYTES, Position};
 use crate::queue::{Closed, Intake, Recalled};
+use crate::slots::SlotError;
 use client::v4::V4;
 use client::v5::V5;
 use client::{Connector, Identity};
@@ -140,7 +141,7 @@ pub enum OpenError {
         /// As given.
         path: PathBuf,
         /// What the system says.
-        error: io::Error,
+        error: SlotError,
     },
     /// A built-in bound is wrong.
     #[error(transparent)]

@@ -1,21 +1,34 @@
 //! How loudly to speak of a link that comes and goes. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two loud lines about one link: a link that flaps all day makes 288 lines, not thousands.
-const QUIET: Duration = Duration::from_secs(300);
+/// Between two loud lines about one trouble of one link: a link that flaps all day makes 288 lines, not thousands.
+const QUIET: Duration = Duration::from_mins(5);
 
 /// The failures of one link, as the log tells them.
 #[derive(Debug, Default)]
 pub struct Outages {
     down_since: Option<Instant>,
-    last_loud: Option<Instant>,
+    /// Per kind, so that a common trouble does not hush up a rare one.
+    last_loud: BTreeMap<Trouble, Instant>,
     /// Failures since the last loud line.
     silent: u64,
     /// The last loud line was about a failure, and no recovery was told since.
     recovery_owed: bool,
+}
+
+/// Kinds of failure that are told independently of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Passes by itself.
+    Passing,
+    /// Our queue is full.
+    Full,
+    /// Needs a person.
+    Wrong,
 }
 
 /// What to do about one failure.
@@ -41,16 +54,14 @@ pub struct Recovery {
 
 impl Outages {
     /// The link failed, or an attempt did.
-    pub fn failed(&mut self, now: Instant) -> Say {
+    pub fn failed(&mut self, trouble: Trouble, now: Instant) -> Say {
         self.down_since.get_or_insert(now);
-        if self
-            .last_loud
-            .is_some_and(|last| now.duration_since(last) < QUIET)
-        {
+        let last = self.last_loud.get(&trouble);
+        if last.is_some_and(|last| now.duration_since(*last) < QUIET) {
             self.silent += 1;
             return Say::Quietly;
         }
-        self.last_loud = Some(now);
+        self.last_loud.insert(trouble, now);
         self.recovery_owed = true;
         Say::Loudly {
             untold: std::mem::take(&mut self.silent),
@@ -75,8 +86,8 @@ mod tests {
     fn an_outage_is_told_at_its_start_and_its_end() {
         let (mut outages, start) = (Outages::default(), Instant::now());
         assert_eq!(outages.recovered(start), None);
-        assert_eq!(outages.failed(start), Say::Loudly { untold: 0 });
-        assert_eq!(outages.failed(start + QUIET / 2), Say::Quietly);
+        assert_eq!(outages.failed(Trouble::Passing, start), Say::Loudly { untold: 0 });
+        assert_eq!(outages.failed(Trouble::Passing, start + QUIET / 2), Say::Quietly);
         let end = Recovery {
             away: QUIET * 3 / 4,
             loud: true,
@@ -92,7 +103,7 @@ mod tests {
         let mut loud = Vec::new();
         for number in 0..601 {
             let now = start + second * number;
-            if let Say::Loudly { untold } = outages.failed(now) {
+            if let Say::Loudly { untold } = outages.failed(Trouble::Passing, now) {
                 loud.push((number, untold));
             }
             outages.recovered(now);
@@ -101,11 +112,24 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_a_person_is_told_although_the_link_flaps() {
+        let (mut outages, start) = (Outages::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(outages.failed(Trouble::Passing, start), Say::Loudly { untold: 0 });
+        assert_eq!(outages.failed(Trouble::Passing, start + second), Say::Quietly);
+        assert_eq!(
+            outages.failed(Trouble::Wrong, start + second * 3),
+            Say::Loudly { untold: 1 }
+        );
+        assert_eq!(outages.failed(Trouble::Wrong, start + second * 7), Say::Quietly);
+    }
+
+    #[test]
     fn the_end_of_a_quiet_outage_is_quiet() {
         let (mut outages, start) = (Outages::default(), Instant::now());
-        outages.failed(start);
+        outages.failed(Trouble::Passing, start);
         outages.recovered(start);
-        outages.failed(start);
+        outages.failed(Trouble::Passing, start);
         assert_eq!(
             outages.recovered(start).map(|recovery| recovery.loud),
             Some(false)

@@ -9,10 +9,10 @@ use super::connection::End;
 /// First wait. Also bounds the random wait after a connection that was good.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest wait: an operator who has mended something watches for about this long.
-const CAP: Duration = Duration::from_secs(60);
+const CAP: Duration = Duration::from_mins(1);
 /// Longest wait when another client uses our id. Each of us throws the other out, and each time the broker
 /// sends all unacknowledged messages again, to one or the other: the less often the better.
-const TAKEOVER_CAP: Duration = Duration::from_secs(300);
+const TAKEOVER_CAP: Duration = Duration::from_mins(5);
 /// A connection that lasted this long was good.
 const GOOD: Duration = Duration::from_secs(30);
 /// Often nobody says that a session was taken over: MQTT 3.1.1 cannot, Mosquitto 2.0.11 does not with MQTT 5

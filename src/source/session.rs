@@ -1,17 +1,7 @@
 //! What has to be known about the MQTT session after a restart: which one it is, and up to which position its
 //! PUBACKs may have left.
 //!
-//! # Format, version 1
-//!
-//! Two slots, at offsets 0 and 4,096 (pages, and on every known medium sectors, of their own), each 40 bytes,
-//! little endian:
-//!
-//! ```text
-//! "EFS1" | generation u64 | session tag u64 | boot id u64 | handed over u64 | CRC32 of all before u32
-//! ```
-//!
-//! A write goes to the slot that does not hold the newest generation, so a torn write costs one generation,
-//! never the file.
+//! The file is a [`SlotFile`]: a torn write costs the newest value, never the file.
 //!
 //! # What survives what
 //!
@@ -24,16 +14,12 @@
 //! * **Lost or damaged.** A new random tag: nothing stored earlier is recognised, which costs flagged
 //!   duplicates.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::message::SessionTag;
+use serde::{Deserialize, Serialize};
 
-const MAGIC: [u8; 4] = *b"EFS1";
-const SLOT_LEN: usize = 40;
-const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+use crate::message::SessionTag;
+use crate::slots::{SlotError, SlotFile};
 
 /// What the file said when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +35,14 @@ pub enum Found {
 /// The file of one source. Owned by one process (the data directory is locked).
 #[derive(Debug)]
 pub struct SessionFile {
-    file: File,
-    slot: Slot,
+    file: SlotFile,
+    value: Value,
+    /// The tag is in the file, in both slots, and synced.
+    settled: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot {
-    generation: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Value {
     tag: SessionTag,
     boot: u64,
     handed: u64,
@@ -66,80 +53,77 @@ impl SessionFile {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn open(path: &Path, boot: u64) -> io::Result<(Self, Found)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        match SLOT_OFFSETS
-            .iter()
-            .filter_map(|at| read(&file, *at))
-            .max_by_key(|slot| slot.generation)
-        {
-            Some(slot) => {
-                let found = if slot.boot == boot {
-                    Found::SameBoot
-                } else {
-                    Found::OtherBoot
-                };
-                Ok((
-                    Self {
-                        file,
-                        slot: Slot { boot, ..slot },
-                    },
-                    found,
-                ))
-            }
-            None => {
-                let slot = Slot {
-                    generation: 0,
-                    tag: new_tag(),
-                    boot,
-                    handed: 0,
-                };
-                let mut session = Self { file, slot };
-                session.begin(slot.tag)?;
-                Ok((session, Found::Nothing))
-            }
+    pub fn open(path: &Path, boot: u64) -> Result<(Self, Found), SlotError> {
+        let (file, found) = SlotFile::open::<Value>(path)?;
+        if let Some(value) = found {
+            let found = if value.boot == boot {
+                Found::SameBoot
+            } else {
+                Found::OtherBoot
+            };
+            let value = Value { boot, ..value };
+            let session = Self {
+                file,
+                value,
+                settled: true,
+            };
+            return Ok((session, found));
         }
+        let value = Value {
+            tag: new_tag(),
+            boot,
+            handed: 0,
+        };
+        let mut session = Self {
+            file,
+            value,
+            settled: false,
+        };
+        session.begin(value.tag)?;
+        Ok((session, Found::Nothing))
     }
 
     /// The session that the broker keeps for us, as far as we know.
     pub const fn tag(&self) -> SessionTag {
-        self.slot.tag
+        self.value.tag
     }
 
     /// The PUBACK of this position, and of any below, may have reached the broker. None above has.
     pub const fn handed(&self) -> u64 {
-        self.slot.handed
+        self.value.handed
+    }
+
+    /// `false` after a [`SessionFile::begin`] that failed: the file may still hold the tag before. It has to be called
+    /// again before anything is acknowledged, whatever the broker says about the session by then.
+    pub const fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// The broker has made a new session. Synced: an old tag would match old messages with new packet ids.
     /// This waits for the medium, but only when a broker has forgotten us.
-    pub fn begin(&mut self, tag: SessionTag) -> io::Result<()> {
-        self.slot.tag = tag;
+    pub fn begin(&mut self, tag: SessionTag) -> Result<(), SlotError> {
+        self.settled = false;
+        self.value.tag = tag;
         // Both slots, so that no torn write can bring the old tag back.
         self.write()?;
         self.write()?;
-        self.file.sync_data()
+        self.file.sync()?;
+        self.settled = true;
+        Ok(())
     }
 
     /// To be called before the PUBACK of `position` is handed to the client. Goes to the page cache, which
     /// takes microseconds, and is called once per group of acknowledgements.
-    pub fn hand_over(&mut self, position: u64) -> io::Result<()> {
-        if position <= self.slot.handed {
+    pub fn hand_over(&mut self, position: u64) -> Result<(), SlotError> {
+        if position <= self.value.handed {
             return Ok(());
         }
-        self.slot.handed = position;
+        self.value.handed = position;
         self.write()
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        self.slot.generation += 1;
-        let at = SLOT_OFFSETS[usize::from(self.slot.generation % 2 == 1)];
-        self.file.write_all_at(&self.slot.encode(), at)
+    fn write(&mut self) -> Result<(), SlotError> {
+        self.file.write(&self.value)
     }
 }
 
@@ -148,46 +132,11 @@ pub fn new_tag() -> SessionTag {
     SessionTag(rand::random())
 }
 
-fn read(file: &File, at: u64) -> Option<Slot> {
-    let mut bytes = [0; SLOT_LEN];
-    file.read_exact_at(&mut bytes, at).ok()?;
-    Slot::decode(&bytes)
-}
-
-impl Slot {
-    fn encode(&self) -> [u8; SLOT_LEN] {
-        let mut bytes = [0; SLOT_LEN];
-        bytes[..4].copy_from_slice(&MAGIC);
-        let fields = [self.generation, self.tag.0, self.boot, self.handed];
-        for (chunk, field) in bytes[4..36].chunks_exact_mut(8).zip(fields) {
-            chunk.copy_from_slice(&field.to_le_bytes());
-        }
-        let crc = crc32fast::hash(&bytes[..36]);
-        bytes[36..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8; SLOT_LEN]) -> Option<Self> {
-        let crc = crc32fast::hash(&bytes[..36]);
-        if bytes[..4] != MAGIC || bytes[36..] != crc.to_le_bytes() {
-            return None;
-        }
-        let mut fields = [0; 4];
-        for (field, chunk) in fields.iter_mut().zip(bytes[4..36].chunks_exact(8)) {
-            *field = u64::from_le_bytes(chunk.try_into().ok()?);
-        }
-        let [generation, tag, boot, handed] = fields;
-        Some(Self {
-            generation,
-            tag: SessionTag(tag),
-            boot,
-            handed,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     fn open(dir: &tempfile::TempDir, boot: u64) -> (SessionFile, Found) {
@@ -203,7 +152,7 @@ mod tests {
             session.hand_over(position).expect("written");
         }
         let (again, found) = open(&dir, 7);
-        assert_eq!((again.slot, found), (session.slot, Found::SameBoot));
+        assert_eq!((again.value, found), (session.value, Found::SameBoot));
     }
 
     #[test]
@@ -213,7 +162,7 @@ mod tests {
         let (again, found) = open(&dir, 8);
         assert_eq!(found, Found::OtherBoot);
         assert_eq!(again.tag(), session.tag());
-        assert_eq!(again.slot.boot, 8, "from now on it is this boot's");
+        assert_eq!(again.value.boot, 8, "from now on it is this boot's");
     }
 
     #[test]
@@ -225,29 +174,36 @@ mod tests {
         assert_eq!(session.handed(), 9);
     }
 
+    /// Both slots begin with a counter; this overwrites it in the file.
+    fn damage(dir: &tempfile::TempDir, offsets: &[u64]) {
+        let path = dir.path().join("session");
+        let file = File::options().write(true).open(path).expect("it exists");
+        for at in offsets {
+            file.write_all_at(&[0xff; 8], *at).expect("damaged");
+        }
+    }
+
     #[test]
-    fn a_torn_slot_costs_one_generation() {
+    fn a_torn_slot_costs_one_write() {
         let dir = tempfile::tempdir().expect("a folder");
         let (mut session, _) = open(&dir, 7);
         session.hand_over(1).expect("written");
         session.hand_over(2).expect("written");
-        let newest = SLOT_OFFSETS[usize::from(session.slot.generation % 2 == 1)];
-        session
-            .file
-            .write_all_at(&[0xff; 8], newest + 8)
-            .expect("damaged");
+        // Two writes at the beginning, so this was the fourth: slot 0.
+        damage(&dir, &[0]);
         let (again, found) = open(&dir, 7);
         assert_eq!((again.handed(), found), (1, Found::SameBoot));
     }
 
     #[test]
     fn no_torn_write_brings_an_old_tag_back() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (mut session, _) = open(&dir, 7);
-        session.begin(SessionTag(42)).expect("written");
-        for at in SLOT_OFFSETS {
-            let kept = read(&session.file, at).map(|slot| slot.tag);
-            assert_eq!(kept, Some(SessionTag(42)));
+        for torn in [0, 4096] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let (mut session, _) = open(&dir, 7);
+            session.begin(SessionTag(42)).expect("written");
+            damage(&dir, &[torn]);
+            let (again, found) = open(&dir, 7);
+            assert_eq!((again.tag(), found), (SessionTag(42), Found::SameBoot));
         }
     }
 
@@ -255,27 +211,34 @@ mod tests {
     fn both_slots_damaged_is_a_new_session() {
         let dir = tempfile::tempdir().expect("a folder");
         let (session, _) = open(&dir, 7);
-        for at in SLOT_OFFSETS {
-            session.file.write_all_at(b"????", at).expect("damaged");
-        }
+        damage(&dir, &[0, 4096]);
         let (again, found) = open(&dir, 7);
         assert_eq!(found, Found::Nothing);
         assert_ne!(again.tag(), session.tag());
     }
 
     #[test]
-    fn version_one_stays_readable() {
-        let slot = Slot {
-            generation: 1,
+    fn a_session_that_could_not_be_begun_has_to_be_begun_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut session, _) = open(&dir, 7);
+        let (full, _) = SlotFile::open::<Value>(Path::new("/dev/full")).expect("Linux has it");
+        let medium = std::mem::replace(&mut session.file, full);
+        session.begin(SessionTag(42)).expect_err("no space left");
+        assert!(!session.is_settled());
+        session.file = medium;
+        session.begin(SessionTag(43)).expect("written");
+        assert!(session.is_settled());
+        assert_eq!(open(&dir, 7).0.tag(), SessionTag(43));
+    }
+
+    #[test]
+    fn the_format_stays() {
+        let value = Value {
             tag: SessionTag(2),
-            boot: 3,
+            boot: 300,
             handed: 4,
         };
-        let mut bytes =
-            *b"EFS1\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0";
-        let crc = crc32fast::hash(&bytes[..36]);
-        bytes[36..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(slot.encode(), bytes);
-        assert_eq!(Slot::decode(&bytes), Some(slot));
+        let bytes = postcard::to_stdvec(&value).expect("encodes");
+        assert_eq!(bytes, [2, 0xAC, 0x02, 4], "tag, boot, handed over");
     }
 }

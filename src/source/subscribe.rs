@@ -17,7 +17,7 @@ use super::client::Answer;
 const BATCH: usize = 8;
 
 /// How long a refused filter rests. An access list is corrected by a person.
-pub const RETRY: Duration = Duration::from_secs(60);
+pub const RETRY: Duration = Duration::from_mins(1);
 
 /// What a SUBACK brought.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,13 +31,19 @@ pub struct Outcome {
 /// What one broker has granted.
 #[derive(Debug)]
 pub struct Subscriptions {
-    wanted: Vec<Subscription>,
-    states: Vec<State>,
+    filters: Vec<Filter>,
     /// SUBSCRIBE packets on their way on this connection, oldest first.
     asked: VecDeque<Asked>,
     /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are
     /// not.
     retry_at: Option<Instant>,
+}
+
+/// One filter, and what the broker says to it.
+#[derive(Debug)]
+struct Filter {
+    wanted: Subscription,
+    state: State,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,16 +61,18 @@ enum State {
 struct Asked {
     /// Known once the packet left.
     packet_id: Option<u16>,
-    /// Indices into `wanted`.
-    filters: Vec<usize>,
+    /// What it asks for; the SUBACK answers in this order.
+    batch: Vec<Subscription>,
 }
 
 impl Subscriptions {
     pub fn new(wanted: Vec<Subscription>) -> Self {
-        let states = vec![State::Open; wanted.len()];
-        Self {
+        let open = |wanted| Filter {
             wanted,
-            states,
+            state: State::Open,
+        };
+        Self {
+            filters: wanted.into_iter().map(open).collect(),
             asked: VecDeque::new(),
             retry_at: None,
         }
@@ -73,14 +81,16 @@ impl Subscriptions {
     /// A connection began. Gives the SUBSCRIBE packets to send.
     pub fn connected(&mut self, session_present: bool) -> Vec<Vec<Subscription>> {
         self.asked.clear();
-        let again = |state: &State| !session_present || *state == State::Open;
-        let open: Vec<usize> = (0..self.states.len())
-            .filter(|index| again(&self.states[*index]))
-            .collect();
-        for index in &open {
-            self.states[*index] = State::Open;
+        let mut open = Vec::new();
+        for filter in &mut self.filters {
+            if !session_present {
+                filter.state = State::Open;
+            }
+            if filter.state == State::Open {
+                open.push(filter.wanted.clone());
+            }
         }
-        self.ask(open)
+        self.ask(&open)
     }
 
     /// Refused filters whose rest is over.
@@ -88,21 +98,20 @@ impl Subscriptions {
         if self.retry_at.is_none_or(|retry_at| now < retry_at) {
             return Vec::new();
         }
-        let is_due = |state: &State| matches!(state, State::Refused { since, .. } if now >= *since + RETRY);
-        let due: Vec<usize> = (0..self.states.len())
-            .filter(|index| is_due(&self.states[*index]))
-            .collect();
-        for index in &due {
-            if let State::Refused { since, .. } = &mut self.states[*index] {
+        let mut due = Vec::new();
+        self.retry_at = None;
+        for filter in &mut self.filters {
+            let State::Refused { since, .. } = &mut filter.state else {
+                continue;
+            };
+            if now >= *since + RETRY {
                 *since = now;
+                due.push(filter.wanted.clone());
             }
+            let over = *since + RETRY;
+            self.retry_at = Some(self.retry_at.map_or(over, |first| first.min(over)));
         }
-        let rests = self.states.iter().filter_map(|state| match state {
-            State::Refused { since, .. } => Some(*since + RETRY),
-            State::Open | State::Granted => None,
-        });
-        self.retry_at = rests.min();
-        self.ask(due)
+        self.ask(&due)
     }
 
     /// The next SUBSCRIBE left.
@@ -115,35 +124,21 @@ impl Subscriptions {
     /// A SUBACK came.
     pub fn answered(&mut self, packet_id: u16, answers: &[Answer], now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(at) = self
-            .asked
-            .iter()
-            .position(|asked| asked.packet_id == Some(packet_id))
-        else {
+        let is_meant = |asked: &Asked| asked.packet_id == Some(packet_id);
+        let at = self.asked.iter().position(is_meant);
+        let Some(asked) = at.and_then(|at| self.asked.remove(at)) else {
             return outcome;
         };
-        let filters = self
-            .asked
-            .remove(at)
-            .map(|asked| asked.filters)
-            .unwrap_or_default();
-        for (index, answer) in filters.into_iter().zip(answers) {
-            self.take(index, answer, now, &mut outcome);
+        for (subscription, answer) in asked.batch.into_iter().zip(answers) {
+            self.take(subscription, answer, now, &mut outcome);
         }
         outcome
     }
 
-    fn take(&mut self, index: usize, answer: &Answer, now: Instant, outcome: &mut Outcome) {
-        let wanted = &self.wanted[index];
-        self.states[index] = match answer {
-            Answer::Granted(qos) => {
-                if *qos < wanted.qos as u8 {
-                    outcome.lowered.push(wanted.filter.clone());
-                }
-                State::Granted
-            }
+    fn take(&mut self, subscription: Subscription, answer: &Answer, now: Instant, outcome: &mut Outcome) {
+        let state = match answer {
+            Answer::Granted(_) => State::Granted,
             Answer::Refused(why) => {
-                outcome.refused.push((wanted.filter.clone(), why.clone()));
                 self.retry_at.get_or_insert(now + RETRY);
                 State::Refused {
                     since: now,
@@ -151,18 +146,23 @@ impl Subscriptions {
                 }
             }
         };
+        let of_it = self.filters.iter_mut();
+        for filter in of_it.filter(|filter| filter.wanted == subscription) {
+            filter.state = state.clone();
+        }
+        match answer {
+            Answer::Granted(qos) if *qos >= subscription.qos as u8 => {}
+            Answer::Granted(_) => outcome.lowered.push(subscription.filter),
+            Answer::Refused(why) => outcome.refused.push((subscription.filter, why.clone())),
+        }
     }
 
     /// What is refused at the moment, in one line; `None` when nothing is.
     pub fn refusal(&self) -> Option<String> {
-        let mut refused = self
-            .wanted
-            .iter()
-            .zip(&self.states)
-            .filter_map(|(wanted, state)| match state {
-                State::Refused { why, .. } => Some((wanted, why)),
-                State::Open | State::Granted => None,
-            });
+        let mut refused = self.filters.iter().filter_map(|filter| match &filter.state {
+            State::Refused { why, .. } => Some((&filter.wanted, why)),
+            State::Open | State::Granted => None,
+        });
         let (wanted, why) = refused.next()?;
         let more = match refused.count() {
             0 => String::new(),
@@ -171,15 +171,12 @@ impl Subscriptions {
         Some(format!("subscription `{}`{more}: {why}", wanted.filter))
     }
 
-    fn ask(&mut self, filters: Vec<usize>) -> Vec<Vec<Subscription>> {
-        let mut packets = Vec::new();
-        for batch in filters.chunks(BATCH) {
-            packets.push(batch.iter().map(|index| self.wanted[*index].clone()).collect());
-            self.asked.push_back(Asked {
-                packet_id: None,
-                filters: batch.to_vec(),
-            });
-        }
+    fn ask(&mut self, filters: &[Subscription]) -> Vec<Vec<Subscription>> {
+        let packets: Vec<Vec<Subscription>> = filters.chunks(BATCH).map(<[_]>::to_vec).collect();
+        self.asked.extend(packets.iter().map(|batch| Asked {
+            packet_id: None,
+            batch: batch.clone(),
+        }));
         packets
     }
 }

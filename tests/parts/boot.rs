@@ -24,7 +24,7 @@ fn kafka_appears_first_then_mosquitto() {
     parts_appear(Order::KafkaFirst);
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     MosquittoFirst,
     KafkaFirst,

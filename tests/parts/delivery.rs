@@ -13,9 +13,6 @@ use crate::support::mqtt::Link;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
 
-/// What a gateway can spare, with one lane and without TLS.
-pub(crate) const RSS_LIMIT_BYTES: u64 = 40_000_000;
-
 #[test]
 fn mqtt_5_delivers_everything_once_and_in_order() {
     happy_path("5");
@@ -50,8 +47,7 @@ fn a_hundred_devices_stay_in_order_within_a_small_memory() {
     let sent = scene.devices(&plan).finish(ACK_LIMIT);
     let verdict = scene.judge(kafka, &sent);
     verdict.assert_clean_without_duplicates();
-    let peak = scene.daemon.peak_rss();
-    assert!(peak <= RSS_LIMIT_BYTES, "{peak} bytes of memory");
+    eprintln!("{}", scene.daemon.assert_small());
 }
 
 #[test]
@@ -59,13 +55,14 @@ fn payloads_arrive_byte_for_byte() {
     let kafka = shared();
     let scene = Scene::start("3.1.1", kafka, Mosquitto::start(), |config| config);
     let all_bytes: Vec<u8> = (0..=255).collect();
+    let long = vec![b'x'; 70_000];
     let payloads: &[&[u8]] = &[
         b"",
         b"\0",
         &all_bytes,
         b"\xff\xfe\xc3\x28",
         "päckchen 📦".as_bytes(),
-        &[b'x'; 70_000],
+        &long,
     ];
     let mut link = Link::connect(scene.mosquitto.port(), "bytes", true).expect("it accepts");
     for payload in payloads {

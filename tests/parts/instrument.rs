@@ -1,6 +1,7 @@
 //! The instruments themselves: parts that start, stop and come back, and an oracle that finds every fault
 //! which was put there on purpose. A test that cannot fail shows nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -88,7 +89,7 @@ fn devices_send_again_what_a_killed_broker_left_unacknowledged() {
     mosquitto.resume();
     devices.until_acked(2_000, LIMIT);
     let sent = devices.finish(LIMIT);
-    let all: usize = sent.devices.values().map(|log| log.len()).sum();
+    let all: usize = sent.devices.values().map(BTreeMap::len).sum();
     assert_eq!(sent.acked().count(), all, "at the end everything is acknowledged");
     assert!(sent.resent() > 0, "a full window was cut off");
     for (device, log) in &sent.devices {

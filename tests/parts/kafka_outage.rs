@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::support::config::Config;
 use crate::support::devices::Plan;
 use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
@@ -15,7 +16,7 @@ use crate::support::wait;
 #[test]
 fn kafka_away_for_90_s_is_longer_than_every_timeout_and_loses_nothing() {
     let mut kafka = Kafka::start();
-    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), |config| config.impatient());
+    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), Config::impatient);
     let devices = scene.devices(&Plan::default());
     devices.until_acked(1_000, ACK_LIMIT);
     kafka.kill();
@@ -36,7 +37,7 @@ fn kafka_away_for_90_s_is_longer_than_every_timeout_and_loses_nothing() {
 fn kafka_killed_and_restarted_under_load_loses_nothing() {
     let mut seed = Seed::of_this_run("kafka_killed_and_restarted_under_load_loses_nothing");
     let mut kafka = Kafka::start();
-    let scene = Scene::start("5", &kafka, Mosquitto::start(), |config| config.impatient());
+    let scene = Scene::start("5", &kafka, Mosquitto::start(), Config::impatient);
     let devices = scene.devices(&Plan::default());
     for _ in 0..3 {
         devices.until_acked(seed.between(300, 1_500), ACK_LIMIT);
@@ -51,7 +52,7 @@ fn kafka_killed_and_restarted_under_load_loses_nothing() {
 #[test]
 fn kafka_stopped_in_order_or_paused_under_load_loses_nothing() {
     let mut kafka = Kafka::start();
-    let scene = Scene::start("3.1.1", &kafka, Mosquitto::start(), |config| config.impatient());
+    let scene = Scene::start("3.1.1", &kafka, Mosquitto::start(), Config::impatient);
     let devices = scene.devices(&Plan::default());
     devices.until_acked(500, ACK_LIMIT);
     kafka.stop();

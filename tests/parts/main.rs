@@ -16,6 +16,16 @@
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "all of this is a test, also what stands outside of its #[test] functions: it fails by panicking, and \
+              says on standard error what it does"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

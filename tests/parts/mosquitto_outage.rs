@@ -229,8 +229,9 @@ fn a_broker_with_a_new_empty_session_is_subscribed_again() {
     scene.judge(kafka, &sent).assert_clean_without_duplicates();
 }
 
-/// Two clients with one id throw each other out for ever if both come back at once. The rival here always
-/// does; the daemon must not.
+/// Two clients with one id throw each other out for ever if both come back at once. The rival here always does, as a
+/// second gateway would; the daemon must not, and must say what is wrong. This Mosquitto tells nobody that a session
+/// was taken over, so the daemon has to conclude it.
 #[test]
 fn a_client_id_taken_over_is_no_endless_fight() {
     let kafka = shared();
@@ -248,10 +249,12 @@ fn a_client_id_taken_over_is_no_endless_fight() {
         wait::let_pass("a rival uses the same client id", Duration::from_secs(15));
         rival_lives.store(false, Ordering::Relaxed);
     });
+    // Each that the daemon makes makes the rival come back: half of them are its own.
     let connections = scene.mosquitto.connections(&client_id, mark);
-    assert!(connections <= 20, "{connections} connections in 15 s");
+    assert!(connections <= 12, "{connections} connections in 15 s");
+    let complaint = format!("another client uses client id {client_id}");
     let log = scene.daemon.log();
-    assert!(log.contains(&client_id), "the log names the client id:\n{log}");
+    assert_eq!(log.matches(&complaint).count(), 1, "told once:\n{log}");
     scene.daemon.assert_alive();
 
     let sent = scene
@@ -267,7 +270,7 @@ fn a_client_id_taken_over_is_no_endless_fight() {
 fn hold_on(port: u16, client_id: &str, alive: &AtomicBool) -> io::Result<()> {
     let mut link = Link::connect(port, client_id, false)?;
     let started = Instant::now();
-    while alive.load(Ordering::Relaxed) && started.elapsed() < Duration::from_secs(60) {
+    while alive.load(Ordering::Relaxed) && started.elapsed() < Duration::from_mins(1) {
         link.receive(Duration::from_millis(100))?;
     }
     Ok(())

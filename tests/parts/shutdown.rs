@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::support::config::Config;
 use crate::support::devices::Plan;
 use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
@@ -28,7 +29,7 @@ fn sigterm_under_load_exits_0_and_loses_nothing() {
 #[test]
 fn sigterm_with_kafka_away_exits_0_within_the_limit_and_keeps_the_backlog() {
     let mut kafka = Kafka::start();
-    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), |config| config.impatient());
+    let mut scene = Scene::start("5", &kafka, Mosquitto::start(), Config::impatient);
     let devices = scene.devices(&Plan::default());
     devices.until_acked(500, ACK_LIMIT);
     kafka.kill();

@@ -1,12 +1,17 @@
-//! The daemon as a process: the binary that cargo built, a configuration file, a store.
+//! The daemon as a process: a binary, a configuration file, a store.
+//!
+//! The binary is the one that cargo built beside the tests, unless `EDGEFERRY_BIN` names another one: `./dev kills`
+//! names the release binary.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::config::Config;
 use super::notify::Notify;
-use super::proc_stats::Stats;
+use super::proc_stats::{self, MemoryWatch, Stats};
 use super::process::{Process, read_log};
 use super::scratch::Scratch;
 use super::wait;
@@ -16,13 +21,23 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// Below systemd's default `TimeoutStopSec` of 90 s.
 pub const STOP_LIMIT: Duration = Duration::from_secs(45);
 
+/// What a gateway can spare, with one lane and without TLS. Judged with a release binary only, here and by the
+/// benchmark.
+const RSS_LIMIT_BYTES: u64 = 40_000_000;
+/// That without the program file, of which the release binary maps about 8 MB. A debug binary maps more than twice of it,
+/// which says nothing about a gateway; heap and stacks do.
+const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
+
 /// `edgeferry run --config FILE` and all that it keeps between starts.
 #[derive(Debug)]
 pub struct Daemon {
     folder: Scratch,
     notify: Notify,
+    /// Ends before the process does, so that it never looks at another one.
+    watch: Option<MemoryWatch>,
     process: Option<Process>,
     peak_rss: u64,
+    peak_anonymous: Arc<AtomicU64>,
 }
 
 impl Daemon {
@@ -49,8 +64,10 @@ impl Daemon {
         Self {
             folder,
             notify: Notify::listen(),
+            watch: None,
             process: None,
             peak_rss: 0,
+            peak_anonymous: Arc::default(),
         }
     }
 
@@ -69,26 +86,29 @@ impl Daemon {
     /// Starts it again and does not wait for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "edgeferry is running");
-        let binary = Path::new(env!("CARGO_BIN_EXE_edgeferry"));
+        let named = named_binary();
+        let binary = named
+            .as_deref()
+            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
-        self.process = Some(Process::spawn(
-            "edgeferry",
-            binary,
-            &self.folder.join("stderr"),
-            |command| {
-                command
-                    .arg("run")
-                    .arg("--config")
-                    .arg(config)
-                    .env("NOTIFY_SOCKET", socket);
-            },
-        ));
+        let log = self.folder.join("stderr");
+        let process = Process::spawn("edgeferry", binary, &log, |command| {
+            command
+                .arg("run")
+                .arg("--config")
+                .arg(config)
+                .env("NOTIFY_SOCKET", socket);
+        });
+        let peak = Arc::clone(&self.peak_anonymous);
+        self.watch = Some(MemoryWatch::start(process.id(), peak));
+        self.process = Some(process);
     }
 
     /// SIGTERM; it must exit with 0 within [`STOP_LIMIT`].
     pub fn terminate(&mut self) {
         self.sample();
+        self.watch = None;
         let status = self
             .process
             .take()
@@ -104,6 +124,7 @@ impl Daemon {
     /// SIGKILL
     pub fn kill(&mut self) {
         self.sample();
+        self.watch = None;
         self.process.take().expect("edgeferry is running").kill();
     }
 
@@ -144,8 +165,40 @@ impl Daemon {
         self.peak_rss
     }
 
-    fn sample(&mut self) {
-        let stats = self.process.as_ref().and_then(|process| Stats::of(process.id()));
-        self.peak_rss = self.peak_rss.max(stats.unwrap_or_default().peak_rss);
+    /// Largest anonymous memory over all starts, bytes; looked at every 50 ms.
+    pub fn peak_anonymous(&mut self) -> u64 {
+        self.sample();
+        self.peak_anonymous.load(Ordering::Relaxed)
     }
+
+    /// Fails if it ever held more than a gateway can spare. Gives what it held, in words.
+    pub fn assert_small(&mut self) -> String {
+        let (anonymous, peak_rss) = (self.peak_anonymous(), self.peak_rss());
+        assert!(anonymous > 0, "nobody looked at the memory");
+        assert!(
+            anonymous <= ANONYMOUS_LIMIT_BYTES,
+            "{anonymous} bytes of anonymous memory"
+        );
+        if named_binary().is_some() {
+            assert!(peak_rss <= RSS_LIMIT_BYTES, "{peak_rss} bytes of resident memory");
+        }
+        format!(
+            "peak memory: {} MB anonymous, {} MB resident",
+            anonymous / 1_000_000,
+            peak_rss / 1_000_000
+        )
+    }
+
+    fn sample(&mut self) {
+        let Some(process) = &self.process else { return };
+        let stats = Stats::of(process.id()).unwrap_or_default();
+        self.peak_rss = self.peak_rss.max(stats.peak_rss);
+        let anonymous = proc_stats::anonymous(process.id()).unwrap_or(0);
+        self.peak_anonymous.fetch_max(anonymous, Ordering::Relaxed);
+    }
+}
+
+/// The binary to test instead of the one that cargo built.
+fn named_binary() -> Option<PathBuf> {
+    std::env::var_os("EDGEFERRY_BIN").map(PathBuf::from)
 }

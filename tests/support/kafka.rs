@@ -154,7 +154,7 @@ impl Kafka {
             topic = topic.set(key, value);
         }
         wait::until(&format!("topic {name} is created"), START_LIMIT, || {
-            let created = block_on(self.admin().create_topics([&topic], &self.admin_options()));
+            let created = block_on(self.admin().create_topics([&topic], &Self::admin_options()));
             match created.ok()?.pop()? {
                 Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => Some(()),
                 Err(_) => None,
@@ -167,7 +167,7 @@ impl Kafka {
 
     /// Deletes a topic.
     pub fn delete_topic(&self, name: &str) {
-        let deleted = block_on(self.admin().delete_topics(&[name], &self.admin_options()));
+        let deleted = block_on(self.admin().delete_topics(&[name], &Self::admin_options()));
         let result = deleted
             .expect("kafka answers")
             .pop()
@@ -200,7 +200,7 @@ impl Kafka {
         self.client().create().expect("a plain client")
     }
 
-    fn admin_options(&self) -> AdminOptions {
+    fn admin_options() -> AdminOptions {
         AdminOptions::new()
             .request_timeout(Some(REQUEST_LIMIT))
             .operation_timeout(Some(REQUEST_LIMIT))

@@ -66,11 +66,12 @@ impl Mosquitto {
         let folder = Scratch::new("mosquitto");
         let port = ports::free();
         std::fs::create_dir(folder.join("store")).expect("the folder is new");
-        let log: String = log.iter().map(|kind| format!("log_type {kind}\n")).collect();
+        let log: Vec<String> = log.iter().map(|kind| format!("log_type {kind}")).collect();
         let store = folder.join("store");
         let text = format!(
-            "listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{log}{lines}\n",
-            store.display()
+            "listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{}\n{lines}\n",
+            store.display(),
+            log.join("\n")
         );
         std::fs::write(folder.join("mosquitto.conf"), text).expect("the folder is writable");
         Self {

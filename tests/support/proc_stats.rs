@@ -1,11 +1,18 @@
 //! What the kernel knows about a process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// How often the memory of a process is looked at: a buffer that fills under load stays full for longer.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// A sample of `/proc/PID`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stats {
-    /// Largest resident size so far, bytes.
+    /// Largest resident size so far, bytes; with the parts of the program file that were read.
     pub peak_rss: u64,
     /// CPU time, user and system.
     pub cpu: Duration,
@@ -30,6 +37,44 @@ impl Stats {
             written,
         })
     }
+}
+
+/// Watches the anonymous memory of a process from beginning to end. The kernel keeps no maximum of it.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    /// Dropped, it ends the thread.
+    alive: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MemoryWatch {
+    /// Notes in `largest` whenever the process `pid` holds more, bytes.
+    pub fn start(pid: u32, largest: Arc<AtomicU64>) -> Self {
+        // Nothing is ever sent.
+        let (alive, ended) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            while ended.recv_timeout(SAMPLE_EVERY) == Err(RecvTimeoutError::Timeout) {
+                largest.fetch_max(anonymous(pid).unwrap_or(0), Ordering::Relaxed);
+            }
+        });
+        Self {
+            alive: Some(alive),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        self.alive.take();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Resident memory that is no part of a file: heap and stacks, bytes.
+pub fn anonymous(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(number_after(&status, "RssAnon:")? * 1024)
 }
 
 fn number_after(text: &str, label: &str) -> Option<u64> {

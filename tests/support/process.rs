@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -115,9 +115,10 @@ pub fn program(name: &str) -> PathBuf {
 /// The kernel ties a child's life to the *thread* that made it, and test threads end early: all children
 /// are made by one thread that stays.
 fn spawn_on_lasting_thread(command: Command) -> std::io::Result<Child> {
-    type Order = (Command, Sender<std::io::Result<Child>>);
-    static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
-        let (orders, inbox) = channel::<Order>();
+    type Order = (Command, SyncSender<std::io::Result<Child>>);
+    static SPAWNER: LazyLock<SyncSender<Order>> = LazyLock::new(|| {
+        // Whoever orders waits for the answer anyway.
+        let (orders, inbox) = sync_channel::<Order>(0);
         std::thread::spawn(move || {
             for (mut command, reply) in inbox {
                 drop(reply.send(command.spawn()));
@@ -125,7 +126,8 @@ fn spawn_on_lasting_thread(command: Command) -> std::io::Result<Child> {
         });
         orders
     });
-    let (reply, answer) = channel();
+    // Room for the one answer, so that the spawner never waits.
+    let (reply, answer) = sync_channel(1);
     SPAWNER.send((command, reply)).expect("the spawner stays");
     answer.recv().expect("the spawner answers")
 }

@@ -13,7 +13,7 @@ use super::oracle::{Oracle, PATIENCE, Verdict};
 /// The filter that follows from the usual route.
 pub const FILTER: &str = "devices/+/telemetry";
 /// How long devices may wait for their last PUBACK at the end of a test.
-pub const ACK_LIMIT: Duration = Duration::from_secs(120);
+pub const ACK_LIMIT: Duration = Duration::from_mins(2);
 
 /// A daemon between a broker of its own and a topic of its own.
 #[derive(Debug)]

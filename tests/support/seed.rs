@@ -15,10 +15,8 @@ impl Seed {
     pub fn of_this_run(test: &str) -> Self {
         let seed = std::env::var("EDGEFERRY_SEED")
             .ok()
-            .map(|text| text.parse().expect("EDGEFERRY_SEED is a number"))
-            .unwrap_or_else(|| {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.expect("the clock is past 1970").subsec_nanos().into()
+            .map_or_else(rand::random, |text| {
+                text.parse().expect("EDGEFERRY_SEED is a number")
             });
         eprintln!("{test}: EDGEFERRY_SEED={seed}");
         Self(seed)

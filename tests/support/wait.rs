@@ -1,6 +1,6 @@
 //! Waiting: always for a condition, always with a deadline.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a condition is looked at: short beside everything that is waited for, long beside the cost
 /// of looking.
@@ -25,7 +25,7 @@ pub fn or_give_up<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> O
         if Instant::now() >= deadline {
             return None;
         }
-        std::thread::sleep(POLL_EVERY);
+        pause(POLL_EVERY);
     }
 }
 
@@ -33,5 +33,22 @@ pub fn or_give_up<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> O
 /// is hoped to have happened meanwhile.
 pub fn let_pass(scenario: &str, duration: Duration) {
     eprintln!("{scenario}: {duration:?}");
+    pause(duration);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "other processes cannot wake us; the deadline is the caller's"
+)]
+fn pause(duration: Duration) {
     std::thread::sleep(duration);
+}
+
+/// What a device or a consumer reads off its own clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the parts around edgeferry do not share its clock"
+)]
+pub fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }

@@ -55,7 +55,13 @@ fn names_are_listed_in_order_of_use() {
 proptest! {
     #[test]
     fn parsing_never_panics(text in any::<String>()) {
-        let _ = Template::parse(&text);
+        match Template::parse(&text) {
+            Ok(template) => {
+                prop_assert_eq!(template.to_string(), text);
+                prop_assert!(template.names().all(is_name));
+            }
+            Err(_) => prop_assert!(text.contains(['{', '}']), "{text:?} has no braces to object to"),
+        }
     }
 
     #[test]

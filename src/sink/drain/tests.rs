@@ -151,7 +151,7 @@ impl Bench {
         Self::routed(ONE_ROUTE, payloads).await
     }
 
-    async fn routed(routes: &str, payloads: &[&str]) -> Self {
+    async fn routed(table: &str, payloads: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let config = Config {
             max_bytes: 1 << 26,
@@ -162,7 +162,7 @@ impl Bench {
         let queue = crate::queue::open(&dir.path().join("lane"), Epoch(1), &config).expect("opens");
         fill(&queue.door.intake(), queue.writer, queue.door, payloads).await;
         let kafka = Kafka::default();
-        let router = Router::new(parse_routes(routes), "gw", "default");
+        let router = Router::new(parse_routes(table), "gw", "default");
         let dead_letters = DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24).expect("opens");
         let clock = Clock::system().expect("clock");
         let monitor = Arc::new(Monitor::default());

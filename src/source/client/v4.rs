@@ -108,7 +108,7 @@ fn incoming(packet: Packet) -> Result<Event, Failure> {
         }),
         Packet::Publish(packet) => publish(packet).map(Event::Published),
         Packet::SubAck(suback) => {
-            let answers = suback.return_codes.iter().map(answer).collect();
+            let answers = suback.return_codes.into_iter().map(answer).collect();
             Ok(Event::Granted {
                 packet_id: suback.pkid,
                 answers,
@@ -135,9 +135,9 @@ fn publish(packet: rumqttc::Publish) -> Result<Publish, Failure> {
     })
 }
 
-fn answer(code: &SubscribeReasonCode) -> Answer {
+fn answer(code: SubscribeReasonCode) -> Answer {
     match code {
-        SubscribeReasonCode::Success(qos) => Answer::Granted(*qos as u8),
+        SubscribeReasonCode::Success(qos) => Answer::Granted(qos as u8),
         SubscribeReasonCode::Failure => Answer::Refused("0x80, the broker gives no reason".to_owned()),
     }
 }

@@ -86,7 +86,7 @@ impl Client for V5Client {
         } else {
             QoS::AtLeastOnce
         };
-        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+        let packet = mqttbytes::v5::Publish {
             pkid: what.packet_id,
             qos,
             ..Default::default()
@@ -140,7 +140,7 @@ impl V5Events {
             }
             Incoming::Publish(packet) => publish(packet).map(Event::Published),
             Incoming::SubAck(suback) => {
-                let answers = suback.return_codes.iter().map(answer).collect();
+                let answers = suback.return_codes.into_iter().map(answer).collect();
                 Ok(Event::Granted {
                     packet_id: suback.pkid,
                     answers,
@@ -159,7 +159,7 @@ impl V5Events {
     }
 }
 
-fn publish(packet: rumqttc::v5::mqttbytes::v5::Publish) -> Result<Publish, Failure> {
+fn publish(packet: mqttbytes::v5::Publish) -> Result<Publish, Failure> {
     let topic = String::from_utf8(packet.topic.into())
         .map_err(|_| Failure::Protocol("the broker sent a topic that is not UTF-8".to_owned()))?;
     if topic.is_empty() {
@@ -192,9 +192,9 @@ fn own(properties: PublishProperties) -> Properties {
     }
 }
 
-fn answer(code: &SubscribeReasonCode) -> Answer {
+fn answer(code: SubscribeReasonCode) -> Answer {
     let text = match code {
-        SubscribeReasonCode::Success(qos) => return Answer::Granted(*qos as u8),
+        SubscribeReasonCode::Success(qos) => return Answer::Granted(qos as u8),
         SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => "0x80, the broker gives no reason",
         SubscribeReasonCode::ImplementationSpecific => "0x83, the broker has reasons of its own",
         SubscribeReasonCode::NotAuthorized => "0x87, not authorised",
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_publish_by_alias_is_a_protocol_error() {
-        let packet = rumqttc::v5::mqttbytes::v5::Publish {
+        let packet = mqttbytes::v5::Publish {
             pkid: 1,
             ..Default::default()
         };

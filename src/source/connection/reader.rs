@@ -70,7 +70,8 @@ impl<'a, E: Events> Reader<'a, E> {
 
     fn connected(&mut self, session_present: bool) -> Result<(), End> {
         self.established.get_or_init(Instant::now);
-        if session_present {
+        let is_known = session_present && lock(self.shared.session).is_settled();
+        if is_known {
             self.shared
                 .inbound
                 .window

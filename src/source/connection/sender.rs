@@ -4,13 +4,14 @@
 //! refused filter waits until the messages before it are durable, which is milliseconds, or does not matter
 //! while the queue is stuck.
 
-use std::io;
 use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::{Order, lock};
+use crate::slots::SlotError;
 use crate::source::client::{Client, Gone};
 use crate::source::inbound::{Durable, Owed};
 use crate::source::session::SessionFile;
@@ -49,7 +50,7 @@ impl<'a, C: Client> Sender<'a, C> {
 
     /// Ends only when the session file cannot be written. When the client is gone this waits for the reader
     /// to find out why.
-    pub async fn run(mut self) -> io::Error {
+    pub async fn run(mut self) -> SlotError {
         loop {
             let sent = match self.next().await {
                 Some(Order::Subscribe(filters)) => self.client.subscribe(&filters).await,
@@ -59,7 +60,9 @@ impl<'a, C: Client> Sender<'a, C> {
                 },
                 None => {
                     // The reader sees it leave; if the client is gone it sees that.
-                    let _ = self.client.disconnect().await;
+                    if self.client.disconnect().await == Err(Gone) {
+                        debug!("the connection ended before the goodbye could be sent");
+                    }
                     Err(Gone)
                 }
             };
@@ -81,7 +84,7 @@ impl<'a, C: Client> Sender<'a, C> {
         }
     }
 
-    async fn acknowledge(&mut self, first: Owed) -> io::Result<Result<(), Gone>> {
+    async fn acknowledge(&mut self, first: Owed) -> Result<Result<(), Gone>, SlotError> {
         self.durable.reached(first.position).await;
         let group = self.group(first);
         let highest = group

@@ -50,7 +50,9 @@ async fn acknowledgements_never_block_the_poll_loop() {
     for _ in 1..=count {
         offers.push(gateway.stored().await);
     }
-    offers.into_iter().for_each(|offer| offer.receipt.confirm());
+    for offer in offers {
+        offer.receipt.confirm();
+    }
     for packet_id in 1..=count {
         assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
     }
@@ -114,7 +116,9 @@ async fn an_oversize_payload_is_cut_and_flows_on() {
         lengths,
         [(2, None), (OVERSIZE_KEPT_BYTES, Some(size as u64)), (2, None)]
     );
-    offers.into_iter().for_each(|offer| offer.receipt.confirm());
+    for offer in offers {
+        offer.receipt.confirm();
+    }
     for packet_id in 1..=3 {
         assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
     }

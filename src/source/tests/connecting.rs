@@ -92,7 +92,7 @@ async fn a_refused_filter_is_told_and_asked_again_while_others_flow() {
     peer.say(Event::Published(message(1)));
     gateway.stored().await.receipt.confirm();
     assert_eq!(peer.heard().await, Action::Acknowledge(1));
-    advance(Duration::from_secs(60)).await;
+    advance(Duration::from_mins(1)).await;
     peer.say(Event::Other);
     assert_eq!(peer.heard().await, subscribe);
     peer.say(Event::Granted {

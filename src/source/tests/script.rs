@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -21,6 +22,13 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub const WINDOW: u16 = 10;
 pub const BOOT: u64 = 77;
 
+/// Events, and actions, that one end of a connection may be ahead of the other: twice the longest run of
+/// messages in a test.
+const SAID_AHEAD: usize = 4_096;
+/// Connection attempts that a test has not looked at yet. Ten minutes of them, the longest wait here, are
+/// fewer than twenty: they back off.
+const ATTEMPTS_AHEAD: usize = 64;
+
 /// What reached the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -32,20 +40,20 @@ pub enum Action {
 /// The broker's end of one connection.
 pub struct Peer {
     pub packet_limit: u32,
-    events: mpsc::UnboundedSender<Result<Event, Failure>>,
-    actions: mpsc::UnboundedReceiver<Action>,
+    events: mpsc::Sender<Result<Event, Failure>>,
+    actions: mpsc::Receiver<Action>,
 }
 
 /// Makes connections, and hands their other ends to the test.
-struct Script(mpsc::UnboundedSender<Peer>);
+struct Script(mpsc::Sender<Peer>);
 
 /// Like the real client: a bounded channel that only the event loop empties.
 struct ScriptClient(mpsc::Sender<Action>);
 
 struct ScriptEvents {
     requests: mpsc::Receiver<Action>,
-    events: mpsc::UnboundedReceiver<Result<Event, Failure>>,
-    actions: mpsc::UnboundedSender<Action>,
+    events: mpsc::Receiver<Result<Event, Failure>>,
+    actions: mpsc::Sender<Action>,
     subscribes: u16,
 }
 
@@ -55,14 +63,14 @@ impl Connector for Script {
 
     fn connect(&self, packet_limit: u32) -> (ScriptClient, ScriptEvents) {
         let (request, requests) = mpsc::channel(REQUESTS);
-        let (say, events) = mpsc::unbounded_channel();
-        let (actions, heard) = mpsc::unbounded_channel();
-        // A test that is over does not care.
-        let _ = self.0.send(Peer {
+        let (say, events) = mpsc::channel(SAID_AHEAD);
+        let (actions, heard) = mpsc::channel(SAID_AHEAD);
+        let peer = Peer {
             packet_limit,
             events: say,
             actions: heard,
-        });
+        };
+        tell(&self.0, peer);
         (
             ScriptClient(request),
             ScriptEvents {
@@ -73,6 +81,12 @@ impl Connector for Script {
             },
         )
     }
+}
+
+/// Never waits: a script that is full is a mistake in the test. A test that is over does not care.
+fn tell<T>(to: &mpsc::Sender<T>, what: T) {
+    let full = matches!(to.try_send(what), Err(TrySendError::Full(_)));
+    assert!(!full, "the test does not listen to the source");
 }
 
 impl ScriptClient {
@@ -119,18 +133,18 @@ impl ScriptEvents {
             Action::Acknowledge(_) => Event::Other,
             Action::Disconnect => Event::DisconnectSent,
         };
-        let _ = self.actions.send(action);
+        tell(&self.actions, action);
         event
     }
 }
 
 impl Peer {
     pub fn say(&self, event: Event) {
-        self.events.send(Ok(event)).expect("the connection lives");
+        self.events.try_send(Ok(event)).expect("the connection lives");
     }
 
     pub fn fail(&self, failure: Failure) {
-        self.events.send(Err(failure)).expect("the connection lives");
+        self.events.try_send(Err(failure)).expect("the connection lives");
     }
 
     /// CONNACK; reads the SUBSCRIBE if one is due, and grants it.
@@ -146,7 +160,7 @@ impl Peer {
 
     /// The next action; within a minute.
     pub async fn heard(&mut self) -> Action {
-        let action = timeout(Duration::from_secs(60), self.actions.recv()).await;
+        let action = timeout(Duration::from_mins(1), self.actions.recv()).await;
         action.expect("an action was due").expect("the connection lives")
     }
 
@@ -159,7 +173,7 @@ impl Peer {
 
     /// The gateway has let go of the connection.
     pub async fn is_dropped(&mut self) {
-        let dropped = timeout(Duration::from_secs(600), self.events.closed()).await;
+        let dropped = timeout(Duration::from_mins(10), self.events.closed()).await;
         dropped.expect("the connection should have ended");
     }
 }
@@ -168,8 +182,8 @@ impl Peer {
 pub fn message(packet_id: u16) -> Publish {
     let payload = Bytes::copy_from_slice(&packet_id.to_be_bytes());
     Publish {
-        packet_id,
         payload,
+        packet_id,
         ..Publish::for_test("a/b", b"")
     }
 }
@@ -190,7 +204,7 @@ pub struct Gateway {
     pub stop: CancellationToken,
     pub task: JoinHandle<Result<(), Error>>,
     pub folder: TempDir,
-    peers: mpsc::UnboundedReceiver<Peer>,
+    peers: mpsc::Receiver<Peer>,
 }
 
 fn config() -> Config {
@@ -202,7 +216,7 @@ fn config() -> Config {
         client_id: None,
         username: None,
         password_file: None,
-        session_expiry: Duration::from_secs(3600),
+        session_expiry: Duration::from_hours(1),
         receive_maximum: WINDOW,
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
@@ -218,7 +232,7 @@ impl Gateway {
     pub fn start_in(folder: TempDir, recalled: Vec<Recalled>, boot: u64) -> Self {
         let (intake, offers) = Intake::for_test();
         let (told, link) = watch::channel(Link::default());
-        let (connected, peers) = mpsc::unbounded_channel();
+        let (connected, peers) = mpsc::channel(ATTEMPTS_AHEAD);
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
         let wanted = Subscription {
             filter: "a/+".to_owned(),
@@ -251,7 +265,7 @@ impl Gateway {
 
     /// The next connection attempt; within ten minutes.
     pub async fn peer(&mut self) -> Peer {
-        let peer = timeout(Duration::from_secs(600), self.peers.recv()).await;
+        let peer = timeout(Duration::from_mins(10), self.peers.recv()).await;
         peer.expect("an attempt was due").expect("the source runs")
     }
 
@@ -281,14 +295,14 @@ impl Gateway {
 
     /// Waits until the link is told to be so; ten minutes at most.
     pub async fn link_is(&mut self, wanted: impl Fn(&Link) -> bool) -> Link {
-        let told = timeout(Duration::from_secs(600), self.link.wait_for(wanted)).await;
+        let told = timeout(Duration::from_mins(10), self.link.wait_for(wanted)).await;
         told.expect("the link should have changed")
             .expect("the source runs")
             .clone()
     }
 
     pub async fn ended(self) -> (Result<(), Error>, TempDir) {
-        let ended = timeout(Duration::from_secs(60), self.task).await;
+        let ended = timeout(Duration::from_mins(1), self.task).await;
         (
             ended.expect("the source should have ended").expect("no panic"),
             self.folder,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::v4::Packet;
 use rumqttc::{Publish, QoS};
@@ -14,13 +14,14 @@ use super::sent::{Sending, Sent, fill};
 use crate::support::mqtt::Link;
 use crate::support::payload::payload;
 use crate::support::wait;
+use crate::support::wait::wall_clock;
 
 /// Unacknowledged messages per connection: enough to keep a broker busy.
 const WINDOW: usize = 500;
 /// How long one look for a PUBACK takes at most when nothing else is due.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long a device tries to reach its broker before the test has plainly failed.
-const CONNECT_LIMIT: Duration = Duration::from_secs(300);
+const CONNECT_LIMIT: Duration = Duration::from_mins(5);
 
 /// A message that waits for its PUBACK.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Publisher {
     }
 
     fn publish_next(&mut self, link: &mut Link) {
-        let turn = (self.published % self.devices.len() as u64) as usize;
+        let turn = usize::try_from(self.published).expect("64 bits") % self.devices.len();
         self.published += 1;
         let (device, count) = &mut self.devices[turn];
         *count += 1;
@@ -170,7 +171,7 @@ impl Publisher {
         publish.pkid = self.last_packet_id;
         let sending = Sending {
             times: 1,
-            first: SystemTime::now(),
+            first: wall_clock(),
             acked: false,
         };
         self.sent

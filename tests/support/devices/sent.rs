@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use crate::support::wait::wall_clock;
+
 /// One message as its device saw it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending {
@@ -42,7 +44,7 @@ impl Sent {
     pub fn note(&mut self, device: &str, seq: u64) {
         let sending = Sending {
             times: 1,
-            first: SystemTime::now(),
+            first: wall_clock(),
             acked: true,
         };
         self.devices

@@ -20,7 +20,7 @@ use super::payload;
 
 /// How long the topic may stand still while something is missing. A daemon that has just lost Kafka or
 /// been killed needs some seconds; this is far more.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How long one look for a record takes.
 const GLANCE: Duration = Duration::from_millis(200);
 

@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::support::wait::wall_clock;
 use crate::support::{kafka, wait};
 
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ impl Record {
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().unwrap_or_default().to_vec(),
             headers: headers.unwrap_or_default(),
-            seen: SystemTime::now(),
+            seen: wall_clock(),
         }
     }
 }
@@ -112,7 +113,8 @@ impl Reader {
             match self.consumer.poll(left) {
                 Some(Ok(message)) => {
                     let record = Record::read(&message);
-                    self.positions[record.partition as usize] = record.offset + 1;
+                    let partition = usize::try_from(record.partition).expect("partitions count from 0");
+                    self.positions[partition] = record.offset + 1;
                     return Some(record);
                 }
                 Some(Err(_)) if Instant::now() < deadline => {}
