@@ -92,6 +92,12 @@ impl Config {
         self
     }
 
+    /// Another gateway id than the usual one.
+    pub fn gateway(mut self, id: &str) -> Self {
+        self.gateway = id.to_owned();
+        self
+    }
+
     /// Uses the store of another daemon instead of one of its own.
     pub fn data_dir(mut self, path: &Path) -> Self {
         self.data_dir = Some(path.to_path_buf());

@@ -1,0 +1,110 @@
+//! What the documents say: links lead somewhere, configurations load, commands exist.
+#![expect(clippy::expect_used, reason = "the helpers of a test may give up")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Markdown files of the project, with their contents.
+fn documents() -> Vec<(PathBuf, String)> {
+    let folders = ["", "docs", "docs/decisions", "cross"].map(|folder| root().join(folder));
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("a folder of the project"));
+    let paths = files.map(|entry| entry.expect("readable").path());
+    let documents = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents
+        .map(|path| (path.clone(), fs::read_to_string(&path).expect("readable")))
+        .collect()
+}
+
+/// The fenced blocks of one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(fence.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect()
+}
+
+#[test]
+fn links_in_the_documents_lead_to_files_of_the_project() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        let folder = path.parent().expect("has one");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !target.starts_with("http") {
+                checked += 1;
+                assert!(folder.join(target).exists(), "{}: {target}", path.display());
+            }
+        }
+    }
+    assert!(checked > 5, "only {checked} links found");
+}
+
+#[test]
+fn the_configuration_in_the_readme_loads_without_a_warning() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let configurations = blocks(&readme, "toml");
+    assert_eq!(configurations.len(), 1);
+    for text in configurations {
+        let (_, warnings) = edgeferry::config::parse(Path::new("README.md"), text).expect("loads");
+        assert_eq!(warnings, []);
+    }
+}
+
+#[test]
+fn the_verbs_of_dev_that_the_documents_name_exist() {
+    let help = Command::new(root().join("dev"))
+        .arg("help")
+        .output()
+        .expect("runs");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let offered: BTreeSet<&str> = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .collect();
+    let mut named = BTreeSet::new();
+    for (_, text) in documents() {
+        let verbs = text.split("./dev ").skip(1).filter_map(|rest| {
+            let end = rest.find(|letter: char| !letter.is_ascii_lowercase())?;
+            rest.split_at_checked(end).map(|(verb, _)| verb.to_owned())
+        });
+        named.extend(verbs);
+    }
+    assert!(named.contains("test") && named.contains("demo"), "{named:?}");
+    for verb in &named {
+        assert!(
+            offered.contains(verb.as_str()),
+            "./dev {verb} is named, but not in ./dev help: {offered:?}"
+        );
+    }
+}
+
+#[test]
+fn the_verbs_of_edgeferry_that_documents_and_unit_name_exist() {
+    let help = Command::new(env!("CARGO_BIN_EXE_edgeferry"))
+        .arg("--help")
+        .output()
+        .expect("runs");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let unit = fs::read_to_string(root().join("systemd/edgeferry.service")).expect("readable");
+    for line in unit
+        .lines()
+        .filter_map(|line| line.split_once("=/usr/bin/edgeferry "))
+    {
+        let verb = line.1.split(' ').next().expect("has one");
+        assert!(
+            help.contains(&format!("  {verb} ")),
+            "the unit runs `edgeferry {verb}`:\n{help}"
+        );
+    }
+    for verb in ["run", "check", "demo"] {
+        assert!(help.contains(&format!("  {verb} ")), "{help}");
+    }
+}
