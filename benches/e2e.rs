@@ -46,17 +46,20 @@ const DEVICES: usize = 100;
 const WARM_UP_RECORDS: u64 = 100_000;
 const LATENCY_RATE: u32 = 1_000;
 const LATENCY_MESSAGES: u64 = 20_000;
+/// `queue.commit_interval` as shipped, and without any wait.
+const COMMIT_INTERVALS: [&str; 2] = ["10ms", "0ms"];
 
 fn main() {
     let kafka = Kafka::start_for_benchmark();
     warm_up(&kafka);
     let throughput = throughput(&kafka);
-    let latency = latency(&kafka);
-    print(&throughput, &latency);
-    let path = write_json(&throughput, &latency);
+    let latencies = COMMIT_INTERVALS.map(|interval| latency(&kafka, interval));
+    print(&throughput, &latencies);
+    let path = write_json(&throughput, &latencies);
     println!("\nwritten to {}", path.display());
-    for verdict in [&throughput.verdict, &latency.verdict] {
-        verdict.assert_clean();
+    throughput.verdict.assert_clean();
+    for latency in &latencies {
+        latency.verdict.assert_clean();
     }
 }
 
@@ -84,6 +87,7 @@ impl Throughput {
 
 /// What a steady load showed.
 struct Latency {
+    commit_interval: &'static str,
     micros: Histogram<u64>,
     verdict: Verdict,
 }
@@ -130,8 +134,10 @@ fn throughput(kafka: &Kafka) -> Throughput {
     }
 }
 
-fn latency(kafka: &Kafka) -> Latency {
-    let mut scene = Scene::start("5", kafka, Mosquitto::start(), |config| config);
+fn latency(kafka: &Kafka, commit_interval: &'static str) -> Latency {
+    let mut scene = Scene::start("5", kafka, Mosquitto::start(), |config| {
+        config.queue(&format!("commit_interval = \"{commit_interval}\""))
+    });
     let mut oracle = Oracle::new(kafka, &scene.topic);
     let plan = Plan {
         devices: DEVICES,
@@ -152,7 +158,11 @@ fn latency(kafka: &Kafka) -> Latency {
             .record(u64::try_from(waited.as_micros()).expect("less than years"))
             .expect("it resizes");
     }
-    Latency { micros, verdict }
+    Latency {
+        commit_interval,
+        micros,
+        verdict,
+    }
 }
 
 /// From the first time that the device sent it until the consumer had it.
@@ -181,7 +191,7 @@ fn warm_up(kafka: &Kafka) {
     producer.flush(Duration::from_mins(1)).expect("kafka takes them");
 }
 
-fn print(throughput: &Throughput, latency: &Latency) {
+fn print(throughput: &Throughput, latencies: &[Latency]) {
     let megabytes = throughput.peak_rss as f64 / 1e6;
     println!("{MESSAGES} QoS 1 messages of {USUAL_BYTES} bytes from {DEVICES} devices, Mosquitto to Kafka");
     println!("  messages per second, end to end {:>10.0}", throughput.rate());
@@ -195,14 +205,17 @@ fn print(throughput: &Throughput, latency: &Latency) {
         throughput.written_per_payload_byte()
     );
     print!("{}", throughput.verdict);
-    println!("\n{LATENCY_RATE} messages per second, from device to consumer");
-    println!("  p50, ms                         {:>10.1}", latency.millis(0.50));
-    println!("  p99, ms                         {:>10.1}", latency.millis(0.99));
-    println!("  largest, ms                     {:>10.1}", latency.millis(1.0));
-    print!("{}", latency.verdict);
+    for latency in latencies {
+        let interval = latency.commit_interval;
+        println!("\n{LATENCY_RATE} messages per second, from device to consumer, commit_interval {interval}");
+        println!("  p50, ms                         {:>10.1}", latency.millis(0.50));
+        println!("  p99, ms                         {:>10.1}", latency.millis(0.99));
+        println!("  largest, ms                     {:>10.1}", latency.millis(1.0));
+        print!("{}", latency.verdict);
+    }
 }
 
-fn write_json(throughput: &Throughput, latency: &Latency) -> PathBuf {
+fn write_json(throughput: &Throughput, latencies: &[Latency]) -> PathBuf {
     let verdict = |verdict: &Verdict| {
         serde_json::json!({
             "lost": verdict.lost.len(),
@@ -220,9 +233,12 @@ fn write_json(throughput: &Throughput, latency: &Latency) -> PathBuf {
         "written_per_payload_byte": throughput.written_per_payload_byte(),
         "throughput_verdict": verdict(&throughput.verdict),
         "latency_rate": LATENCY_RATE,
-        "latency_p50_ms": latency.millis(0.50),
-        "latency_p99_ms": latency.millis(0.99),
-        "latency_verdict": verdict(&latency.verdict),
+        "latencies": latencies.iter().map(|latency| serde_json::json!({
+            "commit_interval": latency.commit_interval,
+            "p50_ms": latency.millis(0.50),
+            "p99_ms": latency.millis(0.99),
+            "verdict": verdict(&latency.verdict),
+        })).collect::<Vec<_>>(),
     });
     // Cargo's folder for temporary files lies in the target folder, wherever that is.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
