@@ -346,6 +346,8 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;

@@ -94,7 +94,7 @@ impl Config {
 
     /// Another gateway id than the usual one.
     pub fn gateway(mut self, id: &str) -> Self {
-        self.gateway = id.to_owned();
+        id.clone_into(&mut self.gateway);
         self
     }
 
