@@ -1,13 +1,13 @@
 //! Feeds Kafka in order and moves the cursor over what Kafka has confirmed.
 //!
-//! One feeder submits in sequence order; delivery reports come back with the ticket of their message; the
+//! One feeder submits in sequence order; delivery reports come back with the ticket of their record; the
 //! cursor moves over the contiguous prefix of messages that are done. On any failure the producer is dropped
 //! and everything behind the cursor is sent again, in order: duplicates, never a loss, never a reorder.
 //!
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +55,13 @@ pub struct Drain<C: Connector> {
     window: Window,
     /// Records of the newest message in the window that the client has not taken yet.
     unsent: VecDeque<(Ticket, KafkaRecord)>,
-    /// Stored by Kafka ahead of the cursor before the last rewind.
-    ahead: BTreeSet<Seq>,
+    /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
+    ahead: BTreeMap<Seq, Vec<bool>>,
     topics: HashSet<String>,
+    /// The topic that was there last: what an idle link is tried with.
+    known_topic: Option<String>,
+    /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
+    asked: bool,
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
@@ -67,6 +71,8 @@ pub struct Drain<C: Connector> {
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
+    /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
+    write_refused: bool,
 }
 
 /// The failure that decides what happens next.
@@ -76,6 +82,25 @@ struct Failure {
     topic: String,
     code: Code,
     since: Instant,
+}
+
+/// How far feeding went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fed {
+    /// Nothing was tried: a failure is being looked at, or a pause is on.
+    Paused,
+    /// All that could be done.
+    Tried,
+    /// There is more to do at once.
+    Interrupted,
+}
+
+/// Whether the error says nothing about reading: a cluster that answers questions may still refuse.
+const fn is_about_writing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ClusterAuthorizationFailed | Code::TopicAuthorizationFailed | Code::UnsupportedFeature
+    )
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -108,8 +133,10 @@ impl<C: Connector> Drain<C> {
             producer: None,
             window: Window::default(),
             unsent: VecDeque::new(),
-            ahead: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             topics: HashSet::new(),
+            known_topic: None,
+            asked: false,
             failure: None,
             alone_until: None,
             strikes: (Seq::ZERO, 0),
@@ -117,6 +144,7 @@ impl<C: Connector> Drain<C> {
             pause: PAUSE_MIN,
             feed_after: None,
             refused_since: None,
+            write_refused: false,
         }
     }
 
@@ -132,10 +160,16 @@ impl<C: Connector> Drain<C> {
     /// Does everything that can be done now. Returns how long nothing more will be to do, unless woken.
     fn step(&mut self, now: Instant) -> Duration {
         self.monitor.pulse.beat();
+        self.asked = false;
         self.collect(now);
         let worked = self.settle().and_then(|()| self.feed(now));
         match worked {
-            Ok(()) => self.monitor.recovered(),
+            Ok(Fed::Tried) => self.monitor.recovered(),
+            Ok(Fed::Paused) => {}
+            Ok(Fed::Interrupted) => {
+                self.monitor.recovered();
+                return Duration::from_millis(1);
+            }
             Err(error) => {
                 self.monitor.troubled(&error);
                 self.hold_feed(now);
@@ -191,6 +225,7 @@ impl<C: Connector> Drain<C> {
     fn confirmed(&mut self) {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
+        self.write_refused = false;
         self.monitor.delivered();
     }
 
@@ -223,9 +258,13 @@ impl<C: Connector> Drain<C> {
         match verdict(code) {
             Verdict::Hold => {
                 self.refused_since.get_or_insert(now);
+                self.write_refused |= is_about_writing(code);
                 self.monitor.set_link(Link::Refused(code.to_string()));
             }
-            _ if code == Code::AllBrokersDown => self.monitor.set_link(Link::Down(code.to_string())),
+            // What refuses us closes the connection, and so looks like being away as well.
+            _ if code == Code::AllBrokersDown && self.refused_since.is_none() => {
+                self.monitor.set_link(Link::Down(code.to_string()))
+            }
             _ => {}
         }
     }
@@ -240,6 +279,7 @@ impl<C: Connector> Drain<C> {
             Verdict::Hold => {
                 self.alone_until = Some(seq);
                 self.topics.remove(&failure.topic);
+                self.write_refused = true;
                 self.monitor
                     .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
                 self.rewind(now);
@@ -261,6 +301,8 @@ impl<C: Connector> Drain<C> {
                 code: failure.code.to_string(),
             };
             self.rejected.entry(seq).or_default().push(refusal);
+            // Another record of the message begins anew.
+            self.strikes.1 = 0;
         }
         self.rewind(now);
         // Nothing is wrong with the link: no reason to wait.
@@ -286,9 +328,13 @@ impl<C: Connector> Drain<C> {
     /// Moves the cursor over the contiguous prefix of done messages, keeping dead letters on the way.
     fn settle(&mut self) -> Result<(), StepError> {
         let mut cursor = None;
+        let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
-                self.dead_letters.keep(&done.stored, done.refusals.clone())?;
+                kept = self.dead_letters.keep(&done.stored, done.refusals.clone());
+                if kept.is_err() {
+                    break;
+                }
                 self.monitor
                     .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
             }
@@ -304,13 +350,13 @@ impl<C: Connector> Drain<C> {
             self.rejected = self.rejected.split_off(&cursor.next());
             self.reader.advance(cursor)?;
         }
-        Ok(())
+        Ok(kept?)
     }
 
     /// Submits what the window has room for.
-    fn feed(&mut self, now: Instant) -> Result<(), StepError> {
+    fn feed(&mut self, now: Instant) -> Result<Fed, StepError> {
         if self.failure.is_some() || self.feed_after.is_some_and(|after| now < after) {
-            return Ok(());
+            return Ok(Fed::Paused);
         }
         self.feed_after = None;
         let limit = if self.alone_until.is_some() {
@@ -320,11 +366,18 @@ impl<C: Connector> Drain<C> {
         };
         loop {
             if let Some((ticket, record)) = self.unsent.pop_front() {
-                if !self.submit(ticket, record, now) {
-                    return Ok(());
+                if self.asked && !self.topics.contains(&record.topic) {
+                    self.unsent.push_front((ticket, record));
+                    return Ok(Fed::Interrupted);
                 }
-            } else if self.window.len() >= limit || !self.take()? {
-                return Ok(());
+                if !self.submit(ticket, record, now) {
+                    return Ok(Fed::Tried);
+                }
+            } else if self.window.len() >= limit {
+                return Ok(Fed::Tried);
+            } else if !self.take()? {
+                self.try_idle_link(now);
+                return Ok(Fed::Tried);
             }
         }
     }
@@ -334,22 +387,28 @@ impl<C: Connector> Drain<C> {
         let Some(stored) = self.reader.next()? else {
             return Ok(false);
         };
-        if self.ahead.contains(&stored.seq) {
-            self.window.push(stored, 0, Vec::new());
-            self.settle()?;
-            return Ok(true);
-        }
         let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
-        if let Some(refusals) = self.rejected.get(&stored.seq) {
-            let rejects = |refusal: &Refusal, record: &KafkaRecord| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
-            outcome
-                .records
-                .retain(|record| !refusals.iter().any(|refusal| rejects(refusal, record)));
-            outcome.refusals.extend(refusals.iter().cloned());
-        }
-        let ticket = self.window.push(stored, outcome.records.len(), outcome.refusals);
-        self.unsent
-            .extend(outcome.records.into_iter().map(|record| (ticket, record)));
+        let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
+        let is_rejected = |record: &KafkaRecord| {
+            let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
+            rejected.iter().any(names)
+        };
+        let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
+        confirmed.resize(outcome.records.len(), false);
+        let records = outcome.records.into_iter().zip(&confirmed).enumerate();
+        let wanted: Vec<_> = records
+            .filter(|(_, (record, confirmed))| !**confirmed && !is_rejected(record))
+            .map(|(number, (record, _))| (number, record))
+            .collect();
+        outcome.refusals.extend(rejected.iter().cloned());
+        let first = self
+            .window
+            .push(stored, confirmed, wanted.len(), outcome.refusals);
+        self.unsent.extend(
+            wanted
+                .into_iter()
+                .map(|(number, record)| (first.wrapping_add(number), record)),
+        );
         if self.unsent.is_empty() {
             self.settle()?;
         }
@@ -379,7 +438,6 @@ impl<C: Connector> Drain<C> {
                 return true;
             }
             Some(Err(SubmitError::Refused(code))) => {
-                self.window.failed(ticket);
                 self.note_failure(ticket, record.topic.clone(), code, now);
             }
             Some(Err(SubmitError::Full)) | None => {}
@@ -399,14 +457,18 @@ impl<C: Connector> Drain<C> {
         let Some(producer) = &mut self.producer else {
             return false;
         };
+        self.asked = true;
         match producer.topic_state(topic, TOPIC_PATIENCE) {
             TopicState::Present => {
                 if self.topics.len() >= TOPICS_MAX {
                     self.topics.clear();
                 }
                 self.topics.insert(topic.to_owned());
-                self.refused_since = None;
-                self.monitor.set_link(Link::Up);
+                self.known_topic = Some(topic.to_owned());
+                if !self.write_refused {
+                    self.refused_since = None;
+                    self.monitor.set_link(Link::Up);
+                }
                 return true;
             }
             TopicState::Missing(code) => {
@@ -419,6 +481,18 @@ impl<C: Connector> Drain<C> {
         }
         self.hold_feed(now);
         false
+    }
+
+    /// With nothing to send, nothing shows that a link is back: asks for a topic instead.
+    fn try_idle_link(&mut self, now: Instant) {
+        let is_well = matches!(self.monitor.link(), Link::Up | Link::Connecting);
+        if is_well || self.asked || !self.window.is_empty() {
+            return;
+        }
+        if let Some(topic) = self.known_topic.clone() {
+            self.topics.remove(&topic);
+            self.topic_is_there(&topic, now);
+        }
     }
 
     fn connect(&mut self, now: Instant) -> bool {
@@ -438,8 +512,10 @@ impl<C: Connector> Drain<C> {
     /// Takes no more, lets Kafka answer, keeps the cursor.
     fn finish(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        self.unsent.clear();
-        while !self.window.is_settled(0) && self.producer.is_some() && Instant::now() < deadline {
+        while !self.window.is_settled(self.unsent.len())
+            && self.producer.is_some()
+            && Instant::now() < deadline
+        {
             self.monitor.pulse.beat();
             self.collect(Instant::now());
             if let Err(error) = self.settle() {
@@ -447,7 +523,9 @@ impl<C: Connector> Drain<C> {
             }
             self.reader.wait(Duration::from_millis(20));
         }
-        if let Err(error) = self.settle().and_then(|()| Ok(self.reader.sync()?)) {
+        let settled = self.settle();
+        let synced = self.reader.sync().map_err(StepError::from);
+        for error in [settled.err(), synced.err()].into_iter().flatten() {
             self.monitor.troubled(&error);
         }
     }
