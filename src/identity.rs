@@ -187,8 +187,8 @@ pub fn open(data_dir: &Path, gateway: String, machine: &Machine) -> Result<Ident
 
 /// `None` when there is none, or it cannot be understood: then a new epoch is the safe answer.
 fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
             return Err(IdentityError::Io {
@@ -295,8 +295,10 @@ mod tests {
     fn a_damaged_identity_never_blocks_the_start() {
         let dir = tempfile::tempdir().expect("temp dir");
         let first = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        fs::write(dir.path().join(FILE), "\0\0\0\0").expect("writes");
-        let again = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        assert_ne!(again.epoch, first.epoch);
+        for damage in [&b"\0\0\0\0"[..], b"", b"\xff\xfe"] {
+            fs::write(dir.path().join(FILE), damage).expect("writes");
+            let again = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
+            assert_ne!(again.epoch, first.epoch);
+        }
     }
 }

@@ -264,7 +264,55 @@ fn missing_or_away(code: Code) -> TopicState {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use rdkafka::Message as _;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::Headers as _;
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
+
+    #[test]
+    fn an_empty_payload_is_no_tombstone_and_nul_travels() {
+        let cluster = MockCluster::new(1).expect("mock");
+        cluster.create_topic("t", 1, 1).expect("topic");
+        let config = Config {
+            bootstrap_servers: vec![cluster.bootstrap_servers()],
+            compression: "lz4".to_owned(),
+            password_file: None,
+            properties: std::collections::BTreeMap::new(),
+        };
+        let mut producer = KafkaConnector::new(&config, "test", Arc::new(|| {}))
+            .connect()
+            .expect("connects");
+        let record = KafkaRecord {
+            topic: "t".to_owned(),
+            key: "a\0b".to_owned(),
+            payload: Bytes::new(),
+            headers: vec![("h", "c\0d".to_owned())],
+            timestamp_ms: 1,
+        };
+        producer.submit(&record, 7).expect("taken");
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "test")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("consumer");
+        let mut all = rdkafka::TopicPartitionList::new();
+        all.add_partition_offset("t", 0, rdkafka::Offset::Beginning)
+            .expect("offset");
+        consumer.assign(&all).expect("assigns");
+        let message = consumer
+            .poll(Duration::from_secs(20))
+            .expect("comes")
+            .expect("well");
+        assert_eq!(message.payload(), Some(&b""[..]));
+        assert_eq!(message.key(), Some(&b"a\0b"[..]));
+        assert_eq!(message.timestamp().to_millis(), Some(1));
+        let headers = message.headers().expect("headers");
+        assert_eq!(headers.get(0).value, Some(&b"c\0d"[..]));
+    }
 
     #[test]
     fn a_refused_password_is_not_overwritten_by_what_follows_from_it() {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::*;
-use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
 use crate::queue::{Compression, Config, Intake, OnFull, Writer};
 use crate::sink::producer::Report;
 
@@ -562,4 +562,28 @@ async fn a_cause_that_is_reported_late_is_waited_for() {
     bench.until_empty();
     assert_eq!(bench.kafka.payloads(), ["a"]);
     assert_eq!(bench.dead().len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_new_store_is_not_taken_for_one_of_the_old() {
+    let mut bench = Bench::with(&["other/topic=x"]).await;
+    bench.until_empty();
+    let mut stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival: arrival(1, "other/topic", "y"),
+    };
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![Refusal::NoRoute])
+        .expect("keeps");
+    assert_eq!(bench.dead().len(), 1, "the same message again");
+    stored.epoch = Epoch(2);
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![Refusal::NoRoute])
+        .expect("keeps");
+    assert_eq!(bench.dead().len(), 2);
 }
