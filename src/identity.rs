@@ -157,11 +157,17 @@ fn read_line(path: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The identity of the store in `data_dir`, made on first use.
+/// The identity of the store in `data_dir`, made on first use. `has_log` says whether a log is there: without one its
+/// sequences begin anew, and so must the epoch, or a message id would be given twice.
 ///
 /// # Errors
 /// [`IdentityError::Changed`] and [`IdentityError::Io`].
-pub fn open(data_dir: &Path, gateway: String, machine: &Machine) -> Result<Identity, IdentityError> {
+pub fn open(
+    data_dir: &Path,
+    gateway: String,
+    machine: &Machine,
+    has_log: bool,
+) -> Result<Identity, IdentityError> {
     let path = data_dir.join(FILE);
     let hardware = machine.hardware();
     let epoch = match read(&path)? {
@@ -179,6 +185,11 @@ pub fn open(data_dir: &Path, gateway: String, machine: &Machine) -> Result<Ident
             tracing::warn!(old = %epoch, new = %renewed, "this store was made on other hardware (a cloned or moved card): new messages get a new epoch");
             renewed
         }
+        Some((_, old)) if !has_log => {
+            let renewed = write(&path, &gateway, &hardware)?;
+            tracing::warn!(%old, new = %renewed, "the store has lost its log: new messages get a new epoch");
+            renewed
+        }
         Some((_, epoch)) => epoch,
     };
     Ok(Identity { gateway, epoch })
@@ -186,8 +197,8 @@ pub fn open(data_dir: &Path, gateway: String, machine: &Machine) -> Result<Ident
 
 /// `None` when there is none, or it cannot be understood: then a new epoch is the safe answer.
 fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
             return Err(IdentityError::Io {
@@ -273,29 +284,41 @@ mod tests {
     #[test]
     fn the_epoch_is_kept_and_a_cloned_card_gets_a_new_one() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let first = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
+        let first = open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens");
         assert_eq!(
-            open(dir.path(), "gw".to_owned(), &board("a")).expect("opens"),
+            open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens"),
             first
         );
-        let cloned = open(dir.path(), "gw".to_owned(), &board("b")).expect("opens");
+        let cloned = open(dir.path(), "gw".to_owned(), &board("b"), true).expect("opens");
         assert_ne!(cloned.epoch, first.epoch);
+    }
+
+    #[test]
+    fn a_store_without_its_log_gets_a_new_epoch_because_its_sequences_begin_anew() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let first = open(dir.path(), "gw".to_owned(), &board("a"), false).expect("opens");
+        let kept = open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens");
+        assert_eq!(kept.epoch, first.epoch);
+        let lost = open(dir.path(), "gw".to_owned(), &board("a"), false).expect("opens");
+        assert_ne!(lost.epoch, first.epoch);
     }
 
     #[test]
     fn another_gateway_id_on_a_store_is_refused() {
         let dir = tempfile::tempdir().expect("temp dir");
-        open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        let changed = open(dir.path(), "other".to_owned(), &board("a"));
+        open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens");
+        let changed = open(dir.path(), "other".to_owned(), &board("a"), true);
         assert!(matches!(changed, Err(IdentityError::Changed { kept, .. }) if kept == "gw"));
     }
 
     #[test]
     fn a_damaged_identity_never_blocks_the_start() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let first = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        fs::write(dir.path().join(FILE), "\0\0\0\0").expect("writes");
-        let again = open(dir.path(), "gw".to_owned(), &board("a")).expect("opens");
-        assert_ne!(again.epoch, first.epoch);
+        let first = open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens");
+        for damage in [&b"\0\0\0\0"[..], b"", b"\xff\xfe"] {
+            fs::write(dir.path().join(FILE), damage).expect("writes");
+            let again = open(dir.path(), "gw".to_owned(), &board("a"), true).expect("opens");
+            assert_ne!(again.epoch, first.epoch);
+        }
     }
 }

@@ -60,11 +60,20 @@ impl DataDir {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        write_owner(&mut lock).map_err(unusable)?;
+        if let Err(error) = write_owner(&mut lock) {
+            // Only the message for a second daemon needs it; a full disk must not keep the first from starting.
+            tracing::debug!(%error, "cannot note the owner of data_dir");
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Whether there is a log from an earlier run.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.path.join("lanes").exists()
     }
 
     /// The folder of a lane's log.
@@ -107,6 +116,13 @@ fn write_owner(lock: &mut File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_does_not_keep_the_daemon_from_taking_its_folder() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("lock")).expect("links");
+        DataDir::take(dir.path()).expect("takes");
+    }
 
     #[test]
     fn a_missing_folder_is_made_and_a_second_daemon_is_told_who_has_it() {

@@ -139,7 +139,7 @@ impl Daemon {
         let data_dir = DataDir::take(&config.gateway.data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
-        let identity = identity::open(data_dir.path(), gateway, &machine)?;
+        let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, "running");

@@ -41,7 +41,8 @@ pub async fn over(view: View) -> Infallible {
 /// Notices a pipeline that should move and does not.
 #[derive(Debug, Default)]
 struct Progress {
-    delivered: u64,
+    /// Records delivered and messages kept as dead letters.
+    done: u64,
     since: Option<Instant>,
 }
 
@@ -50,8 +51,12 @@ impl Progress {
     /// or refuses, a full dead-letter store.
     fn is_sound(&mut self, overview: &Overview, now: Instant) -> bool {
         let should_move = overview.queue.backlog > 0 && overview.kafka == Link::Up && overview.held.is_none();
-        let moved = overview.counts.delivered != self.delivered;
-        self.delivered = overview.counts.delivered;
+        let done = overview
+            .counts
+            .delivered
+            .wrapping_add(overview.counts.dead_letters);
+        let moved = done != self.done;
+        self.done = done;
         if moved || !should_move {
             self.since = None;
         }
@@ -96,5 +101,16 @@ mod tests {
         assert!(progress.is_sound(&overview(5, Link::Up, 2), late), "it moved");
         assert!(progress.is_sound(&overview(5, Link::Down("away".to_owned()), 2), late + STANDSTILL));
         assert!(progress.is_sound(&overview(0, Link::Up, 2), late + 3 * STANDSTILL));
+    }
+
+    #[test]
+    fn dead_letters_are_progress() {
+        let start = Instant::now();
+        let mut progress = Progress::default();
+        let mut overview = overview(5, Link::Up, 1);
+        for round in 0..3 {
+            overview.counts.dead_letters += 1;
+            assert!(progress.is_sound(&overview, start + round * STANDSTILL));
+        }
     }
 }

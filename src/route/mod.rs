@@ -154,7 +154,8 @@ impl Router {
         } else if key.is_empty() {
             Err(Refusal::EmptyKey { route: number })
         } else {
-            let timestamp_ms = arrival.stamp.unix_ms.clamp(0, now_ms.max(0));
+            // The client takes 0 for "now", which would be another time in every copy.
+            let timestamp_ms = arrival.stamp.unix_ms.clamp(1, now_ms.max(1));
             Ok(match route.format {
                 Format::Raw => raw::shape(&self.gateway, &self.id(stored), arrival, topic, key, timestamp_ms),
             })

@@ -99,7 +99,7 @@ fn the_record_time_is_never_ahead_of_now_nor_before_1970() {
     message.arrival.stamp.unix_ms = NOW + 7_200_000;
     assert_eq!(time(&message), NOW);
     message.arrival.stamp.unix_ms = -5;
-    assert_eq!(time(&message), 0);
+    assert_eq!(time(&message), 1);
 }
 
 #[test]
@@ -144,4 +144,14 @@ fn legal_topics_are_those_that_kafka_takes() {
         assert_eq!(is_legal_topic(name), legal, "{name:?}");
     }
     assert!(is_legal_topic(&"x".repeat(249)) && !is_legal_topic(&"x".repeat(250)));
+}
+
+#[test]
+fn a_time_of_zero_is_not_left_to_the_client() {
+    let mut message = stored("devices/d1/telemetry", b"x");
+    for unix_ms in [0, -5] {
+        message.arrival.stamp.unix_ms = unix_ms;
+        let outcome = router(TELEMETRY).route(&message, NOW);
+        assert_eq!(outcome.records[0].timestamp_ms, 1);
+    }
 }

@@ -52,8 +52,9 @@ pub struct DeadLetters {
     store: Generations,
     encoder: Encoder,
     next: Seq,
-    /// The last message kept. They come in sequence order, so a replay after a crash keeps none twice.
-    last: Option<Seq>,
+    /// The last message kept. They come in sequence order, so a replay after a crash keeps none twice. In
+    /// another epoch the same sequence is another message.
+    last: Option<(Epoch, Seq)>,
     max_bytes: u64,
 }
 
@@ -71,7 +72,7 @@ impl DeadLetters {
             newest: begun, last, ..
         } = opened.extent;
         let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
-        let last = newest(&opened.store, end)?.map(|letter| letter.seq);
+        let last = newest(&opened.store, end)?.map(|letter| (letter.epoch, letter.seq));
         let encoder = Encoder::new(epoch, Compression::Zstd)?;
         Ok(Self {
             store: opened.store,
@@ -88,7 +89,8 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError`]: not kept.
     pub fn keep(&mut self, stored: &Stored, reasons: Vec<Refusal>) -> Result<(), KeepError> {
-        if self.last >= Some(stored.seq) {
+        let is_kept = |(epoch, seq)| epoch == stored.epoch && seq >= stored.seq;
+        if self.last.is_some_and(is_kept) {
             return Ok(());
         }
         let bytes = self.store.bytes();
@@ -107,7 +109,7 @@ impl DeadLetters {
         let chunks = self.encoder.encode(self.next, [&letter])?;
         self.store.append(&chunks)?;
         self.next = self.next.next();
-        self.last = Some(letter.seq);
+        self.last = Some((letter.epoch, letter.seq));
         Ok(())
     }
 

@@ -1,44 +1,39 @@
 //! Feeds Kafka in order and moves the cursor over what Kafka has confirmed.
 //!
-//! One feeder submits in sequence order; delivery reports come back with the ticket of their message; the
+//! One feeder submits in sequence order; delivery reports come back with the ticket of their record; the
 //! cursor moves over the contiguous prefix of messages that are done. On any failure the producer is dropped
 //! and everything behind the cursor is sent again, in order: duplicates, never a loss, never a reorder.
 //!
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
+//!
+//! This file holds the state and the loop; [`feed`] is the way towards Kafka, [`failure`] what happens when it fails.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+mod failure;
+mod feed;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::types::RDKafkaErrorCode as Code;
-
 use crate::clock::Clock;
-use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::{QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
-use crate::sink::producer::{Connector, Producer, SubmitError, Ticket, TopicState};
-use crate::sink::verdict::{Verdict, verdict};
+use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
+use failure::Failure;
+use feed::Fed;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Messages under way at most.
-const WINDOW_MESSAGES: usize = super::kafka::WINDOW_RECORDS;
 /// Wait for the other reports after the first failure, to find the error that caused the rest.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Patience with a question for a topic. Bounds what a stop has to wait for.
-const TOPIC_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause after a failure, doubled up to the maximum while nothing gets through.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Topics whose presence is remembered; beyond it all are asked for again.
-const TOPICS_MAX: usize = 1000;
-/// A record that fails alone this often is refused for what it is.
-const STRIKES: u32 = 2;
 /// A link refused as a whole (password, certificate) is tried with a new client this often.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
@@ -55,9 +50,13 @@ pub struct Drain<C: Connector> {
     window: Window,
     /// Records of the newest message in the window that the client has not taken yet.
     unsent: VecDeque<(Ticket, KafkaRecord)>,
-    /// Stored by Kafka ahead of the cursor before the last rewind.
-    ahead: BTreeSet<Seq>,
+    /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
+    ahead: BTreeMap<Seq, Vec<bool>>,
     topics: HashSet<String>,
+    /// The topic that was there last: what an idle link is tried with.
+    known_topic: Option<String>,
+    /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
+    asked: bool,
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
@@ -67,15 +66,8 @@ pub struct Drain<C: Connector> {
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
-}
-
-/// The failure that decides what happens next.
-#[derive(Debug)]
-struct Failure {
-    ticket: Ticket,
-    topic: String,
-    code: Code,
-    since: Instant,
+    /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
+    write_refused: bool,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -108,8 +100,10 @@ impl<C: Connector> Drain<C> {
             producer: None,
             window: Window::default(),
             unsent: VecDeque::new(),
-            ahead: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             topics: HashSet::new(),
+            known_topic: None,
+            asked: false,
             failure: None,
             alone_until: None,
             strikes: (Seq::ZERO, 0),
@@ -117,6 +111,7 @@ impl<C: Connector> Drain<C> {
             pause: PAUSE_MIN,
             feed_after: None,
             refused_since: None,
+            write_refused: false,
         }
     }
 
@@ -132,10 +127,16 @@ impl<C: Connector> Drain<C> {
     /// Does everything that can be done now. Returns how long nothing more will be to do, unless woken.
     fn step(&mut self, now: Instant) -> Duration {
         self.monitor.pulse.beat();
+        self.asked = false;
         self.collect(now);
         let worked = self.settle().and_then(|()| self.feed(now));
         match worked {
-            Ok(()) => self.monitor.recovered(),
+            Ok(Fed::Tried) => self.monitor.recovered(),
+            Ok(Fed::Paused) => {}
+            Ok(Fed::Interrupted) => {
+                self.monitor.recovered();
+                return Duration::from_millis(1);
+            }
             Err(error) => {
                 self.monitor.troubled(&error);
                 self.hold_feed(now);
@@ -191,104 +192,20 @@ impl<C: Connector> Drain<C> {
     fn confirmed(&mut self) {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
+        self.write_refused = false;
         self.monitor.delivered();
-    }
-
-    /// Any record of a batch that failed as a whole may be the one.
-    fn note_suspect(&mut self, ticket: Ticket, code: Code) {
-        if verdict(code) == Verdict::Suspect {
-            self.alone_until = self
-                .alone_until
-                .max(self.window.get(ticket).map(|message| message.stored.seq));
-        }
-    }
-
-    /// Keeps the first failure that is a cause rather than an echo of another one.
-    fn note_failure(&mut self, ticket: Ticket, topic: String, code: Code, now: Instant) {
-        let is_cause = |code| verdict(code) != Verdict::Echo;
-        let known = self.failure.as_ref();
-        if known.is_none_or(|known| !is_cause(known.code) && is_cause(code)) {
-            let since = known.map_or(now, |known| known.since);
-            self.failure = Some(Failure {
-                ticket,
-                topic,
-                code,
-                since,
-            });
-        }
-    }
-
-    /// An error of the connection as a whole. Records wait in the client meanwhile.
-    fn note_trouble(&mut self, code: Code, now: Instant) {
-        match verdict(code) {
-            Verdict::Hold => {
-                self.refused_since.get_or_insert(now);
-                self.monitor.set_link(Link::Refused(code.to_string()));
-            }
-            _ if code == Code::AllBrokersDown => self.monitor.set_link(Link::Down(code.to_string())),
-            _ => {}
-        }
-    }
-
-    fn react(&mut self, failure: &Failure, now: Instant) {
-        let Some(seq) = self.window.get(failure.ticket).map(|message| message.stored.seq) else {
-            return self.rewind(now);
-        };
-        tracing::warn!(%seq, topic = failure.topic, code = %failure.code, "Kafka did not take a record");
-        match verdict(failure.code) {
-            Verdict::Suspect => self.suspect(failure, seq, now),
-            Verdict::Hold => {
-                self.alone_until = Some(seq);
-                self.topics.remove(&failure.topic);
-                self.monitor
-                    .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
-                self.rewind(now);
-            }
-            Verdict::Rewind | Verdict::Echo => self.rewind(now),
-        }
-    }
-
-    /// Counts a strike when nothing else was under way; otherwise the next attempt sends it alone.
-    fn suspect(&mut self, failure: &Failure, seq: Seq, now: Instant) {
-        let strikes = match self.strikes {
-            (known, strikes) if known == seq => strikes,
-            _ => 0,
-        };
-        self.strikes = (seq, strikes + u32::from(self.window.len() == 1));
-        if self.strikes.1 >= STRIKES {
-            let refusal = Refusal::Rejected {
-                topic: failure.topic.clone(),
-                code: failure.code.to_string(),
-            };
-            self.rejected.entry(seq).or_default().push(refusal);
-        }
-        self.rewind(now);
-        // Nothing is wrong with the link: no reason to wait.
-        self.feed_after = None;
-    }
-
-    /// Drops the producer and goes back to the cursor.
-    fn rewind(&mut self, now: Instant) {
-        self.producer = None;
-        self.failure = None;
-        self.unsent.clear();
-        self.ahead.append(&mut self.window.abandon());
-        self.reader.rewind();
-        self.monitor.rewound();
-        self.hold_feed(now);
-    }
-
-    fn hold_feed(&mut self, now: Instant) {
-        self.feed_after = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
     /// Moves the cursor over the contiguous prefix of done messages, keeping dead letters on the way.
     fn settle(&mut self) -> Result<(), StepError> {
         let mut cursor = None;
+        let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
-                self.dead_letters.keep(&done.stored, done.refusals.clone())?;
+                kept = self.dead_letters.keep(&done.stored, done.refusals.clone());
+                if kept.is_err() {
+                    break;
+                }
                 self.monitor
                     .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
             }
@@ -304,142 +221,16 @@ impl<C: Connector> Drain<C> {
             self.rejected = self.rejected.split_off(&cursor.next());
             self.reader.advance(cursor)?;
         }
-        Ok(())
-    }
-
-    /// Submits what the window has room for.
-    fn feed(&mut self, now: Instant) -> Result<(), StepError> {
-        if self.failure.is_some() || self.feed_after.is_some_and(|after| now < after) {
-            return Ok(());
-        }
-        self.feed_after = None;
-        let limit = if self.alone_until.is_some() {
-            1
-        } else {
-            WINDOW_MESSAGES
-        };
-        loop {
-            if let Some((ticket, record)) = self.unsent.pop_front() {
-                if !self.submit(ticket, record, now) {
-                    return Ok(());
-                }
-            } else if self.window.len() >= limit || !self.take()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes the next message from the queue into the window. False when there is none.
-    fn take(&mut self) -> Result<bool, StepError> {
-        let Some(stored) = self.reader.read_next()? else {
-            return Ok(false);
-        };
-        if self.ahead.contains(&stored.seq) {
-            self.window.push(stored, 0, Vec::new());
-            self.settle()?;
-            return Ok(true);
-        }
-        let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
-        if let Some(refusals) = self.rejected.get(&stored.seq) {
-            let rejects = |refusal: &Refusal, record: &KafkaRecord| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
-            outcome
-                .records
-                .retain(|record| !refusals.iter().any(|refusal| rejects(refusal, record)));
-            outcome.refusals.extend(refusals.iter().cloned());
-        }
-        let ticket = self.window.push(stored, outcome.records.len(), outcome.refusals);
-        self.unsent
-            .extend(outcome.records.into_iter().map(|record| (ticket, record)));
-        if self.unsent.is_empty() {
-            self.settle()?;
-        }
-        Ok(true)
-    }
-
-    /// Hands one record to the client. False when feeding has to wait; the record is kept then.
-    fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = self
-            .topic_is_there(&record.topic, now)
-            .then(|| match &mut self.producer {
-                Some(producer) => producer.submit(&record, ticket),
-                None => Err(SubmitError::Full),
-            });
-        match submitted {
-            Some(Ok(())) => return true,
-            Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
-                // The client's own limit: it depends on this record alone.
-                let code = Code::MessageSizeTooLarge.to_string();
-                self.window.refused(
-                    ticket,
-                    Refusal::Rejected {
-                        topic: record.topic,
-                        code,
-                    },
-                );
-                return true;
-            }
-            Some(Err(SubmitError::Refused(code))) => {
-                self.window.failed(ticket);
-                self.note_failure(ticket, record.topic.clone(), code, now);
-            }
-            Some(Err(SubmitError::Full)) | None => {}
-        }
-        self.unsent.push_front((ticket, record));
-        false
-    }
-
-    /// Makes sure there is a producer and the topic exists; otherwise says why and pauses.
-    fn topic_is_there(&mut self, topic: &str, now: Instant) -> bool {
-        if self.producer.is_none() && !self.connect(now) {
-            return false;
-        }
-        if self.topics.contains(topic) {
-            return true;
-        }
-        let Some(producer) = &mut self.producer else {
-            return false;
-        };
-        match producer.topic_state(topic, TOPIC_PATIENCE) {
-            TopicState::Present => {
-                if self.topics.len() >= TOPICS_MAX {
-                    self.topics.clear();
-                }
-                self.topics.insert(topic.to_owned());
-                self.refused_since = None;
-                self.monitor.set_link(Link::Up);
-                return true;
-            }
-            TopicState::Missing(code) => {
-                self.monitor
-                    .set_link(Link::Refused(format!("topic {topic:?}: {code}")));
-            }
-            // A refused password looks like this too, and says so by itself.
-            TopicState::Unreachable(_) if self.refused_since.is_some() => {}
-            TopicState::Unreachable(code) => self.monitor.set_link(Link::Down(code.to_string())),
-        }
-        self.hold_feed(now);
-        false
-    }
-
-    fn connect(&mut self, now: Instant) -> bool {
-        match self.connector.connect() {
-            Ok(producer) => {
-                self.producer = Some(producer);
-                true
-            }
-            Err(reason) => {
-                self.monitor.set_link(Link::Refused(reason));
-                self.hold_feed(now);
-                false
-            }
-        }
+        Ok(kept?)
     }
 
     /// Takes no more, lets Kafka answer, keeps the cursor.
     fn finish(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        self.unsent.clear();
-        while !self.window.is_settled(0) && self.producer.is_some() && Instant::now() < deadline {
+        while !self.window.is_settled(self.unsent.len())
+            && self.producer.is_some()
+            && Instant::now() < deadline
+        {
             self.monitor.pulse.beat();
             self.collect(Instant::now());
             if let Err(error) = self.settle() {
@@ -447,7 +238,9 @@ impl<C: Connector> Drain<C> {
             }
             self.reader.wait(Duration::from_millis(20));
         }
-        if let Err(error) = self.settle().and_then(|()| Ok(self.reader.sync()?)) {
+        let settled = self.settle();
+        let synced = self.reader.sync().map_err(StepError::from);
+        for error in [settled.err(), synced.err()].into_iter().flatten() {
             self.monitor.troubled(&error);
         }
     }

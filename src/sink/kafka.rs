@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use crate::route::KafkaRecord;
 use crate::sink::Config;
 use crate::sink::producer::{Connector, Producer, Report, SubmitError, Ticket, TopicState};
+use crate::sink::verdict::{Verdict, verdict};
 
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
@@ -131,6 +132,15 @@ struct Events {
     trouble: Option<Code>,
 }
 
+impl Events {
+    /// Keeps the newest trouble, but what a person has to put right over what follows from it.
+    fn note(&mut self, code: Code) {
+        if self.trouble.map(verdict) != Some(Verdict::Hold) {
+            self.trouble = Some(code);
+        }
+    }
+}
+
 impl Inbox {
     fn events(&self) -> MutexGuard<'_, Events> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,7 +158,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "Kafka client");
         if let Some(code) = error.rdkafka_error_code() {
-            self.0.events().trouble = Some(code);
+            self.0.events().note(code);
             (self.0.wake)();
         }
     }
@@ -218,7 +228,10 @@ impl Producer for KafkaProducer {
     }
 
     fn trouble(&mut self) -> Option<Code> {
-        self.inbox.events().trouble.take()
+        let code = self.inbox.events().trouble.take()?;
+        // A failure of the producer as a whole has its reason elsewhere.
+        let reason = (code == Code::Fatal).then(|| self.producer.client().fatal_error());
+        Some(reason.flatten().map_or(code, |(reason, _)| reason))
     }
 
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
@@ -246,5 +259,67 @@ fn missing_or_away(code: Code) -> TopicState {
             TopicState::Unreachable(code)
         }
         code => TopicState::Missing(code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rdkafka::Message as _;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::Headers as _;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_payload_is_no_tombstone_and_nul_travels() {
+        let cluster = MockCluster::new(1).expect("mock");
+        cluster.create_topic("t", 1, 1).expect("topic");
+        let config = Config {
+            bootstrap_servers: vec![cluster.bootstrap_servers()],
+            compression: "lz4".to_owned(),
+            password_file: None,
+            properties: std::collections::BTreeMap::new(),
+        };
+        let mut producer = KafkaConnector::new(&config, "test", Arc::new(|| {}))
+            .connect()
+            .expect("connects");
+        let record = KafkaRecord {
+            topic: "t".to_owned(),
+            key: "a\0b".to_owned(),
+            payload: Bytes::new(),
+            headers: vec![("h", "c\0d".to_owned())],
+            timestamp_ms: 1,
+        };
+        producer.submit(&record, 7).expect("taken");
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "test")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("consumer");
+        let mut all = rdkafka::TopicPartitionList::new();
+        all.add_partition_offset("t", 0, rdkafka::Offset::Beginning)
+            .expect("offset");
+        consumer.assign(&all).expect("assigns");
+        let message = consumer
+            .poll(Duration::from_secs(20))
+            .expect("comes")
+            .expect("well");
+        assert_eq!(message.payload(), Some(&b""[..]));
+        assert_eq!(message.key(), Some(&b"a\0b"[..]));
+        assert_eq!(message.timestamp().to_millis(), Some(1));
+        let headers = message.headers().expect("headers");
+        assert_eq!(headers.get(0).value, Some(&b"c\0d"[..]));
+    }
+
+    #[test]
+    fn a_refused_password_is_not_overwritten_by_what_follows_from_it() {
+        let mut events = Events::default();
+        events.note(Code::BrokerTransportFailure);
+        events.note(Code::Authentication);
+        events.note(Code::AllBrokersDown);
+        assert_eq!(events.trouble, Some(Code::Authentication));
     }
 }

@@ -6,7 +6,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::route::KafkaRecord;
 
-/// Names a message in delivery reports. Wraps around; only the distance to the window's base counts, because
+/// Names a record in delivery reports. Wraps around; only the distance to the window's first counts, because
 /// on a 32-bit board the client carries no more than 32 bits.
 pub type Ticket = usize;
 

@@ -21,9 +21,7 @@ pub enum Verdict {
 pub fn verdict(code: Code) -> Verdict {
     match code {
         // The record itself, or the batch it came in.
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord | Code::BadMessage => {
-            Verdict::Suspect
-        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord => Verdict::Suspect,
         // A person has to act.
         Code::UnknownTopic
         | Code::UnknownPartition
@@ -40,10 +38,21 @@ pub fn verdict(code: Code) -> Verdict {
         | Code::InvalidTimestamp
         | Code::InvalidRequiredAcks
         | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedCompressionType => Verdict::Hold,
         // Records behind a failed one, handed back unsent.
         Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => Verdict::Echo,
         _ => Verdict::Rewind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_says_nothing_about_the_record() {
+        assert_eq!(verdict(Code::BadMessage), Verdict::Rewind);
     }
 }

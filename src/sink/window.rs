@@ -1,6 +1,6 @@
 //! Messages under way, in sequence order: what turns scattered delivery reports into a contiguous prefix. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::message::{Seq, Stored};
 use crate::route::Refusal;
@@ -11,7 +11,11 @@ use crate::sink::producer::Ticket;
 pub struct InFlight {
     /// The message; kept for the dead letter it may become.
     pub stored: Stored,
-    /// Records without a good report.
+    /// Ticket of its first record; the others follow.
+    first: Ticket,
+    /// For each record whether Kafka has stored it.
+    confirmed: Vec<bool>,
+    /// Records that are neither confirmed nor refused.
     outstanding: usize,
     /// Records that failed, or came back unsent.
     failed: usize,
@@ -22,7 +26,8 @@ pub struct InFlight {
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Window {
-    base: Ticket,
+    /// Ticket of the next record.
+    next: Ticket,
     messages: VecDeque<InFlight>,
 }
 
@@ -33,45 +38,81 @@ impl Window {
         self.messages.len()
     }
 
-    /// Takes a message with its number of records in; the ticket is for all of them.
-    pub fn push(&mut self, stored: Stored, records: usize, refusals: Vec<Refusal>) -> Ticket {
-        let ticket = self.base.wrapping_add(self.messages.len());
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Takes a message in. `confirmed` says for each of its records whether Kafka has stored it before;
+    /// `outstanding` is how many will be sent. Returns the ticket of its first record; the others follow.
+    pub fn push(
+        &mut self,
+        stored: Stored,
+        confirmed: Vec<bool>,
+        outstanding: usize,
+        refusals: Vec<Refusal>,
+    ) -> Ticket {
+        let first = self.next;
+        self.next = first.wrapping_add(confirmed.len());
         self.messages.push_back(InFlight {
             stored,
-            outstanding: records,
+            first,
+            confirmed,
+            outstanding,
             failed: 0,
             refusals,
         });
-        ticket
+        first
     }
 
     /// The message of a ticket, unless it is done or belongs to an earlier window.
     #[must_use]
     pub fn get(&self, ticket: Ticket) -> Option<&InFlight> {
-        self.messages.get(ticket.wrapping_sub(self.base))
+        let (message, _) = self.find(ticket)?;
+        self.messages.get(message)
     }
 
-    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut InFlight> {
-        self.messages.get_mut(ticket.wrapping_sub(self.base))
+    /// Positions of the ticket's message in the window, and of its record in the message.
+    fn find(&self, ticket: Ticket) -> Option<(usize, usize)> {
+        let base = self.messages.front()?.first;
+        let wanted = ticket.wrapping_sub(base);
+        let behind = self
+            .messages
+            .partition_point(|message| message.first.wrapping_sub(base) <= wanted);
+        let position = behind.checked_sub(1)?;
+        let message = self.messages.get(position)?;
+        let record = ticket.wrapping_sub(message.first);
+        (record < message.confirmed.len()).then_some((position, record))
     }
 
-    /// A record of the message is stored by Kafka.
+    /// A record is stored by Kafka.
     pub fn delivered(&mut self, ticket: Ticket) {
-        if let Some(message) = self.get_mut(ticket) {
+        let Some((position, record)) = self.find(ticket) else {
+            return;
+        };
+        if let Some(message) = self.messages.get_mut(position)
+            && let Some(confirmed) = message.confirmed.get_mut(record)
+        {
+            *confirmed = true;
             message.outstanding = message.outstanding.saturating_sub(1);
         }
     }
 
-    /// A record of the message is not.
+    /// A record that was submitted is not.
     pub fn failed(&mut self, ticket: Ticket) {
-        if let Some(message) = self.get_mut(ticket) {
+        if let Some((position, _)) = self.find(ticket)
+            && let Some(message) = self.messages.get_mut(position)
+        {
             message.failed += 1;
         }
     }
 
-    /// A record of the message will never be: it becomes a dead letter.
+    /// A record will never be: its message becomes a dead letter.
     pub fn refused(&mut self, ticket: Ticket, refusal: Refusal) {
-        if let Some(message) = self.get_mut(ticket) {
+        if let Some((position, _)) = self.find(ticket)
+            && let Some(message) = self.messages.get_mut(position)
+        {
             message.outstanding = message.outstanding.saturating_sub(1);
             message.refusals.push(refusal);
         }
@@ -96,22 +137,16 @@ impl Window {
 
     /// Lets go of the oldest message.
     pub fn pop(&mut self) -> Option<InFlight> {
-        let message = self.messages.pop_front();
-        if message.is_some() {
-            self.base = self.base.wrapping_add(1);
-        }
-        message
+        self.messages.pop_front()
     }
 
-    /// Gives up on everything under way. Returns the messages that are stored by Kafka although an older one
-    /// is not, so that they are not sent again.
-    pub fn abandon(&mut self) -> BTreeSet<Seq> {
-        self.base = self.base.wrapping_add(self.messages.len());
-        let delivered = |message: &InFlight| message.outstanding == 0 && message.refusals.is_empty();
+    /// Gives up on everything under way. Returns which records of which messages Kafka has stored, so that
+    /// they are not sent again.
+    pub fn abandon(&mut self) -> BTreeMap<Seq, Vec<bool>> {
         self.messages
             .drain(..)
-            .filter(|message| delivered(message))
-            .map(|message| message.stored.seq)
+            .filter(|message| message.confirmed.contains(&true))
+            .map(|message| (message.stored.seq, message.confirmed))
             .collect()
     }
 }

@@ -6,10 +6,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
+use rdkafka::types::RDKafkaErrorCode as Code;
+
 use super::*;
-use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use crate::link::Link;
+use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
 use crate::queue::{Compression, Config, Intake, OnFull, Writer};
-use crate::sink::producer::Report;
+use crate::sink::producer::{Report, SubmitError, TopicState};
 
 /// Records per batch of the scripted cluster.
 const BATCH: usize = 5;
@@ -25,6 +28,25 @@ struct Cluster {
     capacity: usize,
     connects: usize,
     submitted: usize,
+    /// Topics that may be looked at, not written to.
+    denied: HashSet<String>,
+    /// Errors of the connection that wait to be taken.
+    trouble: VecDeque<Code>,
+    /// Times that a topic was asked for.
+    questions: usize,
+    /// A failed batch is reported a step later than the client refuses what comes behind it.
+    late_reports: bool,
+}
+
+impl Cluster {
+    /// How it makes its batch fail.
+    fn failure(&self, record: &KafkaRecord) -> Option<Code> {
+        if self.denied.contains(&record.topic) {
+            return Some(Code::TopicAuthorizationFailed);
+        }
+        let poison = self.poison.iter().find(|(payload, _)| *payload == record.payload);
+        poison.map(|(_, code)| *code)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -54,6 +76,7 @@ impl Connector for Kafka {
             kafka: self.clone(),
             pending: VecDeque::new(),
             broken: false,
+            late: false,
         })
     }
 }
@@ -62,12 +85,14 @@ struct Client {
     kafka: Kafka,
     pending: VecDeque<(Ticket, KafkaRecord)>,
     broken: bool,
+    late: bool,
 }
 
 impl Producer for Client {
     fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
         let mut cluster = self.kafka.cluster();
-        if self.broken {
+        let fails = |(_, record): &(Ticket, KafkaRecord)| cluster.failure(record).is_some();
+        if self.broken || cluster.late_reports && self.pending.iter().any(fails) {
             return Err(SubmitError::Refused(Code::Fatal));
         }
         if record.payload.len() > 1000 {
@@ -83,16 +108,19 @@ impl Producer for Client {
 
     /// Sends one batch.
     fn reports(&mut self) -> Vec<Report> {
-        let size = BATCH.min(self.pending.len());
-        let batch: Vec<_> = self.pending.drain(..size).collect();
         let mut cluster = self.kafka.cluster();
-        let failed = batch.iter().find_map(|(_, record)| {
-            cluster
-                .poison
-                .iter()
-                .find(|(payload, _)| *payload == record.payload)
-                .map(|(_, code)| *code)
-        });
+        if cluster.late_reports && !self.pending.is_empty() {
+            self.late = !self.late;
+            if self.late {
+                return Vec::new();
+            }
+        }
+        // A batch is for one topic.
+        let topic = self.pending.front().map(|(_, record)| record.topic.clone());
+        let same_topic = |(_, record): &&(Ticket, KafkaRecord)| Some(&record.topic) == topic.as_ref();
+        let size = self.pending.iter().take_while(same_topic).count().min(BATCH);
+        let batch: Vec<_> = self.pending.drain(..size).collect();
+        let failed = batch.iter().find_map(|(_, record)| cluster.failure(record));
         let outcome = failed.map_or(Ok(()), Err);
         if outcome.is_ok() {
             cluster
@@ -113,10 +141,11 @@ impl Producer for Client {
     }
 
     fn trouble(&mut self) -> Option<Code> {
-        None
+        self.kafka.cluster().trouble.pop_front()
     }
 
     fn topic_state(&mut self, topic: &str, _patience: Duration) -> TopicState {
+        self.kafka.cluster().questions += 1;
         match self.kafka.cluster().missing.contains(topic) {
             true => TopicState::Missing(Code::UnknownTopicOrPartition),
             false => TopicState::Present,
@@ -189,6 +218,13 @@ impl Bench {
             self.drain.reader.cursor(),
             self.kafka.payloads()
         );
+    }
+
+    fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            let wait = self.drain.step(self.now);
+            self.now += wait;
+        }
     }
 
     fn until_empty(&mut self) {
@@ -391,4 +427,166 @@ async fn one_of_two_routes_refused_does_not_keep_the_other_from_delivering() {
     assert!(
         matches!(bench.dead().as_slice(), [(1, reasons)] if matches!(reasons[..], [Refusal::IllegalTopic { .. }]))
     );
+}
+
+const TWO_ROUTES: &str = r#"
+    [[route]]
+    from = "devices/{device}/telemetry"
+    topic = "one"
+    [[route]]
+    from = "devices/{device}/telemetry"
+    topic = "two"
+"#;
+
+#[tokio::test]
+async fn a_stored_record_is_not_sent_again_while_another_of_its_message_is_refused() {
+    let mut bench = Bench::routed(TWO_ROUTES, &["a", "b"]).await;
+    bench.kafka.cluster().denied.insert("two".to_owned());
+    bench.steps(100);
+    assert_eq!(bench.drain.reader.cursor(), Seq::ZERO);
+    bench.kafka.cluster().denied.clear();
+    bench.until_empty();
+    let on = |topic: &str| -> Vec<Bytes> {
+        let cluster = bench.kafka.cluster();
+        let records = cluster.stored.iter().filter(|record| record.topic == topic);
+        records.map(|record| record.payload.clone()).collect()
+    };
+    assert_eq!(on("one"), ["a", "b"]);
+    assert_eq!(on("two"), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn each_record_of_a_message_fails_alone_twice_before_it_is_refused() {
+    let mut bench = Bench::routed(TWO_ROUTES, &["bad"]).await;
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"bad"), Code::InvalidRecord));
+    bench.until_empty();
+    assert_eq!(bench.kafka.cluster().connects, 4);
+    assert!(matches!(bench.dead().as_slice(), [(1, reasons)] if reasons.len() == 2));
+}
+
+#[tokio::test]
+async fn the_cursor_moves_up_to_a_dead_letter_that_cannot_be_kept() {
+    let mut bench = Bench::with(&["a", "b", "other/topic=x", "c"]).await;
+    let full = tempfile::tempdir().expect("temp dir");
+    bench.drain.dead_letters = DeadLetters::open(full.path(), Epoch(1), 0).expect("opens");
+    bench.until(|bench| bench.drain.monitor.held().is_some());
+    bench.steps(20);
+    assert_eq!(bench.drain.reader.cursor(), Seq(2));
+}
+
+#[tokio::test]
+async fn a_pause_does_not_end_the_alarm() {
+    let mut bench = Bench::with(&["a"]).await;
+    bench.drain.monitor.troubled(&"cannot be read");
+    bench.drain.hold_feed(bench.now);
+    bench.drain.step(bench.now);
+    assert!(bench.drain.monitor.held().is_some());
+    bench.until_empty();
+    assert!(bench.drain.monitor.held().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_what_was_never_submitted() {
+    let mut bench = Bench::with(&["a", "b"]).await;
+    bench.kafka.cluster().missing.insert("telemetry".to_owned());
+    bench.steps(5);
+    let before = Instant::now();
+    bench.drain.finish(Duration::from_secs(10));
+    assert!(before.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn an_idle_link_is_seen_to_be_back() {
+    for code in [Code::AllBrokersDown, Code::Authentication] {
+        let mut bench = Bench::with(&["a"]).await;
+        bench.until_empty();
+        bench.kafka.cluster().trouble.push_back(code);
+        bench.kafka.cluster().missing.insert("telemetry".to_owned());
+        bench.steps(50);
+        assert_ne!(bench.drain.monitor.link(), Link::Up);
+        bench.kafka.cluster().missing.clear();
+        bench.until(|bench| bench.drain.monitor.link() == Link::Up);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_hidden_by_the_connection_that_it_closes() {
+    let mut bench = Bench::with(&["a"]).await;
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"a"), Code::RequestTimedOut));
+    bench.steps(1);
+    bench.drain.note_trouble(Code::Authentication, bench.now);
+    bench.drain.note_trouble(Code::AllBrokersDown, bench.now);
+    assert!(!bench.drain.monitor.link().is_ready());
+}
+
+#[tokio::test]
+async fn answers_do_not_hide_that_writing_is_refused() {
+    let mut bench = Bench::with(&["a"]).await;
+    bench.kafka.cluster().denied.insert("telemetry".to_owned());
+    bench.until(|bench| !bench.drain.monitor.link().is_ready());
+    for _ in 0..100 {
+        bench.steps(1);
+        assert!(!bench.drain.monitor.link().is_ready());
+    }
+    bench.kafka.cluster().denied.clear();
+    bench.until_empty();
+    assert_eq!(bench.drain.monitor.link(), Link::Up);
+}
+
+#[tokio::test]
+async fn the_loop_goes_round_between_questions_for_topics() {
+    let routes = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"{device}\"\n";
+    let payloads: Vec<String> = (0..20).map(|n| format!("devices/d{n}/telemetry={n}")).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let mut bench = Bench::routed(routes, &payloads).await;
+    bench.steps(1);
+    assert_eq!(bench.kafka.cluster().questions, 1);
+    bench.until_empty();
+    assert_eq!(bench.kafka.cluster().stored.len(), 20);
+}
+
+#[tokio::test]
+async fn a_cause_that_is_reported_late_is_waited_for() {
+    let mut bench = Bench::with(&["bad", "a"]).await;
+    bench.kafka.cluster().late_reports = true;
+    bench
+        .kafka
+        .cluster()
+        .poison
+        .push((Bytes::from_static(b"bad"), Code::InvalidRecord));
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a"]);
+    assert_eq!(bench.dead().len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_new_store_is_not_taken_for_one_of_the_old() {
+    let mut bench = Bench::with(&["other/topic=x"]).await;
+    bench.until_empty();
+    let mut stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival: arrival(1, "other/topic", "y"),
+    };
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![Refusal::NoRoute])
+        .expect("keeps");
+    assert_eq!(bench.dead().len(), 1, "the same message again");
+    stored.epoch = Epoch(2);
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![Refusal::NoRoute])
+        .expect("keeps");
+    assert_eq!(bench.dead().len(), 2);
 }

@@ -1,0 +1,130 @@
+//! What went wrong, and what follows from it.
+
+use std::time::Instant;
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::{Drain, PAUSE_MAX};
+use crate::link::Link;
+use crate::message::Seq;
+use crate::route::Refusal;
+use crate::sink::producer::{Connector, Ticket};
+use crate::sink::verdict::{Verdict, verdict};
+
+/// A record that fails alone this often is refused for what it is.
+const STRIKES: u32 = 2;
+
+/// The failure that decides what happens next.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) ticket: Ticket,
+    pub(super) topic: String,
+    pub(super) code: Code,
+    pub(super) since: Instant,
+}
+
+/// Whether the error says nothing about reading: a cluster that answers questions may still refuse.
+const fn is_about_writing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ClusterAuthorizationFailed | Code::TopicAuthorizationFailed | Code::UnsupportedFeature
+    )
+}
+
+impl<C: Connector> Drain<C> {
+    /// Any record of a batch that failed as a whole may be the one.
+    pub(super) fn note_suspect(&mut self, ticket: Ticket, code: Code) {
+        if verdict(code) == Verdict::Suspect {
+            self.alone_until = self
+                .alone_until
+                .max(self.window.get(ticket).map(|message| message.stored.seq));
+        }
+    }
+
+    /// Keeps the first failure that is a cause rather than an echo of another one.
+    pub(super) fn note_failure(&mut self, ticket: Ticket, topic: String, code: Code, now: Instant) {
+        let is_cause = |code| verdict(code) != Verdict::Echo;
+        let known = self.failure.as_ref();
+        if known.is_none_or(|known| !is_cause(known.code) && is_cause(code)) {
+            let since = known.map_or(now, |known| known.since);
+            self.failure = Some(Failure {
+                ticket,
+                topic,
+                code,
+                since,
+            });
+        }
+    }
+
+    /// An error of the connection as a whole. Records wait in the client meanwhile.
+    pub(super) fn note_trouble(&mut self, code: Code, now: Instant) {
+        match verdict(code) {
+            Verdict::Hold => {
+                self.refused_since.get_or_insert(now);
+                self.write_refused |= is_about_writing(code);
+                self.monitor.set_link(Link::Refused(code.to_string()));
+            }
+            // What refuses us closes the connection, and so looks like being away as well.
+            _ if code == Code::AllBrokersDown && self.refused_since.is_none() => {
+                self.monitor.set_link(Link::Down(code.to_string()));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn react(&mut self, failure: &Failure, now: Instant) {
+        let Some(seq) = self.window.get(failure.ticket).map(|message| message.stored.seq) else {
+            return self.rewind(now);
+        };
+        tracing::warn!(%seq, topic = failure.topic, code = %failure.code, "Kafka did not take a record");
+        match verdict(failure.code) {
+            Verdict::Suspect => self.suspect(failure, seq, now),
+            Verdict::Hold => {
+                self.alone_until = Some(seq);
+                self.topics.remove(&failure.topic);
+                self.write_refused = true;
+                self.monitor
+                    .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
+                self.rewind(now);
+            }
+            Verdict::Rewind | Verdict::Echo => self.rewind(now),
+        }
+    }
+
+    /// Counts a strike when nothing else was under way; otherwise the next attempt sends it alone.
+    pub(super) fn suspect(&mut self, failure: &Failure, seq: Seq, now: Instant) {
+        let strikes = match self.strikes {
+            (known, strikes) if known == seq => strikes,
+            _ => 0,
+        };
+        self.strikes = (seq, strikes + u32::from(self.window.len() == 1));
+        if self.strikes.1 >= STRIKES {
+            let refusal = Refusal::Rejected {
+                topic: failure.topic.clone(),
+                code: failure.code.to_string(),
+            };
+            self.rejected.entry(seq).or_default().push(refusal);
+            // Another record of the message begins anew.
+            self.strikes.1 = 0;
+        }
+        self.rewind(now);
+        // Nothing is wrong with the link: no reason to wait.
+        self.feed_after = None;
+    }
+
+    /// Drops the producer and goes back to the cursor.
+    pub(super) fn rewind(&mut self, now: Instant) {
+        self.producer = None;
+        self.failure = None;
+        self.unsent.clear();
+        self.ahead.append(&mut self.window.abandon());
+        self.reader.rewind();
+        self.monitor.rewound();
+        self.hold_feed(now);
+    }
+
+    pub(super) fn hold_feed(&mut self, now: Instant) {
+        self.feed_after = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
