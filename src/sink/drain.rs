@@ -7,7 +7,7 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; [`feed`] is the way towards Kafka, [`failure`] what happens when it fails.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `failure` what happens when it fails.
 
 mod failure;
 mod feed;
