@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod exit;
 pub mod identity;
 pub mod link;
 pub mod message;
@@ -23,6 +24,7 @@ pub mod ops;
 pub mod pulse;
 pub mod queue;
 pub mod route;
+pub mod settings;
 pub mod signal;
 pub mod sink;
 pub mod slots;

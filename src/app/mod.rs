@@ -13,8 +13,8 @@ use std::path::Path;
 
 pub use data_dir::{DataDir, DataDirError};
 
-use crate::cli::Exit;
 use crate::config::Config;
+use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;

@@ -7,7 +7,7 @@ use crate::source::{self, Subscription};
 /// subscribed to itself: the broker would send a copy for each.
 pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscription> {
     let mut wanted: Vec<Subscription> = Vec::new();
-    for route in routes.iter().filter(|route| route.takes(broker)) {
+    for route in routes.iter().filter(|route| route.takes(&broker.name)) {
         let filter = route.from.filter();
         if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
             known.qos = known.qos.max(route.qos);

@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::Exit;
-use crate::config::{self, LoadError, Problem};
+use crate::config::{self, LoadError};
+use crate::exit::Exit;
+use crate::settings::Problem;
 
 /// Prints what the file's problems are to stderr, or to stdout that it has none; warnings go to stderr.
 pub(super) fn check(file: &Path) -> Exit {

@@ -2,35 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
+use crate::exit::Exit;
 
 mod check;
-
-/// How the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// It did what it was asked to, or was asked to stop.
-    Stopped = 0,
-    /// Something else went wrong; a restart may help.
-    Failure = 1,
-    /// The command line or the configuration is wrong.
-    Usage = 64,
-    /// The store cannot be used.
-    Storage = 74,
-    /// Another gateway with the same identity took over: a restart would take it back.
-    Fenced = 75,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]

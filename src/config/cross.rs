@@ -1,7 +1,7 @@
 //! What only brokers and routes together can tell.
 
-use crate::config::problem::{Problems, Section};
 use crate::route::pattern::{covers, overlaps};
+use crate::settings::{Problems, Section};
 use crate::source::Version;
 use crate::{route, source};
 
@@ -46,7 +46,7 @@ fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &rou
     partly
         && brokers
             .iter()
-            .any(|broker| is_old(broker) && one.takes(broker) && other.takes(broker))
+            .any(|broker| is_old(broker) && one.takes(&broker.name) && other.takes(&broker.name))
 }
 
 fn is_old(broker: &source::Config) -> bool {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::problem::Section;
 use crate::route::template::Template;
+use crate::settings::Section;
 
 /// What `id` may use so that one file serves a fleet.
 const NAMES: [&str; 3] = ["hostname", "machine_id", "serial"];
@@ -66,7 +66,7 @@ fn check_id(id: &str, section: &mut Section<'_, '_>) {
         section.error("id", format!("{id:?} does not tell gateways apart"), right);
     }
     let literal = template.render_with(|_| String::new());
-    if !crate::config::is_plain_name(&literal) {
+    if !crate::settings::is_plain_name(&literal) {
         let wrong = format!("{id:?} has characters that are not safe in client ids and record headers");
         section.error("id", wrong, "use letters, digits, '.', '_' and '-'");
     }

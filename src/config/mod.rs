@@ -1,31 +1,21 @@
 //! The TOML file: composed of the parts that each stage owns.
 //!
-//! Loading has two steps, and each reports all it finds instead of the first: `reading` turns the text into
-//! raw structs (syntax, unknown settings, types), then every stage resolves its own raw struct (what is
-//! missing, bounds, defaults). `cross` looks at what only the whole file can tell.
+//! [`crate::settings`] turns the text into raw structs (syntax, unknown settings, types); then every stage resolves its
+//! own raw struct (what is missing, bounds, defaults), and `cross` looks at what only the whole file can tell. Each step
+//! reports all it finds instead of the first.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use toml::de::DeTable;
 
+use crate::settings::{self, Problem, Problems};
 use crate::{queue, route, sink, source};
 
-mod address;
 mod cross;
-mod document;
 mod gateway;
-mod problem;
-mod reading;
-mod units;
 
-pub(crate) use address::Address;
-use document::Document;
 pub use gateway::Gateway;
-pub use problem::Problem;
-pub(crate) use problem::{Problems, Section};
-pub(crate) use units::{Period, Size};
 
 /// Everything the file says, checked and complete with defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,20 +80,7 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
 /// # Errors
 /// [`LoadError::Invalid`], with all mistakes of the text at once.
 pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadError> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let document = Document::new(file, text, tree.get_ref());
-    let mut problems = Problems::new(&document);
-    let config = if reading::syntax(&document, text, &errors, &mut problems) {
-        let raw = reading::read(&document, tree, &mut problems);
-        resolve(raw, &mut problems)
-    } else {
-        None
-    };
-    let (errors, warnings) = problems.into_parts();
-    match config {
-        Some(config) if errors.is_empty() => Ok((config, warnings)),
-        _ => Err(LoadError::Invalid(errors)),
-    }
+    settings::parse(file, text, resolve).map_err(LoadError::Invalid)
 }
 
 /// Checks the raw file. `None` only together with a problem.
@@ -129,10 +106,4 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
 fn lines(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
     lines.join("\n")
-}
-
-/// Whether `name` can be part of a client id, a metric, a file name and a Kafka name alike.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    name.chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }

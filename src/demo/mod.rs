@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::AppError;
-use crate::cli::Exit;
 use crate::config::{self, Config, LoadError};
+use crate::exit::Exit;
 use crate::ops::logging;
 use broker::Broker;
 use devices::Fleet;

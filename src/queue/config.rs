@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{Period, Section, Size};
+use crate::settings::{Period, Section, Size};
 
 const DEFAULT_MAX_BYTES: Size = Size::mib(1024);
 const DEFAULT_COMMIT_INTERVAL: Period = Period::millis(10);

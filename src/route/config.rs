@@ -2,12 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::config::{Problems, Section};
 use crate::message::Qos;
 use crate::route::conflict;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
-use crate::source;
+use crate::settings::{Problems, Section};
 
 /// Key of a route that says none.
 const DEFAULT_KEY: &str = "{device}";
@@ -41,10 +40,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether the route takes messages of this broker.
+    /// Whether the route takes messages of the broker with this name.
     #[must_use]
-    pub fn takes(&self, broker: &source::Config) -> bool {
-        self.broker.as_ref().is_none_or(|name| *name == broker.name)
+    pub fn takes(&self, broker: &str) -> bool {
+        self.broker.as_deref().is_none_or(|name| name == broker)
     }
 }
 
@@ -156,7 +155,7 @@ fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
     let literal = topic.render_with(|_| String::new());
     let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
     let is_name = !topic.is_static() || !matches!(literal.as_str(), "" | "." | "..");
-    if !is_name || !crate::config::is_plain_name(&literal) || literal.len() > MAX_TOPIC_LEN {
+    if !is_name || !crate::settings::is_plain_name(&literal) || literal.len() > MAX_TOPIC_LEN {
         section.error(
             "topic",
             format!("{:?} is no topic name", topic.to_string()),

@@ -1,9 +1,9 @@
 //! Routes that contradict each other.
 
-use crate::config::{Problems, Section};
 use crate::route::config::Config;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
+use crate::settings::{Problems, Section};
 
 /// Compares each route with those before it. What could not be read is `None`.
 pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {

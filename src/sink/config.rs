@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::{Address, Section, Size};
+use crate::settings::{Address, Section, Size};
 use crate::sink::properties::{self, RawProperties};
 
 const DEFAULT_DEAD_LETTER_MAX_BYTES: Size = Size::mib(64);

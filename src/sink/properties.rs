@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use crate::config::Section;
+use crate::settings::Section;
 use crate::sink::forbidden;
 
 /// The table as it is written, flat: TOML reads `linger.ms = 20` as a table in a table, and `"linger.ms"`

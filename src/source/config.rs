@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{Address, Period, Problems, Section, Size, is_plain_name};
+use crate::settings::{Address, Period, Problems, Section, Size, is_plain_name};
 
 const DEFAULT_PORT: u16 = 1883;
 const DEFAULT_SESSION_EXPIRY: Period = Period::secs(30 * 24 * 60 * 60);

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::config::document::Document;
+use crate::settings::document::Document;
 
 /// One mistake, or one thing worth a warning, in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer, Error};
 
-use crate::config::document::{Document, prune};
-use crate::config::problem::Problems;
+use crate::settings::Problems;
+use crate::settings::document::{Document, prune};
 
 /// What the parser says of a key or header that comes a second time.
 const DUPLICATE: &str = "duplicate key";
