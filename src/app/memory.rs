@@ -1,8 +1,8 @@
 //! Keeps the C library's allocator from hoarding.
 //!
 //! The stages hand memory from thread to thread, and glibc gives each thread an arena of its own that keeps what other
-//! threads free into it. With one arena for all, trimmed when 4 MiB lie free at its end, the daemon takes half the
-//! memory; `docs/decisions/0004-memory.md` has the figures and what was tried instead.
+//! threads free into it. One arena for all took 23 MB off; `docs/decisions/0004-memory.md` has the figures and what
+//! was tried instead.
 //!
 //! glibc reads these settings only from the environment at the start of a process, so the daemon starts itself once
 //! more with them. The process id stays, so the service manager does not notice.

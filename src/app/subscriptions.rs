@@ -19,3 +19,39 @@ pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscrip
     }
     wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn check(routes: &[(&str, u8)], expected: &[(&str, u8)]) {
+        let head = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
+                    [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+        let tables = routes.iter().enumerate().map(|(number, (from, qos))| {
+            format!("[[route]]\nfrom = \"{from}\"\ntopic = \"t{number}\"\nqos = {qos}\n")
+        });
+        let text = format!("{head}{}", tables.collect::<Vec<_>>().concat());
+        let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
+        let wanted = derive(&config.routes, &config.brokers[0]);
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|one| (one.filter.as_str(), one.qos as u8))
+            .collect();
+        assert_eq!(wanted, expected);
+    }
+
+    #[test]
+    fn a_filter_that_another_covers_is_not_subscribed_to_and_raises_its_qos() {
+        check(&[("a/{device}", 1), ("b/{device}", 1)], &[("a/+", 1), ("b/+", 1)]);
+        check(
+            &[("a/{device}/t", 1), ("a/{device}/{rest...}", 0)],
+            &[("a/+/#", 1)],
+        );
+        check(
+            &[("a/{device}/{rest...}", 0), ("a/{device}/t", 1)],
+            &[("a/+/#", 1)],
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! The Kafka client: the only file that talks to rdkafka.
+//! The Kafka client: the only file of the pipeline that makes one. The rest of the sink knows its error codes at most.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

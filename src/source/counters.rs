@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tracing::info;
+
 /// Totals since the start of the process: `received = stored + recognised + put_back`.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -19,6 +21,24 @@ pub struct Counters {
     pub unprotected: AtomicU64,
     /// Connections that ended other than by a stop.
     pub reconnects: AtomicU64,
+}
+
+impl Counters {
+    /// Says the totals: what an operator compares with the broker's own after a stop.
+    pub(super) fn say(&self, broker: &str) {
+        let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        info!(
+            broker,
+            received = total(&self.received),
+            stored = total(&self.stored),
+            recognised = total(&self.recognised),
+            put_back = total(&self.put_back),
+            oversize = total(&self.oversize),
+            unprotected = total(&self.unprotected),
+            reconnects = total(&self.reconnects),
+            "totals since the start"
+        );
+    }
 }
 
 /// Adds one. Relaxed: the totals order nothing.

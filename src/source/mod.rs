@@ -254,6 +254,7 @@ impl Source {
             }
             counters::count(&self.inbound.counters.reconnects);
         }
+        self.inbound.counters.say(&self.inbound.broker);
         Ok(())
     }
 
