@@ -44,7 +44,7 @@ impl fmt::Display for Seq {
 
 /// Identity of one store: random, made with the store, and made anew when the store finds itself on
 /// other hardware (a cloned card), so that two gateways never stamp the same message id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {
@@ -156,6 +156,21 @@ pub struct Arrival {
     pub delivery: Delivery,
     /// When it arrived.
     pub stamp: Stamp,
+    /// Where it was stored first, when it was imported: its id stays.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// The place of a message in the store of the gateway that received it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// That gateway's id.
+    pub gateway: String,
+    /// Epoch in which it was stamped.
+    pub epoch: Epoch,
+    /// Name of the lane.
+    pub lane: String,
+    /// Position in the log of that lane.
+    pub seq: Seq,
 }
 
 /// How much of a payload over `max_packet_size` is kept for the dead letter: enough to recognise the

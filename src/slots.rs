@@ -7,8 +7,9 @@
 //!
 //! # Format
 //!
-//! A slot of 128 bytes at offset 0 and one at 4,096: pages, and on every known medium sectors, of their own.
-//! Writes with an odd counter go to the second one. Integers are big endian:
+//! Two slots of equal size, each a whole number of 4,096-byte pages: on every known medium sectors of their own. The file
+//! has its full length from the start, so that a write needs no room on a full disk. Writes with an odd counter go to the
+//! second slot. Integers are big endian:
 //!
 //! ```text
 //! counter u64, from 1 | length of the value u32 | CRC32 of counter, length and value u32 | value | zeros
@@ -23,10 +24,8 @@ use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes of one slot. The value, encoded, must fit into it beside 16 bytes of header.
-const SLOT_BYTES: usize = 128;
-/// From one slot to the other: no sector of any known medium holds both, so no torn write damages both.
-const SLOT_STRIDE: u64 = 4096;
+/// The usual slot: one page. The value, encoded, must fit into it beside 16 bytes of header.
+pub const PAGE_BYTES: usize = 4096;
 /// Counter (8), length (4), CRC32 over counter, length and value (4).
 const HEADER_BYTES: usize = 16;
 
@@ -48,28 +47,35 @@ pub enum SlotError {
 #[derive(Debug)]
 pub struct SlotFile {
     file: File,
+    slot_bytes: usize,
     counter: u64,
 }
 
 impl SlotFile {
-    /// Opens or creates the file and returns the newest whole value, or `None` when there is none (new,
-    /// or both slots damaged).
+    /// Opens or creates the file with slots of `slot_bytes`, a multiple of [`PAGE_BYTES`], and returns the newest whole
+    /// value, or `None` when there is none (new, or both slots damaged).
     ///
     /// # Errors
-    /// [`SlotError::Io`] when the file cannot be opened or read.
-    pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Option<T>), SlotError> {
+    /// [`SlotError::Io`] when the file cannot be opened, read or brought to its length.
+    pub fn open<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Result<(Self, Option<T>), SlotError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)?;
+        allocate(&file, slot_bytes)?;
         let newest = [0, 1]
             .into_iter()
-            .filter_map(|slot| read_slot::<T>(&file, slot))
+            .filter_map(|slot| read_slot::<T>(&file, slot, slot_bytes))
             .max_by_key(|(n, _)| *n);
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
-        Ok((Self { file, counter }, newest.map(|(_, value)| value)))
+        let slots = Self {
+            file,
+            slot_bytes,
+            counter,
+        };
+        Ok((slots, newest.map(|(_, value)| value)))
     }
 
     /// Writes `value` over the older slot.
@@ -79,8 +85,9 @@ impl SlotFile {
     pub fn write<T: Serialize>(&mut self, value: &T) -> Result<(), SlotError> {
         let body = postcard::to_stdvec(value)?;
         let counter = self.counter.wrapping_add(1);
-        let slot = encode_slot(counter, &body)?;
-        self.file.write_all_at(&slot, slot_offset(counter))?;
+        let slot = encode_slot(counter, &body, self.slot_bytes)?;
+        self.file
+            .write_all_at(&slot, slot_offset(counter, self.slot_bytes))?;
         self.counter = counter;
         Ok(())
     }
@@ -94,28 +101,39 @@ impl SlotFile {
     }
 }
 
-fn slot_offset(counter: u64) -> u64 {
-    (counter % 2) * SLOT_STRIDE
+/// Brings a new file to its full length, with blocks of its own.
+fn allocate(file: &File, slot_bytes: usize) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let length = 2 * slot_bytes as u64;
+    if metadata.is_file() && metadata.len() < length {
+        let missing = usize::try_from(length - metadata.len()).unwrap_or(2 * slot_bytes);
+        file.write_all_at(&vec![0; missing], metadata.len())?;
+    }
+    Ok(())
 }
 
-fn encode_slot(counter: u64, body: &[u8]) -> Result<Vec<u8>, SlotError> {
+const fn slot_offset(counter: u64, slot_bytes: usize) -> u64 {
+    (counter % 2) * slot_bytes as u64
+}
+
+fn encode_slot(counter: u64, body: &[u8], slot_bytes: usize) -> Result<Vec<u8>, SlotError> {
     let too_long = || SlotError::TooLong(body.len());
     let length = u32::try_from(body.len()).map_err(|_| too_long())?;
-    if HEADER_BYTES + body.len() > SLOT_BYTES {
+    if HEADER_BYTES + body.len() > slot_bytes {
         return Err(too_long());
     }
-    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    let mut slot = Vec::with_capacity(HEADER_BYTES + body.len());
     slot.extend_from_slice(&counter.to_be_bytes());
     slot.extend_from_slice(&length.to_be_bytes());
     slot.extend_from_slice(&checksum(counter, length, body).to_be_bytes());
     slot.extend_from_slice(body);
-    slot.resize(SLOT_BYTES, 0);
     Ok(slot)
 }
 
-fn read_slot<T: DeserializeOwned>(file: &File, slot: u64) -> Option<(u64, T)> {
-    let mut bytes = [0_u8; SLOT_BYTES];
-    file.read_exact_at(&mut bytes, slot_offset(slot)).ok()?;
+fn read_slot<T: DeserializeOwned>(file: &File, slot: u64, slot_bytes: usize) -> Option<(u64, T)> {
+    let mut bytes = vec![0_u8; slot_bytes];
+    file.read_exact_at(&mut bytes, slot_offset(slot, slot_bytes))
+        .ok()?;
     let counter = u64::from_be_bytes(*bytes.first_chunk()?);
     let length = u32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
     let crc = u32::from_be_bytes(*bytes.get(12..)?.first_chunk()?);
@@ -139,7 +157,7 @@ mod tests {
     use super::*;
 
     fn reopened(path: &Path) -> Option<u64> {
-        SlotFile::open::<u64>(path).expect("opens").1
+        SlotFile::open::<u64>(path, PAGE_BYTES).expect("opens").1
     }
 
     #[test]
@@ -148,7 +166,7 @@ mod tests {
         let path = dir.path().join("marks");
         assert_eq!(reopened(&path), None);
         for value in 1..=5_u64 {
-            let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+            let (mut file, _) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
             file.write(&value).expect("writes");
             assert_eq!(reopened(&path), Some(value));
         }
@@ -158,10 +176,10 @@ mod tests {
     fn a_torn_write_leaves_the_value_before_it() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("marks");
-        let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+        let (mut file, _) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
         file.write(&7_u64).expect("writes");
         file.write(&8_u64).expect("writes");
-        for cut in 0..SLOT_BYTES as u64 {
+        for cut in 0..128 {
             let torn = dir.path().join("torn");
             std::fs::copy(&path, &torn).expect("copies");
             let handle = OpenOptions::new().write(true).open(&torn).expect("opens");
@@ -176,11 +194,11 @@ mod tests {
     fn the_format_stays() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("marks");
-        let (mut file, _) = SlotFile::open::<u64>(&path).expect("opens");
+        let (mut file, _) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
         file.write(&7_u64).expect("writes");
         file.write(&300_u64).expect("writes");
         let bytes = std::fs::read(&path).expect("reads");
-        assert_eq!(bytes.len(), 4096 + 128);
+        assert_eq!(bytes.len(), 2 * 4096);
         let slot = |counter: u64, value: &[u8]| {
             let length = u32::try_from(value.len()).expect("it is short").to_be_bytes();
             let counter = counter.to_be_bytes();
@@ -195,11 +213,14 @@ mod tests {
     fn a_value_that_does_not_fit_is_refused_and_the_old_one_stays() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("marks");
-        let (mut file, _) = SlotFile::open::<Vec<u8>>(&path).expect("opens");
+        let (mut file, _) = SlotFile::open::<Vec<u8>>(&path, PAGE_BYTES).expect("opens");
         file.write(&vec![1_u8; 8]).expect("writes");
-        assert!(matches!(file.write(&vec![2_u8; 500]), Err(SlotError::TooLong(_))));
+        assert!(matches!(
+            file.write(&vec![2_u8; 5000]),
+            Err(SlotError::TooLong(_))
+        ));
         assert_eq!(
-            SlotFile::open::<Vec<u8>>(&path).expect("opens").1,
+            SlotFile::open::<Vec<u8>>(&path, PAGE_BYTES).expect("opens").1,
             Some(vec![1_u8; 8])
         );
     }

@@ -87,7 +87,7 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(loud.kafka.properties.len(), 5);
 
     // What the file calls a default is one.
-    assert_eq!(quiet.queue, loud.queue);
+    assert_eq!(quiet.lanes, loud.lanes);
     assert_eq!(quiet.dead_letter, loud.dead_letter);
     let mut broker = loud.brokers[0].clone();
     (broker.client_id, broker.username, broker.password_file) = (None, None, None);
@@ -119,8 +119,8 @@ fn defaults_are_as_documented() {
     assert_eq!(broker.session_expiry.as_secs(), 30 * 86_400);
     assert_eq!((broker.receive_maximum, broker.max_packet_size), (1000, 1 << 20));
     assert_eq!(broker.keep_alive.as_secs(), 30);
-    assert_eq!(config.queue.max_bytes, 1 << 30);
-    assert_eq!(config.queue.commit_interval.as_millis(), 10);
+    assert_eq!(config.lanes[0].queue.max_bytes, 1 << 30);
+    assert_eq!(config.lanes[0].queue.commit_interval.as_millis(), 10);
     assert_eq!(config.dead_letter.max_bytes, 64 << 20);
     assert_eq!(config.kafka.compression, "lz4");
     assert_eq!(

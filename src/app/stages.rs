@@ -92,7 +92,9 @@ impl Stages {
     /// Opens the store and starts all stages. Nothing waits for MQTT or Kafka to be there.
     pub fn start(config: &Config, data_dir: &DataDir, identity: &Identity) -> Result<Self, AppError> {
         let clock = Clock::system()?;
-        let queue = queue::open(&data_dir.lane(LANE), identity.epoch, &config.queue)?;
+        let lane = config.lanes.iter().find(|lane| lane.name == LANE);
+        let lane_queue = lane.map(|lane| lane.queue.clone()).unwrap_or_default();
+        let queue = queue::open(&data_dir.lane(LANE), identity.epoch, &lane_queue)?;
         let dead_letters = DeadLetters::open(
             &data_dir.dead_letters(),
             identity.epoch,

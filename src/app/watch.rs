@@ -50,7 +50,8 @@ impl Progress {
     /// Whether something moved lately, or there is a good reason that nothing does: no backlog, a link that is away
     /// or refuses, a full dead-letter store.
     fn is_sound(&mut self, overview: &Overview, now: Instant) -> bool {
-        let should_move = overview.queue.backlog > 0 && overview.kafka == Link::Up && overview.held.is_none();
+        let should_move =
+            overview.queue.balance.queued > 0 && overview.kafka == Link::Up && overview.held.is_none();
         let done = overview
             .counts
             .delivered
@@ -68,7 +69,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Status;
+    use crate::queue::{Balance, Status};
     use crate::sink::monitor::Counts;
 
     fn overview(backlog: u64, kafka: Link, delivered: u64) -> Overview {
@@ -76,10 +77,12 @@ mod tests {
             brokers: Vec::new(),
             kafka,
             queue: Status {
-                backlog,
+                balance: Balance {
+                    queued: backlog,
+                    ..Balance::default()
+                },
                 bytes: 0,
                 full: false,
-                lost: 0,
                 failure: None,
             },
             held: None,

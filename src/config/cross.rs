@@ -1,5 +1,6 @@
 //! What only brokers and routes together can tell.
 
+use crate::config::Lane;
 use crate::route::pattern::{covers, overlaps};
 use crate::settings::{Problems, Section};
 use crate::source::Version;
@@ -9,6 +10,7 @@ use crate::{route, source};
 /// keep their places in the file.
 pub(super) fn check(
     brokers: &[source::Config],
+    lanes: &[Lane],
     routes: &[Option<route::Config>],
     problems: &mut Problems<'_>,
 ) {
@@ -16,6 +18,7 @@ pub(super) fn check(
         let Some(route) = route else { continue };
         let mut section = problems.section(format!("route[{index}]"));
         check_broker(brokers, route, &mut section);
+        check_lane(lanes, route, &mut section);
         for (earlier, other) in routes.iter().take(index).enumerate() {
             if other
                 .as_ref()
@@ -35,6 +38,17 @@ fn check_broker(brokers: &[source::Config], route: &route::Config, section: &mut
     if are_named && !known.contains(&wanted.as_str()) {
         let right = format!("name one of the [[mqtt]] tables: {}", known.join(", "));
         section.error("broker", format!("there is no broker {wanted:?}"), right);
+    }
+}
+
+fn check_lane(lanes: &[Lane], route: &route::Config, section: &mut Section<'_, '_>) {
+    if !lanes.iter().any(|lane| lane.name == route.lane) {
+        let known: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+        let right = format!(
+            "write a table [[lane]] with this name, or one of: {}",
+            known.join(", ")
+        );
+        section.error("lane", format!("there is no lane {:?}", route.lane), right);
     }
 }
 

@@ -14,8 +14,10 @@ use crate::{queue, route, sink, source};
 
 mod cross;
 mod gateway;
+mod lane;
 
 pub use gateway::Gateway;
+pub use lane::{DEFAULT_LANE, Lane};
 
 /// Everything the file says, checked and complete with defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub struct Config {
     pub brokers: Vec<source::Config>,
     /// `[[route]]`, at least one, in file order.
     pub routes: Vec<route::Config>,
-    /// `[queue]`
-    pub queue: queue::Config,
+    /// `[[lane]]` over `[queue]`, in file order; always one named `default`.
+    pub lanes: Vec<Lane>,
     /// `[kafka]`
     pub kafka: sink::Config,
     /// `[dead_letter]`
@@ -59,6 +61,7 @@ struct Raw {
     mqtt: Vec<source::Raw>,
     route: Vec<route::Raw>,
     queue: queue::Raw,
+    lane: Vec<queue::RawLane>,
     kafka: sink::Raw,
     dead_letter: sink::RawDeadLetter,
 }
@@ -87,9 +90,11 @@ pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadErro
 fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     let brokers = source::resolve(raw.mqtt, problems);
     let routes = route::resolve(raw.route, problems);
-    cross::check(&brokers, &routes, problems);
     let gateway = gateway::resolve(raw.gateway, &mut problems.section("gateway"));
-    let queue = queue::resolve(&raw.queue, &mut problems.section("queue"));
+    let base = queue::Config::default();
+    let base = queue::resolve(raw.queue, &base, &mut problems.section("queue"));
+    let lanes = lane::resolve(raw.lane, &base, problems);
+    cross::check(&brokers, &lanes, &routes, problems);
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
     let dead_letter = sink::resolve_dead_letter(&raw.dead_letter, &mut problems.section("dead_letter"));
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
@@ -97,7 +102,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         gateway: gateway?,
         brokers,
         routes,
-        queue,
+        lanes,
         kafka,
         dead_letter,
     })

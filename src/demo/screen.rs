@@ -81,7 +81,7 @@ impl<W: Write> Screen<W> {
             line.time.as_secs(),
             line.published,
             line.stored,
-            overview.queue.backlog,
+            overview.queue.balance.queued,
             line.in_kafka,
             word(&overview.kafka),
         )?;

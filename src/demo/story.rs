@@ -139,7 +139,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.screen
             .say("Kafka is taken away: the devices go on, and the backlog grows.")?;
         self.watch(AWAY)?;
-        let waited = self.scene.view.overview().queue.backlog;
+        let waited = self.scene.view.overview().queue.balance.queued;
         let goal = self.scene.fleet.published();
         self.scene.cluster.bring_back()?;
         let back = Instant::now();
@@ -155,7 +155,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.watch(SETTLE)?;
         self.watch_until(END_LIMIT, |scene| {
             let published = scene.fleet.published();
-            let backlog = scene.view.overview().queue.backlog;
+            let backlog = scene.view.overview().queue.balance.queued;
             scene.fleet.acknowledged() >= published && in_kafka(scene) >= published && backlog == 0
         })?;
         Ok(Table {

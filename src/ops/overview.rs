@@ -37,7 +37,7 @@ impl fmt::Display for Overview {
         if !self.is_ready() {
             f.write_str("NOT READY; ")?;
         }
-        write!(f, "backlog {}", self.queue.backlog)?;
+        write!(f, "backlog {}", self.queue.balance.queued)?;
         if self.queue.full {
             f.write_str(" (queue full)")?;
         }
@@ -54,8 +54,14 @@ impl fmt::Display for Overview {
         if self.counts.dead_letters > 0 {
             write!(f, "; dead letters {}", self.counts.dead_letters)?;
         }
-        if self.queue.lost > 0 {
-            write!(f, "; LOST {}", self.queue.lost)?;
+        for reason in queue::Reason::ALL {
+            let count = self.queue.balance.removed.of(reason);
+            match reason {
+                queue::Reason::Skipped => {}
+                _ if count == 0 => {}
+                queue::Reason::Damaged => write!(f, "; LOST {count}")?,
+                reason => write!(f, "; {} {count}", reason.name())?,
+            }
         }
         Ok(())
     }

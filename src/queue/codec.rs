@@ -7,19 +7,23 @@
 //! ```text
 //! offset  bytes  chunk
 //!      0      4  magic "EFQ1"
-//!      4      1  format version, 1
-//!      5      1  flags; bit 0: the block is compressed with zstd
+//!      4      1  format version, 2
+//!      5      1  flags; bit 0: compressed with zstd, bit 1: sealed, bit 2: sparse
 //!      6      2  part: number of this slice, from 0
 //!      8      2  parts: number of slices of the block
-//!     10      4  count: messages in the block
-//!     14      8  first: sequence of the block's first message
-//!     22      8  epoch
-//!     30      4  raw length of the block before compression
-//!     34      4  CRC32 of bytes 0..34 and of the slice
-//!     38         the slice
+//!     10      2  length of the slice: bytes found on a damaged disk must say where they end
+//!     12      4  span: sequences the block covers
+//!     16      8  first: the first of them
+//!     24      8  epoch
+//!     32      4  raw length of the block before compression
+//!     36      4  key id; 0 when the block is not sealed
+//!     40      4  CRC32 of bytes 0..40 and of the slice
+//!     44         the slice
 //! ```
 //!
-//! Integers are big endian. A block's contents, uncompressed, are its messages in postcard's wire format.
+//! Integers are big endian. A block's contents, uncompressed, are its messages in postcard's wire format. A **sparse**
+//! block covers sequences whose messages were removed on purpose: in it each message comes behind its offset from the
+//! first sequence (postcard u32). So blocks always follow each other without a gap, and a gap is always a loss.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,7 +33,7 @@ use crate::queue::Compression;
 /// First bytes of every chunk.
 pub const MAGIC: [u8; 4] = *b"EFQ1";
 /// Version this build writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Largest value given to sled: a leaf holds up to 17 values, and a leaf over 128 KiB becomes a blob that
 /// sled never syncs (measured: after a power cut the store no longer opens).
 pub const CHUNK_BYTES: usize = 6 * 1024;
@@ -40,9 +44,10 @@ const BLOCK_BYTES: usize = 64 * 1024;
 pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
-const HEADER_BYTES: usize = 38;
+const HEADER_BYTES: usize = 44;
 const SLICE_BYTES: usize = CHUNK_BYTES - HEADER_BYTES;
 const FLAG_ZSTD: u8 = 1;
+const FLAG_SPARSE: u8 = 4;
 /// zstd's fastest regular level.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -72,31 +77,36 @@ pub struct Header {
     pub part: u16,
     /// Slices of the block.
     pub parts: u16,
-    /// Messages in the block.
-    pub count: u32,
-    /// Sequence of the first message.
+    /// Bytes of this slice.
+    length: u16,
+    /// Sequences the block covers, at least one.
+    pub span: u32,
+    /// The first of them.
     pub first: Seq,
     epoch: Epoch,
     raw_length: u32,
+    key_id: u32,
 }
 
 impl Header {
-    /// Sequence of the block's last message.
+    /// The last sequence the block covers.
     #[must_use]
     pub fn last(&self) -> Seq {
-        self.first.plus(u64::from(self.count)).previous()
+        self.first.plus(u64::from(self.span)).previous()
     }
 }
 
 /// A decoded block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block<T> {
-    /// Sequence of the first message.
+    /// The first sequence it covers.
     pub first: Seq,
+    /// The last sequence it covers.
+    pub last: Seq,
     /// Epoch of all its messages.
     pub epoch: Epoch,
-    /// Consecutive messages.
-    pub messages: Vec<T>,
+    /// The messages in ascending order; every sequence of the range but in a sparse block.
+    pub messages: Vec<(Seq, T)>,
 }
 
 /// Why messages cannot be encoded.
@@ -111,6 +121,9 @@ pub enum EncodeError {
     /// The block does not fit into the format's fields.
     #[error("a block of {0} bytes is too large for the format")]
     TooLarge(usize),
+    /// A message lies outside the sequences its block covers.
+    #[error("a message lies outside the sequences that its block covers")]
+    Span,
 }
 
 /// What is wrong with bytes that should be a chunk or a block.
@@ -173,19 +186,49 @@ impl Encoder {
         messages: impl IntoIterator<Item = &'a T>,
     ) -> Result<Vec<Chunk>, EncodeError> {
         let mut chunks = Vec::new();
-        let mut block = OpenBlock::at(first);
+        let mut block = OpenBlock::at(first, self.epoch);
         for message in messages {
             block.raw = postcard::to_extend(message, block.raw)?;
-            block.count += 1;
+            block.span += 1;
             if block.raw.len() >= BLOCK_BYTES {
-                let next = block.first.plus(u64::from(block.count));
+                let next = block.first.plus(u64::from(block.span));
                 self.close(&block, &mut chunks)?;
-                block = OpenBlock::at(next);
+                block = OpenBlock::at(next, self.epoch);
             }
         }
-        if block.count > 0 {
+        if block.span > 0 {
             self.close(&block, &mut chunks)?;
         }
+        Ok(chunks)
+    }
+
+    /// Packs what is left of a block after messages were removed from it on purpose. It covers the same sequences
+    /// and keeps its epoch.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; nothing is kept of the call.
+    pub fn encode_sparse<T: Serialize>(&mut self, block: &Block<T>) -> Result<Vec<Chunk>, EncodeError> {
+        let mut open = OpenBlock {
+            first: block.first,
+            span: u32::try_from(block.last.0.saturating_sub(block.first.0).saturating_add(1))
+                .map_err(|_| EncodeError::Span)?,
+            epoch: block.epoch,
+            sparse: true,
+            raw: Vec::new(),
+        };
+        for (seq, message) in &block.messages {
+            let offset = seq
+                .0
+                .checked_sub(block.first.0)
+                .and_then(|offset| u32::try_from(offset).ok());
+            let offset = offset
+                .filter(|offset| *offset < open.span)
+                .ok_or(EncodeError::Span)?;
+            open.raw = postcard::to_extend(&offset, open.raw)?;
+            open.raw = postcard::to_extend(message, open.raw)?;
+        }
+        let mut chunks = Vec::new();
+        self.close(&open, &mut chunks)?;
         Ok(chunks)
     }
 
@@ -196,18 +239,25 @@ impl Encoder {
             Some(zstd) => Some(zstd.compress(&block.raw)?).filter(|bytes| bytes.len() < block.raw.len()),
             None => None,
         };
-        let flags = if compressed.is_some() { FLAG_ZSTD } else { 0 };
+        let zstd = if compressed.is_some() { FLAG_ZSTD } else { 0 };
+        let sparse = if block.sparse { FLAG_SPARSE } else { 0 };
         let body = compressed.as_deref().unwrap_or(&block.raw);
-        let parts = u16::try_from(body.len().div_ceil(SLICE_BYTES)).map_err(|_| too_large())?;
-        for (part, slice) in (0..parts).zip(body.chunks(SLICE_BYTES)) {
+        // Also a block of which nothing is left needs a chunk that says so.
+        let parts = u16::try_from(body.len().div_ceil(SLICE_BYTES).max(1)).map_err(|_| too_large())?;
+        let mut rest = body;
+        for part in 0..parts {
+            let (slice, behind) = rest.split_at_checked(SLICE_BYTES).unwrap_or((rest, &[]));
+            rest = behind;
             let header = Header {
-                flags,
+                flags: zstd | sparse,
                 part,
                 parts,
-                count: block.count,
+                length: u16::try_from(slice.len()).map_err(|_| too_large())?,
+                span: block.span,
                 first: block.first,
-                epoch: self.epoch,
+                epoch: block.epoch,
                 raw_length,
+                key_id: 0,
             };
             chunks.push(Chunk {
                 key: ChunkKey {
@@ -223,15 +273,19 @@ impl Encoder {
 
 struct OpenBlock {
     first: Seq,
-    count: u32,
+    span: u32,
+    epoch: Epoch,
+    sparse: bool,
     raw: Vec<u8>,
 }
 
 impl OpenBlock {
-    const fn at(first: Seq) -> Self {
+    const fn at(first: Seq, epoch: Epoch) -> Self {
         Self {
             first,
-            count: 0,
+            span: 0,
+            epoch,
+            sparse: false,
             raw: Vec::new(),
         }
     }
@@ -244,10 +298,12 @@ fn write_chunk(header: &Header, slice: &[u8]) -> Vec<u8> {
     bytes.push(header.flags);
     bytes.extend_from_slice(&header.part.to_be_bytes());
     bytes.extend_from_slice(&header.parts.to_be_bytes());
-    bytes.extend_from_slice(&header.count.to_be_bytes());
+    bytes.extend_from_slice(&header.length.to_be_bytes());
+    bytes.extend_from_slice(&header.span.to_be_bytes());
     bytes.extend_from_slice(&header.first.0.to_be_bytes());
     bytes.extend_from_slice(&header.epoch.0.to_be_bytes());
     bytes.extend_from_slice(&header.raw_length.to_be_bytes());
+    bytes.extend_from_slice(&header.key_id.to_be_bytes());
     let crc = checksum(&bytes, slice);
     bytes.extend_from_slice(&crc.to_be_bytes());
     bytes.extend_from_slice(slice);
@@ -280,11 +336,16 @@ pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
         flags,
         part: u16::from_be_bytes(fields.take()?),
         parts: u16::from_be_bytes(fields.take()?),
-        count: u32::from_be_bytes(fields.take()?),
+        length: u16::from_be_bytes(fields.take()?),
+        span: u32::from_be_bytes(fields.take()?),
         first: Seq(u64::from_be_bytes(fields.take()?)),
         epoch: Epoch(u64::from_be_bytes(fields.take()?)),
         raw_length: u32::from_be_bytes(fields.take()?),
+        key_id: u32::from_be_bytes(fields.take()?),
     };
+    if slice.len() != usize::from(parsed.length) || parsed.span == 0 {
+        return Err(Damage::Contents);
+    }
     let crc = u32::from_be_bytes(fields.take()?);
     let covered = header.get(..HEADER_BYTES - 4).ok_or(Damage::Short)?;
     if crc != checksum(covered, slice) {
@@ -313,21 +374,47 @@ pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>]) -> Result<Block<
     let (head, _) = read_chunk(chunks.first().ok_or(Damage::Parts)?.as_ref())?;
     let body = join_slices(&head, chunks)?;
     let raw = decompress(&head, body)?;
-    let mut rest = raw.as_slice();
-    let mut messages = Vec::new();
-    for _ in 0..head.count {
-        let (message, behind) = postcard::take_from_bytes(rest).map_err(|_| Damage::Contents)?;
-        messages.push(message);
-        rest = behind;
-    }
-    if !rest.is_empty() {
-        return Err(Damage::Contents);
-    }
+    let messages = if head.flags & FLAG_SPARSE == 0 {
+        take_dense(&head, &raw)?
+    } else {
+        take_sparse(&head, &raw)?
+    };
     Ok(Block {
         first: head.first,
+        last: head.last(),
         epoch: head.epoch,
         messages,
     })
+}
+
+fn take_dense<T: DeserializeOwned>(head: &Header, mut rest: &[u8]) -> Result<Vec<(Seq, T)>, Damage> {
+    let mut messages = Vec::new();
+    for offset in 0..head.span {
+        let (message, behind) = postcard::take_from_bytes(rest).map_err(|_| Damage::Contents)?;
+        messages.push((head.first.plus(u64::from(offset)), message));
+        rest = behind;
+    }
+    if rest.is_empty() {
+        Ok(messages)
+    } else {
+        Err(Damage::Contents)
+    }
+}
+
+fn take_sparse<T: DeserializeOwned>(head: &Header, mut rest: &[u8]) -> Result<Vec<(Seq, T)>, Damage> {
+    let mut messages = Vec::new();
+    let mut least = 0_u32;
+    while !rest.is_empty() {
+        let (offset, behind): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| Damage::Contents)?;
+        let (message, behind) = postcard::take_from_bytes(behind).map_err(|_| Damage::Contents)?;
+        if offset < least || offset >= head.span {
+            return Err(Damage::Contents);
+        }
+        least = offset.saturating_add(1);
+        messages.push((head.first.plus(u64::from(offset)), message));
+        rest = behind;
+    }
+    Ok(messages)
 }
 
 fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Damage> {
@@ -335,7 +422,13 @@ fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Da
     let mut body = Vec::new();
     for (part, chunk) in (0_u16..).zip(slices) {
         let (header, slice) = read_chunk(chunk.as_ref())?;
-        if header != (Header { part, ..*head }) {
+        if header
+            != (Header {
+                part,
+                length: header.length,
+                ..*head
+            })
+        {
             return Err(Damage::Parts);
         }
         body.extend_from_slice(slice);

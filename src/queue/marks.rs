@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::message::Seq;
-use crate::slots::{SlotError, SlotFile};
+use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
 /// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
 /// a loss.
@@ -25,8 +25,19 @@ pub struct Values {
     pub durable: Seq,
     /// Every sequence ever used lies below; synced before the first of them is used.
     pub reserved: Seq,
-    /// First and last of the sequences that were left out after a loss, which is reported already.
-    pub gap: Option<(Seq, Seq)>,
+    /// Messages that Kafka confirmed, since the store was made.
+    pub delivered: u64,
+    /// Messages kept as dead letters instead.
+    pub dead_lettered: u64,
+}
+
+/// What became of the messages that a cursor move passes; those that are missing are the ledger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// Confirmed by Kafka.
+    pub delivered: u64,
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
 }
 
 /// The marks of one lane; shared by writer and reader.
@@ -37,6 +48,8 @@ pub struct Marks(Mutex<Inner>);
 struct Inner {
     file: SlotFile,
     values: Values,
+    /// The cursor that a power cut leaves.
+    synced_cursor: Seq,
     synced: Instant,
     dirty: bool,
 }
@@ -47,11 +60,12 @@ impl Marks {
     /// # Errors
     /// [`SlotError::Io`].
     pub fn open(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
-        let (file, found) = SlotFile::open::<Values>(path)?;
+        let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
         let inner = Inner {
             file,
             values,
+            synced_cursor: values.cursor,
             synced: Instant::now(),
             dirty: false,
         };
@@ -66,6 +80,12 @@ impl Marks {
     #[must_use]
     pub fn values(&self) -> Values {
         self.inner().values
+    }
+
+    /// The cursor as a power cut would leave it.
+    #[must_use]
+    pub fn synced_cursor(&self) -> Seq {
+        self.inner().synced_cursor
     }
 
     /// Sets all values and makes them durable: what opening found out.
@@ -94,7 +114,7 @@ impl Marks {
         };
         inner.file.write(&values)?;
         inner.sync()?;
-        inner.values = values;
+        inner.values.reserved = values.reserved;
         Ok(())
     }
 
@@ -106,13 +126,17 @@ impl Marks {
         self.inner().update(|values| values.durable = seq)
     }
 
-    /// Moves the cursor.
+    /// Moves the cursor and counts what it passes.
     ///
     /// # Errors
     /// [`SlotError`]: a restart would send again what lies behind the cursor on disk.
-    pub fn set_cursor(&self, seq: Seq) -> Result<(), SlotError> {
+    pub fn set_cursor(&self, seq: Seq, passed: Passed) -> Result<(), SlotError> {
         let mut inner = self.inner();
-        inner.update(|values| values.cursor = seq)?;
+        inner.update(|values| {
+            values.cursor = seq;
+            values.delivered = values.delivered.saturating_add(passed.delivered);
+            values.dead_lettered = values.dead_lettered.saturating_add(passed.dead_lettered);
+        })?;
         if inner.synced.elapsed() >= SYNC_INTERVAL {
             inner.sync()
         } else {
@@ -139,6 +163,7 @@ impl Inner {
 
     fn sync(&mut self) -> Result<(), SlotError> {
         self.file.sync()?;
+        self.synced_cursor = self.values.cursor;
         self.synced = Instant::now();
         self.dirty = false;
         Ok(())

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tokio::sync::Semaphore;
@@ -33,6 +33,7 @@ mod config;
 mod generation;
 pub mod generations;
 pub mod intake;
+pub mod ledger;
 pub mod marks;
 mod reader;
 pub mod store;
@@ -40,18 +41,21 @@ mod tail;
 mod writer;
 
 pub use config::{Compression, Config, OnFull};
-pub(crate) use config::{Raw, resolve};
+pub(crate) use config::{Raw, RawLane, resolve};
 pub use intake::{Closed, Intake, Room};
+pub use ledger::Reason;
+pub use marks::Passed;
 pub use reader::{QueueError, Reader};
 pub use writer::Writer;
 
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
-use crate::queue::generations::Generations;
+use crate::queue::generations::{Generations, Waker};
 use crate::queue::intake::Offer;
+use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
-use crate::queue::store::{Extent, Loss, Opened, Store, StoreError};
+use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::signal::Signal;
 use crate::slots::SlotError;
@@ -90,23 +94,56 @@ struct Shared {
     store: Box<dyn Store>,
     tail: Tail,
     marks: Marks,
-    readable: Signal,
+    ledger: Ledger,
+    /// Every message up to here may be on its way to Kafka, so it is not removed. Held while messages are taken, and
+    /// while it is decided what to remove.
+    taken: Mutex<Seq>,
+    readable: Arc<Signal>,
     writer_pulse: Pulse,
     full: AtomicBool,
     closed: AtomicBool,
-    lost: AtomicU64,
     store_failure: Mutex<Option<String>>,
 }
 
 impl Shared {
-    fn report_loss(&self, loss: &Loss) {
-        tracing::error!(%loss, "the store lost messages");
-        if let Loss::Gone { first, last } = loss {
-            self.lost.fetch_add(
-                last.0.saturating_sub(first.0).saturating_add(1),
-                Ordering::Relaxed,
-            );
+    /// Records that nothing is in `hole` any more, and says so.
+    fn record(&self, hole: Hole) -> Result<(), SlotError> {
+        for new in self.ledger.record(hole, self.marks.synced_cursor())? {
+            let Hole { first, last, reason } = new;
+            match reason {
+                Reason::Damaged => {
+                    tracing::error!(%first, %last, "messages that were durable are lost: the store is damaged");
+                }
+                Reason::Skipped => tracing::warn!(%first, %last, "sequences left out behind a loss"),
+                _ => tracing::warn!(%first, %last, reason = reason.name(), "messages removed"),
+            }
         }
+        Ok(())
+    }
+
+    /// The end of the holes that begin right behind `seq`, or `seq`.
+    fn behind_holes(&self, mut seq: Seq) -> Seq {
+        while let Some(hole) = self.ledger.hole_at(seq.next()) {
+            seq = hole.last;
+        }
+        seq
+    }
+
+    /// Moves the cursor over holes right behind it.
+    fn skip_holes(&self) -> Result<(), SlotError> {
+        let cursor = self.marks.values().cursor;
+        let through = self.behind_holes(cursor);
+        if through > cursor {
+            self.marks.set_cursor(through, Passed::default())?;
+        }
+        Ok(())
+    }
+
+    /// The account now.
+    fn balance(&self) -> Balance {
+        let marks = self.marks.values();
+        let totals = self.ledger.totals();
+        Balance::new(self.tail.last(), &marks, totals)
     }
 
     fn report_store_failure(&self, error: &dyn std::fmt::Display) {
@@ -159,17 +196,45 @@ impl Door {
 #[derive(Debug, Clone)]
 pub struct Monitor(Arc<Shared>);
 
+/// The account of a lane: `received = delivered + dead_lettered + removed + queued`, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Messages that were acknowledged, since the store was made.
+    pub received: u64,
+    /// Confirmed by Kafka.
+    pub delivered: u64,
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
+    /// Removed, by reason.
+    pub removed: Totals,
+    /// Durable and neither of these yet.
+    pub queued: u64,
+}
+
+impl Balance {
+    fn new(last: Seq, marks: &Values, removed: Totals) -> Self {
+        let used = last.0.saturating_sub(removed.of(Reason::Skipped));
+        let received = used.saturating_add(removed.of(Reason::DroppedNewest));
+        let done = marks.delivered + marks.dead_lettered + removed.removed();
+        Self {
+            received,
+            delivered: marks.delivered,
+            dead_lettered: marks.dead_lettered,
+            removed,
+            queued: received.saturating_sub(done),
+        }
+    }
+}
+
 /// State of the queue at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Durable messages not confirmed by Kafka yet.
-    pub backlog: u64,
+    /// What became of every message.
+    pub balance: Balance,
     /// Space taken on disk, bytes.
     pub bytes: u64,
     /// The budget is used up; nothing is taken.
     pub full: bool,
-    /// Messages that were durable and are gone, since the start.
-    pub lost: u64,
     /// Why nothing can be stored at the moment.
     pub failure: Option<String>,
 }
@@ -178,12 +243,10 @@ impl Monitor {
     /// The state now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let cursor = self.0.marks.values().cursor;
         Status {
-            backlog: self.0.tail.last().0.saturating_sub(cursor.0),
+            balance: self.0.balance(),
             bytes: self.0.store.bytes(),
             full: self.0.full.load(Ordering::Relaxed),
-            lost: self.0.lost.load(Ordering::Relaxed),
             failure: self
                 .0
                 .store_failure
@@ -221,36 +284,43 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
-    let opened = Generations::open(folder, config.max_bytes)?;
-    assemble(opened, &folder.join("marks"), epoch, config)
+    let readable = Arc::new(Signal::default());
+    let woken = Arc::clone(&readable);
+    let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    assemble(opened, readable, folder, epoch, config)
 }
 
 /// Puts the parts of a lane together around its opened store.
 fn assemble(
     opened: Opened<impl Store + 'static>,
-    marks: &Path,
+    readable: Arc<Signal>,
+    folder: &Path,
     epoch: Epoch,
     config: &Config,
 ) -> Result<Queue, OpenError> {
-    let (marks, found) = Marks::open(marks)?;
-    let place = place(found, opened.extent);
-    marks.reset(place.values)?;
+    let (marks, found) = Marks::open(&folder.join("marks"))?;
+    let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
+    let place = place(found, opened.extent, &ledger);
     let shared = Arc::new(Shared {
         epoch,
         store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
         marks,
-        readable: Signal::default(),
+        ledger,
+        taken: Mutex::new(Seq::ZERO),
+        readable,
         writer_pulse: Pulse::default(),
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
-        lost: AtomicU64::new(0),
         store_failure: Mutex::new(None),
     });
-    let losses = opened.losses.iter();
-    losses
-        .chain(&place.loss)
-        .for_each(|loss| shared.report_loss(loss));
+    if let Some(skipped) = place.skipped {
+        // The newest unit lost its end: nothing is appended to it, so that it can be salvaged.
+        shared.store.seal();
+        shared.record(skipped)?;
+    }
+    shared.marks.reset(place.values)?;
+    shared.skip_holes()?;
     let recalled = recall(&*shared.store, place.next.previous());
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
     let encoder = Encoder::new(epoch, config.compression)?;
@@ -272,7 +342,8 @@ struct Place {
     /// Sequence of the next message.
     next: Seq,
     values: Values,
-    loss: Option<Loss>,
+    /// Sequences that are left out because it cannot be seen which of them were used.
+    skipped: Option<Hole>,
 }
 
 /// Without marks, a generation that is set aside is taken to have used this many sequences at most: ten times
@@ -281,45 +352,60 @@ const USED_UNSEEN: u64 = 1 << 32;
 
 /// Decides where the log goes on, from what the marks and the store say.
 ///
-/// A tail that the marks call durable and the store does not have is a loss; then the next sequence is one that
-/// was never used, because the lost ones may have reached Kafka. So it is when that cannot be seen.
-fn place(found: Option<Values>, extent: Extent) -> Place {
+/// A tail that the marks call durable and the store does not have may be lost (the reader finds out, after salvage);
+/// then the next sequence is one that was never used, because the lost ones may have reached Kafka. So it is when that
+/// cannot be seen.
+fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
     let begun = extent.newest.map(Seq::previous);
     let stored = extent.last.max(begun).unwrap_or(Seq::ZERO);
     let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
-    // Without marks, what the store holds is sent (again) from the start.
+    // Without marks, what the store holds is sent (again) from the start; what it does not hold was delivered.
     let marks = found.unwrap_or_else(|| Values {
-        cursor: if extent.last.is_some() { trimmed } else { stored },
+        cursor: Seq::ZERO,
         durable: stored,
         reserved: stored.plus(if extent.unsure { USED_UNSEEN } else { 1 }),
-        gap: None,
+        delivered: 0,
+        dead_lettered: 0,
     });
-    // Only what was delivered is trimmed: the cursor lags after a power cut.
-    let cursor = marks.cursor.max(trimmed);
-    if stored >= marks.durable && !extent.unsure {
-        let values = Values {
-            cursor: cursor.min(stored),
-            durable: stored,
-            ..marks
-        };
-        return Place {
-            next: stored.next(),
-            values,
-            loss: None,
-        };
-    }
-    let lost_from = stored.max(cursor).next();
-    let loss = (lost_from <= marks.durable).then_some(Loss::Gone {
-        first: lost_from,
-        last: marks.durable,
+    // Only what was delivered is trimmed, and only when the marks know it durably: they lag if they were damaged.
+    let known = if extent.last.is_some() { trimmed } else { stored };
+    let cursor = match found {
+        Some(_) => marks.cursor.max(trimmed),
+        None => known,
+    };
+    let passed = cursor.0.saturating_sub(marks.cursor.0);
+    let holes = match found {
+        Some(_) => ledger.covered(marks.cursor.next(), cursor),
+        None => ledger
+            .totals()
+            .sequences()
+            .saturating_sub(ledger.covered(cursor.next(), stored)),
+    };
+    let delivered = marks.delivered + passed.saturating_sub(holes);
+    let whole = stored >= marks.durable && !extent.unsure;
+    let next = if whole {
+        stored.next()
+    } else {
+        marks.reserved.max(marks.durable.max(stored).next())
+    };
+    // What the marks call durable is looked for by the reader; what lies behind was never confirmed.
+    let unseen = marks.durable.max(stored).next();
+    let skipped = (unseen < next).then_some(Hole {
+        first: unseen,
+        last: next.previous(),
+        reason: Reason::Skipped,
     });
-    let next = marks.reserved.max(marks.durable.max(stored).next());
     let values = Values {
-        cursor: if cursor >= stored { next.previous() } else { cursor },
-        gap: Some((stored.next(), next.previous())),
+        cursor: if whole { cursor.min(stored) } else { cursor },
+        durable: if whole { stored } else { next.previous() },
+        delivered,
         ..marks
     };
-    Place { next, values, loss }
+    Place {
+        next,
+        values,
+        skipped,
+    }
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
@@ -327,7 +413,9 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
     let mut recalled = Vec::new();
     let mut from = last;
     while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
-        let Ok(Some(raw)) = store.read(from) else { break };
+        let Ok(Found::Block(raw)) = store.read(from) else {
+            break;
+        };
         if raw.first > from {
             break;
         }
@@ -335,7 +423,7 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
             break;
         };
         let deliveries = block.messages.into_iter().rev();
-        recalled.extend(deliveries.map(|arrival| Recalled {
+        recalled.extend(deliveries.map(|(_, arrival)| Recalled {
             broker: arrival.broker,
             delivery: arrival.delivery,
         }));

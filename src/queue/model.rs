@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::sim::Disk;
-use super::tests::{arrival, config};
+use super::tests::{arrival, config, passed};
 use super::*;
 use crate::message::Stored;
 
@@ -65,13 +65,12 @@ enum Backing {
 
 impl Backing {
     fn open(&self, folder: &Path, config: &Config) -> Queue {
-        let marks = folder.join("marks");
+        let signal = Arc::<Signal>::default();
         let queue = match self {
-            Self::Sim(disk) => assemble(disk.open(), &marks, Epoch(5), config),
+            Self::Sim(disk) => assemble(disk.open(), signal, folder, Epoch(5), config),
             Self::Sled(budget) => {
-                let opened = Generations::open(folder, *budget).expect("opens");
-                assert_eq!(opened.losses, []);
-                assemble(opened, &marks, Epoch(5), config)
+                let opened = Generations::open(folder, *budget, Waker::new(|| {})).expect("opens");
+                assemble(opened, signal, folder, Epoch(5), config)
             }
         };
         queue.expect("opens")
@@ -212,7 +211,7 @@ impl Model {
                 }
             }
         }
-        assert_eq!(self.queue().monitor.status().lost, 0);
+        assert_eq!(self.queue().monitor.status().balance.removed.removed(), 0);
     }
 
     fn offer(&mut self, size: u16) {
@@ -286,7 +285,8 @@ impl Model {
     fn advance(&mut self, part: u8) {
         let taken = self.at.previous().0 - self.cursor.0;
         let through = self.cursor.plus(taken * u64::from(part) / 255);
-        self.queue().reader.advance(through).expect("advances");
+        let passed = passed(through.0 - self.cursor.0);
+        self.queue().reader.advance(through, passed).expect("advances");
         self.cursor = through;
     }
 

@@ -1,12 +1,14 @@
 //! The way out of the queue: durable messages in order, the cursor, and what to do when something is missing.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
-use crate::queue::codec::{Damage, decode};
-use crate::queue::store::{Loss, RawBlock, StoreError};
+use crate::queue::codec::decode;
+use crate::queue::ledger::{Hole, Reason};
+use crate::queue::marks::Passed;
+use crate::queue::store::{Found, RawBlock, StoreError};
 use crate::slots::SlotError;
 
 /// Messages copied from memory at a time: amortises the lock, bounds what a rewind throws away.
@@ -18,7 +20,7 @@ pub enum QueueError {
     /// The store cannot be read or trimmed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The cursor cannot be kept.
+    /// The cursor or the ledger cannot be kept.
     #[error("marks: {0}")]
     Marks(#[from] SlotError),
 }
@@ -29,8 +31,15 @@ pub struct Reader {
     shared: Arc<Shared>,
     ready: VecDeque<Stored>,
     next: Seq,
-    /// Losses up to here are reported.
-    judged: Seq,
+}
+
+/// How far a look for the next messages got.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// There are messages, or the position moved on.
+    On,
+    /// What comes next is being salvaged.
+    Wait,
 }
 
 impl Reader {
@@ -40,23 +49,27 @@ impl Reader {
             shared,
             ready: VecDeque::new(),
             next,
-            judged: Seq::ZERO,
         }
     }
 
-    /// The next durable message, or `None` when there is none yet.
+    /// The next durable message, or `None` when there is none yet, or what comes next is being salvaged.
     ///
     /// # Errors
-    /// [`QueueError::Store`]; the position stays.
+    /// [`QueueError`]; the position stays.
     pub fn read_next(&mut self) -> Result<Option<Stored>, QueueError> {
-        while self.ready.is_empty() && self.next <= self.shared.tail.last() {
-            self.refill()?;
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                self.next = stored.seq.next();
+                if self.shared.ledger.hole_at(stored.seq).is_none() {
+                    return Ok(Some(stored));
+                }
+            } else if let Some(hole) = self.shared.ledger.hole_at(self.next) {
+                self.next = hole.last.next();
+            } else if self.next > self.shared.tail.last() || self.refill()? == Step::Wait {
+                self.shared.skip_holes()?;
+                return Ok(None);
+            }
         }
-        let stored = self.ready.pop_front();
-        if let Some(stored) = &stored {
-            self.next = stored.seq.next();
-        }
-        Ok(stored)
     }
 
     /// The cursor: every message up to it is done.
@@ -71,18 +84,20 @@ impl Reader {
         self.shared.tail.last()
     }
 
-    /// Moves the cursor: every message up to and including `through` is done. Gives its space back.
+    /// Moves the cursor: every message up to and including `through` is done, in the way that `passed` says. Gives
+    /// its space back.
     ///
     /// # Errors
     /// [`QueueError`]; at worst messages are sent again after a restart.
-    pub fn advance(&mut self, through: Seq) -> Result<(), QueueError> {
-        let through = match self.shared.marks.values().gap {
-            Some((first, last)) if first == through.next() => last,
-            _ => through,
-        };
-        self.shared.marks.set_cursor(through)?;
+    pub fn advance(&mut self, through: Seq, passed: Passed) -> Result<(), QueueError> {
+        let through = self.shared.behind_holes(through);
+        self.shared.marks.set_cursor(through, passed)?;
         self.shared.tail.forget(through);
-        self.shared.store.trim(through)?;
+        if self.shared.store.can_trim(through) {
+            // A cursor that lags behind what is deleted would have to guess what became of it.
+            self.shared.marks.sync()?;
+            self.shared.store.trim(through)?;
+        }
         Ok(())
     }
 
@@ -105,83 +120,77 @@ impl Reader {
         self.shared.readable.wait(timeout);
     }
 
-    fn refill(&mut self) -> Result<(), QueueError> {
-        self.ready.extend(self.shared.tail.get(self.next, BATCH));
-        if self.ready.is_empty() {
-            self.read_block()?;
+    /// Looks for messages at the position. What is found counts as taken: nothing that is taken is removed.
+    fn refill(&mut self) -> Result<Step, QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let mut taken = shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ready.extend(shared.tail.get(self.next, BATCH));
+        let step = if self.ready.is_empty() {
+            self.read_block()?
+        } else {
+            Step::On
+        };
+        if let Some(last) = self.ready.back() {
+            *taken = last.seq.max(*taken);
         }
-        Ok(())
+        Ok(step)
     }
 
-    /// Reads one block from disk. What cannot be read is reported and passed over.
-    fn read_block(&mut self) -> Result<(), QueueError> {
-        let Some(raw) = self.shared.store.read(self.next)? else {
-            self.pass_over(self.shared.tail.last().next());
-            return Ok(());
+    /// Reads one block from disk.
+    fn read_block(&mut self) -> Result<Step, QueueError> {
+        let raw = match self.shared.store.read(self.next)? {
+            Found::Block(raw) => raw,
+            Found::Nothing => return self.missing_up_to(self.shared.tail.last()),
+            Found::Salvaging => return Ok(Step::Wait),
         };
+        if raw.first > self.next {
+            return self.missing_up_to(raw.first.previous());
+        }
         match decode::<Arrival>(&raw.chunks) {
-            Ok(block) => {
-                let stored = (block.first.0..).map(Seq).zip(block.messages);
-                let wanted = stored.skip_while(|(seq, _)| *seq < self.next);
+            Ok(block) if block.last >= self.next => {
+                let wanted = block.messages.into_iter().skip_while(|(seq, _)| *seq < self.next);
                 self.ready.extend(wanted.map(|(seq, arrival)| Stored {
                     seq,
                     epoch: block.epoch,
                     arrival,
                 }));
-                match self.ready.front().map(|stored| stored.seq) {
-                    Some(first) => self.report_gap(first),
-                    // The block ends before the position: what is wanted begins behind it.
-                    None => self.read_behind(raw.first)?,
+                if self.ready.is_empty() {
+                    // All that is left of this block lies before the position.
+                    self.next = block.last.next();
                 }
-                Ok(())
+                Ok(Step::On)
             }
-            Err(damage) => self.skip_damaged(&raw, damage),
-        }
-    }
-
-    fn read_behind(&mut self, first: Seq) -> Result<(), QueueError> {
-        let behind = self.shared.store.read_behind(first.max(self.next.previous()))?;
-        let next = behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first);
-        self.pass_over(next);
-        Ok(())
-    }
-
-    fn skip_damaged(&mut self, raw: &RawBlock, damage: Damage) -> Result<(), QueueError> {
-        if self.next > self.judged {
-            self.shared.report_loss(&Loss::Damaged {
-                first: raw.first,
-                damage,
-            });
-        }
-        let behind = self
-            .shared
-            .store
-            .read_behind(raw.first.max(self.next.previous()))?;
-        self.pass_over(behind.map_or_else(|| self.shared.tail.last().next(), |raw| raw.first));
-        Ok(())
-    }
-
-    /// Goes on at `next`; everything before it that was not read is gone.
-    fn pass_over(&mut self, next: Seq) {
-        if next > self.next {
-            self.report_gap(next);
-            self.next = next;
-        }
-    }
-
-    /// Reports that everything from the position up to `next` is gone, but for what was reported before.
-    fn report_gap(&mut self, next: Seq) {
-        let last = next.previous();
-        let first = self.next.max(self.judged.next());
-        self.judged = self.judged.max(last);
-        let (before, behind) = match self.shared.marks.values().gap {
-            Some((from, to)) => ((first, last.min(from.previous())), (first.max(to.next()), last)),
-            None => ((first, last), (last.next(), last)),
-        };
-        for (first, last) in [before, behind] {
-            if first <= last {
-                self.shared.report_loss(&Loss::Gone { first, last });
+            Ok(_) => self.missing_behind(&raw),
+            Err(damage) => {
+                tracing::error!(first = %raw.first, %damage, "a block in the store is damaged");
+                self.missing_behind(&raw)
             }
         }
+    }
+
+    /// From the position up to the block behind `raw` nothing can be read.
+    fn missing_behind(&mut self, raw: &RawBlock) -> Result<Step, QueueError> {
+        let behind = raw.first.max(self.next.previous());
+        match self.shared.store.read_behind(behind)? {
+            Found::Block(next) => self.missing_up_to(next.first.previous()),
+            Found::Nothing => self.missing_up_to(self.shared.tail.last()),
+            Found::Salvaging => Ok(Step::Wait),
+        }
+    }
+
+    /// From the position up to `last` nothing can be read: salvaged if that is possible, given up otherwise.
+    fn missing_up_to(&mut self, last: Seq) -> Result<Step, QueueError> {
+        let hole = self.shared.ledger.hole_behind(self.next);
+        let last = hole.map_or(last, |hole| last.min(hole.first.previous()));
+        if self.shared.store.suspect(self.next)? {
+            return Ok(Step::Wait);
+        }
+        self.shared.record(Hole {
+            first: self.next,
+            last,
+            reason: Reason::Damaged,
+        })?;
+        self.next = last.next();
+        Ok(Step::On)
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::message::Seq;
-use crate::queue::codec::{Chunk, Damage};
+use crate::queue::codec::Chunk;
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -89,35 +89,26 @@ pub struct RawBlock {
     pub chunks: Vec<Vec<u8>>,
 }
 
-/// Something that was lost, found out while opening.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Loss {
-    /// A generation could not be opened and was set aside whole.
-    #[error("the generation from sequence {first} was set aside as {}: {reason}", kept.display())]
-    SetAside {
-        /// First sequence it may have held.
-        first: Seq,
-        /// Where it is kept.
-        kept: PathBuf,
-        /// Why it could not be opened.
-        reason: String,
-    },
-    /// Sequences that were durable once are not in the store any more.
-    #[error("sequences {first} to {last} were durable and are gone")]
-    Gone {
-        /// First sequence missing.
-        first: Seq,
-        /// Last sequence missing.
-        last: Seq,
-    },
-    /// A block is damaged.
-    #[error("the block from sequence {first} is damaged: {damage}")]
-    Damaged {
-        /// Its first sequence.
-        first: Seq,
-        /// What is wrong with it.
-        damage: Damage,
-    },
+/// Answer to a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A block.
+    Block(RawBlock),
+    /// Nothing from there on.
+    Nothing,
+    /// What should be there is being salvaged. The waker given to the store is called when that ends.
+    Salvaging,
+}
+
+/// A stretch of the log that is kept, and can be given up, as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// First sequence it may hold.
+    pub first: Seq,
+    /// Last sequence it may hold; `None` for the newest, which is still growing.
+    pub last: Option<Seq>,
+    /// Space it takes on disk, bytes.
+    pub bytes: u64,
 }
 
 /// How far a store reaches, found out while opening.
@@ -127,7 +118,7 @@ pub struct Extent {
     pub oldest: Option<Seq>,
     /// First sequence the newest unit may hold: every sequence before it has been used.
     pub newest: Option<Seq>,
-    /// The last message; `None` when no unit holds any.
+    /// The last sequence a block covers; `None` when no unit holds any.
     pub last: Option<Seq>,
     /// The newest unit is set aside: which sequences were used behind `last` cannot be seen.
     pub unsure: bool,
@@ -140,11 +131,9 @@ pub struct Opened<S> {
     pub store: S,
     /// How far it reaches.
     pub extent: Extent,
-    /// What could not be kept.
-    pub losses: Vec<Loss>,
 }
 
-/// Keeps chunks in key order.
+/// Keeps chunks in key order, in units.
 ///
 /// One thread appends; any thread reads and trims. What a failure leaves behind:
 ///
@@ -152,7 +141,8 @@ pub struct Opened<S> {
 ///   appended before is unharmed. The caller appends the same chunks again; what the failed call left behind
 ///   must not be seen by `read` afterwards.
 /// * `append` returns: all chunks survive power loss.
-/// * `trim` fails, or the process dies in it: any subset of what it may drop is dropped, from the oldest on.
+/// * `trim` or `drop_unit` fails, or the process dies in it: any subset of what it may drop is dropped, from the
+///   oldest on.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Appends the chunks of one group, in order, and makes them durable.
     ///
@@ -160,18 +150,28 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; see above for what is left behind.
     fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError>;
 
+    /// The next append begins a new unit.
+    fn seal(&self);
+
     /// The block that begins at `from` or is the last to begin before it; the first one behind it if
-    /// there is none before. `None` when the store holds nothing from there on.
+    /// there is none before.
     ///
     /// # Errors
     /// [`StoreError`]; nothing changes.
-    fn read(&self, from: Seq) -> Result<Option<RawBlock>, StoreError>;
+    fn read(&self, from: Seq) -> Result<Found, StoreError>;
 
     /// The first block that begins behind `seq`.
     ///
     /// # Errors
     /// [`StoreError`]; nothing changes.
-    fn read_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError>;
+    fn read_behind(&self, seq: Seq) -> Result<Found, StoreError>;
+
+    /// `seq` should be there and cannot be read. True when the store begins to salvage the unit it should be in: read
+    /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost.
+    ///
+    /// # Errors
+    /// [`StoreError`]; ask again.
+    fn suspect(&self, seq: Seq) -> Result<bool, StoreError>;
 
     /// Gives back the space of messages up to and including `through`, as far as whole units allow.
     ///
@@ -179,6 +179,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; see above for what is left behind.
     fn trim(&self, through: Seq) -> Result<(), StoreError>;
 
-    /// Space taken on disk, bytes.
+    /// Whether `trim` would give anything back.
+    fn can_trim(&self, through: Seq) -> bool;
+
+    /// The units, oldest first.
+    fn units(&self) -> Vec<Unit>;
+
+    /// Gives up the unit that begins at `first`, whatever it holds. The newest one stays.
+    ///
+    /// # Errors
+    /// [`StoreError`]; see above for what is left behind.
+    fn drop_unit(&self, first: Seq) -> Result<(), StoreError>;
+
+    /// Space taken on disk, bytes: what `du` says of the folder.
     fn bytes(&self) -> u64;
 }

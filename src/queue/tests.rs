@@ -13,9 +13,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn config() -> Config {
     Config {
         max_bytes: 64 * 1024 * 1024,
-        on_full: OnFull::Backpressure,
         commit_interval: Duration::ZERO,
-        compression: Compression::Zstd,
+        min_free_bytes: 0,
+        ..Config::default()
     }
 }
 
@@ -41,6 +41,7 @@ pub(super) fn arrival(position: u64, payload: &[u8]) -> Arrival {
             boot: 0,
             synchronised: true,
         },
+        origin: None,
     }
 }
 
@@ -96,6 +97,13 @@ impl Lane {
     }
 }
 
+pub(super) const fn passed(delivered: u64) -> Passed {
+    Passed {
+        delivered,
+        dead_lettered: 0,
+    }
+}
+
 pub(super) fn positions(stored: &[Stored]) -> Vec<u64> {
     stored
         .iter()
@@ -135,15 +143,15 @@ async fn the_cursor_survives_a_restart_and_sequences_go_on() {
     }
     lane.durable(10).await;
     assert_eq!(lane.drain().len(), 10);
-    lane.reader.advance(Seq(4)).expect("advances");
+    lane.reader.advance(Seq(4), passed(4)).expect("advances");
     lane.reader.rewind();
     assert_eq!(positions(&lane.drain()), (5..=10).collect::<Vec<_>>());
-    lane.reader.advance(Seq(10)).expect("advances");
+    lane.reader.advance(Seq(10), passed(6)).expect("advances");
     lane.close();
 
     let mut lane = Lane::open(dir.path());
     assert!(lane.drain().is_empty());
-    assert_eq!(lane.monitor.status().backlog, 0);
+    assert_eq!(lane.monitor.status().balance.queued, 0);
     lane.put(11, b"y").await;
     lane.durable(11).await;
     assert_eq!(lane.drain().first().map(|stored| stored.seq), Some(Seq(11)));
@@ -215,7 +223,7 @@ async fn a_full_queue_takes_nothing_until_the_cursor_moves() {
             Some(stored) => {
                 read += 1;
                 assert_eq!(stored.arrival.delivery.position, read);
-                lane.reader.advance(stored.seq).expect("advances");
+                lane.reader.advance(stored.seq, passed(1)).expect("advances");
             }
             None => lane.reader.wait(Duration::from_millis(100)),
         }
@@ -244,7 +252,8 @@ fn the_next_sequence_is_never_one_that_was_used() {
         cursor: Seq(3),
         durable: Seq(9),
         reserved: Seq(1000),
-        gap: None,
+        delivered: 0,
+        dead_lettered: 0,
     };
     let held = |last: Option<u64>| Extent {
         oldest: Some(Seq(1)),
@@ -254,35 +263,46 @@ fn the_next_sequence_is_never_one_that_was_used() {
     };
     // Intact: goes on behind the last.
     let intact = place(Some(marks), held(Some(9)));
-    assert_eq!((intact.next, intact.loss), (Seq(10), None));
+    assert_eq!((intact.next, intact.skipped), (Seq(10), None));
     // The watermark lags after a power cut: the store is right.
     assert_eq!(place(Some(marks), held(Some(12))).next, Seq(13));
-    // The store lost its tail: jump, and say exactly what is gone.
+    // The store lost its tail: jump. What was durable is looked for, what lies behind was never used.
     let torn = place(Some(marks), held(Some(5)));
     assert_eq!(torn.next, Seq(1000));
-    assert_eq!(torn.loss, Some(gone(6, 9)));
+    assert_eq!(torn.skipped, Some(skipped(10, 999)));
     // Opened once more before anything was stored: the same again.
-    assert_eq!(place(Some(torn.values), held(Some(5))), torn);
-    // It opened empty: what Kafka had confirmed is not lost.
+    let again = place(Some(torn.values), held(Some(5)));
+    assert_eq!(
+        (again.next, again.values, again.skipped),
+        (torn.next, torn.values, None)
+    );
+    // It opened empty.
     let empty = place(Some(marks), held(None));
-    assert_eq!((empty.loss, empty.next), (Some(gone(4, 9)), Seq(1000)));
+    assert_eq!((empty.values.cursor, empty.next), (Seq(3), Seq(1000)));
     // Everything was delivered and the store has nothing: nothing is missing, but more may have been used.
     let done = Values {
         cursor: Seq(9),
         ..marks
     };
     let bare = place(Some(done), Extent::default());
-    assert_eq!((bare.next, bare.loss), (Seq(1000), None));
-    assert_eq!(bare.values.cursor, Seq(999));
+    assert_eq!((bare.next, bare.values.cursor), (Seq(1000), Seq(9)));
+    assert_eq!(bare.skipped, Some(skipped(10, 999)));
     // A new store.
     assert_eq!(place(None, Extent::default()).next, Seq(1));
 }
 
-fn gone(first: u64, last: u64) -> Loss {
-    Loss::Gone {
+fn skipped(first: u64, last: u64) -> Hole {
+    Hole {
         first: Seq(first),
         last: Seq(last),
+        reason: Reason::Skipped,
     }
+}
+
+fn place(found: Option<Values>, extent: Extent) -> Place {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
+    super::place(found, extent, &ledger)
 }
 
 #[test]
@@ -291,7 +311,8 @@ fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
         cursor: Seq(3),
         durable: Seq(50),
         reserved: Seq(1000),
-        gap: None,
+        delivered: 0,
+        dead_lettered: 0,
     };
     let extent = Extent {
         oldest: Some(Seq(1)),
@@ -326,10 +347,11 @@ fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
         cursor: Seq(3),
         durable: Seq(90),
         reserved: Seq(1000),
-        gap: None,
+        delivered: 0,
+        dead_lettered: 0,
     };
     for found in [Some(marks), None] {
         let place = place(found, extent);
-        assert_eq!((place.values.cursor, place.loss), (Seq(79), None));
+        assert_eq!((place.values.cursor, place.skipped), (Seq(79), None));
     }
 }

@@ -12,6 +12,9 @@ use crate::settings::{Problems, Section};
 const DEFAULT_KEY: &str = "{device}";
 const DEFAULT_KEY_NAME: &str = "device";
 
+/// The lane without a table.
+const DEFAULT_LANE: &str = "default";
+
 /// Longest topic name that Kafka allows, characters.
 const MAX_TOPIC_LEN: usize = 249;
 
@@ -35,6 +38,8 @@ pub struct Config {
     pub format: Format,
     /// `broker`: name of the `[[mqtt]]` table; `None` means every broker.
     pub broker: Option<String>,
+    /// `lane`: name of the pipeline that carries it; default `default`.
+    pub lane: String,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
     pub qos: Qos,
 }
@@ -56,6 +61,7 @@ pub(crate) struct Raw {
     key: Option<String>,
     format: Option<String>,
     broker: Option<String>,
+    lane: Option<String>,
     qos: Option<u64>,
 }
 
@@ -106,6 +112,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         key: key?,
         format,
         broker: raw.broker,
+        lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
     };
     if is_default_key {

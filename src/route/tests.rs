@@ -36,6 +36,7 @@ fn stored(topic: &str, payload: &'static [u8]) -> Stored {
         properties: None,
         delivery,
         stamp,
+        origin: None,
     };
     Stored {
         seq: Seq(42),

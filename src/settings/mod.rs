@@ -19,7 +19,7 @@ pub(crate) use address::Address;
 use document::Document;
 pub use problem::Problem;
 pub(crate) use problem::{Problems, Section};
-pub(crate) use units::{Period, Size};
+pub(crate) use units::{PerDay, Period, Size};
 
 /// Reads `text`, named `file` in complaints, into a raw value and lets `resolve` make the real one of it. Gives the value
 /// with warnings, or all mistakes; both in the order of the text.

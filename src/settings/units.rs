@@ -15,6 +15,10 @@ pub(crate) struct Size(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Period(pub Duration);
 
+/// An amount of bytes for each day: `"2 GiB/day"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PerDay(pub Size);
+
 /// Why a text is not what its setting needs. Says what would be right behind a semicolon, where the reader
 /// of the file parts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +27,8 @@ pub(crate) enum UnitError {
     Size(String),
     #[error("{0:?} is not a duration; write for example \"30s\"")]
     Duration(String),
+    #[error("{0:?} is not an amount for each day; write for example \"2 GiB/day\"")]
+    PerDay(String),
 }
 
 impl Size {
@@ -60,6 +66,17 @@ impl FromStr for Size {
     }
 }
 
+impl FromStr for PerDay {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let size = text
+            .strip_suffix("/day")
+            .and_then(|size| size.trim_end().parse().ok());
+        size.map(Self).ok_or_else(|| UnitError::PerDay(text.to_owned()))
+    }
+}
+
 impl FromStr for Period {
     type Err = UnitError;
 
@@ -78,6 +95,12 @@ impl Display for Size {
             Ok(ByteSize(bytes)) if bytes == self.0 => f.write_str(&rounded),
             _ => write!(f, "{} bytes", self.0),
         }
+    }
+}
+
+impl Display for PerDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/day", self.0)
     }
 }
 
@@ -130,6 +153,13 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for PerDay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(PeriodVisitor)
@@ -161,6 +191,16 @@ mod tests {
         assert_eq!(
             check::<Size>("much"),
             "\"much\" is not a size; write for example \"64 MiB\""
+        );
+    }
+
+    #[test]
+    fn amounts_for_each_day() {
+        assert_eq!(check::<PerDay>("2GiB/day"), "2.0 GiB/day");
+        assert_eq!(check::<PerDay>("500 MB /day"), "500000000 bytes/day");
+        assert_eq!(
+            check::<PerDay>("2 GiB"),
+            "\"2 GiB\" is not an amount for each day; write for example \"2 GiB/day\""
         );
     }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
 use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
-use crate::queue::generations::Generations;
-use crate::queue::store::{Extent, Store, StoreError};
+use crate::queue::generations::{Generations, Waker};
+use crate::queue::store::{Extent, Found, Store, StoreError};
 use crate::route::Refusal;
 
 /// One kept message.
@@ -64,10 +64,7 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError`] when the folder cannot be used.
     pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64) -> Result<Self, KeepError> {
-        let opened = Generations::open(folder, max_bytes)?;
-        for loss in &opened.losses {
-            tracing::error!(%loss, "the dead-letter store lost messages");
-        }
+        let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
         let Extent {
             newest: begun, last, ..
         } = opened.extent;
@@ -120,10 +117,10 @@ impl DeadLetters {
     pub fn list(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let mut letters = Vec::new();
         let mut from = Seq::ZERO;
-        while let Some(raw) = self.store.read_behind(from)? {
+        while let Found::Block(raw) = self.store.read_behind(from)? {
             from = raw.first;
             match decode::<DeadLetter>(&raw.chunks) {
-                Ok(block) => letters.extend(block.messages),
+                Ok(block) => letters.extend(block.messages.into_iter().map(|(_, letter)| letter)),
                 Err(damage) => report_damage(raw.first, &damage),
             }
         }
@@ -132,11 +129,11 @@ impl DeadLetters {
 }
 
 fn newest(store: &Generations, end: Seq) -> Result<Option<DeadLetter>, StoreError> {
-    let Some(raw) = store.read(end)? else {
+    let Found::Block(raw) = store.read(end)? else {
         return Ok(None);
     };
     match decode::<DeadLetter>(&raw.chunks) {
-        Ok(mut block) => Ok(block.messages.pop()),
+        Ok(mut block) => Ok(block.messages.pop().map(|(_, letter)| letter)),
         Err(damage) => {
             report_damage(raw.first, &damage);
             Ok(None)

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::message::Seq;
-use crate::queue::{QueueError, Reader};
+use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
@@ -199,6 +199,7 @@ impl<C: Connector> Drain<C> {
     /// Moves the cursor over the contiguous prefix of done messages, keeping dead letters on the way.
     fn settle(&mut self) -> Result<(), StepError> {
         let mut cursor = None;
+        let mut passed = Passed::default();
         let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
@@ -208,6 +209,11 @@ impl<C: Connector> Drain<C> {
                 }
                 self.monitor
                     .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
+            }
+            if done.refusals.is_empty() {
+                passed.delivered += 1;
+            } else {
+                passed.dead_lettered += 1;
             }
             let seq = done.stored.seq;
             self.window.pop();
@@ -219,7 +225,7 @@ impl<C: Connector> Drain<C> {
         if let Some(cursor) = cursor {
             self.ahead = self.ahead.split_off(&cursor.next());
             self.rejected = self.rejected.split_off(&cursor.next());
-            self.reader.advance(cursor)?;
+            self.reader.advance(cursor, passed)?;
         }
         Ok(kept?)
     }

@@ -194,6 +194,7 @@ impl Inbound {
             properties,
             delivery,
             stamp,
+            origin: None,
         }
     }
 

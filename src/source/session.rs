@@ -19,7 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::message::SessionTag;
-use crate::slots::{SlotError, SlotFile};
+use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
 /// What the file said when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl SessionFile {
     /// # Errors
     /// Whatever the file system says.
     pub fn open(path: &Path, boot: u64) -> Result<(Self, Found), SlotError> {
-        let (file, found) = SlotFile::open::<Value>(path)?;
+        let (file, found) = SlotFile::open::<Value>(path, PAGE_BYTES)?;
         if let Some(value) = found {
             let found = if value.boot == boot {
                 Found::SameBoot
@@ -221,7 +221,7 @@ mod tests {
     fn a_session_that_could_not_be_begun_has_to_be_begun_again() {
         let dir = tempfile::tempdir().expect("a folder");
         let (mut session, _) = open(&dir, 7);
-        let (full, _) = SlotFile::open::<Value>(Path::new("/dev/full")).expect("Linux has it");
+        let (full, _) = SlotFile::open::<Value>(Path::new("/dev/full"), PAGE_BYTES).expect("Linux has it");
         let medium = std::mem::replace(&mut session.file, full);
         session.begin(SessionTag(42)).expect_err("no space left");
         assert!(!session.is_settled());

@@ -25,6 +25,7 @@ prop_compose! {
                 session: SessionTag(7), position, packet_id, qos: 1, dup, retained, fingerprint: position,
             },
             stamp: Stamp { unix_ms: -1, boot_ms: 5, boot: 9, synchronised: retained },
+            origin: None,
         }).collect()
     }
 }
@@ -61,8 +62,9 @@ proptest! {
             let block = decode::<Arrival>(&parts).expect("decodes");
             prop_assert_eq!(block.first, next);
             prop_assert_eq!(block.epoch, Epoch(3));
-            next = next.plus(block.messages.len() as u64);
-            decoded.extend(block.messages);
+            prop_assert!(block.messages.iter().map(|(seq, _)| seq.0).eq(next.0..=block.last.0));
+            next = block.last.next();
+            decoded.extend(block.messages.into_iter().map(|(_, arrival)| arrival));
         }
         prop_assert_eq!(decoded, arrivals);
     }
@@ -75,6 +77,19 @@ proptest! {
         let byte = at.index(parts[part].len());
         parts[part][byte] ^= 1 << bit;
         prop_assert!(decode::<Arrival>(&parts).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_block_keeps_its_sequences(arrivals in arrivals(), kept in vec(any::<bool>(), 40)) {
+        let chunks = encode(9, &arrivals, Compression::Zstd);
+        for parts in blocks(&chunks) {
+            let mut block = decode::<Arrival>(&parts).expect("decodes");
+            let mut keep = kept.iter();
+            block.messages.retain(|_| *keep.next().unwrap_or(&false));
+            let mut encoder = Encoder::new(Epoch(99), Compression::Zstd).expect("encoder");
+            let sparse = blocks(&encoder.encode_sparse(&block).expect("encodes")).swap_remove(0);
+            prop_assert_eq!(decode::<Arrival>(&sparse).expect("decodes"), block);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::*;
 use crate::link::Link;
 use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
-use crate::queue::{Compression, Config, Intake, OnFull, Writer};
+use crate::queue::{Compression, Config, Intake, Writer};
 use crate::sink::producer::{Report, SubmitError, TopicState};
 
 /// Records per batch of the scripted cluster.
@@ -184,9 +184,10 @@ impl Bench {
         let dir = tempfile::tempdir().expect("temp dir");
         let config = Config {
             max_bytes: 1 << 26,
-            on_full: OnFull::Backpressure,
+            min_free_bytes: 0,
             commit_interval: Duration::ZERO,
             compression: Compression::None,
+            ..Config::default()
         };
         let queue = crate::queue::open(&dir.path().join("lane"), Epoch(1), &config).expect("opens");
         fill(&queue.door.intake(), queue.writer, queue.door, payloads).await;
@@ -283,6 +284,7 @@ fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
             boot: 1,
             synchronised: true,
         },
+        origin: None,
     }
 }
 

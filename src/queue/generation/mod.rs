@@ -1,23 +1,17 @@
 //! One sled database: a stretch of the log, append only, deleted whole.
 //!
 //! sled 0.34 needs care, all of it here: `flush()` does not survive a power cut on Linux, our own `fdatasync`
-//! on its `db` file after it does; a new folder must be synced itself; an open may fail for ever on a leftover
-//! snapshot, and may panic on damaged bytes; its lock is released a moment after the last handle is dropped.
+//! on its `db` file after it does; a new folder must be synced itself. Opening a damaged one is the matter of `open`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+
+mod open;
 
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
 use crate::queue::store::{RawBlock, StoreError};
-
-/// sled's page cache. Its real use is bounded by the generation's size, not by this number.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
-/// How long to wait for sled to release the lock of a handle dropped in this process.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// An open generation.
 #[derive(Debug)]
@@ -35,13 +29,7 @@ impl Generation {
     /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots, which
     /// sled rebuilds from its log, and its settings, which are always the same.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        remove_snapshots(path, |name| name.ends_with(".generating"))?;
-        let db = open_db(path)
-            .or_else(|_| {
-                remove_snapshots(path, |_| true)?;
-                open_db(path)
-            })
-            .or_else(|error| reopen_without_settings(path, error))?;
+        let db = open::open(path)?;
         let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
         Ok(Self {
             path: path.to_owned(),
@@ -186,30 +174,6 @@ impl Drop for Generation {
     }
 }
 
-/// Opens sled, waiting for a lock that this process may just be releasing.
-fn open_db(path: &Path) -> Result<sled::Db, StoreError> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match try_open_db(path) {
-            Err(StoreError::Sled {
-                source: sled::Error::Io(error),
-                ..
-            }) if error.kind() == std::io::ErrorKind::Other && Instant::now() < deadline => {
-                std::thread::park_timeout(LOCK_RETRY);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn try_open_db(path: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None);
-    guarded(path, || config.open())
-}
-
 /// Calls sled, which panics on some damage.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -224,44 +188,11 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> sled::Result<T>) -> Result<T, 
     }
 }
 
-/// A damaged settings file makes every open fail, although it says nothing that this program does not know.
-fn reopen_without_settings(path: &Path, error: StoreError) -> Result<sled::Db, StoreError> {
-    if matches!(
-        &error,
-        StoreError::Sled {
-            source: sled::Error::Corruption { .. } | sled::Error::Unsupported(_),
-            ..
-        }
-    ) && fs::remove_file(path.join("conf")).is_ok()
-    {
-        return open_db(path);
-    }
-    Err(error)
-}
-
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
         .to_owned()
-}
-
-/// sled writes snapshots only when opening and rebuilds them from its log; a torn one makes every open fail.
-fn remove_snapshots(path: &Path, which: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(io_error(path, source)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|source| io_error(path, source))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && which(&name) {
-            fs::remove_file(entry.path()).map_err(|source| io_error(path, source))?;
-        }
-    }
-    Ok(())
 }
 
 /// The keys of the chunks of one block.
