@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults;
 use crate::message::Seq;
 use crate::slots::{SlotError, SlotFile};
 
@@ -234,9 +235,12 @@ impl Ledger {
 
 impl Inner {
     fn write(&mut self, values: Values, durably: bool) -> Result<(), SlotError> {
+        faults::point("ledger.begun");
         self.file.write(&values)?;
+        faults::point("ledger.written");
         if durably {
             self.file.sync()?;
+            faults::point("ledger.synced");
         }
         self.values = values;
         Ok(())

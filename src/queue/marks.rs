@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults;
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
@@ -113,7 +114,9 @@ impl Marks {
             ..inner.values
         };
         inner.file.write(&values)?;
+        faults::point("reserve.written");
         inner.sync()?;
+        faults::point("reserve.synced");
         inner.values.reserved = values.reserved;
         Ok(())
     }

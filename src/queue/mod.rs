@@ -48,6 +48,7 @@ pub use marks::Passed;
 pub use reader::{QueueError, Reader};
 pub use writer::Writer;
 
+use crate::faults;
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
@@ -314,12 +315,15 @@ fn assemble(
         closed: AtomicBool::new(false),
         store_failure: Mutex::new(None),
     });
+    faults::point("open.placed");
     if let Some(skipped) = place.skipped {
         // The newest unit lost its end: nothing is appended to it, so that it can be salvaged.
         shared.store.seal();
         shared.record(skipped)?;
+        faults::point("open.recorded");
     }
     shared.marks.reset(place.values)?;
+    faults::point("open.reset");
     shared.skip_holes()?;
     let recalled = recall(&*shared.store, place.next.previous());
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
+use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
 use crate::queue::codec::decode;
@@ -92,11 +93,14 @@ impl Reader {
     pub fn advance(&mut self, through: Seq, passed: Passed) -> Result<(), QueueError> {
         let through = self.shared.behind_holes(through);
         self.shared.marks.set_cursor(through, passed)?;
+        faults::point("advance.noted");
         self.shared.tail.forget(through);
         if self.shared.store.can_trim(through) {
             // A cursor that lags behind what is deleted would have to guess what became of it.
             self.shared.marks.sync()?;
+            faults::point("advance.synced");
             self.shared.store.trim(through)?;
+            faults::point("advance.trimmed");
         }
         Ok(())
     }

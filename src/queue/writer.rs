@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::faults;
 use crate::message::{Seq, Stored};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::Offer;
@@ -136,8 +137,10 @@ impl Writer {
             .encoder
             .encode(self.next, group.iter().map(|offer| &offer.arrival))?;
         let last = self.next.plus(group.len() as u64).previous();
+        faults::point("commit.encoded");
         self.shared.marks.reserve(last)?;
         self.shared.store.append(&chunks)?;
+        faults::point("commit.durable");
         Ok(())
     }
 
@@ -158,6 +161,7 @@ impl Writer {
         if let Err(error) = self.shared.marks.set_durable(self.next.previous()) {
             tracing::warn!(%error, "cannot note the watermark; a loss in the store might go unnoticed");
         }
+        faults::point("commit.noted");
         self.shared.store_recovered();
         self.committed = Instant::now();
         self.shared.readable.raise();
@@ -165,6 +169,7 @@ impl Writer {
             receipt.confirm();
             drop(room);
         }
+        faults::point("commit.confirmed");
     }
 
     /// Waits while the queue is full. False when it was closed meanwhile.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod open;
 
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
 use crate::queue::store::{RawBlock, StoreError};
@@ -44,7 +45,9 @@ impl Generation {
     /// [`StoreError`]; a half-made folder may be left, holding nothing.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         let generation = Self::open(path)?;
+        faults::point("create.opened");
         sync_folder(path)?;
+        faults::point("create.synced");
         if let Some(parent) = path.parent() {
             sync_folder(parent)?;
         }
@@ -67,6 +70,7 @@ impl Generation {
     pub fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
         self.guarded(|db| {
             chunks.iter().try_for_each(|chunk| {
+                faults::point("append.insert");
                 db.insert(encode_key(chunk.key), chunk.bytes.as_slice())
                     .map(|_| ())
             })
@@ -79,7 +83,12 @@ impl Generation {
     /// # Errors
     /// [`StoreError`]; the handle must not be used for appending any more.
     pub fn sync(&self) -> Result<(), StoreError> {
+        faults::point("sync.inserted");
         self.guarded(|db| db.flush().map(|_| ()))?;
+        faults::point("sync.flushed");
+        if faults::omits("sync.fdatasync") {
+            return Ok(());
+        }
         self.file
             .sync_data()
             .map_err(|source| io_error(&self.path, source))

@@ -13,6 +13,7 @@ mod names;
 mod recovery;
 mod row;
 
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, read_chunk};
 use crate::queue::generation::{Generation, io_error};
@@ -138,7 +139,9 @@ impl Generations {
             row.reading = None;
             discard(&path)?;
         }
+        faults::point("rotate.begun");
         let open = Arc::new(Generation::create(&path)?);
+        faults::point("rotate.created");
         row.entries.push_back(Entry {
             first,
             path,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::row::Entry;
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::generation::{io_error, sync_folder};
 use crate::queue::store::StoreError;
@@ -58,7 +59,10 @@ pub(super) fn discard(path: &Path) -> Result<(), StoreError> {
         // Of an earlier generation of this name, whose deletion failed.
         fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
     }
+    faults::point("discard.begun");
     fs::rename(path, &trash).map_err(|source| io_error(path, source))?;
+    faults::point("discard.renamed");
     fs::remove_dir_all(&trash).map_err(|source| io_error(&trash, source))?;
+    faults::point("discard.deleted");
     path.parent().map_or(Ok(()), sync_folder)
 }

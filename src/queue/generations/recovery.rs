@@ -1,6 +1,7 @@
 //! What opening a lane's folder has to find out: where the log ends.
 
 use super::row::Entry;
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{BLOCK_MESSAGES_MAX, read_chunk};
 use crate::queue::generation::Generation;
@@ -15,6 +16,7 @@ pub(super) fn find_last(
         return Ok(None);
     }
     let open = Generation::open(&entry.path)?;
+    faults::point("recover.opened");
     let last = last_message(&open, behind.map_or(Seq(u64::MAX), Seq::previous))?;
     // A process that was killed may have left messages in the page cache alone. They count from here on.
     open.sync()?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::RECALL_MESSAGES;
 use super::names::DAMAGED;
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::generation::{Generation, io_error};
 use crate::queue::store::{Extent, RawBlock, StoreError, Unit};
@@ -164,7 +165,9 @@ impl Entry {
         let kept = self
             .path
             .with_extension(format!("{DAMAGED}{:08x}", rand::random::<u32>()));
+        faults::point("set-aside.begun");
         fs::rename(&self.path, &kept).map_err(|source| io_error(&self.path, source))?;
+        faults::point("set-aside.renamed");
         tracing::error!(first = %self.first, kept = %kept.display(), %error, "a generation is set aside");
         self.path.clone_from(&kept);
         self.bytes = 0;
