@@ -49,6 +49,9 @@ pub struct SlotFile {
     file: File,
     slot_bytes: usize,
     counter: u64,
+    /// Holds what a power cut would leave, for tests that cut.
+    #[cfg(test)]
+    synced: std::path::PathBuf,
 }
 
 impl SlotFile {
@@ -74,6 +77,8 @@ impl SlotFile {
             file,
             slot_bytes,
             counter,
+            #[cfg(test)]
+            synced: path.with_extension("synced"),
         };
         Ok((slots, newest.map(|(_, value)| value)))
     }
@@ -97,7 +102,17 @@ impl SlotFile {
     /// # Errors
     /// The error of `fdatasync`.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        #[cfg(test)]
+        self.note_synced()?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn note_synced(&self) -> io::Result<()> {
+        let mut bytes = vec![0; 2 * self.slot_bytes];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        std::fs::write(&self.synced, bytes)
     }
 }
 

@@ -81,6 +81,13 @@ impl Disk {
         *bytes.last_mut().expect("not empty") ^= 1;
     }
 
+    /// Of what the last append left behind, a power cut takes all but `keep` chunks (modulo what can be).
+    pub(super) fn forget_unsynced(&self, keep: usize) {
+        let mut state = self.state();
+        let left = state.left_behind.len();
+        state.left_behind.truncate(keep % (left + 1));
+    }
+
     pub(super) fn drop_from(&self, first: Seq) {
         self.state().chunks.split_off(&ChunkKey { first, part: 0 });
     }
