@@ -50,6 +50,8 @@ enum Action {
     Damage(u8),
     /// Killed, and this many of the newest blocks are gone although they were durable.
     LoseTail(u8),
+    /// Power cut, and this many of the newest blocks are set aside.
+    SetAside(u8, [bool; 2]),
     /// A policy removes the oldest unit that it may remove.
     Drop,
     /// A policy acknowledges messages without storing them.
@@ -74,6 +76,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::Rotate),
         2 => any::<u8>().prop_map(Action::Damage),
         1 => (1_u8..4).prop_map(Action::LoseTail),
+        1 => (1_u8..4, any::<[bool; 2]>()).prop_map(|(count, marks)| Action::SetAside(count, marks)),
         3 => Just(Action::Drop),
         1 => (1_u8..9).prop_map(Action::Refuse),
         1 => any::<i16>().prop_map(Action::Clock),
@@ -127,8 +130,10 @@ enum Fate {
 struct Entry {
     position: u64,
     fate: Fate,
-    /// What the store has of it is damaged or gone. The memory may still have it.
+    /// What the store has of it is damaged. The memory may still have it.
     damaged: bool,
+    /// The store lost it.
+    gone: bool,
 }
 
 impl Entry {
@@ -158,6 +163,8 @@ struct Model {
     confirmed: BTreeSet<u64>,
     /// The list: every message that was ever stored.
     list: BTreeMap<Seq, Entry>,
+    /// Sequences of messages that nobody knows of any more.
+    forgotten: BTreeSet<Seq>,
     /// Acknowledged and not stored; the second number is what a power cut may leave of it.
     refused: (u64, u64),
     /// Where the reader is: the next message it gives lies here or behind.
@@ -186,6 +193,7 @@ impl Model {
             clock: 1_700_000_000_000,
             confirmed: BTreeSet::new(),
             list: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             refused: (0, 0),
             at: Seq(1),
             cursor: Seq::ZERO,
@@ -255,10 +263,12 @@ impl Model {
     }
 
     fn enlist(&mut self, seq: Seq, position: u64) {
+        assert!(!self.forgotten.contains(&seq), "sequence {seq} used twice");
         let entry = self.list.entry(seq).or_insert(Entry {
             position,
             fate: Fate::Kept,
             damaged: false,
+            gone: false,
         });
         assert_eq!(entry.position, position, "sequence {seq} used twice");
     }
@@ -320,7 +330,11 @@ impl Model {
                 ledger,
                 keep,
             } => self.power_cut(*marks, *ledger, *keep),
-            Action::Fail { .. } | Action::Limit(_) | Action::Damage(_) | Action::LoseTail(_) => {
+            Action::Fail { .. }
+            | Action::Limit(_)
+            | Action::Damage(_)
+            | Action::LoseTail(_)
+            | Action::SetAside(..) => {
                 if let Some(disk) = self.backing.disk().cloned() {
                     self.disturb(&disk, action);
                 }
@@ -338,7 +352,20 @@ impl Model {
                 disk.limit(room.map(|room| used + usize::from(room)));
             }
             Action::Damage(which) => self.damage(disk, usize::from(*which)),
-            Action::LoseTail(count) => self.lose_tail(disk, usize::from(*count)),
+            Action::LoseTail(count) => {
+                if let Some(first) = self.end(disk, usize::from(*count)) {
+                    self.stop();
+                    disk.forget_unsynced(0);
+                    disk.drop_from(first);
+                    self.lose_from(first);
+                    self.start();
+                }
+            }
+            Action::SetAside(count, marks) => {
+                if let Some(first) = self.end(disk, usize::from(*count)) {
+                    self.set_aside(disk, first, *marks);
+                }
+            }
             _ => {}
         }
     }
@@ -443,7 +470,7 @@ impl Model {
         }
         for (seq, entry) in self.list.range_mut(first..=last) {
             if entry.is_live() {
-                assert!(entry.damaged, "{seq} is missing");
+                assert!(entry.damaged || entry.gone, "{seq} is missing");
                 entry.fate = Fate::Lost;
             }
         }
@@ -522,27 +549,42 @@ impl Model {
             return;
         };
         let (first, behind) = (firsts[which % older], firsts[which % older + 1]);
+        // The same bit: a second flip repairs it.
         disk.damage(first);
         for (_, entry) in self.list.range_mut(first..behind) {
             entry.damaged = !entry.damaged;
         }
     }
 
-    fn lose_tail(&mut self, disk: &Disk, count: usize) {
-        let firsts: Vec<_> = disk.firsts().into_iter().collect();
-        let Some(first) = firsts.iter().rev().nth(count - 1).copied() else {
-            return;
-        };
-        let whole = |seq: &Seq| self.list.get(seq).is_some_and(|entry| !entry.damaged);
-        if !firsts.iter().rev().nth(count).is_some_and(whole) {
-            // What a store makes of a damaged end is the matter of its own tests.
-            return;
-        }
-        self.stop();
-        disk.forget_unsynced(0);
-        disk.drop_from(first);
+    /// Where the last `count` blocks begin; `None` when nothing whole lies before them: what a store makes of a damaged end
+    /// is the matter of its own tests.
+    fn end(&self, disk: &Disk, count: usize) -> Option<Seq> {
+        let mut firsts = disk.firsts().into_iter().rev();
+        let first = firsts.nth(count - 1)?;
+        let before = self.list.get(&firsts.next()?)?;
+        (!before.damaged).then_some(first)
+    }
+
+    fn lose_from(&mut self, first: Seq) {
         for (_, entry) in self.list.range_mut(first..) {
-            entry.damaged = true;
+            entry.gone = true;
+        }
+    }
+
+    /// What lies behind the watermark that the power cut left is unknown from then on, but its sequences are not used
+    /// again.
+    fn set_aside(&mut self, disk: &Disk, first: Seq, marks: [bool; 2]) {
+        self.stop();
+        self.roll_back("marks", marks);
+        disk.forget_unsynced(0);
+        disk.set_aside(first);
+        self.lose_from(first);
+        let watermark = Marks::open(&self.file("marks")).expect("opens").1;
+        let known = watermark.map_or(Seq::ZERO, |values| values.durable).max(first.previous());
+        let unknown = self.list.split_off(&known.next());
+        for (seq, entry) in unknown {
+            self.confirmed.remove(&entry.position);
+            self.forgotten.insert(seq);
         }
         self.start();
     }

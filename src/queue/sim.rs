@@ -26,6 +26,8 @@ pub(super) struct State {
     /// `None`: no end to it.
     capacity: Option<usize>,
     fault: Option<Fault>,
+    /// First sequence of a newest unit that is set aside: nothing is known of it but that.
+    aside: Option<Seq>,
 }
 
 /// An append that will fail.
@@ -56,9 +58,9 @@ impl Disk {
             store: SimStore(self.clone()),
             extent: Extent {
                 oldest,
-                newest: oldest,
+                newest: state.aside.max(oldest),
                 last,
-                unsure: false,
+                unsure: state.aside.is_some(),
             },
         }
     }
@@ -86,6 +88,12 @@ impl Disk {
         let mut state = self.state();
         let left = state.left_behind.len();
         state.left_behind.truncate(keep % (left + 1));
+    }
+
+    /// The unit from `first` on cannot be read any more; that it was there can be seen.
+    pub(super) fn set_aside(&self, first: Seq) {
+        self.drop_from(first);
+        self.state().aside = Some(first);
     }
 
     pub(super) fn drop_from(&self, first: Seq) {
@@ -166,6 +174,8 @@ impl Store for SimStore {
             });
         }
         state.left_behind.clear();
+        // A unit of its own.
+        state.aside = None;
         let new = chunks.iter().map(|chunk| (chunk.key, chunk.bytes.clone()));
         state.chunks.extend(new);
         Ok(())

@@ -184,10 +184,10 @@ impl Account {
         }
         let there: BTreeSet<u64> = drained.messages.iter().map(|(_, position)| *position).collect();
         let gone = |position: &&u64| !self.delivered.contains(*position) && !there.contains(*position);
-        let lost: Vec<u64> = self.acked.iter().filter(gone).copied().collect();
-        verdict.balance = self.judge_balance(drained, &there, lost.len() as u64, may);
+        let missing: Vec<u64> = self.acked.iter().filter(gone).copied().collect();
+        verdict.balance = self.judge_balance(drained, &there, missing.len() as u64, may);
         if may == May::LoseNothing {
-            verdict.lost = lost;
+            verdict.lost = missing;
         }
         verdict.extras = self.judge_extras(drained);
         verdict

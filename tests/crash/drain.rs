@@ -14,7 +14,7 @@ use crate::message::payload;
 use crate::support::wait;
 
 /// Far more than the start of a small store and its salvage take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ use crate::message::arrival;
 use crate::support::seed::Seed;
 
 /// Nothing in a small load takes this long on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Messages read before the cursor moves: from one to more than a block.
 const READ_MOST: u64 = 300;
 /// Messages offered in one go: from a group of one to several blocks.

@@ -82,7 +82,7 @@ const ELSEWHERE: &[&str] = &["open.recorded"];
 const PASSES_ENV: &str = "EDGEFERRY_CRASH_PASSES";
 /// Messages of a life: six rotations.
 const MESSAGES: u64 = 250;
-const LIFE_LIMIT: Duration = Duration::from_secs(60);
+const LIFE_LIMIT: Duration = Duration::from_mins(1);
 /// Cases at once: they wait for the disk more than they compute.
 const WORKERS: usize = 3;
 

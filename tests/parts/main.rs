@@ -2,7 +2,8 @@
 //!
 //! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
 //! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
-//! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test.
+//! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test,
+//! `./dev mismatch` that of the rate mismatch.
 //!
 //! | module | what its tests show |
 //! | --- | --- |
@@ -14,6 +15,8 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
+//! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -34,7 +37,9 @@ mod boot;
 mod delivery;
 mod full_queue;
 mod instrument;
+mod identity;
 mod kafka_outage;
+mod mismatch;
 mod mosquitto_outage;
 mod shutdown;
 mod sigkill;
