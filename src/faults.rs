@@ -61,9 +61,7 @@ mod armed {
         let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
         let pass = passes.entry(name).or_default();
         *pass += 1;
-        if KILL
-            .as_ref()
-            .is_some_and(|(at, nth)| at == name && nth == pass)
+        if KILL.as_ref().is_some_and(|(at, nth)| at == name && nth == pass)
             && kill_process(getpid(), Signal::KILL).is_ok()
         {
             // The lock is kept: no other thread passes a point while the kernel ends the process.

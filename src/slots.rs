@@ -233,7 +233,8 @@ mod tests {
             file.sync().expect("syncs");
             let synced = std::fs::read(&path).expect("reads");
             for unsynced in 1..=3 {
-                file.write_beside_synced(&(10 * value + unsynced)).expect("writes");
+                file.write_beside_synced(&(10 * value + unsynced))
+                    .expect("writes");
                 assert_eq!(reopened(&path), Some(10 * value + unsynced));
             }
             // Whatever was written since is torn.

@@ -325,11 +325,7 @@ impl Model {
                 self.stop();
                 self.start();
             }
-            Action::PowerCut {
-                marks,
-                ledger,
-                keep,
-            } => self.power_cut(*marks, *ledger, *keep),
+            Action::PowerCut { marks, ledger, keep } => self.power_cut(*marks, *ledger, *keep),
             Action::Fail { .. }
             | Action::Limit(_)
             | Action::Damage(_)
@@ -380,7 +376,10 @@ impl Model {
         } = self.queue().monitor.status().balance;
         let cursor = self.cursor;
         let count = |which: &dyn Fn(Seq, &Entry) -> bool| {
-            self.list.iter().filter(|(seq, entry)| which(**seq, entry)).count() as u64
+            self.list
+                .iter()
+                .filter(|(seq, entry)| which(**seq, entry))
+                .count() as u64
         };
         let refused = self.refused.0;
         assert_eq!(received, self.list.len() as u64 + refused, "received");
@@ -425,7 +424,10 @@ impl Model {
             }
             group = queue.writer.gather().expect("open");
         }
-        let positions: Vec<_> = group.iter().map(|offer| offer.arrival.delivery.position).collect();
+        let positions: Vec<_> = group
+            .iter()
+            .map(|offer| offer.arrival.delivery.position)
+            .collect();
         let cost = group.iter().map(|offer| offer.arrival.cost()).sum::<usize>();
         let before = *intake.durable().borrow();
         let stored = queue.writer.attempt(&mut group);
@@ -580,7 +582,9 @@ impl Model {
         disk.set_aside(first);
         self.lose_from(first);
         let watermark = Marks::open(&self.file("marks")).expect("opens").1;
-        let known = watermark.map_or(Seq::ZERO, |values| values.durable).max(first.previous());
+        let known = watermark
+            .map_or(Seq::ZERO, |values| values.durable)
+            .max(first.previous());
         let unknown = self.list.split_off(&known.next());
         for (seq, entry) in unknown {
             self.confirmed.remove(&entry.position);
@@ -614,7 +618,8 @@ impl Model {
         let slot_bytes = bytes.len() / 2;
         for (index, slot) in bytes.chunks(slot_bytes).enumerate() {
             if !got_through[index] {
-                file.write_all_at(slot, (index * slot_bytes) as u64).expect("writes");
+                file.write_all_at(slot, (index * slot_bytes) as u64)
+                    .expect("writes");
             }
         }
     }
@@ -673,7 +678,7 @@ fn cases(default: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(128))]
     #[test]
     fn the_queue_on_a_misbehaving_store_equals_a_list(actions in actions()) {
         run(Backing::Sim(Disk::default()), &actions);

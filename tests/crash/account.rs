@@ -193,13 +193,7 @@ impl Account {
         verdict
     }
 
-    fn judge_balance(
-        &self,
-        drained: &Drained,
-        there: &BTreeSet<u64>,
-        lost: u64,
-        may: May,
-    ) -> Option<String> {
+    fn judge_balance(&self, drained: &Drained, there: &BTreeSet<u64>, lost: u64, may: May) -> Option<String> {
         let Balance {
             received,
             delivered,
@@ -242,7 +236,10 @@ impl Account {
         let expected = self.hole.map_or(0, |number| number + 1);
         let holes = drained.holes.len() as u64;
         (holes < expected || drained.hole_total != holes).then(|| {
-            format!("{holes} holes and a total of {}, {expected} were recorded", drained.hole_total)
+            format!(
+                "{holes} holes and a total of {}, {expected} were recorded",
+                drained.hole_total
+            )
         })
     }
 }

@@ -255,7 +255,9 @@ impl Store {
     fn prepare(&mut self, seed: &mut Seed) {
         match self.scenario {
             Scenario::Fresh => {}
-            Scenario::Load | Scenario::Full => drop(self.live(seed.next(), true, Some(("commit.durable", 7)))),
+            Scenario::Load | Scenario::Full => {
+                self.live(seed.next(), true, Some(("commit.durable", 7)));
+            }
             Scenario::Damage | Scenario::Torn => {
                 self.live(seed.next(), false, None);
                 self.live(seed.next(), false, None);
@@ -303,7 +305,10 @@ fn run(case: &Case) -> bool {
         pass,
         ..
     } = case;
-    let what = format!("{scenario:?}, killed at pass {pass} of {point}, seed {}", case.seed);
+    let what = format!(
+        "{scenario:?}, killed at pass {pass} of {point}, seed {}",
+        case.seed
+    );
     let mut seed = Seed::new(case.seed);
     let mut store = Store::new(*scenario);
     store.prepare(&mut seed);

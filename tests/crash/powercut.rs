@@ -19,9 +19,9 @@ const IMAGES_WITHOUT_SYNC: u64 = 20;
 #[test]
 fn a_power_cut_loses_nothing_that_was_confirmed() {
     let asked = std::env::var(IMAGES_ENV).ok();
-    let images = asked
-        .as_ref()
-        .map_or(IMAGES, |text| text.parse().expect("EDGEFERRY_POWERCUTS is a number"));
+    let images = asked.as_ref().map_or(IMAGES, |text| {
+        text.parse().expect("EDGEFERRY_POWERCUTS is a number")
+    });
     let seed = Seed::of_this_run("a_power_cut_loses_nothing_that_was_confirmed").next();
     let Some(summary) = cut(images, seed, false, asked.is_some()) else {
         return;
@@ -42,7 +42,10 @@ fn a_power_cut_without_fdatasync_loses_what_was_confirmed() {
         return;
     };
     eprintln!("without fdatasync, until the first image that lost something:\n{summary}");
-    assert!(summary.lost > 0, "{IMAGES_WITHOUT_SYNC} images, and none lost anything");
+    assert!(
+        summary.lost > 0,
+        "{IMAGES_WITHOUT_SYNC} images, and none lost anything"
+    );
 }
 
 /// Runs the rig. `None` where that is not possible, unless it must be.

@@ -98,7 +98,11 @@ impl fmt::Display for Summary {
         row("images with something wrong", self.damaged)?;
         row("confirmed messages lost", self.lost)?;
         for problem in self.problems.iter().take(PROBLEMS_SHOWN) {
-            writeln!(f, "  {}", problem.chars().take(PROBLEM_CHARACTERS).collect::<String>())?;
+            writeln!(
+                f,
+                "  {}",
+                problem.chars().take(PROBLEM_CHARACTERS).collect::<String>()
+            )?;
         }
         write!(f, "  seed {}", self.seed)
     }
@@ -127,11 +131,16 @@ pub fn possible(outside: &Path) -> Result<(), String> {
 
 /// Runs a command; its complaint when it fails.
 fn say(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         Ok(())
     } else {
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 }
 
@@ -167,7 +176,10 @@ impl Mounted {
         let text = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"));
         let text = text.expect("Linux counts for every device");
         // https://docs.kernel.org/block/stat.html
-        let fields: Vec<u64> = text.split_whitespace().map(|field| field.parse().expect("a number")).collect();
+        let fields: Vec<u64> = text
+            .split_whitespace()
+            .map(|field| field.parse().expect("a number"))
+            .collect();
         Counters {
             // Writes and discards; requests and sectors.
             done: [fields[4], fields[6], fields[11], fields[13]],
@@ -348,7 +360,9 @@ impl Rig {
     fn problem(&mut self, lost: u64, what: &str) {
         self.summary.damaged += 1;
         self.summary.lost += lost;
-        self.summary.problems.push(format!("image {}: {what}", self.number));
+        self.summary
+            .problems
+            .push(format!("image {}: {what}", self.number));
     }
 }
 

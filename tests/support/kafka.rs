@@ -173,7 +173,11 @@ impl Kafka {
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("a partition"));
         files
             .flatten()
-            .filter(|file| file.path().extension().is_some_and(|extension| extension == "log"))
+            .filter(|file| {
+                file.path()
+                    .extension()
+                    .is_some_and(|extension| extension == "log")
+            })
             .map(|file| file.metadata().map_or(0, |metadata| metadata.len()))
             .sum()
     }
