@@ -125,7 +125,7 @@ impl Generations {
     fn writing(&self, first: Seq) -> Result<Arc<Generation>, StoreError> {
         let mut row = self.row();
         if let Some(open) = &row.writing
-            && open.bytes() < self.limit_bytes
+            && open.has_room(self.limit_bytes)
         {
             return Ok(Arc::clone(open));
         }

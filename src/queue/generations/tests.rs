@@ -294,7 +294,7 @@ fn a_generation_that_cannot_be_created_is_created_later() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), SMALL).store;
     let mut next = 1;
-    let has_room = |open: &Arc<Generation>| open.bytes() < store.limit_bytes;
+    let has_room = |open: &Arc<Generation>| open.has_room(store.limit_bytes);
     while store.row().writing.as_ref().is_none_or(has_room) {
         fill(&store, next..next + 1);
         next += 1;
