@@ -38,6 +38,7 @@ pub mod marks;
 mod reader;
 pub mod store;
 mod tail;
+mod wear;
 mod writer;
 
 pub use config::{Compression, Config, OnFull};
@@ -46,6 +47,7 @@ pub use intake::{Closed, Intake, Room};
 pub use ledger::Reason;
 pub use marks::Passed;
 pub use reader::{QueueError, Reader};
+pub use wear::Wear;
 pub use writer::Writer;
 
 use crate::message::{Arrival, Delivery, Epoch, Seq};
@@ -57,6 +59,7 @@ use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
+use crate::queue::wear::Meter;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
@@ -100,6 +103,7 @@ struct Shared {
     taken: Mutex<Seq>,
     readable: Arc<Signal>,
     writer_pulse: Pulse,
+    meter: Meter,
     full: AtomicBool,
     closed: AtomicBool,
     store_failure: Mutex<Option<String>>,
@@ -227,12 +231,14 @@ impl Balance {
 }
 
 /// State of the queue at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// What became of every message.
     pub balance: Balance,
     /// Space taken on disk, bytes.
     pub bytes: u64,
+    /// What was written to the medium.
+    pub wear: Wear,
     /// The budget is used up; nothing is taken.
     pub full: bool,
     /// Why nothing can be stored at the moment.
@@ -246,6 +252,7 @@ impl Monitor {
         Status {
             balance: self.0.balance(),
             bytes: self.0.store.bytes(),
+            wear: self.0.meter.wear(),
             full: self.0.full.load(Ordering::Relaxed),
             failure: self
                 .0
@@ -310,6 +317,7 @@ fn assemble(
         taken: Mutex::new(Seq::ZERO),
         readable,
         writer_pulse: Pulse::default(),
+        meter: Meter::new(config),
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         store_failure: Mutex::new(None),
