@@ -4,7 +4,7 @@
 //! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
 
 mod data_dir;
-mod memory;
+pub mod memory;
 mod stages;
 mod subscriptions;
 mod watch;

@@ -19,7 +19,7 @@ use crate::queue::Config;
 /// Payload that became durable in this process, all lanes.
 static PAYLOAD: AtomicU64 = AtomicU64::new(0);
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 /// How often the kernel is asked and the interval adapted: space is made ready 256 KiB at a time, which should not look
 /// like a change of the load.
 const STEP: Duration = Duration::from_mins(1);

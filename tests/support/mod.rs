@@ -26,4 +26,5 @@ pub mod process;
 pub mod scene;
 pub mod scratch;
 pub mod seed;
+pub mod telemetry;
 pub mod wait;

@@ -2,7 +2,7 @@
 //! what is real.
 //!
 //! A message is a reading of one device: its name, the time in milliseconds, a number, six values and a state, as compact
-//! JSON of 195 to 205 bytes. The values walk from reading to reading in small steps, like temperatures do, and are written
+//! JSON of about 200 bytes. The values walk from reading to reading in small steps, like temperatures do, and are written
 //! with the digits that a sensor gives. Nothing is padding. The same seed makes the same messages.
 
 use super::seed::Seed;
@@ -18,8 +18,8 @@ pub struct Telemetry {
     seed: Seed,
     devices: Vec<Device>,
     sent: u64,
-    /// Milliseconds between two messages of the fleet.
-    pace_ms: f64,
+    /// Microseconds between two messages of the fleet.
+    pace_us: u64,
 }
 
 #[derive(Debug)]
@@ -38,12 +38,14 @@ impl Telemetry {
     /// A fleet that sends `rate` messages each second.
     pub fn new(seed: u64, rate: u32) -> Self {
         let mut seed = Seed::new(seed);
-        let devices = (0..DEVICES).map(|number| Device::new(number, &mut seed)).collect();
+        let devices = (0..DEVICES)
+            .map(|number| Device::new(number, &mut seed))
+            .collect();
         Self {
             seed,
             devices,
             sent: 0,
-            pace_ms: 1000.0 / f64::from(rate),
+            pace_us: 1_000_000 / u64::from(rate),
         }
     }
 
@@ -51,9 +53,9 @@ impl Telemetry {
     pub fn next(&mut self) -> (&str, String) {
         let index = usize::try_from(self.sent % DEVICES as u64).expect("there are few devices");
         // Devices do not report on the dot.
-        let at = BEGIN_MS + (self.sent as f64 * self.pace_ms) as u64 + self.seed.between(0, 20);
+        let at = BEGIN_MS + self.sent * self.pace_us / 1000 + self.seed.between(0, 20);
         self.sent += 1;
-        let device = &mut self.devices[index];
+        let device = self.devices.get_mut(index).expect("the index is one of theirs");
         let payload = device.reading(at, &mut self.seed);
         (&device.name, payload)
     }
@@ -61,7 +63,8 @@ impl Telemetry {
 
 impl Device {
     fn new(number: usize, seed: &mut Seed) -> Self {
-        let between = |low: u64, high: u64, seed: &mut Seed| i64::try_from(seed.between(low, high)).expect("small");
+        let between =
+            |low: u64, high: u64, seed: &mut Seed| i64::try_from(seed.between(low, high)).expect("small");
         Self {
             name: format!("pump-{:04}", 1000 + 7 * number),
             seq: seed.between(10_000, 90_000),
@@ -83,18 +86,27 @@ impl Device {
         }
         self.seq += 1;
         let [temperature, humidity, pressure, vibration, supply, signal] = self.values;
-        let part = |value: i64, unit: f64| value as f64 / unit;
+        let state = if seed.between(0, 50) == 0 {
+            "degraded"
+        } else {
+            "running"
+        };
         format!(
-            "{{\"device\":\"{}\",\"ts\":{at},\"seq\":{},\"temperature\":{:.2},\"humidity\":{:.1},\"pressure\":{:.2},\
-             \"vibration_mm_s\":{:.3},\"supply_v\":{:.3},\"rssi_dbm\":-{signal},\"firmware\":\"2.4.1\",\"state\":\"{}\"}}",
+            "{{\"device\":\"{}\",\"ts\":{at},\"seq\":{},\"temperature\":{}.{:02},\"humidity\":{}.{},\
+             \"pressure\":{}.{:02},\"vibration_mm_s\":{}.{:03},\"supply_v\":{}.{:03},\"rssi_dbm\":-{signal},\
+             \"firmware\":\"2.4.1\",\"state\":\"{state}\"}}",
             self.name,
             self.seq,
-            part(temperature, 100.0),
-            part(humidity, 10.0),
-            part(pressure, 100.0),
-            part(vibration, 1000.0),
-            part(supply, 1000.0),
-            if seed.between(0, 50) == 0 { "degraded" } else { "running" },
+            temperature / 100,
+            temperature % 100,
+            humidity / 10,
+            humidity % 10,
+            pressure / 100,
+            pressure % 100,
+            vibration / 1000,
+            vibration % 1000,
+            supply / 1000,
+            supply % 1000,
         )
     }
 }
