@@ -36,6 +36,7 @@ pub mod intake;
 pub mod ledger;
 pub mod marks;
 mod reader;
+pub mod seal;
 pub mod store;
 mod tail;
 mod writer;
@@ -55,6 +56,7 @@ use crate::queue::generations::{Generations, Waker};
 use crate::queue::intake::Offer;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
+use crate::queue::seal::{KeyFileError, Keys};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::signal::Signal;
@@ -85,12 +87,16 @@ pub enum OpenError {
     /// The encoder cannot be set up.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
 }
 
 /// What writer, reader and onlookers of a lane share.
 #[derive(Debug)]
 struct Shared {
     epoch: Epoch,
+    keys: Keys,
     store: Box<dyn Store>,
     tail: Tail,
     marks: Marks,
@@ -173,6 +179,8 @@ pub struct Queue {
     pub door: Door,
     /// For whoever watches.
     pub monitor: Monitor,
+    /// For whoever else keeps messages of this lane on disk.
+    pub keys: Keys,
     /// The newest messages, oldest first.
     pub recalled: Vec<Recalled>,
 }
@@ -284,10 +292,11 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
-    assemble(opened, readable, folder, epoch, config)
+    assemble(opened, readable, folder, epoch, config, keys)
 }
 
 /// Puts the parts of a lane together around its opened store.
@@ -297,12 +306,14 @@ fn assemble(
     folder: &Path,
     epoch: Epoch,
     config: &Config,
+    keys: Keys,
 ) -> Result<Queue, OpenError> {
     let (marks, found) = Marks::open(&folder.join("marks"))?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     let place = place(found, opened.extent, &ledger);
     let shared = Arc::new(Shared {
         epoch,
+        keys: keys.clone(),
         store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
         marks,
@@ -321,9 +332,9 @@ fn assemble(
     }
     shared.marks.reset(place.values)?;
     shared.skip_holes()?;
-    let recalled = recall(&*shared.store, place.next.previous());
+    let recalled = recall(&*shared.store, place.next.previous(), &keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
-    let encoder = Encoder::new(epoch, config.compression)?;
+    let encoder = Encoder::new(epoch, config.compression, &keys)?;
     Ok(Queue {
         writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
         reader: Reader::new(Arc::clone(&shared)),
@@ -332,6 +343,7 @@ fn assemble(
             offers: sender,
         },
         monitor: Monitor(shared),
+        keys,
         recalled,
     })
 }
@@ -409,7 +421,7 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
-fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
+fn recall(store: &dyn Store, last: Seq, keys: &Keys) -> Vec<Recalled> {
     let mut recalled = Vec::new();
     let mut from = last;
     while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
@@ -419,7 +431,7 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
         if raw.first > from {
             break;
         }
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, keys) else {
             break;
         };
         let deliveries = block.messages.into_iter().rev();

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
-use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
+use crate::queue::codec::{Block, EncodeError, Encoder, Unreadable, decode};
 use crate::queue::generations::{Generations, Waker};
-use crate::queue::store::{Extent, Found, Store, StoreError};
+use crate::queue::seal::Keys;
+use crate::queue::store::{Extent, Found, RawBlock, Store, StoreError};
 use crate::route::Refusal;
 
 /// One kept message.
@@ -27,7 +28,7 @@ pub struct DeadLetter {
     pub arrival: Arrival,
 }
 
-/// Why a dead letter cannot be kept. The lane is held until it can.
+/// Why a dead letter cannot be kept, or read. The lane is held until it can.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The budget is used up.
@@ -44,6 +45,14 @@ pub enum KeepError {
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Those that are kept are whole, but this edgeferry, with the keys that it was given, cannot read them.
+    #[error("dead letters from the {}. on: {reason}", first.0)]
+    Unreadable {
+        /// Number of the first one.
+        first: Seq,
+        /// What is missing.
+        reason: Unreadable,
+    },
 }
 
 /// The store of dead letters.
@@ -51,6 +60,7 @@ pub enum KeepError {
 pub struct DeadLetters {
     store: Generations,
     encoder: Encoder,
+    keys: Keys,
     next: Seq,
     /// The last message kept. They come in sequence order, so a replay after a crash keeps none twice. In
     /// another epoch the same sequence is another message.
@@ -59,21 +69,22 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Opens or creates the store in `folder`.
+    /// Opens or creates the store in `folder`, sealed with `keys`.
     ///
     /// # Errors
-    /// [`KeepError`] when the folder cannot be used.
-    pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64) -> Result<Self, KeepError> {
+    /// [`KeepError`] when the folder cannot be used, or the newest letter not be read.
+    pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64, keys: Keys) -> Result<Self, KeepError> {
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
         let Extent {
             newest: begun, last, ..
         } = opened.extent;
         let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
-        let last = newest(&opened.store, end)?.map(|letter| (letter.epoch, letter.seq));
-        let encoder = Encoder::new(epoch, Compression::Zstd)?;
+        let last = newest(&opened.store, end, &keys)?.map(|letter| (letter.epoch, letter.seq));
+        let encoder = Encoder::new(epoch, Compression::Zstd, &keys)?;
         Ok(Self {
             store: opened.store,
             encoder,
+            keys,
             next: end.next(),
             last,
             max_bytes,
@@ -110,37 +121,46 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// All letters that can be read, oldest first.
+    /// All letters that are not damaged, oldest first.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot be read at all.
-    pub fn list(&self) -> Result<Vec<DeadLetter>, StoreError> {
+    /// [`KeepError`] when the store cannot be read at all, or some letters only with another key.
+    pub fn list(&self) -> Result<Vec<DeadLetter>, KeepError> {
         let mut letters = Vec::new();
         let mut from = Seq::ZERO;
         while let Found::Block(raw) = self.store.read_behind(from)? {
             from = raw.first;
-            match decode::<DeadLetter>(&raw.chunks) {
-                Ok(block) => letters.extend(block.messages.into_iter().map(|(_, letter)| letter)),
-                Err(damage) => report_damage(raw.first, &damage),
-            }
+            let block = read(&raw, &self.keys)?;
+            letters.extend(
+                block
+                    .into_iter()
+                    .flat_map(|block| block.messages)
+                    .map(|(_, letter)| letter),
+            );
         }
         Ok(letters)
     }
 }
 
-fn newest(store: &Generations, end: Seq) -> Result<Option<DeadLetter>, StoreError> {
+fn newest(store: &Generations, end: Seq, keys: &Keys) -> Result<Option<DeadLetter>, KeepError> {
     let Found::Block(raw) = store.read(end)? else {
         return Ok(None);
     };
-    match decode::<DeadLetter>(&raw.chunks) {
-        Ok(mut block) => Ok(block.messages.pop().map(|(_, letter)| letter)),
-        Err(damage) => {
-            report_damage(raw.first, &damage);
-            Ok(None)
-        }
-    }
+    let letter = read(&raw, keys)?.and_then(|mut block| block.messages.pop());
+    Ok(letter.map(|(_, letter)| letter))
 }
 
-fn report_damage(first: Seq, damage: &Damage) {
-    tracing::error!(%first, %damage, "a dead letter is damaged");
+/// The letters of a block; `None` when it is damaged.
+fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepError> {
+    match decode(&raw.chunks, keys) {
+        Ok(block) => Ok(Some(block)),
+        Err(Unreadable::Damaged(damage)) => {
+            tracing::error!(first = %raw.first, %damage, "a dead letter is damaged");
+            Ok(None)
+        }
+        Err(reason) => Err(KeepError::Unreadable {
+            first: raw.first,
+            reason,
+        }),
+    }
 }
