@@ -21,6 +21,9 @@
 //!     44         the slice
 //! ```
 //!
+//! Every later version keeps magic, version, length and checksum where they are, so that this one can tell a whole chunk of
+//! a later version from a damaged one.
+//!
 //! Integers are big endian. A block's contents, uncompressed, are its messages in postcard's wire format. A **sparse**
 //! block covers sequences whose messages were removed on purpose: in it each message comes behind its offset from the
 //! first sequence (postcard u32). So blocks always follow each other without a gap, and a gap is always a loss.
@@ -48,6 +51,8 @@ pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 44;
+/// Where the header says how long the slice is.
+const LENGTH_AT: usize = 10;
 const SLICE_BYTES: usize = CHUNK_BYTES - HEADER_BYTES;
 const FLAG_ZSTD: u8 = 1;
 const FLAG_SEALED: u8 = 2;
@@ -398,6 +403,17 @@ pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
         return Err(Damage::Contents.into());
     }
     Ok((parsed, slice))
+}
+
+/// The chunk that bytes begin with, whatever comes behind it: for bytes found on a disk.
+///
+/// # Errors
+/// As [`read_chunk`].
+pub fn read_first_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
+    let length = bytes.get(LENGTH_AT..).and_then(<[u8]>::first_chunk);
+    let length = u16::from_be_bytes(*length.ok_or(Damage::Short)?);
+    let end = HEADER_BYTES + usize::from(length);
+    read_chunk(bytes.get(..end).ok_or(Damage::Short)?)
 }
 
 fn parse_header(bytes: &[u8]) -> Result<Header, Unreadable> {

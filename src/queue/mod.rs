@@ -56,7 +56,7 @@ use crate::queue::generations::{Generations, Waker};
 use crate::queue::intake::Offer;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
-use crate::queue::seal::{KeyFileError, Keys};
+use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::signal::Signal;
@@ -90,6 +90,9 @@ pub enum OpenError {
     /// A key cannot be read.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
 }
 
 /// What writer, reader and onlookers of a lane share.
@@ -292,11 +295,22 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
-    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
+    let keys = keys_for(folder, config)?;
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
     assemble(opened, readable, folder, epoch, config, keys)
+}
+
+/// The keys that the configuration names, after a look whether they open what waits in `folder`, a lane's or another log
+/// that is sealed with them. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
+pub fn keys_for(folder: &Path, config: &Config) -> Result<Keys, OpenError> {
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
+    key_ids::check(folder, &keys)?;
+    Ok(keys)
 }
 
 /// Puts the parts of a lane together around its opened store.
@@ -308,7 +322,7 @@ fn assemble(
     config: &Config,
     keys: Keys,
 ) -> Result<Queue, OpenError> {
-    let (marks, found) = Marks::open(&folder.join("marks"))?;
+    let (marks, found) = Marks::open(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     let place = place(found, opened.extent, &ledger);
     let shared = Arc::new(Shared {
@@ -331,6 +345,7 @@ fn assemble(
         shared.record(skipped)?;
     }
     shared.marks.reset(place.values)?;
+    key_ids::note(folder, &keys, place.next, place.values.cursor)?;
     shared.skip_holes()?;
     let recalled = recall(&*shared.store, place.next.previous(), &keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);

@@ -21,8 +21,10 @@ use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 
 mod key_file;
+pub(crate) mod key_ids;
 
 pub use key_file::KeyFileError;
+pub use key_ids::MissingKeys;
 
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
@@ -84,6 +86,7 @@ pub struct Keys(Arc<Ring>);
 struct Ring {
     current: Option<Key>,
     old: Vec<Key>,
+    exposed: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Keys {
@@ -110,11 +113,25 @@ impl Keys {
     /// # Errors
     /// [`KeyFileError`] of the first file that is no key.
     pub fn load(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, KeyFileError> {
-        let read = |path: &Path| key_file::read(path).map(|bytes| Key::new(&bytes));
+        let mut exposed = Vec::new();
+        let mut read = |path: &Path| {
+            let found = key_file::read(path)?;
+            exposed.extend(found.exposed.then(|| path.to_owned()));
+            Ok(Key::new(&found.key))
+        };
+        let current = current.map(&mut read).transpose()?;
+        let old = old.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Ring {
-            current: current.map(read).transpose()?,
-            old: old.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
+            current,
+            old,
+            exposed,
         })))
+    }
+
+    /// Key files that everybody on this machine may read.
+    #[must_use]
+    pub fn exposed(&self) -> &[PathBuf] {
+        &self.0.exposed
     }
 
     /// The key that new blocks are sealed with. `None`: they are not sealed.

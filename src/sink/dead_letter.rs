@@ -11,9 +11,10 @@ use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
 use crate::queue::codec::{Block, EncodeError, Encoder, Unreadable, decode};
 use crate::queue::generations::{Generations, Waker};
-use crate::queue::seal::Keys;
+use crate::queue::seal::{Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, RawBlock, Store, StoreError};
 use crate::route::Refusal;
+use crate::slots::SlotError;
 
 /// One kept message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,12 @@ pub enum KeepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
+    /// The keys that they need cannot be noted.
+    #[error("key-ids: {0}")]
+    KeyIds(#[from] SlotError),
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -74,11 +81,14 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError`] when the folder cannot be used, or the newest letter not be read.
     pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64, keys: Keys) -> Result<Self, KeepError> {
+        key_ids::check(folder, &keys)?;
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
         let Extent {
             newest: begun, last, ..
         } = opened.extent;
         let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
+        let trimmed = opened.extent.oldest.map_or(Seq::ZERO, Seq::previous);
+        key_ids::note(folder, &keys, end.next(), trimmed)?;
         let last = newest(&opened.store, end, &keys)?.map(|letter| (letter.epoch, letter.seq));
         let encoder = Encoder::new(epoch, Compression::Zstd, &keys)?;
         Ok(Self {

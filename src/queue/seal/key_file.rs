@@ -49,8 +49,15 @@ pub enum KeyFileError {
     },
 }
 
+/// What a key file gives.
+pub(super) struct KeyFile {
+    pub(super) key: Zeroizing<[u8; KEY_BYTES]>,
+    /// Everybody on this machine may read it.
+    pub(super) exposed: bool,
+}
+
 /// Reads a key.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
+pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     let path = &expand(path)?;
     let unreadable = |source| KeyFileError::Unreadable {
         path: path.clone(),
@@ -67,10 +74,8 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileErr
         path: path.clone(),
         found,
     })?;
-    if mode & OTHERS_MAY_READ != 0 {
-        tracing::warn!(path = %path.display(), "everybody on this machine may read the key file: chmod 600 it");
-    }
-    Ok(key)
+    let exposed = mode & OTHERS_MAY_READ != 0;
+    Ok(KeyFile { key, exposed })
 }
 
 fn expand(path: &Path) -> Result<PathBuf, KeyFileError> {
@@ -171,13 +176,15 @@ mod tests {
     fn a_file_that_is_no_key_says_what_would_be_right() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("key");
-        let error = read(&path).expect_err("missing").to_string();
+        let error = read(&path).err().expect("missing").to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
         std::fs::write(&path, "secret").expect("writes");
-        let error = read(&path).expect_err("no key").to_string();
+        let error = read(&path).err().expect("no key").to_string();
         assert!(error.contains("openssl rand -hex 32"), "{error}");
         assert!(!error.contains("secret"), "{error}");
-        let error = read(Path::new("$CREDENTIALS_DIRECTORY/queue-key")).expect_err("not a service");
+        let error = read(Path::new("$CREDENTIALS_DIRECTORY/queue-key"))
+            .err()
+            .expect("not a service");
         assert!(matches!(error, KeyFileError::NoCredentials { .. }), "{error}");
     }
 }
