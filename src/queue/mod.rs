@@ -313,6 +313,12 @@ pub fn keys_for(folder: &Path, config: &Config) -> Result<Keys, OpenError> {
     Ok(keys)
 }
 
+/// Format version of the newest chunk of the log in `folder`, which is left as it is. `None` when there is none.
+#[must_use]
+pub fn newest_version(folder: &Path) -> Option<u8> {
+    generations::probe::newest_chunk(folder).map(|chunk| chunk.version)
+}
+
 /// Puts the parts of a lane together around its opened store.
 fn assemble(
     opened: Opened<impl Store + 'static>,
