@@ -174,3 +174,81 @@ fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepEr
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::{Delivery, SessionTag, Stamp};
+
+    fn stored(seq: u64) -> Stored {
+        Stored {
+            seq: Seq(seq),
+            epoch: Epoch(1),
+            arrival: Arrival {
+                broker: "default".into(),
+                topic: format!("devices/{seq}"),
+                payload: Bytes::from_static(b"payload"),
+                oversize: None,
+                properties: None,
+                delivery: Delivery {
+                    session: SessionTag(1),
+                    position: seq,
+                    packet_id: 1,
+                    qos: 1,
+                    dup: false,
+                    retained: false,
+                    fingerprint: seq,
+                },
+                stamp: Stamp {
+                    unix_ms: 0,
+                    boot_ms: 0,
+                    boot: 0,
+                    synchronised: true,
+                },
+                origin: None,
+            },
+        }
+    }
+
+    fn kept(folder: &Path, keys: Keys, seq: u64) -> DeadLetters {
+        let mut letters = DeadLetters::open(folder, Epoch(1), 1 << 24, keys).expect("opens");
+        letters.keep(&stored(seq), vec![Refusal::NoRoute]).expect("keeps");
+        letters
+    }
+
+    #[test]
+    fn dead_letters_are_sealed_and_need_every_key_they_were_ever_sealed_with() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        kept(dir.path(), Keys::default(), 1);
+        kept(dir.path(), Keys::of(Some(1), &[]), 2);
+        let letters = kept(dir.path(), Keys::of(Some(2), &[1]), 3);
+        let seqs: Vec<_> = letters
+            .list()
+            .expect("lists")
+            .iter()
+            .map(|letter| letter.seq.0)
+            .collect();
+        assert_eq!(seqs, [1, 2, 3]);
+        drop(letters);
+        for keys in [Keys::default(), Keys::of(Some(2), &[]), Keys::of(Some(1), &[])] {
+            let refused = DeadLetters::open(dir.path(), Epoch(1), 1 << 24, keys);
+            assert!(matches!(refused, Err(KeepError::MissingKeys(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_without_its_key_is_no_damaged_one() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        kept(dir.path(), Keys::of(Some(1), &[]), 1);
+        kept(dir.path(), Keys::of(Some(2), &[1]), 2);
+        // Nothing says any more that key 1 is needed.
+        std::fs::remove_file(dir.path().join("key-ids")).expect("removes");
+        let letters = kept(dir.path(), Keys::of(Some(2), &[]), 3);
+        assert!(matches!(
+            letters.list(),
+            Err(KeepError::Unreadable { first: Seq(1), .. })
+        ));
+    }
+}
