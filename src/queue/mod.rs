@@ -36,6 +36,7 @@ pub mod intake;
 pub mod ledger;
 pub mod marks;
 mod reader;
+pub mod seal;
 pub mod store;
 mod tail;
 mod wear;
@@ -57,6 +58,7 @@ use crate::queue::generations::{Generations, Waker};
 use crate::queue::intake::Offer;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
+use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::queue::wear::Meter;
@@ -88,12 +90,19 @@ pub enum OpenError {
     /// The encoder cannot be set up.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
 }
 
 /// What writer, reader and onlookers of a lane share.
 #[derive(Debug)]
 struct Shared {
     epoch: Epoch,
+    keys: Keys,
     store: Box<dyn Store>,
     tail: Tail,
     marks: Marks,
@@ -177,6 +186,8 @@ pub struct Queue {
     pub door: Door,
     /// For whoever watches.
     pub monitor: Monitor,
+    /// For whoever else keeps messages of this lane on disk.
+    pub keys: Keys,
     /// The newest messages, oldest first.
     pub recalled: Vec<Recalled>,
 }
@@ -291,10 +302,28 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
+    let keys = keys_for(folder, config)?;
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
-    assemble(opened, readable, folder, epoch, config)
+    assemble(opened, readable, folder, epoch, config, keys)
+}
+
+/// The keys that the configuration names, after a look whether they open what waits in `folder`, a lane's or another log
+/// that is sealed with them. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
+pub fn keys_for(folder: &Path, config: &Config) -> Result<Keys, OpenError> {
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
+    key_ids::check(folder, &keys)?;
+    Ok(keys)
+}
+
+/// Format version of the newest chunk of the log in `folder`, which is left as it is. `None` when there is none.
+#[must_use]
+pub fn newest_version(folder: &Path) -> Option<u8> {
+    generations::probe::newest_chunk(folder).map(|chunk| chunk.version)
 }
 
 /// Puts the parts of a lane together around its opened store.
@@ -304,12 +333,14 @@ fn assemble(
     folder: &Path,
     epoch: Epoch,
     config: &Config,
+    keys: Keys,
 ) -> Result<Queue, OpenError> {
-    let (marks, found) = Marks::open(&folder.join("marks"))?;
+    let (marks, found) = Marks::open(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     let place = place(found, opened.extent, &ledger);
     let shared = Arc::new(Shared {
         epoch,
+        keys: keys.clone(),
         store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
         marks,
@@ -328,10 +359,11 @@ fn assemble(
         shared.record(skipped)?;
     }
     shared.marks.reset(place.values)?;
+    key_ids::note(folder, &keys, place.next, place.values.cursor)?;
     shared.skip_holes()?;
-    let recalled = recall(&*shared.store, place.next.previous());
+    let recalled = recall(&*shared.store, place.next.previous(), &keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
-    let encoder = Encoder::new(epoch, config.compression)?;
+    let encoder = Encoder::new(epoch, config.compression, &keys)?;
     Ok(Queue {
         writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
         reader: Reader::new(Arc::clone(&shared)),
@@ -340,6 +372,7 @@ fn assemble(
             offers: sender,
         },
         monitor: Monitor(shared),
+        keys,
         recalled,
     })
 }
@@ -417,7 +450,7 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
-fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
+fn recall(store: &dyn Store, last: Seq, keys: &Keys) -> Vec<Recalled> {
     let mut recalled = Vec::new();
     let mut from = last;
     while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
@@ -427,7 +460,7 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
         if raw.first > from {
             break;
         }
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, keys) else {
             break;
         };
         let deliveries = block.messages.into_iter().rev();

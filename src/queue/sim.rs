@@ -261,7 +261,10 @@ impl Sim {
 
     fn queue(&self) -> Queue {
         let signal = Arc::default();
-        assemble(self.disk.open(), signal, self.dir.path(), Epoch(5), &self.config).expect("opens")
+        {
+            let (folder, keys) = (self.dir.path(), Keys::default());
+            assemble(self.disk.open(), signal, folder, Epoch(5), &self.config, keys).expect("opens")
+        }
     }
 
     fn lane(&self) -> Lane {

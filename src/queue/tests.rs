@@ -50,7 +50,7 @@ pub(super) struct Lane {
     pub(super) reader: Reader,
     pub(super) monitor: Monitor,
     pub(super) intake: Intake,
-    recalled: Vec<Recalled>,
+    pub(super) recalled: Vec<Recalled>,
     writer: std::thread::JoinHandle<()>,
 }
 

@@ -14,6 +14,7 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -36,5 +37,6 @@ mod full_queue;
 mod instrument;
 mod kafka_outage;
 mod mosquitto_outage;
+mod sealed;
 mod shutdown;
 mod sigkill;

@@ -10,12 +10,13 @@ use super::*;
 use crate::message::Epoch;
 use crate::queue::Compression;
 use crate::queue::codec::Encoder;
+use crate::queue::seal::Keys;
 
 /// A block of `bytes` that do not compress, with one message.
 fn block(first: u64, bytes: usize) -> Vec<Chunk> {
     let mut random = StdRng::seed_from_u64(first);
     let message: Vec<u8> = (0..bytes).map(|_| random.random()).collect();
-    let mut encoder = Encoder::new(Epoch(1), Compression::None).expect("makes an encoder");
+    let mut encoder = Encoder::new(Epoch(1), Compression::None, &Keys::default()).expect("makes an encoder");
     encoder.encode(Seq(first), [&message]).expect("encodes")
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod names;
+pub(crate) mod probe;
 mod recovery;
 mod row;
 

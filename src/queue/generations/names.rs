@@ -37,7 +37,7 @@ pub(super) fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
     Ok(entries.into())
 }
 
-fn first_of(path: &Path) -> Option<Seq> {
+pub(super) fn first_of(path: &Path) -> Option<Seq> {
     path.file_stem()?
         .to_str()?
         .strip_prefix(PREFIX)?
