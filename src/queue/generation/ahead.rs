@@ -9,8 +9,8 @@
 //!   groups are over [`SMALL_BYTES`].
 //! * While they are large, blocks are only reserved: then at least the map of free blocks is written once per stretch.
 //!
-//! sled reads zeros behind its log as the end of the log. All this is an optimisation: when it cannot be done, the group
-//! is written all the same.
+//! sled reads zeros behind its log as the end of the log, and writes such zeros itself when it opens a database. All this
+//! is an optimisation: when it cannot be done, the group is written all the same.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -38,6 +38,14 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
+    /// What is ready in a file that sled has just opened: sled itself filled its last segment up with zeros.
+    pub(super) fn of(file: &File) -> Self {
+        Self {
+            until: file.metadata().map_or(0, |metadata| metadata.len()),
+            ..Self::default()
+        }
+    }
+
     /// Called before a group of `bytes` is given to sled, when nothing else is under way.
     pub(super) fn provide(&mut self, file: &File, bytes: u64) {
         self.groups += 1;

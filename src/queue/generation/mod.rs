@@ -19,6 +19,10 @@ use crate::queue::generation::ahead::Ahead;
 use crate::queue::generation::stripes::{Stripes, decode_key, encode_key};
 use crate::queue::store::{RawBlock, StoreError};
 
+/// A generation ends this much before its limit, which is the end of one of sled's segments: whenever sled opens a
+/// database it fills the last segment up with zeros, and one that was just begun would cost 512 KiB each time.
+const LAST_BYTES: u64 = 64 * 1024;
+
 /// An open generation.
 #[derive(Debug)]
 pub struct Generation {
@@ -43,13 +47,14 @@ impl Generation {
             .write(true)
             .open(path.join("db"))
             .map_err(|source| io_error(path, source))?;
+        let ahead = Ahead::of(&file);
         let stripes = guarded(path, || Stripes::of(&db))?.ok_or_else(|| foreign(path))?;
         Ok(Self {
             path: path.to_owned(),
             db: Some(db),
             file,
             stripes: Mutex::new(stripes),
-            ahead: Mutex::default(),
+            ahead: Mutex::new(ahead),
         })
     }
 
@@ -70,7 +75,7 @@ impl Generation {
     #[must_use]
     pub fn has_room(&self, limit: u64) -> bool {
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        length < limit && self.stripes().len() < stripes::MAX
+        length + LAST_BYTES < limit && self.stripes().len() < stripes::MAX
     }
 
     fn stripes(&self) -> MutexGuard<'_, Stripes> {
