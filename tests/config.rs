@@ -88,7 +88,7 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
 
     // What the file calls a default is one.
     let mut lane = loud.lanes[0].clone();
-    lane.queue.flash_budget = None;
+    (lane.queue.flash_budget, lane.queue.key_file) = (None, None);
     assert_eq!(quiet.lanes, [lane]);
     assert_eq!(quiet.dead_letter, loud.dead_letter);
     let mut broker = loud.brokers[0].clone();

@@ -85,9 +85,13 @@ impl DataDir {
 
     /// The folders of all logs in a store, whether it is taken or not.
     pub(super) fn logs(data_dir: &Path) -> Vec<PathBuf> {
-        let items = fs::read_dir(data_dir.join(LANES)).into_iter().flatten();
-        let lanes = items.filter_map(|item| item.ok().map(|item| item.path()));
-        lanes.chain([data_dir.join(DEAD_LETTERS)]).collect()
+        let places = [data_dir.join(LANES), data_dir.join(DEAD_LETTERS)];
+        let items = places
+            .iter()
+            .filter_map(|place| fs::read_dir(place).ok())
+            .flatten();
+        let logs = items.filter_map(|item| item.ok().map(|item| item.path()));
+        logs.chain([data_dir.join(DEAD_LETTERS)]).collect()
     }
 
     /// Whether there is a log from an earlier run.

@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod format;
+mod keys;
 pub mod memory;
 mod stages;
 mod subscriptions;
@@ -124,20 +125,6 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
-/// Looks whether the keys are there for all that waits in the store, before anything in it is touched.
-fn check_keys(config: &Config, data_dir: &DataDir) -> Result<(), AppError> {
-    for lane in &config.lanes {
-        let keys = queue::keys_for(&data_dir.lane(&lane.name), &lane.queue)?;
-        for path in keys.exposed() {
-            tracing::warn!(path = %path.display(), "everybody on this machine may read a key file: chmod 600 it");
-        }
-        if lane.name == config::DEFAULT_LANE {
-            queue::keys_for(&data_dir.dead_letters(), &lane.queue)?;
-        }
-    }
-    Ok(())
-}
-
 /// The running pipeline.
 #[derive(Debug)]
 pub struct Daemon {
@@ -153,7 +140,7 @@ impl Daemon {
     /// [`AppError`]; nothing runs.
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let data_dir = DataDir::take(&config.gateway.data_dir)?;
-        check_keys(config, &data_dir)?;
+        keys::check(config, &data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;

@@ -19,7 +19,7 @@
 //! The folder of a lane holds the generations (see [`generations`]) and `marks` (see [`marks`]). The queue
 //! knows neither MQTT nor Kafka.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -302,21 +302,21 @@ impl Monitor {
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
-    let keys = keys_for(folder, config)?;
+    let keys = keys_for(&[folder.to_owned()], config)?;
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
     assemble(opened, readable, folder, epoch, config, keys)
 }
 
-/// The keys that the configuration names, after a look whether they open what waits in `folder`, a lane's or another log
-/// that is sealed with them. Changes nothing.
+/// The keys that the configuration names, after a look whether they open all that waits in `logs`, which are left as
+/// they are.
 ///
 /// # Errors
 /// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
-pub fn keys_for(folder: &Path, config: &Config) -> Result<Keys, OpenError> {
+pub fn keys_for(logs: &[PathBuf], config: &Config) -> Result<Keys, OpenError> {
     let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
-    key_ids::check(folder, &keys)?;
+    logs.iter().try_for_each(|log| key_ids::check(log, &keys))?;
     Ok(keys)
 }
 

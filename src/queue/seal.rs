@@ -43,10 +43,23 @@ impl fmt::Display for KeyId {
 struct Key {
     id: KeyId,
     cipher: XChaCha20Poly1305,
+    /// As it was named in the configuration.
+    path: PathBuf,
+    /// Everybody on this machine may read the file.
+    exposed: bool,
 }
 
 impl Key {
-    fn new(bytes: &[u8; key_file::KEY_BYTES]) -> Self {
+    fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let found = key_file::read(path)?;
+        let key = Self::new(&found.key, path);
+        Ok(Self {
+            exposed: found.exposed,
+            ..key
+        })
+    }
+
+    fn new(bytes: &[u8; key_file::KEY_BYTES], path: &Path) -> Self {
         let cipher = XChaCha20Poly1305::new(bytes.into());
         let id = match tag_of_nothing(&cipher) {
             Some([a, b, c, d, ..]) => NonZeroU32::new(u32::from_be_bytes([a, b, c, d])),
@@ -55,6 +68,8 @@ impl Key {
         Self {
             id: KeyId(id.unwrap_or(NonZeroU32::MIN)),
             cipher,
+            path: path.to_owned(),
+            exposed: false,
         }
     }
 
@@ -86,15 +101,25 @@ pub struct Keys(Arc<Ring>);
 struct Ring {
     current: Option<Key>,
     old: Vec<Key>,
-    exposed: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("current", &self.current())
-            .field("ids", &self.ids())
-            .finish()
+        let files = self.all().map(|key| (key.id, &key.path));
+        f.debug_map().entries(files).finish()
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self
+            .all()
+            .map(|key| format!("{} ({})", key.id, key.path.display()));
+        let files: Vec<_> = files.collect();
+        match &files[..] {
+            [] => f.write_str("none"),
+            files => f.write_str(&files.join(", ")),
+        }
     }
 }
 
@@ -113,25 +138,23 @@ impl Keys {
     /// # Errors
     /// [`KeyFileError`] of the first file that is no key.
     pub fn load(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, KeyFileError> {
-        let mut exposed = Vec::new();
-        let mut read = |path: &Path| {
-            let found = key_file::read(path)?;
-            exposed.extend(found.exposed.then(|| path.to_owned()));
-            Ok(Key::new(&found.key))
-        };
-        let current = current.map(&mut read).transpose()?;
-        let old = old.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Ring {
-            current,
-            old,
-            exposed,
+            current: current.map(Key::read).transpose()?,
+            old: old.iter().map(|path| Key::read(path)).collect::<Result<_, _>>()?,
         })))
     }
 
     /// Key files that everybody on this machine may read.
-    #[must_use]
-    pub fn exposed(&self) -> &[PathBuf] {
-        &self.0.exposed
+    pub fn exposed(&self) -> impl Iterator<Item = &Path> {
+        let exposed = self.all().filter(|key| key.exposed);
+        exposed.map(|key| key.path.as_path())
+    }
+
+    /// Files of old keys that nothing in these logs needs any more. The logs are left as they are.
+    pub fn unneeded<'a>(&'a self, logs: &[PathBuf]) -> impl Iterator<Item = &'a Path> {
+        let needed: Vec<_> = logs.iter().flat_map(|log| key_ids::noted(log)).collect();
+        let unneeded = self.0.old.iter().filter(move |key| !needed.contains(&key.id));
+        unneeded.map(|key| key.path.as_path())
     }
 
     /// The key that new blocks are sealed with. `None`: they are not sealed.
@@ -140,10 +163,8 @@ impl Keys {
         self.0.current.as_ref().map(|key| key.id)
     }
 
-    /// All keys, the current one first.
-    #[must_use]
-    pub fn ids(&self) -> Vec<KeyId> {
-        self.all().map(|key| key.id).collect()
+    fn has(&self, id: KeyId) -> bool {
+        self.all().any(|key| key.id == id)
     }
 
     fn all(&self) -> impl Iterator<Item = &Key> {

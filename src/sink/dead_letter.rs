@@ -221,8 +221,13 @@ mod tests {
     #[test]
     fn dead_letters_are_sealed_and_need_every_key_they_were_ever_sealed_with() {
         let dir = tempfile::tempdir().expect("temp dir");
+        let readable = |text: &[u8]| {
+            let generation = std::fs::read(dir.path().join("g-00000000000000000001/db")).expect("reads");
+            generation.windows(text.len()).any(|bytes| bytes == text)
+        };
         kept(dir.path(), Keys::default(), 1);
         kept(dir.path(), Keys::of(Some(1), &[]), 2);
+        assert!(readable(b"devices/1") && !readable(b"devices/2"));
         let letters = kept(dir.path(), Keys::of(Some(2), &[1]), 3);
         let seqs: Vec<_> = letters
             .list()

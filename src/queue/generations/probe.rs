@@ -15,11 +15,13 @@ use crate::queue::seal::KeyId;
 /// Bytes of a file in memory at a time.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// What the newest chunk of a log says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the newest chunk of a log says of itself. The greatest one is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glimpse {
     /// Format version.
     pub(crate) version: u8,
+    /// The last sequence of its block, or 0 when it is of another version.
+    pub(crate) last: Seq,
     /// The key it needs.
     pub(crate) sealed_by: Option<KeyId>,
 }
@@ -65,7 +67,7 @@ fn newest_in(path: &Path) -> Option<Glimpse> {
                 .enumerate()
                 .filter_map(|(begin, magic)| {
                     if magic == MAGIC {
-                        rank(bytes.get(begin..)?)
+                        glimpse(bytes.get(begin..)?)
                     } else {
                         None
                     }
@@ -78,11 +80,7 @@ fn newest_in(path: &Path) -> Option<Glimpse> {
         // A chunk may lie across the border.
         at += (WINDOW_BYTES - CHUNK_BYTES) as u64;
     }
-    let (version, _, key) = newest?;
-    Some(Glimpse {
-        version,
-        sealed_by: key,
-    })
+    newest
 }
 
 fn fill(file: &File, window: &mut [u8], at: u64) -> usize {
@@ -96,14 +94,23 @@ fn fill(file: &File, window: &mut [u8], at: u64) -> usize {
     length
 }
 
-/// Version, first sequence and key of the chunk that bytes begin with.
-fn rank(bytes: &[u8]) -> Option<(u8, Seq, Option<KeyId>)> {
+/// What the chunk says that bytes begin with.
+fn glimpse(bytes: &[u8]) -> Option<Glimpse> {
+    let other = |version| Glimpse {
+        version,
+        last: Seq::ZERO,
+        sealed_by: None,
+    };
     match read_first_chunk(bytes) {
-        Ok((header, _)) => Some((VERSION, header.first, header.sealed_by())),
-        Err(Unreadable::Version(version)) => Some((version, Seq::ZERO, None)),
+        Ok((header, _)) => Some(Glimpse {
+            version: VERSION,
+            last: header.last(),
+            sealed_by: header.sealed_by(),
+        }),
+        Err(Unreadable::Version(version)) => Some(other(version)),
         Err(_) => {
             let version = *bytes.get(MAGIC.len())?;
-            (version < VERSION).then_some((version, Seq::ZERO, None))
+            (version < VERSION).then(|| other(version))
         }
     }
 }
@@ -139,6 +146,7 @@ mod tests {
                 found,
                 Some(Glimpse {
                     version: VERSION,
+                    last: first.previous(),
                     sealed_by: keys.current()
                 })
             );

@@ -28,10 +28,10 @@ struct Need {
 }
 
 /// Messages that wait need keys that are not there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "{} holds messages sealed with key {}, which is neither queue.key_file nor among queue.old_key_files (these are: \
-     {}); nothing was changed", folder.display(), list(missing), list(given)
+    "{} holds messages sealed with key {}, which is neither queue.key_file nor among queue.old_key_files (keys given: \
+     {given}); nothing was changed", folder.display(), list(missing)
 )]
 pub struct MissingKeys {
     /// The lane, or the dead letters.
@@ -39,16 +39,12 @@ pub struct MissingKeys {
     /// The keys they need; at least one.
     pub missing: Vec<KeyId>,
     /// The keys that are there.
-    pub given: Vec<KeyId>,
+    pub given: Keys,
 }
 
 fn list(ids: &[KeyId]) -> String {
     let ids: Vec<_> = ids.iter().map(KeyId::to_string).collect();
-    if ids.is_empty() {
-        "none".to_owned()
-    } else {
-        ids.join(", ")
-    }
+    ids.join(", ")
 }
 
 /// Looks, without changing anything, whether all that waits in the log in `folder` can be opened with `keys`.
@@ -56,32 +52,47 @@ fn list(ids: &[KeyId]) -> String {
 /// # Errors
 /// [`MissingKeys`].
 pub(crate) fn check(folder: &Path, keys: &Keys) -> Result<(), MissingKeys> {
-    let given = keys.ids();
-    let mut missing = needed(folder);
-    missing.retain(|id| !given.contains(id));
+    let missing = missing(folder, keys);
     if missing.is_empty() {
         return Ok(());
     }
     Err(MissingKeys {
         folder: folder.to_owned(),
         missing,
-        given,
+        given: keys.clone(),
     })
 }
 
-/// The keys that what waits in the log needs.
-pub(crate) fn needed(folder: &Path) -> Vec<KeyId> {
-    match SlotFile::peek::<Vec<Need>>(&folder.join(FILE), PAGE_BYTES) {
+fn missing(folder: &Path, keys: &Keys) -> Vec<KeyId> {
+    let done = done(folder);
+    // Looked for only when it must be: it takes reading a generation.
+    let newest = || probe::newest_chunk(folder).filter(|chunk| chunk.last > done);
+    let needed: Vec<_> = match read(folder) {
         Some(needs) => {
-            let done = done(folder);
-            let waits = |need: &Need| need.through.is_none_or(|through| through > done);
-            needs.into_iter().filter(waits).map(|need| need.key).collect()
+            let lacking = needs.iter().filter(|need| !keys.has(need.key));
+            let waiting = lacking.filter(|need| match need.through {
+                Some(through) => through > done,
+                None => newest().is_some(),
+            });
+            waiting.map(|need| need.key).collect()
         }
-        None => probe::newest_chunk(folder)
-            .and_then(|chunk| chunk.sealed_by)
-            .into_iter()
-            .collect(),
-    }
+        None => newest().and_then(|chunk| chunk.sealed_by).into_iter().collect(),
+    };
+    needed.into_iter().filter(|id| !keys.has(*id)).collect()
+}
+
+/// The keys that messages in the log may need, as far as it was noted.
+pub(super) fn noted(folder: &Path) -> Vec<KeyId> {
+    let done = done(folder);
+    let needs = read(folder).unwrap_or_default().into_iter();
+    needs
+        .filter(|need| need.through.is_none_or(|through| through > done))
+        .map(|need| need.key)
+        .collect()
+}
+
+fn read(folder: &Path) -> Option<Vec<Need>> {
+    SlotFile::peek(&folder.join(FILE), PAGE_BYTES)
 }
 
 /// No message up to here is read again.

@@ -5,7 +5,7 @@ use super::*;
 use crate::message::Seq;
 use crate::queue::codec::Unreadable;
 use crate::queue::tests::{Lane, config, passed, positions};
-use crate::queue::{Config, OpenError, QueueError, open};
+use crate::queue::{Config, OpenError, QueueError, keys_for, open};
 
 /// Bytes that are told apart: `first` and those that follow it.
 pub(crate) fn counting_from<const N: usize>(first: u8) -> [u8; N] {
@@ -19,12 +19,16 @@ pub(crate) fn counting_from<const N: usize>(first: u8) -> [u8; N] {
 impl Keys {
     /// Keys whose bytes count from these, the first one current.
     pub(crate) fn of(current: Option<u8>, old: &[u8]) -> Self {
-        let key = |byte: u8| Key::new(&counting_from(byte));
+        let key = |byte: u8| Key::new(&counting_from(byte), Path::new(""));
         Self(Arc::new(Ring {
             current: current.map(key),
             old: old.iter().map(|byte| key(*byte)).collect(),
-            exposed: Vec::new(),
         }))
+    }
+
+    /// All ids, the current one first.
+    pub(crate) fn ids(&self) -> Vec<KeyId> {
+        self.all().map(|key| key.id).collect()
     }
 
     /// As [`Keys::seal`] does it under a nonce that came up.
@@ -215,7 +219,46 @@ async fn an_old_key_is_needed_until_its_messages_are_delivered() {
     lane.close();
     let mut lane = Lane::open_with(dir.path(), &without);
     assert_eq!(positions(&lane.drain()), [7, 8, 9]);
+    lane.reader.advance(Seq(9), passed(3)).expect("advances");
     lane.close();
+    // Nothing waits: also the key that was in use last may go.
+    let lane = Lane::open_with(dir.path(), &cabinet.config(Some(3), &[]));
+    lane.put(10, b"payload").await;
+    lane.durable(10).await;
+    lane.close();
+    let refused = open(dir.path(), crate::message::Epoch(5), &without);
+    assert!(matches!(refused, Err(OpenError::MissingKeys(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_old_key_that_nothing_needs_is_named() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let cabinet = Cabinet::new();
+    three_by_three(dir.path(), &cabinet).await;
+    let config = cabinet.config(Some(2), &[1, 3]);
+    let unneeded = || {
+        let logs = [dir.path().to_owned(), dir.path().join("no log")];
+        let keys = keys_for(&logs, &config).expect("all there");
+        keys.unneeded(&logs).map(Path::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(unneeded(), config.old_key_files[1..]);
+    let mut lane = Lane::open_with(dir.path(), &config);
+    lane.reader.advance(Seq(6), passed(6)).expect("advances");
+    lane.close();
+    assert_eq!(unneeded(), config.old_key_files);
+}
+
+#[test]
+fn a_key_file_that_everybody_may_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let cabinet = Cabinet::new();
+    let config = cabinet.config(Some(1), &[2]);
+    for (number, mode) in [(1, 0o644), (2, 0o640)] {
+        let path = cabinet.0.path().join(number.to_string());
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changes");
+    }
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files).expect("keys");
+    assert_eq!(keys.exposed().collect::<Vec<_>>(), [cabinet.0.path().join("1")]);
 }
 
 #[tokio::test]
