@@ -187,9 +187,8 @@ impl Shared {
 
     /// Deletes units that are holes as a whole: a crash came between the removal of their messages and their own.
     fn sweep(&self) {
-        let cursor = self.marks.values().cursor;
         for unit in self.store.units() {
-            let Some(last) = unit.last.filter(|_| unit.first > cursor) else {
+            let Some(last) = unit.last else {
                 continue;
             };
             if self.ledger.is_removed(unit.first, last)

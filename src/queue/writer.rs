@@ -312,3 +312,30 @@ fn confirm(receipts: impl IntoIterator<Item = (Receipt, intake::Room)>) {
         drop(room);
     }
 }
+
+/// The thread's steps, one by one.
+#[cfg(test)]
+impl Writer {
+    /// Commits a group in at most `steps`. False when it has to wait for room.
+    pub(super) fn commit_in(&mut self, mut group: Vec<Offer>, steps: usize) -> bool {
+        let mut waits = std::iter::repeat_with(|| self.step(&mut group).expect("no failure"));
+        waits
+            .by_ref()
+            .take(steps)
+            .find(|progress| *progress != Progress::Again)
+            == Some(Progress::Done)
+    }
+
+    pub(super) fn relieve_now(&mut self) -> bool {
+        self.relief.relieve(&mut self.encoder).expect("relieves")
+    }
+
+    pub(super) fn compact_now(&mut self) {
+        self.relief.forget_last();
+        self.relieve_now();
+    }
+
+    pub(super) fn expire_now(&mut self) {
+        self.relief.expire_now().expect("expires");
+    }
+}

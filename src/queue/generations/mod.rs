@@ -112,6 +112,8 @@ impl Generations {
             match find_last(entry, behind) {
                 Ok(None) => {}
                 Ok(Some((open, last))) => {
+                    // sled fills its last segment and writes a snapshot.
+                    entry.bytes = disk_bytes(&entry.path);
                     if behind.is_none() {
                         row.writing = Some(Arc::new(open));
                     }
