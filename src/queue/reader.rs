@@ -246,6 +246,11 @@ impl Reader {
         Ok(self.shared.marks.sync()?)
     }
 
+    /// Gives the ballast's space to whoever delivers: from here on nothing is acknowledged until there is room again.
+    pub fn release_ballast(&self) {
+        self.shared.release_ballast();
+    }
+
     /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: std::time::Duration) {
         self.shared.readable.wait(timeout);

@@ -19,7 +19,7 @@ use crate::queue::{Config, OnFull, Shared};
 
 /// Says whose value a message is: of two with the same key, the newer one supersedes the older. `None`: of nobody, it is
 /// always kept.
-pub type KeyOf = Arc<dyn Fn(&Arrival) -> Option<u128> + Send + Sync>;
+pub type KeyOf = Arc<dyn Fn(&Stored) -> Option<u128> + Send + Sync>;
 
 /// Keys remembered while a full lane is compacted: with the table's slack about 2 MiB. Devices beyond it are kept
 /// whole.
@@ -257,7 +257,7 @@ impl Relief {
 
 /// Whether a newer message of its key was seen before; remembers it otherwise.
 fn is_superseded(key_of: &KeyOf, seen: &mut HashSet<u128>, stored: &Stored) -> bool {
-    let Some(key) = key_of(&stored.arrival) else {
+    let Some(key) = key_of(stored) else {
         return false;
     };
     if seen.contains(&key) {

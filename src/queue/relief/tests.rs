@@ -29,8 +29,9 @@ struct Setup {
 }
 
 /// The key of a message: its topic. Positions 7 apart share it; topics of `nobody` have none.
-fn key_of(arrival: &Arrival) -> Option<u128> {
-    (!arrival.topic.contains("nobody")).then(|| u128::from(crc32fast::hash(arrival.topic.as_bytes())))
+fn key_of(stored: &Stored) -> Option<u128> {
+    let topic = &stored.arrival.topic;
+    (!topic.contains("nobody")).then(|| u128::from(crc32fast::hash(topic.as_bytes())))
 }
 
 impl Setup {
@@ -452,7 +453,7 @@ fn a_device_that_fell_silent_keeps_its_last_value_and_what_is_nobodys_stays() {
 fn a_lane_of_single_values_falls_back_to_waiting_and_rewrites_nothing_twice() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut setup = Setup::new(OnFull::KeepLatest);
-    setup.outside.key_of = Some(Arc::new(|arrival| Some(u128::from(arrival.delivery.position))));
+    setup.outside.key_of = Some(Arc::new(|stored| Some(u128::from(stored.seq.0))));
     let mut lane = setup.open(dir.path());
     assert!(!lane.try_put(1..=300));
     let files = |folder: &Path| {
