@@ -19,6 +19,7 @@
 //! The folder of a lane holds the generations (see [`generations`]) and `marks` (see [`marks`]). The queue
 //! knows neither MQTT nor Kafka.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -28,36 +29,51 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tokio::sync::Semaphore;
 
+mod ballast;
 pub mod codec;
+mod compaction;
 mod config;
+mod drops;
+mod expiry;
 mod generation;
 pub mod generations;
 pub mod intake;
+mod jobs;
 pub mod ledger;
+mod limits;
 pub mod marks;
 mod reader;
+mod relief;
 pub mod seal;
 pub mod store;
 mod tail;
 mod wear;
 mod writer;
 
+pub use ballast::Ballast;
 pub use config::{Compression, Config, OnFull};
 pub(crate) use config::{Raw, RawLane, resolve};
+pub use expiry::Now;
 pub use intake::{Closed, Intake, Room};
+pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
 pub use marks::Passed;
 pub use reader::{QueueError, Reader};
+pub use relief::KeyOf;
 pub use wear::Wear;
 pub use writer::Writer;
 
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
-use crate::queue::generations::{Generations, Waker};
+use crate::queue::drops::Drops;
+use crate::queue::expiry::Expiry;
+use crate::queue::generations::{Generations, Waker, settle};
 use crate::queue::intake::Offer;
+use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
+use crate::queue::relief::Relief;
 use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
@@ -98,11 +114,45 @@ pub enum OpenError {
     MissingKeys(#[from] MissingKeys),
 }
 
+impl OpenError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Marks(error) => error.is_full(),
+            Self::Encode(_) | Self::KeyFile(_) | Self::MissingKeys(_) => false,
+        }
+    }
+}
+
+/// What a lane gets from outside. What is missing is done without.
+#[derive(Clone, Default)]
+pub struct Outside {
+    /// The clock that `max_age` is judged by. Without it nothing expires.
+    pub now: Option<Now>,
+    /// Whose value a message is, for `on_full = "keep-latest"`. Without it a full lane takes nothing more.
+    pub key_of: Option<KeyOf>,
+    /// The reserve for a full disk.
+    pub ballast: Option<Arc<Ballast>>,
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outside")
+            .field("now", &self.now.is_some())
+            .field("key_of", &self.key_of.is_some())
+            .field("ballast", &self.ballast)
+            .finish()
+    }
+}
+
 /// What writer, reader and onlookers of a lane share.
 #[derive(Debug)]
 struct Shared {
     epoch: Epoch,
     keys: Keys,
+    folder: PathBuf,
     store: Box<dyn Store>,
     tail: Tail,
     marks: Marks,
@@ -115,6 +165,10 @@ struct Shared {
     meter: Meter,
     full: AtomicBool,
     closed: AtomicBool,
+    jobs: Jobs,
+    expiry: Option<Expiry>,
+    ballast: Option<Arc<Ballast>>,
+    drops: Drops,
     store_failure: Mutex<Option<String>>,
 }
 
@@ -128,10 +182,34 @@ impl Shared {
                     tracing::error!(%first, %last, "messages that were durable are lost: the store is damaged");
                 }
                 Reason::Skipped => tracing::warn!(%first, %last, "sequences left out behind a loss"),
-                _ => tracing::warn!(%first, %last, reason = reason.name(), "messages removed"),
+                _ => self.drops.note(reason, first, last, new.len()),
             }
         }
         Ok(())
+    }
+
+    /// Gives the ballast's space to whoever needs it now. False when there is none left.
+    fn release_ballast(&self) -> bool {
+        self.ballast.as_ref().is_some_and(|ballast| ballast.release())
+    }
+
+    /// Whether the ballast is where it should be, which it is brought to if there is room. True without one.
+    fn restore_ballast(&self) -> bool {
+        self.ballast.as_ref().is_none_or(|ballast| ballast.restore())
+    }
+
+    /// Deletes units that are holes as a whole: a crash came between the removal of their messages and their own.
+    fn sweep(&self) {
+        for unit in self.store.units() {
+            let Some(last) = unit.last else {
+                continue;
+            };
+            if self.ledger.is_removed(unit.first, last)
+                && let Err(error) = self.store.drop_unit(unit.first)
+            {
+                tracing::warn!(first = %unit.first, %error, "cannot delete what was removed");
+            }
+        }
     }
 
     /// The end of the holes that begin right behind `seq`, or `seq`.
@@ -155,11 +233,11 @@ impl Shared {
     /// The account now.
     fn balance(&self) -> Balance {
         let marks = self.marks.values();
-        let totals = self.ledger.totals();
+        let totals = self.ledger.totals().with(Reason::Expired, marks.expired);
         Balance::new(self.tail.last(), &marks, totals)
     }
 
-    fn report_store_failure(&self, error: &dyn std::fmt::Display) {
+    fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.is_none() {
             tracing::error!(%error, "cannot store: acknowledging nothing, trying again");
@@ -291,22 +369,62 @@ impl Monitor {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Removes every durable message that `filter` picks and that was not handed to the reader yet, counts it as
+    /// [`Reason::Purged`], and says how many there were. The writer does it between two groups; this waits for it, so it
+    /// must not be called on a thread that the pipeline needs.
+    ///
+    /// # Errors
+    /// [`PurgeError`].
+    pub fn purge(&self, filter: Filter) -> Purged {
+        self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
     /// Ends the reader's wait.
     pub fn wake_reader(&self) {
         self.0.readable.raise();
     }
 }
 
-/// Opens the lane in `folder`, created when missing.
+/// Opens the lane in `folder`, created when missing, with nothing from outside.
 ///
 /// # Errors
 /// [`OpenError`] when the folder cannot be used at all.
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
+    open_with(folder, epoch, config, &Outside::default())
+}
+
+/// Opens the lane in `folder`, created when missing. On a full disk the ballast is used.
+///
+/// # Errors
+/// [`OpenError`] when the folder cannot be used at all.
+pub fn open_with(
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
     let keys = keys_for(&[folder.to_owned()], config)?;
+    let open = || try_open(folder, epoch, config, &keys, outside);
+    match &outside.ballast {
+        Some(ballast) => ballast.relieve(OpenError::is_full, open),
+        None => open(),
+    }
+}
+
+fn try_open(
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    keys: &Keys,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
+    create_folder(folder)?;
+    let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
+    settle(folder, ledger.replacement())?;
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
-    assemble(opened, readable, folder, epoch, config, keys)
+    assemble(opened, readable, folder, epoch, config, keys, outside)
 }
 
 /// The keys that the configuration names, after a look whether they open all that waits in `logs`, which are left as
@@ -326,6 +444,13 @@ pub fn newest_version(folder: &Path) -> Option<u8> {
     generations::probe::newest_chunk(folder).map(|chunk| chunk.version)
 }
 
+fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
 /// Puts the parts of a lane together around its opened store.
 fn assemble(
     opened: Opened<impl Store + 'static>,
@@ -333,7 +458,8 @@ fn assemble(
     folder: &Path,
     epoch: Epoch,
     config: &Config,
-    keys: Keys,
+    keys: &Keys,
+    outside: &Outside,
 ) -> Result<Queue, OpenError> {
     let (marks, found) = Marks::open(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
@@ -341,6 +467,7 @@ fn assemble(
     let shared = Arc::new(Shared {
         epoch,
         keys: keys.clone(),
+        folder: folder.to_owned(),
         store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
         marks,
@@ -351,6 +478,10 @@ fn assemble(
         meter: Meter::new(config),
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
+        jobs: Jobs::default(),
+        expiry: expiry(config, outside),
+        ballast: outside.ballast.clone(),
+        drops: Drops::default(),
         store_failure: Mutex::new(None),
     });
     if let Some(skipped) = place.skipped {
@@ -359,22 +490,30 @@ fn assemble(
         shared.record(skipped)?;
     }
     shared.marks.reset(place.values)?;
-    key_ids::note(folder, &keys, place.next, place.values.cursor)?;
+    key_ids::note(folder, keys, place.next, place.values.cursor)?;
     shared.skip_holes()?;
-    let recalled = recall(&*shared.store, place.next.previous(), &keys);
+    shared.sweep();
+    let recalled = recall(&*shared.store, place.next.previous(), keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
-    let encoder = Encoder::new(epoch, config.compression, &keys)?;
+    let encoder = Encoder::new(epoch, config.compression, keys)?;
+    let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
     Ok(Queue {
-        writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
+        writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config, relief),
         reader: Reader::new(Arc::clone(&shared)),
         door: Door {
             budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)),
             offers: sender,
         },
         monitor: Monitor(shared),
-        keys,
+        keys: keys.clone(),
         recalled,
     })
+}
+
+fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
+    let now = outside.now.clone()?;
+    let max_age = config.max_age?;
+    Some(Expiry { max_age, now })
 }
 
 /// Where the log goes on.
@@ -407,6 +546,7 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
         reserved: stored.plus(if extent.unsure { USED_UNSEEN } else { 1 }),
         delivered: 0,
         dead_lettered: 0,
+        expired: 0,
     });
     // Only what was delivered is trimmed, and only when the marks know it durably: they lag if they were damaged.
     let known = if extent.last.is_some() { trimmed } else { stored };
@@ -416,11 +556,11 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
     };
     let passed = cursor.0.saturating_sub(marks.cursor.0);
     let holes = match found {
-        Some(_) => ledger.covered(marks.cursor.next(), cursor),
+        Some(_) => ledger.gone(marks.cursor.next(), cursor),
         None => ledger
             .totals()
             .sequences()
-            .saturating_sub(ledger.covered(cursor.next(), stored)),
+            .saturating_sub(ledger.gone(cursor.next(), stored)),
     };
     let delivered = marks.delivered + passed.saturating_sub(holes);
     let whole = stored >= marks.durable && !extent.unsure;

@@ -62,6 +62,14 @@ pub enum KeepError {
     },
 }
 
+impl KeepError {
+    /// Whether the disk has no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
 /// The store of dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {

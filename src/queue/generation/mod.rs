@@ -191,17 +191,6 @@ impl Generation {
             })
         })
     }
-
-    /// Space its file takes on disk, bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        /// `st_blocks` counts in this unit whatever the file system (stat(2)).
-        const BLOCK: u64 = 512;
-        self.file
-            .metadata()
-            .map_or(0, |metadata| metadata.blocks() * BLOCK)
-    }
 }
 
 #[cfg(test)]
