@@ -102,6 +102,18 @@ impl Relief {
         self.written = None;
     }
 
+    /// The disk is low: gives back what is delivered and was kept so that redeliveries are recognised after a restart.
+    pub(super) fn spare(&self) -> Result<(), PurgeError> {
+        let cursor = self.shared.marks.values().cursor;
+        let is_delivered = |unit: &Unit| unit.last.is_some_and(|last| last <= cursor);
+        if self.shared.store.units().iter().any(is_delivered) {
+            // As the reader does it: the cursor must not lag behind what is deleted.
+            self.shared.marks.sync()?;
+            self.shared.store.trim_all(cursor)?;
+        }
+        Ok(())
+    }
+
     /// Drops the oldest unit of which nothing is under way.
     fn drop_oldest(&self) -> Result<bool, PurgeError> {
         let floor = floor(&self.shared);
@@ -179,10 +191,22 @@ impl Relief {
         Ok(())
     }
 
-    /// Removes what `filter` picks and counts it as purged.
+    /// Removes what `filter` picks and counts it as purged. What cannot be rewritten for want of space is tried again when
+    /// the others have given theirs back.
     pub(super) fn purge(&mut self, encoder: &mut Encoder, filter: &Filter) -> Purged {
         let mut purged = 0;
+        let mut later = Vec::new();
         for unit in self.shared.store.units() {
+            match self.purge_unit(encoder, unit, filter) {
+                Ok(count) => purged += count,
+                Err(error) if error.is_full() => {
+                    self.shared.release_ballast();
+                    later.push(unit);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for unit in later {
             purged += self.purge_unit(encoder, unit, filter)?;
         }
         Ok(purged)

@@ -252,6 +252,10 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
+        self.trim(through)
+    }
+
     fn bytes(&self) -> u64 {
         self.0.state().used() as u64
     }

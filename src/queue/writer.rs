@@ -13,7 +13,7 @@ use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::{self, Offer, Receipt};
 use crate::queue::jobs::{Filter, PurgeError, Purged};
 use crate::queue::ledger::Reason;
-use crate::queue::limits::{Gauge, Room, free_bytes};
+use crate::queue::limits::{Gauge, Room, free_bytes, growth};
 use crate::queue::relief::Relief;
 use crate::queue::store::StoreError;
 use crate::queue::{Config, OnFull, Shared};
@@ -199,6 +199,7 @@ impl Writer {
             Room::Free => self.attempt(group).map(|()| Progress::Done),
             Room::Low(low) => {
                 self.shared.report_store_failure(&low);
+                self.relief.spare()?;
                 Ok(Progress::Wait)
             }
             Room::Full if self.on_full == OnFull::DropNewest => {
@@ -215,7 +216,7 @@ impl Writer {
         let gauge = Gauge {
             bytes: self.shared.store.bytes(),
             max_bytes: self.relief.budget(),
-            incoming: incoming as u64,
+            incoming: growth(incoming as u64),
             backlog: self.shared.tail.last() > self.shared.marks.values().cursor,
             free: free_bytes(&self.shared.folder).ok(),
             min_free: self.min_free_bytes,

@@ -160,6 +160,26 @@ impl Generations {
     }
 }
 
+impl Generations {
+    /// Deletes the oldest generation as long as `goes` says so.
+    fn delete_while(&self, goes: impl Fn(&Row) -> bool) -> Result<(), StoreError> {
+        loop {
+            let mut row = self.row();
+            if !goes(&row) {
+                return Ok(());
+            }
+            let Some(entry) = row.take(0) else {
+                return Ok(());
+            };
+            drop(row);
+            // What is set aside is kept for salvage.
+            if !entry.damaged {
+                discard(&entry.path)?;
+            }
+        }
+    }
+}
+
 impl Store for Generations {
     fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
         let (Some(head), Some(tail)) = (chunks.first(), chunks.last()) else {
@@ -212,20 +232,11 @@ impl Store for Generations {
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
-        loop {
-            let mut row = self.row();
-            if !row.front_is_spent(through) {
-                return Ok(());
-            }
-            let Some(entry) = row.take(0) else {
-                return Ok(());
-            };
-            drop(row);
-            // What is set aside is kept for salvage.
-            if !entry.damaged {
-                discard(&entry.path)?;
-            }
-        }
+        self.delete_while(|row| row.front_is_spent(through))
+    }
+
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
+        self.delete_while(|row| row.front_is_delivered(through))
     }
 
     fn can_trim(&self, through: Seq) -> bool {
