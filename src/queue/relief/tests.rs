@@ -16,10 +16,10 @@ use crate::queue::seal::Keys;
 use crate::queue::tests::{arrival, config, passed, positions};
 use crate::queue::{Balance, Compression, Outside, Queue, open_with};
 
-/// Generations of 256 KiB. Sixty messages fit in.
-const BUDGET: u64 = 2 * 1024 * 1024;
+/// Generations of 1 MiB. Sixty messages fit in.
+const BUDGET: u64 = 8 * 1024 * 1024;
 /// A message that does not compress: about a dozen make a generation.
-const MESSAGE_BYTES: usize = 8_000;
+const MESSAGE_BYTES: usize = 75_000;
 
 /// What a lane is opened with, and the clock it sees.
 struct Setup {
