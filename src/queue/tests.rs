@@ -378,3 +378,41 @@ async fn a_full_window_commits_at_once_however_long_the_interval_is() {
     assert_eq!(wear.commit_interval, Duration::from_hours(1));
     lane.close();
 }
+
+#[tokio::test]
+async fn a_block_of_a_newer_version_holds_the_reader_and_is_no_loss() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let opened = Generations::open(dir.path(), config().max_bytes, Waker::new(|| {})).expect("opens");
+    let mut encoder = Encoder::new(Epoch(5), Compression::Zstd, &Keys::default()).expect("encoder");
+    for seq in 1..=3 {
+        let mut chunks = encoder
+            .encode(Seq(seq), [&arrival(seq, b"payload")])
+            .expect("encodes");
+        if seq == 2 {
+            // Version, and a checksum that holds: before it 40 bytes, behind it the slice.
+            let bytes = &mut chunks[0].bytes;
+            bytes[4] = 3;
+            let crc = crc32fast::hash(&[&bytes[..40], &bytes[44..]].concat());
+            bytes[40..44].copy_from_slice(&crc.to_be_bytes());
+        }
+        opened.store.append(&chunks).expect("appends");
+    }
+    drop(opened);
+    let mut lane = Lane::open(dir.path());
+    let first = lane.reader.read_next().expect("reads").expect("is there");
+    assert_eq!(first.seq, Seq(1));
+    for _ in 0..3 {
+        let held = lane.reader.read_next();
+        let version = matches!(
+            held,
+            Err(QueueError::Held {
+                first: Seq(2),
+                reason: codec::Unreadable::Version(3)
+            })
+        );
+        assert!(version, "{held:?}");
+    }
+    let balance = lane.monitor.status().balance;
+    assert_eq!((balance.queued, balance.removed.removed()), (3, 0));
+    lane.close();
+}
