@@ -58,7 +58,7 @@ impl Disk {
                 oldest,
                 newest: oldest,
                 last,
-                unsure: false,
+                ..Extent::default()
             },
         }
     }

@@ -11,8 +11,11 @@ use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
 use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
 use crate::queue::generations::{Generations, Waker};
-use crate::queue::store::{Extent, Found, Store, StoreError};
+use crate::queue::store::{Found, Store, StoreError};
 use crate::route::Refusal;
+
+/// More letters than a generation can hold: see there.
+const USED_UNSEEN: u64 = 1 << 32;
 
 /// One kept message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,11 +68,16 @@ impl DeadLetters {
     /// [`KeepError`] when the folder cannot be used.
     pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64) -> Result<Self, KeepError> {
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
-        let Extent {
-            newest: begun, last, ..
-        } = opened.extent;
-        let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
-        let last = newest(&opened.store, end)?.map(|letter| (letter.epoch, letter.seq));
+        let extent = opened.extent;
+        let begun = extent.newest.map(Seq::previous);
+        let end = extent.last.max(begun).unwrap_or(Seq::ZERO);
+        let last = newest(&opened.store, end).map(|letter| (letter.epoch, letter.seq));
+        // A generation begins at its first letter: one that cannot be seen through must not be begun again.
+        let end = if extent.unsure || extent.hollow {
+            end.plus(USED_UNSEEN)
+        } else {
+            end
+        };
         let encoder = Encoder::new(epoch, Compression::Zstd)?;
         Ok(Self {
             store: opened.store,
@@ -110,33 +118,60 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// All letters that can be read, oldest first.
+    /// All letters that can be read, oldest first. What should be there and cannot be read is said in the log, and its
+    /// generation is set aside.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot be read at all.
+    /// [`StoreError`] when the store cannot be read now; [`StoreError::Salvaging`] while a damaged part is still being read.
     pub fn list(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let mut letters = Vec::new();
-        let mut from = Seq::ZERO;
-        while let Found::Block(raw) = self.store.read_behind(from)? {
-            from = raw.first;
+        let mut next = self.store.units().first().map_or(Seq(1), |unit| unit.first);
+        loop {
+            let found = self.store.read_behind(next.previous())?;
+            let behind = match &found {
+                Found::Block(raw) => raw.first,
+                Found::Nothing => self.next,
+                Found::Salvaging => return Err(StoreError::Salvaging),
+            };
+            if next < behind {
+                self.report_missing(next, behind.previous())?;
+            }
+            let Found::Block(raw) = found else {
+                return Ok(letters);
+            };
+            next = raw.first.next();
             match decode::<DeadLetter>(&raw.chunks) {
-                Ok(block) => letters.extend(block.messages.into_iter().map(|(_, letter)| letter)),
+                Ok(block) => {
+                    next = block.last.next();
+                    letters.extend(block.messages.into_iter().map(|(_, letter)| letter));
+                }
                 Err(damage) => report_damage(raw.first, &damage),
             }
         }
-        Ok(letters)
+    }
+
+    fn report_missing(&self, first: Seq, last: Seq) -> Result<(), StoreError> {
+        for unit in self.store.units() {
+            let within = unit.first <= last && unit.last.is_none_or(|end| end >= first);
+            if within && self.store.suspect(unit.first.max(first))? {
+                return Err(StoreError::Salvaging);
+            }
+        }
+        tracing::error!(%first, %last, "dead letters are missing, if there were any: their store is damaged");
+        Ok(())
     }
 }
 
-fn newest(store: &Generations, end: Seq) -> Result<Option<DeadLetter>, StoreError> {
-    let Found::Block(raw) = store.read(end)? else {
-        return Ok(None);
+/// The last letter. A damaged or slow store may not tell: then a letter may be kept twice.
+fn newest(store: &Generations, end: Seq) -> Option<DeadLetter> {
+    let Ok(Found::Block(raw)) = store.read(end) else {
+        return None;
     };
     match decode::<DeadLetter>(&raw.chunks) {
-        Ok(mut block) => Ok(block.messages.pop().map(|(_, letter)| letter)),
+        Ok(mut block) => block.messages.pop().map(|(_, letter)| letter),
         Err(damage) => {
             report_damage(raw.first, &damage);
-            Ok(None)
+            None
         }
     }
 }

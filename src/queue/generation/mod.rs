@@ -1,19 +1,22 @@
 //! One sled database: a stretch of the log, append only, deleted whole.
 //!
 //! sled 0.34 needs care, all of it here: `flush()` does not survive a power cut on Linux, our own `fdatasync`
-//! on its `db` file after it does; a new folder must be synced itself. Opening a damaged one is the matter of `open`.
+//! on its `db` file after it does; a new folder must be synced itself. And sled is never let near a file that it did not
+//! make in this process: opening one overwrites everything behind the first tear, and may fail for ever, hang or panic,
+//! also in threads that all databases of the process share. Closed generations are read by [`super::generations`].
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-
-mod open;
 
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
 use crate::queue::store::{RawBlock, StoreError};
 
-/// An open generation.
+/// sled's page cache. Its real use is bounded by the generation's size, not by this number.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A generation that is being written.
 #[derive(Debug)]
 pub struct Generation {
     path: PathBuf,
@@ -23,27 +26,23 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Opens the generation in `path`, or creates it when the folder is missing.
-    ///
-    /// # Errors
-    /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots, which
-    /// sled rebuilds from its log, and its settings, which are always the same.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let db = open::open(path)?;
-        let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
-        Ok(Self {
-            path: path.to_owned(),
-            db: Some(db),
-            file,
-        })
-    }
-
     /// Creates the generation and makes its folder entry durable.
     ///
     /// # Errors
-    /// [`StoreError`]; a half-made folder may be left, holding nothing.
+    /// [`StoreError`], also when there is something at `path`; a half-made folder may be left, holding nothing.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        let generation = Self::open(path)?;
+        fs::create_dir(path).map_err(|source| io_error(path, source))?;
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None);
+        let db = guarded(path, || config.open())?;
+        let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
+        let generation = Self {
+            path: path.to_owned(),
+            db: Some(db),
+            file,
+        };
         sync_folder(path)?;
         if let Some(parent) = path.parent() {
             sync_folder(parent)?;
@@ -127,20 +126,6 @@ impl Generation {
             values.map(|value| value.map(|bytes| bytes.to_vec())).collect()
         })?;
         Ok(Some(RawBlock { first, chunks }))
-    }
-
-    /// Removes a block that was never finished, whichever of its chunks are there.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn remove(&self, first: Seq) -> Result<(), StoreError> {
-        self.guarded(|db| {
-            let keys = db
-                .range(keys_of(first))
-                .keys()
-                .collect::<sled::Result<Vec<_>>>()?;
-            keys.into_iter().try_for_each(|key| db.remove(key).map(|_| ()))
-        })
     }
 
     /// Space its file takes on disk, bytes.
