@@ -294,7 +294,11 @@ impl Values {
                 first: cut.last.next(),
                 ..hole
             };
-            holes.extend([before, behind].into_iter().filter(|part| part.first <= part.last));
+            holes.extend(
+                [before, behind]
+                    .into_iter()
+                    .filter(|part| part.first <= part.last),
+            );
         }
         self.holes = holes;
         self.totals.subtract(Reason::Skipped, count);

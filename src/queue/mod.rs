@@ -363,7 +363,11 @@ fn assemble(
         shared.record(skipped)?;
     }
     // The same is found out again at the next start. No sequence is used that is not reserved durably.
-    if let Err(error) = shared.marks.reset(place.values).and_then(|()| shared.skip_holes()) {
+    if let Err(error) = shared
+        .marks
+        .reset(place.values)
+        .and_then(|()| shared.skip_holes())
+    {
         tracing::warn!(%error, "cannot write the marks now");
     }
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
@@ -414,7 +418,10 @@ fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
     match found.cursor.0.saturating_sub(done) {
         0 => Ok(()),
         count => {
-            tracing::warn!(count, "the ledger is lost: what became of these messages is not known any more");
+            tracing::warn!(
+                count,
+                "the ledger is lost: what became of these messages is not known any more"
+            );
             ledger.count(Reason::Skipped, count, true)
         }
     }
@@ -453,7 +460,11 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
     let unsure = extent.unsure || found.is_none() && extent.hollow;
     // Without marks, what the store holds is sent (again) from the start; what it does not hold was delivered.
     let marks = found.unwrap_or_else(|| {
-        let cursor = if extent.last.is_some() || unsure { trimmed } else { stored };
+        let cursor = if extent.last.is_some() || unsure {
+            trimmed
+        } else {
+            stored
+        };
         let removed = ledger.totals().sequences();
         let behind = ledger.covered(cursor.next(), stored);
         Values {
@@ -482,7 +493,11 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
         reason: Reason::Skipped,
     });
     let values = Values {
-        cursor: if whole { marks.cursor.min(stored) } else { marks.cursor },
+        cursor: if whole {
+            marks.cursor.min(stored)
+        } else {
+            marks.cursor
+        },
         durable: match unproven {
             Some(Unproven { behind, .. }) => behind,
             None => next.previous(),

@@ -15,7 +15,6 @@
 //! `*.kept-*` for people, within [`KEPT_PART`] of the budget.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,15 +23,16 @@ use std::time::{Duration, Instant};
 
 mod names;
 mod raw;
+mod renew;
 mod row;
 mod salvage;
 mod scrub;
 
 use crate::message::Seq;
-use crate::queue::codec::{Chunk, ChunkKey, read_chunk};
-use crate::queue::generation::{Generation, io_error, sync_folder};
+use crate::queue::codec::{Chunk, read_chunk};
+use crate::queue::generation::Generation;
 use crate::queue::store::{Extent, Found, Gap, Opened, RawBlock, Store, StoreError, Unit};
-use names::{Kept, NEW, PREFIX, discard, keep, list, remove};
+use names::{Kept, PREFIX, discard, keep, list, make_folder, remove};
 use raw::Index;
 use row::{Access, Entry, Row};
 use salvage::{Pace, Salvage, Threads};
@@ -53,9 +53,6 @@ const RECALL_MESSAGES: u64 = 4096;
 const KEPT_PART: u64 = 4;
 /// A generation to which anything was written is larger, bytes: an empty one has 96.
 const UNWRITTEN_BYTES: u64 = 128;
-/// Blocks are written anew in groups of this size.
-const RENEW_BYTES: usize = 1024 * 1024;
-
 /// How long anybody waits for the raw bytes of a generation.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -73,7 +70,7 @@ impl Default for Patience {
         Self {
             start: Duration::from_secs(5),
             read: Duration::from_secs(1),
-            salvage: Duration::from_secs(60),
+            salvage: Duration::from_mins(1),
         }
     }
 }
@@ -163,7 +160,11 @@ impl Generations {
             waker,
         };
         let extent = store.survey();
-        store.row().end = extent.last.max(extent.newest.map(Seq::previous)).unwrap_or(Seq::ZERO).next();
+        store.row().end = extent
+            .last
+            .max(extent.newest.map(Seq::previous))
+            .unwrap_or(Seq::ZERO)
+            .next();
         store.make_room();
         Ok(Opened { store, extent })
     }
@@ -351,71 +352,6 @@ impl Generations {
         self.make_room();
         Ok(())
     }
-
-    /// Writes blocks of the newest generation to a new one.
-    fn copy(&self, index: &Index, firsts: &[Seq], path: &Path) -> Result<Generation, StoreError> {
-        let fresh = Generation::create(path)?;
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        for first in firsts {
-            let chunks = index.block_before(*first).map(|raw| raw.chunks).unwrap_or_default();
-            for (part, bytes_of) in (0_u16..).zip(chunks) {
-                bytes += bytes_of.len();
-                let key = ChunkKey {
-                    first: *first,
-                    part,
-                };
-                group.push(Chunk {
-                    key,
-                    bytes: bytes_of,
-                });
-            }
-            if bytes >= RENEW_BYTES {
-                fresh.append(&group)?;
-                group.clear();
-                bytes = 0;
-            }
-        }
-        fresh.append(&group)?;
-        Ok(fresh)
-    }
-
-    /// Puts a generation that was written under another name into the row, behind or instead of the newest one.
-    fn put(&self, fresh: Generation, path: &Path, first: Seq) -> Result<(), StoreError> {
-        let mut row = self.row();
-        let newest = row.entries.back_mut().filter(|entry| entry.first == first);
-        if let Some(entry) = newest {
-            // From here on a crash leaves the old one to be read.
-            entry.set_aside()?;
-        }
-        let name = self.path_of(first);
-        fs::rename(path, &name).map_err(|source| io_error(path, source))?;
-        sync_folder(&self.folder)?;
-        let fresh = Arc::new(fresh);
-        let replaced = row.entries.pop_back_if(|entry| entry.first == first);
-        row.entries.push_back(Entry::open(first, name, &fresh));
-        row.writing = Some(fresh);
-        drop(row);
-        match replaced {
-            Some(old) => discard(&old.path),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Makes the folder; a file in its place is moved out of the way. (A link is not: it may lead to a disk that is away.)
-fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder)
-        .or_else(|error| {
-            if !folder.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-                return Err(error);
-            }
-            let aside = folder.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
-            tracing::error!(folder = %folder.display(), aside = %aside.display(), "moved out of the way: it should be a folder");
-            fs::rename(folder, aside)?;
-            fs::create_dir_all(folder)
-        })
-        .map_err(|source| io_error(folder, source))
 }
 
 impl Store for Generations {
@@ -473,27 +409,17 @@ impl Store for Generations {
     }
 
     fn renew_behind(&self, seq: Seq) -> Result<(), StoreError> {
-        let Some(newest) = self.row().entries.back().map(|entry| entry.first) else {
-            return Ok(());
-        };
-        let View::Known(index) = self.view(newest, self.patience.read)? else {
-            return Ok(());
-        };
-        let firsts: Vec<_> = index.ending_behind(seq).collect();
-        let Some(first) = firsts.first().copied() else {
-            return Ok(());
-        };
-        let path = self.path_of(first).with_extension(NEW);
-        if path.symlink_metadata().is_ok() {
-            remove(&path).map_err(|source| io_error(&path, source))?;
-        }
-        let fresh = self.copy(&index, &firsts, &path)?;
-        self.put(fresh, &path, first)
+        renew::renew_behind(self, seq)
     }
 
     fn scrub(&self) -> Vec<Gap> {
         let mut scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner);
-        scrub.go_on(Instant::now(), &mut self.row(), &self.threads, self.patience.salvage)
+        scrub.go_on(
+            Instant::now(),
+            &mut self.row(),
+            &self.threads,
+            self.patience.salvage,
+        )
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {

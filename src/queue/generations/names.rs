@@ -35,6 +35,21 @@ pub(super) struct Kept {
     pub(super) bytes: u64,
 }
 
+/// Makes the folder; a file in its place is moved out of the way. (A link is not: it may lead to a disk that is away.)
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(folder)
+        .or_else(|error| {
+            if !folder.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                return Err(error);
+            }
+            let aside = folder.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
+            tracing::error!(folder = %folder.display(), aside = %aside.display(), "moved out of the way: it should be a folder");
+            fs::rename(folder, aside)?;
+            fs::create_dir_all(folder)
+        })
+        .map_err(|source| io_error(folder, source))
+}
+
 /// Lists a folder. Finishes deletions that a crash interrupted.
 pub(super) fn list(folder: &Path) -> Result<Listing, StoreError> {
     let mut entries = Vec::new();

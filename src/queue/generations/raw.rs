@@ -124,12 +124,16 @@ struct Candidate {
 }
 
 impl Finder {
-    pub(super) fn add(&mut self, hit: &Hit) {
+    pub(super) fn add(&mut self, hits: &[Hit]) {
+        for hit in hits {
+            self.add_one(hit);
+        }
+    }
+
+    fn add_one(&mut self, hit: &Hit) {
         let block = hit.header.of_block();
         let candidates = self.0.entry(block.first).or_default();
-        let known = candidates
-            .iter_mut()
-            .find(|candidate| candidate.block == block);
+        let known = candidates.iter_mut().find(|candidate| candidate.block == block);
         let Some(candidate) = known else {
             candidates.push(Candidate {
                 block,
@@ -296,7 +300,7 @@ mod tests {
         let file = File::open(file.path()).expect("opens");
         let mut finder = Finder::default();
         search(&file, |hits| {
-            hits.iter().for_each(|hit| finder.add(hit));
+            finder.add(&hits);
             true
         });
         finder.finish(Some(file))

@@ -42,6 +42,8 @@ pub(super) struct Entry {
     contents: Contents,
     /// How often it was read as a whole.
     looks: u8,
+    /// The medium took too long over it. What was found is not forgotten, so that it is not asked again.
+    hung: bool,
     /// The handle it was written with, as long as somebody has it.
     handle: Weak<Generation>,
 }
@@ -103,17 +105,26 @@ impl Row {
             return Some(Access::Open(Arc::clone(open)));
         }
         let entry = self.entry(first)?;
+        let hung = entry.hung;
         let access = match &entry.contents {
             Contents::Known(index) => Access::Known(Arc::clone(index)),
             Contents::Sought(salvage) => Access::Sought(salvage.clone()),
             Contents::Unread if entry.handle.strong_count() > 0 => Access::Closing,
             Contents::Unread => Access::Unread(entry.path.clone()),
         };
-        if matches!(access, Access::Known(_)) {
-            self.known.retain(|known| *known != first);
-            self.known.push_back(first);
+        if matches!(access, Access::Known(_)) && !hung {
+            self.use_last(first);
         }
         Some(access)
+    }
+
+    /// Of the generations whose contents are known this is the last one to be forgotten.
+    fn use_last(&mut self, first: Seq) {
+        self.known.retain(|known| *known != first);
+        self.known.push_back(first);
+        while self.known.len() > INDEXES_MAX {
+            self.forget_oldest();
+        }
     }
 
     /// Notes that `salvage` finds out what is in the generation.
@@ -135,13 +146,12 @@ impl Row {
             return Ok(());
         }
         entry.contents = Contents::Unread;
+        entry.hung = !salvage.is_complete();
         let index = salvage.finish()?;
         entry.contents = Contents::Known(Arc::new(index));
         entry.looks = entry.looks.saturating_add(1);
-        self.known.retain(|known| *known != first);
-        self.known.push_back(first);
-        while self.known.len() > INDEXES_MAX {
-            self.forget_oldest();
+        if !entry.hung {
+            self.use_last(first);
         }
         Ok(())
     }
@@ -169,7 +179,7 @@ impl Row {
             return false;
         };
         let again = match &entry.contents {
-            Contents::Known(index) => index.covers(seq) && entry.looks < LOOKS_MAX,
+            Contents::Known(index) => index.covers(seq) && entry.looks < LOOKS_MAX && !entry.hung,
             Contents::Unread | Contents::Sought(_) => return true,
         };
         if again {
@@ -226,6 +236,7 @@ impl Entry {
             damaged,
             contents: Contents::Unread,
             looks: 0,
+            hung: false,
             handle: Weak::new(),
         }
     }

@@ -86,7 +86,7 @@ impl Salvage {
         threads: &Threads,
         waker: Waker,
     ) -> Result<Self, StoreError> {
-        let place = threads
+        let taken = threads
             .take()
             .ok_or_else(|| io_error(folder, io::ErrorKind::TimedOut.into()))?;
         let salvage = Self {
@@ -99,7 +99,7 @@ impl Salvage {
             .name("queue salvage".to_owned())
             .spawn(move || {
                 work.run(pace.pause);
-                drop(place);
+                drop(taken);
                 waker.wake();
             });
         spawned.map_err(|source| io_error(folder, source))?;
@@ -111,7 +111,7 @@ impl Salvage {
             self.state.progress().file = Some(file.try_clone()?);
             search(&file, |hits| {
                 let mut progress = self.state.progress();
-                hits.iter().for_each(|hit| progress.finder.add(hit));
+                progress.finder.add(&hits);
                 drop(progress);
                 if !pause.is_zero() {
                     std::thread::park_timeout(pause);

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::Waker;
 use super::row::{Access, Row};
 use super::salvage::{Pace, Salvage, Threads};
-use super::Waker;
 use crate::message::Seq;
 use crate::queue::store::Gap;
 

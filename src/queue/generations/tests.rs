@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::names::TRASH;
+use std::fs;
+
+use super::names::{NEW, TRASH};
 use super::*;
 use crate::message::Epoch;
 use crate::queue::Compression;

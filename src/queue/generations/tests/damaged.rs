@@ -23,14 +23,19 @@ fn hang(generation: &Path) {
 
 /// Lets those go who wait.
 fn release(generation: &Path) {
-    drop(fs::OpenOptions::new().write(true).open(generation.join("db")).expect("opens"));
+    drop(
+        fs::OpenOptions::new()
+            .write(true)
+            .open(generation.join("db"))
+            .expect("opens"),
+    );
 }
 
 fn hasty(folder: &Path) -> Generations {
     let patience = Patience {
         start: Duration::from_millis(200),
         read: Duration::from_millis(1),
-        salvage: Duration::from_millis(300),
+        salvage: Duration::from_millis(1500),
     };
     let opened = Generations::open_with(folder, SMALL, Waker::new(|| {}), patience);
     opened.expect("opens").store
@@ -88,7 +93,10 @@ fn what_is_missing_sets_a_generation_aside_once_and_the_rest_of_it_is_read() {
     // Delivered, it is kept for people, and not read any more.
     let store = open(dir.path(), ROOMY).store;
     store.trim(Seq(60)).expect("trims");
-    assert_eq!((with(dir.path(), DAMAGED).len(), with(dir.path(), KEPT).len()), (0, 1));
+    assert_eq!(
+        (with(dir.path(), DAMAGED).len(), with(dir.path(), KEPT).len()),
+        (0, 1)
+    );
     drop(store);
     let oldest = open(dir.path(), ROOMY).extent.oldest;
     assert!(oldest.is_some_and(|oldest| oldest.0 >= behind), "{oldest:?}");
@@ -171,12 +179,20 @@ fn kept_generations_go_when_the_budget_needs_their_room() {
     let firsts = several(dir.path());
     let store = open(dir.path(), ROOMY).store;
     for first in &firsts[..firsts.len() - 1] {
-        store.row().entry(Seq(*first)).expect("there").set_aside().expect("renames");
+        store
+            .row()
+            .entry(Seq(*first))
+            .expect("there")
+            .set_aside()
+            .expect("renames");
     }
     store.trim(Seq(60)).expect("trims");
     let kept = with(dir.path(), KEPT).len() as u64;
     let bytes = store.kept_bytes.load(Ordering::Relaxed);
-    assert!(kept >= 1 && bytes > 0 && bytes <= ROOMY / KEPT_PART, "{kept} of {bytes} bytes");
+    assert!(
+        kept >= 1 && bytes > 0 && bytes <= ROOMY / KEPT_PART,
+        "{kept} of {bytes} bytes"
+    );
     drop(store);
     let store = open(dir.path(), SMALL).store;
     assert!(with(dir.path(), KEPT).is_empty());
@@ -234,7 +250,9 @@ fn the_waker_is_called_when_a_look_ends() {
         ..Patience::default()
     };
     let waker = Waker::new(move || woken.raise());
-    let store = Generations::open_with(dir.path(), SMALL, waker, patience).expect("opens").store;
+    let store = Generations::open_with(dir.path(), SMALL, waker, patience)
+        .expect("opens")
+        .store;
     assert_eq!(store.read(Seq(firsts[1])).expect("answers"), Found::Salvaging);
     signal.wait(Duration::ZERO);
     let waiting = Instant::now();
