@@ -122,6 +122,23 @@ impl Header {
         };
         write_header(&whole)
     }
+
+    /// What all chunks of a block have in common.
+    #[must_use]
+    pub fn of_block(&self) -> Self {
+        Self {
+            part: 0,
+            length: 0,
+            ..*self
+        }
+    }
+}
+
+/// How long the chunk that begins here says it is, header and all. `None` when that cannot be read.
+#[must_use]
+pub fn chunk_length(bytes: &[u8]) -> Option<usize> {
+    let length = u16::from_be_bytes(*bytes.get(LENGTH_AT..)?.first_chunk()?);
+    Some(HEADER_BYTES + usize::from(length))
 }
 
 /// A decoded block.
