@@ -22,9 +22,9 @@ use super::*;
 /// Generations of 128 KiB.
 const BUDGET: u64 = 1024 * 1024;
 /// Makes about five of them.
-const MESSAGES: u64 = 800;
+const MESSAGES: u64 = 1_600;
 /// So many were delivered before: the cursor is in the second generation.
-const DELIVERED: u64 = 250;
+const DELIVERED: u64 = 500;
 /// What a medium loses at once.
 const SECTOR: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -518,5 +518,138 @@ fn damage_anywhere_costs_only_what_it_touched_and_never_a_start() {
         wrong.len(),
         cases.len(),
         wrong.join("\n")
+    );
+}
+
+// --- Watermarks that lag, and media that hang ----------------------------------------------------------------------
+
+/// A store of 120 messages whose watermark a power cut took back to the first 20 of them.
+fn lagging(folder: &Path) {
+    let mut driven = Driven::open(folder).expect("opens");
+    let marks = folder.join("marks");
+    assert!(driven.store(1..21));
+    let synced = fs::read(&marks).expect("reads");
+    for first in (21..121).step_by(20) {
+        assert!(driven.store(first..first + 20));
+    }
+    drop(driven);
+    fs::write(&marks, synced).expect("writes");
+}
+
+fn generations(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("lists");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("g-"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_lies_behind_the_watermark_is_written_anew_before_anybody_hears_of_it() {
+    let dir = scratch();
+    lagging(dir.path());
+    let before = generations(dir.path());
+    let mut driven = Driven::open(dir.path()).expect("opens");
+    let after = generations(dir.path());
+    assert!(!before.contains(&"g-00000000000000000021".to_owned()));
+    assert!(after.contains(&"g-00000000000000000021".to_owned()), "{after:?}");
+    assert_eq!(driven.queue.monitor.0.marks.values().durable, Seq(120));
+    assert_eq!(driven.queue.recalled.len(), 120);
+    assert!(driven.store(121..122));
+    let delivered: Vec<_> = driven
+        .deliver()
+        .iter()
+        .map(|(seq, position)| (seq.0, *position))
+        .collect();
+    assert_eq!(delivered, (1..122).map(|seq| (seq, seq)).collect::<Vec<_>>());
+    assert!(driven.lost().is_empty());
+}
+
+#[test]
+fn messages_behind_a_gap_that_the_watermark_does_not_know_are_delivered_and_counted() {
+    let dir = scratch();
+    lagging(dir.path());
+    let generation = dir.path().join(generations(dir.path()).pop().expect("there"));
+    let db = generation.join("db");
+    let mut bytes = fs::read(&db).expect("reads");
+    let chunks = chunks_in(&bytes);
+    let gap = chunks
+        .iter()
+        .find(|(_, block)| block.contains(&90))
+        .expect("there")
+        .1
+        .clone();
+    for (at, _) in chunks.iter().filter(|(_, block)| *block == gap) {
+        bytes[at.clone()].fill(0);
+    }
+    fs::write(&db, bytes).expect("writes");
+    let mut driven = Driven::open(dir.path()).expect("opens");
+    let positions: Vec<_> = driven
+        .deliver()
+        .into_iter()
+        .map(|(_, position)| position)
+        .collect();
+    assert_eq!(
+        positions,
+        (1..121)
+            .filter(|position| !gap.contains(position))
+            .collect::<Vec<_>>()
+    );
+    // Whether the missing ones were ever acknowledged cannot be seen: their sequences count as left out.
+    let count = 120 - (gap.end - gap.start);
+    let balance = driven.balance();
+    assert_eq!(
+        (balance.received, balance.delivered, balance.queued),
+        (count, count, 0)
+    );
+    drop(driven);
+    let mut driven = Driven::open(dir.path()).expect("opens");
+    assert!(driven.deliver().is_empty());
+    assert_eq!(driven.balance(), balance);
+    // No sequence is used twice.
+    assert!(driven.store(121..122));
+    let stored = driven.deliver();
+    assert!(stored.len() == 1 && stored[0].0 > Seq(120), "{stored:?}");
+}
+
+#[test]
+fn delivery_waits_at_a_place_that_is_still_being_read_and_intake_does_not() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let sample = Sample::new();
+    let dir = scratch();
+    sample.lay_out(dir.path());
+    // Whoever opens a pipe waits until somebody writes to it.
+    let name = sample.chunks.keys().nth(2).expect("several");
+    let pipe = dir.path().join(name);
+    fs::remove_file(&pipe).expect("removes");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("makes a pipe");
+    let mut driven = Driven::open(dir.path()).expect("opens");
+    assert!(driven.store(MESSAGES + 1..MESSAGES + 2));
+    let first: u64 = name
+        .parent()
+        .and_then(Path::to_str)
+        .and_then(|name| name[2..].parse().ok())
+        .expect("a generation");
+    let mut last = DELIVERED;
+    while let Some(stored) = driven.queue.reader.read_next().expect("reads") {
+        assert_eq!(stored.seq.0, last + 1);
+        last = stored.seq.0;
+    }
+    assert_eq!(last + 1, first);
+    assert!(driven.lost().is_empty());
+    drop(fs::OpenOptions::new().write(true).open(&pipe).expect("opens"));
+    let delivered = driven.deliver();
+    assert!(delivered.is_sorted_by_key(|(seq, _)| *seq));
+    assert_eq!(
+        delivered.last().map(|(_, position)| *position),
+        Some(MESSAGES + 1)
+    );
+    let lost = driven.lost();
+    assert_eq!(lost.first().copied(), Some(first));
+    assert_eq!(
+        lost.len() + delivered.len(),
+        usize::try_from(MESSAGES + 1 - last).expect("small")
     );
 }

@@ -595,7 +595,10 @@ const USED_UNSEEN: u64 = 1 << 32;
 
 /// A store without its ledger: the messages before the cursor that are not accounted for were removed or never there.
 fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
-    let done = found.delivered.saturating_add(found.dead_lettered);
+    let done = found
+        .delivered
+        .saturating_add(found.dead_lettered)
+        .saturating_add(found.expired);
     match found.cursor.0.saturating_sub(done) {
         0 => Ok(()),
         count => {

@@ -214,6 +214,8 @@ fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepEr
 }
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod tests {
     use bytes::Bytes;
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use memchr::memmem;
 
 use crate::message::Seq;
-use crate::queue::codec::{CHUNK_BYTES, Header, MAGIC, chunk_length, read_chunk};
+use crate::queue::codec::{CHUNK_BYTES, Header, MAGIC, chunk_length, header_of};
 use crate::queue::store::{Gap, RawBlock};
 
 /// The file is read in steps of this size: few calls, little memory, and a reader is never far from the next look at
@@ -95,7 +95,7 @@ fn chunks_in(bytes: &[u8], base: u64, ended: bool) -> (Vec<Hit>, usize) {
         at = begin + 1;
         let chunk = length.and_then(|length| rest(begin).get(..length));
         if let Some(chunk) = chunk.filter(|_| believable)
-            && let Ok((header, _)) = read_chunk(chunk)
+            && let Some(header) = header_of(chunk)
         {
             at = begin + chunk.len();
             hits.push(Hit {

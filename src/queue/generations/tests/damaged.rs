@@ -74,6 +74,31 @@ fn a_block_that_sled_would_overwrite_at_open_costs_nothing_behind_it() {
     }
 }
 
+/// Why sled is never let near a file that it did not make in this process.
+#[test]
+fn an_open_by_sled_would_cost_all_messages_behind_a_bad_block() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    fill(&open(dir.path(), LARGE).store, 1..200);
+    let generation = path_of(dir.path(), 1);
+    let db = generation.join("db");
+    let sound = fs::read(&db).expect("reads");
+    let mut most = 0;
+    for part in 1..8 {
+        let mut bytes = sound.clone();
+        let begin = bytes.len() * part / 8 / 4096 * 4096;
+        bytes[begin..begin + 4096].fill(0);
+        fs::write(&db, bytes).expect("writes");
+        let found = read_all(&open(dir.path(), LARGE).store).len();
+        assert!(found >= 197, "{found}");
+        // It opens with part of the messages, or refuses, or panics.
+        let sled = std::panic::catch_unwind(|| sled::Config::new().path(&generation).open());
+        drop(sled);
+        let left = read_all(&open(dir.path(), LARGE).store).len();
+        most = most.max(found - left);
+    }
+    assert!(most > 50, "{most} messages gone by an open at most");
+}
+
 #[test]
 fn what_is_missing_sets_a_generation_aside_once_and_the_rest_of_it_is_read() {
     let dir = tempfile::tempdir().expect("temp dir");
