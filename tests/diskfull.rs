@@ -30,7 +30,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Messages offered at once while a disk is filled.
 const FILL_GROUP: u64 = 16;
 /// For what the queue does by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A message that is not durable after this long is held back.
 const HELD_BACK: Duration = Duration::from_millis(700);
 
