@@ -103,6 +103,7 @@ impl Stages {
                 &data_dir.dead_letters(),
                 identity.epoch,
                 config.dead_letter.max_bytes,
+                queue.keys.clone(),
             )
         })?;
         let sources = open_sources(config, data_dir, identity, &queue, &clock)?;

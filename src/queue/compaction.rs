@@ -200,7 +200,7 @@ fn block_at(shared: &Shared, seq: Seq) -> Result<Option<Block<Arrival>>, PurgeEr
     let Found::Block(raw) = shared.store.read(seq)? else {
         return Ok(None);
     };
-    Ok(decode(&raw.chunks).ok())
+    Ok(decode(&raw.chunks, &shared.keys).ok())
 }
 
 impl Thin {

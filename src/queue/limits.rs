@@ -8,9 +8,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What an append may take beside its contents: pages that sled writes anew, and the start of a segment or of a
-/// generation (28 KiB and up were seen).
-const APPEND_BYTES: u64 = 128 * 1024;
+/// What an append may take beside its contents: pages that sled writes anew, the start of a segment or of a generation
+/// (28 KiB and up were seen), and the stretch of its file that a generation makes ready (256 KiB).
+const APPEND_BYTES: u64 = 384 * 1024;
 /// sled was seen to write up to 2.6 times the contents of small groups.
 const AMPLIFICATION: u64 = 3;
 

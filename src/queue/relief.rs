@@ -312,7 +312,7 @@ fn newest_time(shared: &Shared, first: Seq, last: Seq) -> Result<Option<i64>, Pu
         let Found::Block(raw) = shared.store.read(from)? else {
             return Ok(None);
         };
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
             return Ok(None);
         };
         if block.first > from || block.last < from {

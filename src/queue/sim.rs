@@ -293,6 +293,7 @@ impl Sim {
             self.dir.path(),
             Epoch(5),
             &self.config,
+            &Keys::default(),
             &Outside::default(),
         )
         .expect("opens")

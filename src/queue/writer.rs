@@ -1,7 +1,7 @@
 //! Group commit: takes what is waiting, makes it durable, confirms.
 //!
 //! One OS thread. While it syncs, the next group gathers in the channel by itself, so throughput needs no
-//! timer; `commit_interval` only trades latency for flash wear.
+//! timer; `commit_interval` only trades latency for flash wear (see `wear`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,7 +41,6 @@ pub struct Writer {
     min_free_bytes: u64,
     /// The disk was low when it was looked at last.
     low: bool,
-    commit_interval: Duration,
     committed: Instant,
 }
 
@@ -98,7 +97,6 @@ impl Writer {
             on_full: config.on_full,
             min_free_bytes: config.min_free_bytes,
             low: false,
-            commit_interval: config.commit_interval,
             committed: Instant::now(),
         }
     }
@@ -147,7 +145,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
-        let due = self.committed + self.commit_interval;
+        let due = self.committed + self.shared.meter.interval();
         let mut bytes = first.arrival.cost();
         let mut commit_now = first.commit_now;
         let mut group = vec![first];
@@ -279,6 +277,7 @@ impl Writer {
     fn publish(&mut self, group: Vec<Offer>) {
         let epoch = self.shared.epoch;
         let first = self.next;
+        let payload = group.iter().map(|offer| offer.arrival.payload.len()).sum();
         let (arrivals, receipts): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|offer| (offer.arrival, (offer.receipt, offer.room)))
@@ -294,6 +293,7 @@ impl Writer {
         }
         self.shared.store_recovered();
         self.committed = Instant::now();
+        self.shared.meter.committed(payload);
         self.shared.readable.raise();
         confirm(receipts);
     }

@@ -15,6 +15,7 @@
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
+//! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -38,5 +39,6 @@ mod full_queue;
 mod instrument;
 mod kafka_outage;
 mod mosquitto_outage;
+mod sealed;
 mod shutdown;
 mod sigkill;

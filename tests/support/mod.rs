@@ -27,4 +27,5 @@ pub mod process;
 pub mod scene;
 pub mod scratch;
 pub mod seed;
+pub mod telemetry;
 pub mod wait;

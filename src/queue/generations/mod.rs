@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod names;
+pub(crate) mod probe;
 mod recovery;
 mod rewrite;
 mod row;
@@ -134,7 +135,7 @@ impl Generations {
     fn writing(&self, first: Seq) -> Result<Arc<Generation>, StoreError> {
         let mut row = self.row();
         if let Some(open) = &row.writing
-            && open.bytes() < self.limit_bytes
+            && open.has_room(self.limit_bytes)
         {
             return Ok(Arc::clone(open));
         }

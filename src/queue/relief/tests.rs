@@ -12,13 +12,14 @@ use crate::message::{Epoch, Stamp};
 use crate::queue::compaction;
 use crate::queue::intake::Intake;
 use crate::queue::ledger::{Hole, Replacement};
+use crate::queue::seal::Keys;
 use crate::queue::tests::{arrival, config, passed, positions};
 use crate::queue::{Balance, Compression, Outside, Queue, open_with};
 
-/// Generations of 256 KiB. Sixty messages fit in.
-const BUDGET: u64 = 2 * 1024 * 1024;
+/// Generations of 1 MiB. Sixty messages fit in.
+const BUDGET: u64 = 8 * 1024 * 1024;
 /// A message that does not compress: about a dozen make a generation.
-const MESSAGE_BYTES: usize = 8_000;
+const MESSAGE_BYTES: usize = 75_000;
 
 /// What a lane is opened with, and the clock it sees.
 struct Setup {
@@ -506,7 +507,7 @@ fn a_crash_at_any_step_of_a_rewriting_neither_loses_nor_counts_twice() {
     let setup = Setup::new(OnFull::Backpressure);
     let mut lane = setup.open(dir.path());
     lane.put(1..=60);
-    let mut encoder = Encoder::new(Epoch(5), Compression::None).expect("encoder");
+    let mut encoder = Encoder::new(Epoch(5), Compression::None, &Keys::default()).expect("encoder");
     let units = lane.closed();
     // Two neighbours become one; even positions go.
     let mut thins = units[1..3].iter().map(|unit| {
