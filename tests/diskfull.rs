@@ -3,6 +3,12 @@
 //! What must hold: nothing acknowledged is lost, what waits is delivered, the writer never ends, and it goes on by itself
 //! once there is room.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "all of this is a test: it fails by panicking, and says on standard error what it does"
+)]
+
 #[path = "support/disk.rs"]
 mod disk;
 
@@ -24,7 +30,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Messages offered at once while a disk is filled.
 const FILL_GROUP: u64 = 16;
 /// For what the queue does by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A message that is not durable after this long is held back.
 const HELD_BACK: Duration = Duration::from_millis(700);
 
@@ -117,10 +123,10 @@ impl Gateway {
         if wanted == self.before {
             return true;
         }
-        let waited = durable.wait_for(|at| *at >= wanted);
+        let settling = durable.wait_for(|at| *at >= wanted);
         let settled = self
             .runtime
-            .block_on(async { tokio::time::timeout(patience, waited).await.is_ok() });
+            .block_on(async { tokio::time::timeout(patience, settling).await.is_ok() });
         assert!(!self.writer.is_finished(), "the writer goes on");
         settled
     }

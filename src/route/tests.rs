@@ -159,9 +159,9 @@ fn a_time_of_zero_is_not_left_to_the_client() {
 
 #[test]
 fn two_messages_have_one_destination_when_topics_and_keys_are_the_same() {
-    let routes = "[[route]]\nfrom = \"devices/{device}/{kind}\"\ntopic = \"all\"\nkey = \"{device}\"\n\
+    let tables = "[[route]]\nfrom = \"devices/{device}/{kind}\"\ntopic = \"all\"\nkey = \"{device}\"\n\
                   [[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
-    let router = router(routes);
+    let router = router(tables);
     let of = |topic, payload| router.destination(&stored(topic, payload));
     let first = of("devices/d1/telemetry", b"1");
     assert!(first.is_some());

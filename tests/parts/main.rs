@@ -14,6 +14,7 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
@@ -33,6 +34,7 @@ mod support;
 mod bad_input;
 mod boot;
 mod delivery;
+mod full_disk;
 mod full_queue;
 mod instrument;
 mod kafka_outage;

@@ -71,7 +71,7 @@ impl Disk {
 
     /// Bytes that are free.
     pub fn free(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.path()).expect("mounted");
+        let stat = rustix::fs::statvfs(self.path()).expect("mounted");
         stat.f_bavail * stat.f_frsize
     }
 }
