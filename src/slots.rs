@@ -43,6 +43,22 @@ pub enum SlotError {
     Io(#[from] io::Error),
 }
 
+impl SlotError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io(error) if is_full(error))
+    }
+}
+
+/// Whether the error says that there is no space left, for anybody or for us.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// See the module documentation.
 #[derive(Debug)]
 pub struct SlotFile {
@@ -63,17 +79,13 @@ impl SlotFile {
     /// # Errors
     /// [`SlotError::Io`] when the file cannot be opened, read or brought to its length.
     pub fn open<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Result<(Self, Option<T>), SlotError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        allocate(&file, slot_bytes)?;
-        let newest = [0, 1]
-            .into_iter()
-            .filter_map(|slot| read_slot::<T>(&file, slot, slot_bytes))
-            .max_by_key(|(n, _)| *n);
+        let file = open_file(path).or_else(|error| replace(path, error))?;
+        match allocate(&file, slot_bytes) {
+            // A write allocates what it needs, once there is room.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            allocated => allocated?,
+        }
+        let newest = newest(&file, slot_bytes);
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         let slots = Self {
             file,
@@ -84,6 +96,13 @@ impl SlotFile {
             synced: path.with_extension("synced"),
         };
         Ok((slots, newest.map(|(_, value)| value)))
+    }
+
+    /// The newest whole value of a file that is left as it is. `None` when there is none.
+    #[must_use]
+    pub fn peek<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Option<T> {
+        let file = File::open(path).ok()?;
+        newest(&file, slot_bytes).map(|(_, value)| value)
     }
 
     /// Writes `value` over the older slot.
@@ -134,6 +153,26 @@ impl SlotFile {
     }
 }
 
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+/// Moves a folder in the file's place out of the way: repairs of a damaged file system leave such things.
+fn replace(path: &Path, error: io::Error) -> io::Result<File> {
+    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(error);
+    }
+    let aside = path.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
+    std::fs::rename(path, &aside)?;
+    tracing::error!(path = %path.display(), aside = %aside.display(), "moved out of the way: it should be a file");
+    open_file(path)
+}
+
 /// Brings a new file to its full length, with blocks of its own.
 fn allocate(file: &File, slot_bytes: usize) -> io::Result<()> {
     let metadata = file.metadata()?;
@@ -143,6 +182,13 @@ fn allocate(file: &File, slot_bytes: usize) -> io::Result<()> {
         file.write_all_at(&vec![0; missing], metadata.len())?;
     }
     Ok(())
+}
+
+fn newest<T: DeserializeOwned>(file: &File, slot_bytes: usize) -> Option<(u64, T)> {
+    [0, 1]
+        .into_iter()
+        .filter_map(|slot| read_slot(file, slot, slot_bytes))
+        .max_by_key(|(counter, _)| *counter)
 }
 
 const fn slot_offset(counter: u64, slot_bytes: usize) -> u64 {
@@ -246,6 +292,19 @@ mod tests {
             std::fs::write(&cut, torn).expect("writes");
             assert_eq!(reopened(&cut), Some(10 * value));
         }
+    }
+
+    #[test]
+    fn a_folder_in_place_of_the_file_is_moved_out_of_the_way() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        std::fs::create_dir(&path).expect("creates");
+        std::fs::write(path.join("found"), b"by fsck").expect("writes");
+        let (mut file, found) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
+        assert_eq!(found, None);
+        file.write(&7_u64).expect("writes");
+        assert_eq!(reopened(&path), Some(7));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 2);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
 
 mod data_dir;
-mod memory;
+mod format;
+mod keys;
+pub mod memory;
 mod stages;
 mod subscriptions;
 mod watch;
@@ -12,6 +14,7 @@ mod watch;
 use std::path::Path;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use format::FormatError;
 
 use crate::config::Config;
 use crate::exit::Exit;
@@ -137,6 +140,7 @@ impl Daemon {
     /// [`AppError`]; nothing runs.
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let data_dir = DataDir::take(&config.gateway.data_dir)?;
+        keys::check(config, &data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;

@@ -10,11 +10,12 @@ use crate::faults;
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
+const FILE: &str = "marks";
 /// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
 /// a loss.
 const RESERVATION: u64 = 1_000_000;
-/// A cursor move reaches the disk itself after this long at the latest. A power cut costs duplicates of that
-/// much time, flash wear is one page per interval.
+/// A change reaches the disk itself with the first one this long after the last sync. A power cut costs duplicates of that
+/// much time, and takes the watermark back by as much; flash wear is one page per interval.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The values kept.
@@ -30,6 +31,8 @@ pub struct Values {
     pub delivered: u64,
     /// Messages kept as dead letters instead.
     pub dead_lettered: u64,
+    /// Messages that were older than `max_age` when their turn came.
+    pub expired: u64,
 }
 
 /// What became of the messages that a cursor move passes; those that are missing are the ledger's.
@@ -39,6 +42,12 @@ pub struct Passed {
     pub delivered: u64,
     /// Kept as dead letters.
     pub dead_lettered: u64,
+}
+
+/// The values in a lane's folder, which is left as it is. `None` when there are none, or they are damaged.
+#[must_use]
+pub fn peek(folder: &Path) -> Option<Values> {
+    SlotFile::peek(&folder.join(FILE), PAGE_BYTES)
 }
 
 /// The marks of one lane; shared by writer and reader.
@@ -56,11 +65,15 @@ struct Inner {
 }
 
 impl Marks {
-    /// Opens or creates the file. `None` for a new or damaged one.
+    /// Opens or creates the file in a lane's folder. `None` when it is new or damaged.
     ///
     /// # Errors
     /// [`SlotError::Io`].
-    pub fn open(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
+    pub fn open(folder: &Path) -> Result<(Self, Option<Values>), SlotError> {
+        Self::open_file(&folder.join(FILE))
+    }
+
+    fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
         let inner = Inner {
@@ -121,12 +134,16 @@ impl Marks {
         Ok(())
     }
 
-    /// Notes that everything up to `seq` is durable.
+    /// Notes that everything up to `seq` is durable. To be called before anybody hears of it: what lies behind the
+    /// watermark after a SIGKILL was never acknowledged, and Kafka has not seen it. A power cut takes it back by
+    /// [`SYNC_INTERVAL`] at most.
     ///
     /// # Errors
-    /// [`SlotError`]: only the detector is behind.
+    /// [`SlotError`]: the watermark may be behind.
     pub fn set_durable(&self, seq: Seq) -> Result<(), SlotError> {
-        self.inner().update(|values| values.durable = seq)
+        let mut inner = self.inner();
+        inner.update(|values| values.durable = seq)?;
+        inner.sync_now_and_then()
     }
 
     /// Moves the cursor and counts what it passes.
@@ -140,11 +157,32 @@ impl Marks {
             values.delivered = values.delivered.saturating_add(passed.delivered);
             values.dead_lettered = values.dead_lettered.saturating_add(passed.dead_lettered);
         })?;
-        if inner.synced.elapsed() >= SYNC_INTERVAL {
-            inner.sync()
-        } else {
-            Ok(())
+        inner.sync_now_and_then()
+    }
+
+    /// Makes the marks survive a power cut, and the loss of one of their slots.
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    pub fn sync_twice(&self) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        let values = inner.values;
+        for _ in 0..2 {
+            inner.file.write(&values)?;
+            faults::point("marks.written");
         }
+        inner.sync()
+    }
+
+    /// Moves the cursor over `count` messages that are too old.
+    ///
+    /// # Errors
+    /// [`SlotError`]: a restart would judge them again.
+    pub fn expire(&self, through: Seq, count: u64) -> Result<(), SlotError> {
+        self.inner().update(|values| {
+            values.cursor = through;
+            values.expired = values.expired.saturating_add(count);
+        })
     }
 
     /// Makes the marks survive a power cut, if they changed.
@@ -164,6 +202,14 @@ impl Inner {
         self.file.write(&self.values)
     }
 
+    fn sync_now_and_then(&mut self) -> Result<(), SlotError> {
+        if self.synced.elapsed() >= SYNC_INTERVAL {
+            self.sync()
+        } else {
+            Ok(())
+        }
+    }
+
     fn sync(&mut self) -> Result<(), SlotError> {
         self.file.sync()?;
         self.synced_cursor = self.values.cursor;
@@ -180,7 +226,7 @@ mod tests {
     #[test]
     fn a_reservation_that_was_not_synced_is_made_again() {
         // Takes writes and refuses fdatasync.
-        let (marks, _) = Marks::open(Path::new("/dev/null")).expect("opens");
+        let (marks, _) = Marks::open_file(Path::new("/dev/null")).expect("opens");
         for _ in 0..2 {
             assert!(marks.reserve(Seq(1)).is_err());
             assert_eq!(marks.values().reserved, Seq::ZERO);

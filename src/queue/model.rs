@@ -96,10 +96,26 @@ impl Backing {
     fn open(&self, folder: &Path, config: &Config) -> Queue {
         let signal = Arc::<Signal>::default();
         let queue = match self {
-            Self::Sim(disk) => assemble(disk.open(), signal, folder, Epoch(5), config),
+            Self::Sim(disk) => assemble(
+                disk.open(),
+                signal,
+                folder,
+                Epoch(5),
+                config,
+                &Keys::default(),
+                &Outside::default(),
+            ),
             Self::Sled(budget) => {
                 let opened = Generations::open(folder, *budget, Waker::new(|| {})).expect("opens");
-                assemble(opened, signal, folder, Epoch(5), config)
+                assemble(
+                    opened,
+                    signal,
+                    folder,
+                    Epoch(5),
+                    config,
+                    &Keys::default(),
+                    &Outside::default(),
+                )
             }
         };
         queue.expect("opens")
@@ -228,22 +244,24 @@ impl Model {
 
     /// The cursor that a power cut leaves at least.
     fn synced_cursor(&self) -> Seq {
-        let found = self.synced("marks", |path| Marks::open(path).expect("opens").1);
+        let found = self.synced("marks", marks::peek);
         found.flatten().map_or(Seq::ZERO, |values| values.cursor)
     }
 
     /// The refusals that a power cut leaves at least.
     fn synced_refusals(&self) -> u64 {
-        let totals = self.synced("ledger", |path| Ledger::open(path).expect("opens").0.totals());
+        let totals = self.synced("ledger", |folder| {
+            Ledger::open(&folder.join("ledger")).expect("opens").0.totals()
+        });
         totals.map_or(0, |totals| totals.of(Reason::DroppedNewest))
     }
 
-    /// Opens a copy of the file as it was synced last.
+    /// Opens a copy of the file as it was synced last, in a folder of its own.
     fn synced<T>(&self, name: &str, open: impl FnOnce(&Path) -> T) -> Option<T> {
         let synced = self.file(&format!("{name}.synced"));
         let copy = tempfile::tempdir().expect("temp dir");
         std::fs::copy(synced, copy.path().join(name)).ok()?;
-        Some(open(&copy.path().join(name)))
+        Some(open(copy.path()))
     }
 
     /// Messages that were stored and never confirmed come into the list when a start finds them.
@@ -252,7 +270,7 @@ impl Model {
         let mut at = Seq::ZERO;
         while let Found::Block(raw) = self.shared().store.read_behind(at).expect("reads") {
             at = raw.first;
-            if let Ok(block) = decode::<Arrival>(&raw.chunks) {
+            if let Ok(block) = decode::<Arrival>(&raw.chunks, &Keys::default()) {
                 let messages = block.messages.into_iter();
                 found.extend(messages.map(|(seq, arrival)| (seq, arrival.delivery.position)));
             }
@@ -302,7 +320,7 @@ impl Model {
         self.waiting_bytes = 0;
     }
 
-    fn file(&self, name: &str) -> std::path::PathBuf {
+    fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -581,7 +599,7 @@ impl Model {
         disk.forget_unsynced(0);
         disk.set_aside(first);
         self.lose_from(first);
-        let watermark = Marks::open(&self.file("marks")).expect("opens").1;
+        let watermark = marks::peek(self.dir.path());
         let known = watermark
             .map_or(Seq::ZERO, |values| values.durable)
             .max(first.previous());

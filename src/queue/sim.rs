@@ -10,6 +10,7 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use super::codec::{Chunk, ChunkKey, read_chunk};
+use super::ledger::Replacement;
 use super::store::{RawBlock, Unit};
 use super::tests::{Lane, arrival, config, passed, positions};
 use super::*;
@@ -28,6 +29,7 @@ pub(super) struct State {
     fault: Option<Fault>,
     /// First sequence of a newest unit that is set aside: nothing is known of it but that.
     aside: Option<Seq>,
+    staged: Option<(Replacement, Vec<Chunk>)>,
 }
 
 /// An append that will fail.
@@ -61,6 +63,7 @@ impl Disk {
                 newest: state.aside.max(oldest),
                 last,
                 unsure: state.aside.is_some(),
+                ..Extent::default()
             },
         }
     }
@@ -236,6 +239,26 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
+        self.0.state().staged = Some((replacement, groups.concat()));
+        Ok(())
+    }
+
+    fn unstage(&self, _replacement: Replacement) {
+        self.0.state().staged = None;
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        let mut state = self.0.state();
+        let (staged, chunks) = state.staged.take().expect("staged");
+        assert_eq!(staged, replacement);
+        let replaced = replacement.first..=replacement.last;
+        state.chunks.retain(|key, _| !replaced.contains(&key.first));
+        state
+            .chunks
+            .extend(chunks.into_iter().map(|chunk| (chunk.key, chunk.bytes)));
+    }
+
     /// Its units are blocks; like the generations it keeps the last one.
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
         let mut state = self.0.state();
@@ -245,6 +268,10 @@ impl Store for SimStore {
             .chunks
             .retain(|key, _| kept.is_none_or(|kept| key.first >= kept));
         Ok(())
+    }
+
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
+        self.trim(through)
     }
 
     fn bytes(&self) -> u64 {
@@ -278,7 +305,16 @@ impl Sim {
 
     fn queue(&self) -> Queue {
         let signal = Arc::default();
-        assemble(self.disk.open(), signal, self.dir.path(), Epoch(5), &self.config).expect("opens")
+        assemble(
+            self.disk.open(),
+            signal,
+            self.dir.path(),
+            Epoch(5),
+            &self.config,
+            &Keys::default(),
+            &Outside::default(),
+        )
+        .expect("opens")
     }
 
     fn lane(&self) -> Lane {

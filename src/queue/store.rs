@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::message::Seq;
 use crate::queue::codec::Chunk;
+use crate::queue::ledger::Replacement;
+use crate::slots::is_full;
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,9 @@ pub enum StoreError {
         /// The panic's message.
         reason: String,
     },
+    /// What is asked for is still being looked for.
+    #[error("a damaged part of the store is still being read")]
+    Salvaging,
     /// Something in the store's folder is not ours.
     #[error("{path}: unexpected name in the store")]
     Foreign {
@@ -52,7 +57,23 @@ impl StoreError {
                 source: sled::Error::Io(source),
                 ..
             } => !is_refusal(source),
+            Self::Salvaging => false,
             Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => true,
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Sled {
+                source: sled::Error::Io(source),
+                ..
+            } => is_full(source),
+            Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } | Self::Salvaging => false,
         }
     }
 }
@@ -75,8 +96,7 @@ fn is_refusal(error: &io::Error) -> bool {
                 | ErrorKind::Interrupted
                 | ErrorKind::WouldBlock
                 | ErrorKind::NotConnected
-                // sled's lock, held by a handle that is just being dropped.
-                | ErrorKind::Other
+                | ErrorKind::TimedOut
         )
 }
 
@@ -96,8 +116,17 @@ pub enum Found {
     Block(RawBlock),
     /// Nothing from there on.
     Nothing,
-    /// What should be there is being salvaged. The waker given to the store is called when that ends.
+    /// What should be there is being looked for. The waker given to the store is called when that ends.
     Salvaging,
+}
+
+/// Sequences without a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of them.
+    pub first: Seq,
+    /// The last of them.
+    pub last: Seq,
 }
 
 /// A stretch of the log that is kept, and can be given up, as a whole.
@@ -120,8 +149,10 @@ pub struct Extent {
     pub newest: Option<Seq>,
     /// The last sequence a block covers; `None` when no unit holds any.
     pub last: Option<Seq>,
-    /// The newest unit is set aside: which sequences were used behind `last` cannot be seen.
+    /// The newest unit could not be read yet: which sequences were used behind `last` cannot be seen.
     pub unsure: bool,
+    /// The newest unit holds nothing, although something was written to it: an append that was interrupted, or damage.
+    pub hollow: bool,
 }
 
 /// An opened store.
@@ -166,18 +197,41 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; nothing changes.
     fn read_behind(&self, seq: Seq) -> Result<Found, StoreError>;
 
-    /// `seq` should be there and cannot be read. True when the store begins to salvage the unit it should be in: read
-    /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost.
+    /// `seq` should be there and cannot be read. True when the store looks once more for what the unit holds: read
+    /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost, and the unit is
+    /// set aside.
     ///
     /// # Errors
     /// [`StoreError`]; ask again.
     fn suspect(&self, seq: Seq) -> Result<bool, StoreError>;
+
+    /// Writes all blocks that end behind `seq` anew: they may be in the page cache alone, and the kernel may take
+    /// them for written (a failed `fdatasync` does that). They survive power loss when this returns. For what was
+    /// found at open only.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing changes.
+    fn renew_behind(&self, _seq: Seq) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Goes on with a slow look through units that nobody reads yet. Returns the sequences that were not found in the
+    /// one it has just finished with. Never waits.
+    fn scrub(&self) -> Vec<Gap> {
+        Vec::new()
+    }
 
     /// Gives back the space of messages up to and including `through`, as far as whole units allow.
     ///
     /// # Errors
     /// [`StoreError`]; see above for what is left behind.
     fn trim(&self, through: Seq) -> Result<(), StoreError>;
+
+    /// The same, also for what is kept so that redeliveries are recognised after a restart.
+    ///
+    /// # Errors
+    /// [`StoreError`]; see above for what is left behind.
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError>;
 
     /// Whether `trim` would give anything back.
     fn can_trim(&self, through: Seq) -> bool;
@@ -190,6 +244,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError`]; see above for what is left behind.
     fn drop_unit(&self, first: Seq) -> Result<(), StoreError>;
+
+    /// Builds a unit of `groups`, in ascending order, beside those it is to replace. It is durable when this returns, and
+    /// nobody sees it before [`Store::replace`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left that anybody sees.
+    fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError>;
+
+    /// Gives up what was staged.
+    fn unstage(&self, replacement: Replacement);
+
+    /// Puts the staged unit in the place of those from its `first` to its `last` sequence. That it is to be so is durable
+    /// already, see [`crate::queue::ledger::Ledger::replace`]: readers see it from now on, and what a crash leaves undone
+    /// is done at the next open.
+    fn replace(&self, replacement: Replacement);
 
     /// Space taken on disk, bytes: what `du` says of the folder.
     fn bytes(&self) -> u64;

@@ -1,7 +1,7 @@
 //! Group commit: takes what is waiting, makes it durable, confirms.
 //!
 //! One OS thread. While it syncs, the next group gathers in the channel by itself, so throughput needs no
-//! timer; `commit_interval` only trades latency for flash wear.
+//! timer; `commit_interval` only trades latency for flash wear (see `wear`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +11,13 @@ use std::time::{Duration, Instant};
 use crate::faults;
 use crate::message::{Seq, Stored};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
-use crate::queue::intake::Offer;
+use crate::queue::intake::{self, Offer, Receipt};
+use crate::queue::jobs::{Filter, PurgeError, Purged};
+use crate::queue::ledger::Reason;
+use crate::queue::limits::{Gauge, Room, free_bytes, growth};
+use crate::queue::relief::Relief;
 use crate::queue::store::StoreError;
-use crate::queue::{Config, Shared};
+use crate::queue::{Config, OnFull, Shared};
 use crate::slots::SlotError;
 
 /// A group is committed at this size even if more is waiting: bounds the memory of encoding.
@@ -33,9 +37,27 @@ pub struct Writer {
     shared: Arc<Shared>,
     encoder: Encoder,
     next: Seq,
-    max_bytes: u64,
-    commit_interval: Duration,
+    /// What the start found behind the watermark, until it is certain to survive power loss.
+    unproven: Option<Unproven>,
+    relief: Relief,
+    on_full: OnFull,
+    min_free_bytes: u64,
+    /// The disk was low when it was looked at last.
+    low: bool,
     committed: Instant,
+}
+
+/// Messages that a start found in the store, and the watermark does not know.
+///
+/// After a SIGKILL nobody was ever told of them. After a power cut the watermark may lag: they may have been
+/// acknowledged, and Kafka may have seen them. So they keep their sequences and are delivered. But the page cache may hold
+/// what the disk does not: `fdatasync` may have failed before the end of the last run, and says so only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unproven {
+    /// The watermark.
+    pub(super) behind: Seq,
+    /// The last of the messages.
+    pub(super) last: Seq,
 }
 
 /// A group could not be made durable in this attempt.
@@ -47,6 +69,30 @@ pub(super) enum CommitError {
     Store(#[from] StoreError),
     #[error("marks: {0}")]
     Marks(#[from] SlotError),
+    #[error("cannot make room: {0}")]
+    Relief(#[from] PurgeError),
+}
+
+impl CommitError {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Encode(_) => false,
+            Self::Store(error) => error.is_full(),
+            Self::Marks(error) => error.is_full(),
+            Self::Relief(error) => error.is_full(),
+        }
+    }
+}
+
+/// How far a group got.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// It is confirmed.
+    Done,
+    /// Something was given back: look again.
+    Again,
+    /// There is no room.
+    Wait,
 }
 
 impl Writer {
@@ -55,15 +101,20 @@ impl Writer {
         shared: Arc<Shared>,
         encoder: Encoder,
         next: Seq,
+        unproven: Option<Unproven>,
         config: &Config,
+        relief: Relief,
     ) -> Self {
         Self {
             offers,
             shared,
             encoder,
             next,
-            max_bytes: config.max_bytes,
-            commit_interval: config.commit_interval,
+            unproven,
+            relief,
+            on_full: config.on_full,
+            min_free_bytes: config.min_free_bytes,
+            low: false,
             committed: Instant::now(),
         }
     }
@@ -75,19 +126,48 @@ impl Writer {
                 break;
             }
         }
+        self.shared.jobs.close();
+    }
+
+    /// What is done between two groups and while one waits: purges that were asked for, units that are too old, the
+    /// ballast.
+    fn maintain(&mut self) {
+        for job in self.shared.jobs.take() {
+            let purged = self.purge(&job.filter);
+            if job.answer.send(purged).is_err() {
+                tracing::debug!("nobody waits for this purge any more");
+            }
+        }
+        if let Err(error) = self.relief.expire() {
+            tracing::warn!(%error, "cannot give back what is too old");
+        }
+        self.shared.restore_ballast();
+    }
+
+    /// As [`crate::queue::Monitor::purge`], for whoever opened the lane and runs no writer thread.
+    ///
+    /// # Errors
+    /// [`PurgeError`].
+    pub fn purge(&mut self, filter: &Filter) -> Purged {
+        self.relief.purge(&mut self.encoder, filter)
     }
 
     /// Waits for the next group. `None` when all sources are gone.
     pub(super) fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = loop {
             self.shared.writer_pulse.beat();
+            self.maintain();
+            self.shared.look_ahead();
+            if let Err(error) = self.renew() {
+                self.shared.report_store_failure(&error);
+            }
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
-        let due = self.committed + self.commit_interval;
+        let due = self.committed + self.shared.meter.interval();
         let mut bytes = first.arrival.cost();
         let mut commit_now = first.commit_now;
         let mut group = vec![first];
@@ -111,22 +191,94 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Offer>) -> bool {
         let mut retry = RETRY_MIN;
         loop {
-            if !self.wait_for_room() {
-                return false;
-            }
-            let Err(error) = self.attempt(&mut group) else {
-                return true;
+            let wait = match self.step(&mut group) {
+                Ok(Progress::Done) => return true,
+                Ok(Progress::Again) => Duration::ZERO,
+                Ok(Progress::Wait) => ROOM_POLL,
+                Err(error) => {
+                    self.shared.report_store_failure(&error);
+                    if error.is_full() {
+                        self.shared.release_ballast();
+                    }
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    wait
+                }
             };
-            self.shared.report_store_failure(&error);
-            if !self.pause(retry) {
+            if !self.pause(wait) {
                 return false;
             }
-            retry = (retry * 2).min(RETRY_MAX);
+            self.maintain();
         }
+    }
+
+    /// Looks for room and does what it allows.
+    fn step(&mut self, group: &mut Vec<Offer>) -> Result<Progress, CommitError> {
+        let room = self.room(group);
+        self.low = matches!(room, Room::Low(_));
+        self.note_full(room == Room::Full);
+        match room {
+            Room::Free => self.attempt(group).map(|()| Progress::Done),
+            Room::Low(low) => {
+                self.shared.report_store_failure(&low);
+                self.relief.spare()?;
+                Ok(Progress::Wait)
+            }
+            Room::Full if self.on_full == OnFull::DropNewest => {
+                self.drop_group(group)?;
+                Ok(Progress::Done)
+            }
+            Room::Full if self.relief.relieve(&mut self.encoder)? => Ok(Progress::Again),
+            Room::Full => Ok(Progress::Wait),
+        }
+    }
+
+    fn room(&self, group: &[Offer]) -> Room {
+        let incoming: usize = group.iter().map(|offer| offer.arrival.cost()).sum();
+        let gauge = Gauge {
+            bytes: self.shared.store.bytes(),
+            max_bytes: self.relief.budget(),
+            incoming: growth(incoming as u64),
+            backlog: self.shared.tail.last() > self.shared.marks.values().cursor,
+            free: free_bytes(&self.shared.folder).ok(),
+            min_free: self.min_free_bytes,
+            ballast: self
+                .shared
+                .ballast
+                .as_ref()
+                .is_none_or(|ballast| ballast.is_held()),
+            was_low: self.low,
+        };
+        gauge.room()
+    }
+
+    fn note_full(&self, full: bool) {
+        if self.shared.full.swap(full, Ordering::Relaxed) == full {
+            return;
+        }
+        if full {
+            tracing::warn!(on_full = ?self.on_full, "queue full");
+        } else {
+            tracing::info!("queue has room again");
+        }
+    }
+
+    /// Acknowledges what is not stored. It is counted durably before: an acknowledged message is never unaccounted for.
+    fn drop_group(&mut self, group: &mut Vec<Offer>) -> Result<(), CommitError> {
+        let count = group.len() as u64;
+        self.shared.ledger.count(Reason::DroppedNewest, count, true)?;
+        let last = self.next.previous();
+        self.shared
+            .drops
+            .note(Reason::DroppedNewest, self.next, last, count);
+        self.committed = Instant::now();
+        confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
+        Ok(())
     }
 
     /// Tries once to make the group durable, and confirms it. On an error the same group must be tried again.
     pub(super) fn attempt(&mut self, group: &mut Vec<Offer>) -> Result<(), CommitError> {
+        self.renew()?;
         self.append(group)?;
         self.publish(std::mem::take(group));
         Ok(())
@@ -141,6 +293,28 @@ impl Writer {
         self.shared.marks.reserve(last)?;
         self.shared.store.append(&chunks)?;
         faults::point("commit.durable");
+        self.relief
+            .wrote(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
+        // The watermark first: behind it there must be nothing that anybody has heard of.
+        self.shared.marks.set_durable(last)?;
+        faults::point("commit.noted");
+        Ok(())
+    }
+
+    /// Makes sure that what the start found behind the watermark survives power loss, before anything is stored behind
+    /// it, or anybody hears of it.
+    pub(super) fn renew(&mut self) -> Result<(), CommitError> {
+        let Some(Unproven { behind, last }) = self.unproven else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        shared.store.renew_behind(behind)?;
+        faults::point("renew.placed");
+        shared.marks.set_durable(last)?;
+        shared.tail.reach(last);
+        shared.readable.raise();
+        shared.store_recovered();
+        self.unproven = None;
         Ok(())
     }
 
@@ -148,6 +322,7 @@ impl Writer {
     fn publish(&mut self, group: Vec<Offer>) {
         let epoch = self.shared.epoch;
         let first = self.next;
+        let payload = group.iter().map(|offer| offer.arrival.payload.len()).sum();
         let (arrivals, receipts): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|offer| (offer.arrival, (offer.receipt, offer.room)))
@@ -158,48 +333,12 @@ impl Writer {
             .zip(arrivals)
             .map(|(seq, arrival)| Stored { seq, epoch, arrival });
         self.shared.tail.extend(stored);
-        if let Err(error) = self.shared.marks.set_durable(self.next.previous()) {
-            tracing::warn!(%error, "cannot note the watermark; a loss in the store might go unnoticed");
-        }
-        faults::point("commit.noted");
         self.shared.store_recovered();
         self.committed = Instant::now();
+        self.shared.meter.committed(payload);
         self.shared.readable.raise();
-        for (receipt, room) in receipts {
-            receipt.confirm();
-            drop(room);
-        }
+        confirm(receipts);
         faults::point("commit.confirmed");
-    }
-
-    /// Waits while the queue is full. False when it was closed meanwhile.
-    fn wait_for_room(&self) -> bool {
-        let mut said = false;
-        while self.is_full() {
-            if !said {
-                tracing::warn!(
-                    max_bytes = self.max_bytes,
-                    "queue full: taking nothing more until Kafka has taken some"
-                );
-                self.shared.full.store(true, Ordering::Relaxed);
-                said = true;
-            }
-            if !self.pause(ROOM_POLL) {
-                return false;
-            }
-        }
-        if said {
-            tracing::info!("queue has room again");
-            self.shared.full.store(false, Ordering::Relaxed);
-        }
-        true
-    }
-
-    /// Whether the budget is used up. With nothing left to deliver, waiting would never end: then the store is
-    /// about to begin a new unit and give back the rest.
-    pub(super) fn is_full(&self) -> bool {
-        self.shared.store.bytes() >= self.max_bytes
-            && self.shared.tail.last() > self.shared.marks.values().cursor
     }
 
     /// Waits, alive. False when the queue was closed.
@@ -207,5 +346,40 @@ impl Writer {
         self.shared.writer_pulse.beat();
         std::thread::park_timeout(duration);
         !self.shared.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// Says that the messages may be acknowledged, and gives back the memory they held.
+fn confirm(receipts: impl IntoIterator<Item = (Receipt, intake::Room)>) {
+    for (receipt, room) in receipts {
+        receipt.confirm();
+        drop(room);
+    }
+}
+
+/// The thread's steps, one by one.
+#[cfg(test)]
+impl Writer {
+    /// Commits a group in at most `steps`. False when it has to wait for room.
+    pub(super) fn commit_in(&mut self, mut group: Vec<Offer>, steps: usize) -> bool {
+        let mut waits = std::iter::repeat_with(|| self.step(&mut group).expect("no failure"));
+        waits
+            .by_ref()
+            .take(steps)
+            .find(|progress| *progress != Progress::Again)
+            == Some(Progress::Done)
+    }
+
+    pub(super) fn relieve_now(&mut self) -> bool {
+        self.relief.relieve(&mut self.encoder).expect("relieves")
+    }
+
+    pub(super) fn compact_now(&mut self) {
+        self.relief.forget_last();
+        self.relieve_now();
+    }
+
+    pub(super) fn expire_now(&mut self) {
+        self.relief.expire_now().expect("expires");
     }
 }

@@ -17,6 +17,8 @@
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
+//! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
+//! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -35,11 +37,13 @@ mod support;
 mod bad_input;
 mod boot;
 mod delivery;
+mod full_disk;
 mod full_queue;
 mod identity;
 mod instrument;
 mod kafka_outage;
 mod mismatch;
 mod mosquitto_outage;
+mod sealed;
 mod shutdown;
 mod sigkill;
