@@ -295,10 +295,14 @@ impl Model {
     fn hide(&mut self, reach: Seq, blocks: &[(Seq, Seq)]) {
         let behind: Vec<_> = self.list.range(reach.next()..).map(|(seq, _)| *seq).collect();
         for seq in behind {
-            let block = blocks.iter().find(|(first, last)| (*first..=*last).contains(&seq));
+            let block = blocks
+                .iter()
+                .find(|(first, last)| (*first..=*last).contains(&seq));
             match self.list.get_mut(&seq) {
                 Some(entry) if !entry.is_live() => {}
                 Some(entry) if block.is_some() => entry.hidden = block.copied(),
+                // The reader finds what is left of its block, and says what it makes of it.
+                Some(entry) if entry.damaged && !entry.gone => entry.hidden = Some((seq, seq)),
                 _ => self.forget(seq),
             }
         }
