@@ -32,6 +32,7 @@ pub mod codec;
 mod config;
 mod generation;
 pub mod generations;
+pub mod inspect;
 pub mod intake;
 pub mod ledger;
 pub mod marks;
@@ -411,8 +412,9 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
 fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
     let mut recalled = Vec::new();
+    let mut seen = 0;
     let mut from = last;
-    while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
+    while seen < RECALL_MESSAGES && from > Seq::ZERO {
         let Ok(Found::Block(raw)) = store.read(from) else {
             break;
         };
@@ -422,7 +424,10 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
         let Ok(block) = decode::<Arrival>(&raw.chunks) else {
             break;
         };
-        let deliveries = block.messages.into_iter().rev();
+        seen += block.messages.len();
+        // What was imported did not come from our brokers, although theirs may have the same names.
+        let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
+        let deliveries = block.messages.into_iter().rev().filter(own);
         recalled.extend(deliveries.map(|(_, arrival)| Recalled {
             broker: arrival.broker,
             delivery: arrival.delivery,

@@ -166,6 +166,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; nothing changes.
     fn read_behind(&self, seq: Seq) -> Result<Found, StoreError>;
 
+    /// As [`Store::read`], for an onlooker: neither the reader's place nor what is stored changes by it.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the unit that `from` lies in cannot be read at all.
+    fn browse(&self, from: Seq) -> Result<Found, StoreError> {
+        self.read(from)
+    }
+
+    /// As [`Store::read_behind`], for an onlooker.
+    ///
+    /// # Errors
+    /// As for [`Store::browse`].
+    fn browse_behind(&self, seq: Seq) -> Result<Found, StoreError> {
+        self.read_behind(seq)
+    }
+
+    /// The onlooker is done: gives back what its look took.
+    fn browsed(&self) {}
+
     /// `seq` should be there and cannot be read. True when the store begins to salvage the unit it should be in: read
     /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost.
     ///

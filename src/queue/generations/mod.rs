@@ -78,6 +78,7 @@ impl Generations {
             entries,
             writing: None,
             reading: None,
+            browsing: None,
             end: Seq::ZERO,
         };
         let store = Self {
@@ -136,6 +137,7 @@ impl Generations {
             row.entries
                 .pop_back_if(|entry| entry.first == first && !entry.damaged);
             row.reading = None;
+            row.browsing = None;
             discard(&path)?;
         }
         let open = Arc::new(Generation::create(&path)?);
@@ -195,6 +197,32 @@ impl Store for Generations {
             .saturating_sub(1);
         let behind = row.first_behind(index, seq)?;
         Ok(behind.map_or(Found::Nothing, Found::Block))
+    }
+
+    fn browse(&self, from: Seq) -> Result<Found, StoreError> {
+        let mut row = self.row();
+        let index = row.entries.partition_point(|entry| entry.first <= from);
+        if let Some(index) = index.checked_sub(1)
+            && let Some(block) = row.browse(index, |open| open.block_before(from))?
+        {
+            return Ok(Found::Block(block));
+        }
+        let behind = row.browse_behind(index.saturating_sub(1), from)?;
+        Ok(behind.map_or(Found::Nothing, Found::Block))
+    }
+
+    fn browse_behind(&self, seq: Seq) -> Result<Found, StoreError> {
+        let mut row = self.row();
+        let index = row
+            .entries
+            .partition_point(|entry| entry.first <= seq)
+            .saturating_sub(1);
+        let behind = row.browse_behind(index, seq)?;
+        Ok(behind.map_or(Found::Nothing, Found::Block))
+    }
+
+    fn browsed(&self) {
+        self.row().browsing = None;
     }
 
     fn suspect(&self, _seq: Seq) -> Result<bool, StoreError> {

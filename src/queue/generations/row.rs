@@ -19,8 +19,17 @@ pub(super) struct Row {
     pub(super) writing: Option<Arc<Generation>>,
     /// The generation read last, if it is not the newest.
     pub(super) reading: Option<(Seq, Arc<Generation>)>,
+    /// The generation an onlooker reads. Handles are shared: sled's lock is exclusive within the process too.
+    pub(super) browsing: Option<(Seq, Arc<Generation>)>,
     /// Sequence behind the last one appended.
     pub(super) end: Seq,
+}
+
+/// Who reads: each has an older generation of its own open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    Reader,
+    Onlooker,
 }
 
 #[derive(Debug)]
@@ -33,9 +42,8 @@ pub(super) struct Entry {
 }
 
 impl Row {
-    /// The open generation at `index`, opening it for reading when it is an older one. `None` when it is set
-    /// aside.
-    fn open_at(&mut self, index: usize) -> Result<Option<Arc<Generation>>, StoreError> {
+    /// The open generation at `index`, opening it for `user` when it is an older one. `None` when it is set aside.
+    fn open_at(&mut self, index: usize, user: User) -> Result<Option<Arc<Generation>>, StoreError> {
         let Some(entry) = self.entries.get(index).filter(|entry| !entry.damaged) else {
             return Ok(None);
         };
@@ -44,16 +52,50 @@ impl Row {
         {
             return Ok(Some(Arc::clone(open)));
         }
-        if let Some((first, open)) = &self.reading
-            && *first == entry.first
-        {
-            return Ok(Some(Arc::clone(open)));
-        }
-        // One older generation at a time: each open one costs memory.
-        self.reading = None;
-        let open = Arc::new(Generation::open(&entry.path)?);
-        self.reading = Some((entry.first, Arc::clone(&open)));
+        let opened = [&self.reading, &self.browsing].into_iter().flatten();
+        let shared = opened
+            .filter(|(first, _)| *first == entry.first)
+            .map(|(_, open)| Arc::clone(open))
+            .next();
+        let slot = match user {
+            User::Reader => &mut self.reading,
+            User::Onlooker => &mut self.browsing,
+        };
+        // One older generation at a time for each: every open one costs memory.
+        *slot = None;
+        let open = match shared {
+            Some(open) => open,
+            None => Arc::new(Generation::open(&entry.path)?),
+        };
+        *slot = Some((entry.first, Arc::clone(&open)));
         Ok(Some(open))
+    }
+
+    /// Looks for a block in the generation at `index` for an onlooker. Damage is only told.
+    pub(super) fn browse(
+        &mut self,
+        index: usize,
+        find: impl FnOnce(&Generation) -> Result<Option<RawBlock>, StoreError>,
+    ) -> Result<Option<RawBlock>, StoreError> {
+        self.open_at(index, User::Onlooker)?
+            .map_or(Ok(None), |open| find(&open))
+    }
+
+    /// The first block behind `seq` in the generation at `index` or a later one, for an onlooker.
+    pub(super) fn browse_behind(
+        &mut self,
+        mut index: usize,
+        seq: Seq,
+    ) -> Result<Option<RawBlock>, StoreError> {
+        while index < self.entries.len() {
+            let end = self.entries.get(index + 1).map(|next| next.first);
+            let block = self.browse(index, |open| open.block_behind(seq))?;
+            if let Some(block) = block.filter(|block| end.is_none_or(|end| block.first < end)) {
+                return Ok(Some(block));
+            }
+            index += 1;
+        }
+        Ok(None)
     }
 
     /// Looks for a block in the generation at `index`. A damaged one is set aside; then there is none.
@@ -62,7 +104,7 @@ impl Row {
         index: usize,
         find: impl FnOnce(&Generation) -> Result<Option<RawBlock>, StoreError>,
     ) -> Result<Option<RawBlock>, StoreError> {
-        let found = match self.open_at(index) {
+        let found = match self.open_at(index, User::Reader) {
             Ok(Some(open)) => find(&open),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
@@ -109,6 +151,7 @@ impl Row {
             return Err(error);
         }
         self.reading = None;
+        self.browsing = None;
         if let Some(entry) = self.entries.get_mut(index) {
             entry.set_aside(&error)?;
         }
@@ -136,12 +179,8 @@ impl Row {
     /// Takes the generation at `index` out of the row.
     pub(super) fn take(&mut self, index: usize) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
-        if self
-            .reading
-            .as_ref()
-            .is_some_and(|(first, _)| *first == entry.first)
-        {
-            self.reading = None;
+        for slot in [&mut self.reading, &mut self.browsing] {
+            slot.take_if(|(first, _)| *first == entry.first);
         }
         Some(entry)
     }
