@@ -1,0 +1,58 @@
+//! `export`: messages into the portable format.
+
+use std::time::SystemTime;
+
+use super::filter::Matcher;
+use super::format::{FORMAT, Header, HeaderLane, Lines, Record, VERSION};
+use super::request::Filter;
+use super::{Answer, Flow, Hand, HandError, HandLane, Output};
+use crate::exit::Exit;
+
+impl Hand {
+    pub(super) fn export(
+        &self,
+        filter: &Filter,
+        limit: Option<u64>,
+        output: Output<'_>,
+    ) -> Result<Exit, HandError> {
+        let matcher = Matcher::new(filter)?;
+        let lanes = self.chosen(filter.lane.as_deref())?;
+        let mut lines = Lines::default();
+        output(Answer::Record(lines.header(&self.header(&lanes))?))?;
+        let mut left = limit.unwrap_or(u64::MAX);
+        for lane in lanes {
+            let flow = self.walk(lane, &matcher, output, |stored, output| {
+                let Some(rest) = left.checked_sub(1) else {
+                    return Ok(Flow::Enough);
+                };
+                left = rest;
+                let record = Record::new(&self.origin(lane, &stored), &stored.arrival);
+                output(Answer::Record(lines.record(&record)?))?;
+                Ok(Flow::On)
+            })?;
+            if flow == Flow::Enough {
+                output(Answer::Note("there are more; --limit was reached".to_owned()))?;
+                break;
+            }
+        }
+        output(Answer::Record(lines.end()?))?;
+        Ok(Exit::Stopped)
+    }
+
+    fn header(&self, lanes: &[&HandLane]) -> Header {
+        let lanes = lanes.iter().map(|lane| HeaderLane {
+            lane: lane.name.clone(),
+            cursor: lane.monitor.cursor(),
+            last: lane.monitor.last(),
+        });
+        Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            gateway: self.identity.gateway.clone(),
+            epoch: self.identity.epoch.to_string(),
+            exported_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            still_queued: true,
+            lanes: lanes.collect(),
+        }
+    }
+}

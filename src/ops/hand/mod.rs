@@ -1,0 +1,280 @@
+//! The queue in a person's hand: what `edgeferry queue …` does, on lanes that are open.
+//!
+//! The same functions serve a stopped store, which the command opens itself, and a running daemon, through its control
+//! socket. They look through [`crate::queue::inspect`], so whoever writes and delivers is not disturbed; a message that is
+//! delivered meanwhile is simply not there any more.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+mod answer;
+mod export;
+mod filter;
+pub mod format;
+mod import;
+mod known;
+mod list;
+mod purge;
+mod ranges;
+mod request;
+mod verify;
+
+pub use answer::{Answer, FaultSeen, HoleState, Imported, LaneState, Peeked, Purged, UnitState, Verified};
+pub use known::{Known, KnownError};
+pub use request::{Bound, Filter, Request, VERSION, Verb};
+
+use crate::exit::Exit;
+use crate::identity::Identity;
+use crate::message::{Origin, Stored};
+use crate::queue::inspect::{Browser, Piece, Stretch};
+use crate::queue::store::StoreError;
+use crate::queue::{Closed, Door, Monitor, QueueError};
+use crate::route::Router;
+use filter::Matcher;
+
+/// Why something could not be done, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum HandError {
+    /// It was asked for wrongly; the text says what would be right.
+    #[error("{0}")]
+    Usage(String),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store cannot be changed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// What was imported and purged cannot be noted.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// The file to import is none.
+    #[error("the file cannot be imported: {0}")]
+    Format(#[from] format::FormatError),
+    /// A message cannot be said in JSON.
+    #[error("cannot write a line: {0}")]
+    Line(#[from] serde_json::Error),
+    /// Another long look is going on.
+    #[error("another queue command is at work: each one has an older generation of its own in memory, so there is one at a time; try again when it is done")]
+    Busy,
+    /// The daemon stops.
+    #[error("edgeferry is stopping; what was not answered is not done")]
+    Stopping,
+    /// There is no room.
+    #[error("the queue is full; what was taken stays, import the same file again when there is room")]
+    Full,
+    /// Whoever asked is gone.
+    #[error("the answer cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Closed> for HandError {
+    fn from(_: Closed) -> Self {
+        Self::Stopping
+    }
+}
+
+impl HandError {
+    /// The exit code that belongs to it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Format(_) => Exit::Usage,
+            Self::Store(_) | Self::Queue(_) | Self::Known(_) | Self::Full => Exit::Storage,
+            Self::Line(_) | Self::Busy | Self::Stopping | Self::Output(_) => Exit::Failure,
+        }
+    }
+}
+
+/// A lane that is open.
+#[derive(Debug)]
+pub struct HandLane {
+    /// Its name.
+    pub name: String,
+    /// The look into it.
+    pub monitor: Monitor,
+    /// Tells what becomes of its messages.
+    pub router: Router,
+    /// The way in; gone once a stop has begun, because the writer ends when all ways in are gone.
+    pub door: Mutex<Option<Door>>,
+}
+
+impl HandLane {
+    /// A lane that takes imports through `door`.
+    #[must_use]
+    pub const fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Self {
+        Self {
+            name,
+            monitor,
+            router,
+            door: Mutex::new(door),
+        }
+    }
+
+    /// A look at what is queued and can match.
+    fn queued(&self, matcher: &Matcher) -> Browser {
+        let first = self.monitor.cursor().next().max(*matcher.range().start());
+        self.monitor.browse(first, *matcher.range().end())
+    }
+}
+
+/// All lanes of a store, open.
+#[derive(Debug)]
+pub struct Hand {
+    identity: Identity,
+    lanes: Vec<HandLane>,
+    known: Mutex<Known>,
+    /// Held during a long look.
+    at_work: Mutex<()>,
+    closing: AtomicBool,
+}
+
+/// Where answers go. An error ends the work.
+pub type Output<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
+
+impl Hand {
+    /// A hand on `lanes`.
+    #[must_use]
+    pub const fn new(identity: Identity, lanes: Vec<HandLane>, known: Known) -> Self {
+        Self {
+            identity,
+            lanes,
+            known: Mutex::new(known),
+            at_work: Mutex::new(()),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// A stop begins: what is going on ends soon, and nothing holds up the writers.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        for lane in &self.lanes {
+            let door = lane.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(door);
+        }
+    }
+
+    /// Whether a stop has begun.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Does what is asked. `input` holds what follows the request.
+    ///
+    /// # Errors
+    /// [`HandError`]; what was answered before holds.
+    pub fn serve(
+        &self,
+        verb: &Verb,
+        input: &mut dyn io::BufRead,
+        output: Output<'_>,
+    ) -> Result<Exit, HandError> {
+        let _one = self.begin(verb)?;
+        match verb {
+            Verb::List { lane } => self.list(lane.as_deref(), output),
+            Verb::Peek {
+                filter,
+                limit,
+                payload,
+            } => self.peek(filter, *limit, *payload, output),
+            Verb::Export { filter, limit } => self.export(filter, *limit, output),
+            Verb::Import { into } => self.import(into.as_deref(), input, output),
+            Verb::Verify { lane } => self.verify(lane.as_deref(), output),
+            Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
+        }
+    }
+
+    /// One long look at a time; `ls` is none.
+    fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
+        if matches!(verb, Verb::List { .. }) {
+            return Ok(None);
+        }
+        match self.at_work.try_lock() {
+            Ok(guard) => Ok(Some(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(HandError::Busy),
+        }
+    }
+
+    /// The lanes that are meant.
+    fn chosen(&self, name: Option<&str>) -> Result<Vec<&HandLane>, HandError> {
+        let Some(name) = name else {
+            return Ok(self.lanes.iter().collect());
+        };
+        let lane = self.lanes.iter().find(|lane| lane.name == name);
+        lane.map(|lane| vec![lane]).ok_or_else(|| {
+            let names: Vec<&str> = self.lanes.iter().map(|lane| lane.name.as_str()).collect();
+            HandError::Usage(format!("there is no lane {name:?}; there is: {}", names.join(", ")))
+        })
+    }
+
+    /// Where a message was stored first.
+    fn origin(&self, lane: &HandLane, stored: &Stored) -> Origin {
+        let own = || Origin {
+            gateway: self.identity.gateway.clone(),
+            epoch: stored.epoch,
+            lane: lane.name.clone(),
+            seq: stored.seq,
+        };
+        stored.arrival.origin.as_deref().cloned().unwrap_or_else(own)
+    }
+
+    /// Gives what is queued and matches to `take`, in order, until it has enough. What cannot be read is told and passed.
+    fn walk(
+        &self,
+        lane: &HandLane,
+        matcher: &Matcher,
+        output: Output<'_>,
+        mut take: impl FnMut(Stored, Output<'_>) -> Result<Flow, HandError>,
+    ) -> Result<Flow, HandError> {
+        let mut browser = lane.queued(matcher);
+        while let Some(piece) = browser.next_piece()? {
+            self.go_on()?;
+            let cursor = lane.monitor.cursor();
+            match piece {
+                Piece::Messages(messages) => {
+                    let wanted = messages
+                        .into_iter()
+                        .filter(|stored| stored.seq > cursor && matcher.matches(stored, &lane.router));
+                    for stored in wanted {
+                        if take(stored, output)? == Flow::Enough {
+                            return Ok(Flow::Enough);
+                        }
+                    }
+                }
+                Piece::Fault(stretch, fault) => {
+                    let Stretch { first, last } = stretch;
+                    let name = &lane.name;
+                    output(Answer::Note(format!("lane {name}, {first} to {last}: {fault}")))?;
+                }
+                Piece::Hole(_) | Piece::Gone(_) => {}
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn go_on(&self) -> Result<(), HandError> {
+        if self.is_closing() {
+            Err(HandError::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Go on.
+    On,
+    /// The limit is reached.
+    Enough,
+}
+
+#[cfg(test)]
+mod tests;
