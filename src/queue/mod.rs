@@ -34,6 +34,7 @@ mod generation;
 pub mod generations;
 pub mod inspect;
 pub mod intake;
+mod jobs;
 pub mod ledger;
 pub mod marks;
 mod reader;
@@ -44,6 +45,7 @@ mod writer;
 pub use config::{Compression, Config, OnFull};
 pub(crate) use config::{Raw, RawLane, resolve};
 pub use intake::{Closed, Intake, Room};
+pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
 pub use marks::Passed;
 pub use reader::{QueueError, Reader};
@@ -54,6 +56,7 @@ use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
 use crate::queue::generations::{Generations, Waker};
 use crate::queue::intake::Offer;
+use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
@@ -103,6 +106,7 @@ struct Shared {
     writer_pulse: Pulse,
     full: AtomicBool,
     closed: AtomicBool,
+    jobs: Jobs,
     store_failure: Mutex<Option<String>>,
 }
 
@@ -274,6 +278,16 @@ impl Monitor {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Removes every durable message that `filter` picks and that was not handed to the reader yet, counts it as
+    /// [`Reason::Purged`], and says how many there were. The writer does it between two groups; this waits for it, so it
+    /// must not be called on a thread that the pipeline needs.
+    ///
+    /// # Errors
+    /// [`PurgeError`].
+    pub fn purge(&self, filter: Filter) -> Purged {
+        self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
     /// Ends the reader's wait.
     pub fn wake_reader(&self) {
         self.0.readable.raise();
@@ -313,6 +327,7 @@ fn assemble(
         writer_pulse: Pulse::default(),
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
+        jobs: Jobs::default(),
         store_failure: Mutex::new(None),
     });
     if let Some(skipped) = place.skipped {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Seq, Stored};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::Offer;
+use crate::queue::jobs::{Filter, Purged};
 use crate::queue::store::StoreError;
 use crate::queue::{Config, Shared};
 use crate::slots::SlotError;
@@ -74,12 +75,40 @@ impl Writer {
                 break;
             }
         }
+        self.shared.jobs.close();
+    }
+
+    /// What is done between two groups: purges that were asked for.
+    fn maintain(&mut self) {
+        for job in self.shared.jobs.take() {
+            let purged = self.purge(&job.filter);
+            if job.answer.send(purged).is_err() {
+                tracing::debug!("nobody waits for this purge any more");
+            }
+        }
+    }
+
+    /// As [`crate::queue::Monitor::purge`], for whoever opened the lane and runs no writer thread.
+    ///
+    /// # Errors
+    /// [`PurgeError`].
+    #[expect(
+        clippy::unused_self,
+        reason = "interface first; the rewriting of units follows"
+    )]
+    pub fn purge(&mut self, _filter: &Filter) -> Purged {
+        Err(StoreError::Io {
+            path: "purge".into(),
+            source: std::io::ErrorKind::Unsupported.into(),
+        }
+        .into())
     }
 
     /// Waits for the next group. `None` when all sources are gone.
     pub(super) fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = loop {
             self.shared.writer_pulse.beat();
+            self.maintain();
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
                 Err(RecvTimeoutError::Timeout) => {}
