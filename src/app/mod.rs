@@ -4,6 +4,7 @@
 //! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
 
 mod data_dir;
+mod hand;
 mod memory;
 mod stages;
 mod subscriptions;
@@ -12,10 +13,12 @@ mod watch;
 use std::path::Path;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use hand::Stopped;
 
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
+use crate::ops::hand::KnownError;
 use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::{clock, config, queue, source};
@@ -45,6 +48,9 @@ pub enum AppError {
         /// The reason.
         source: source::OpenError,
     },
+    /// What was imported is not known.
+    #[error("imports: {0}")]
+    Known(#[from] KnownError),
     /// There is no clock to stamp with.
     #[error(transparent)]
     Clock(#[from] clock::Error),
@@ -64,6 +70,7 @@ impl AppError {
             Self::DataDir(_)
             | Self::Queue(_)
             | Self::DeadLetters(_)
+            | Self::Known(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {

@@ -16,6 +16,8 @@ use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::ops::Overview;
+use crate::ops::control::{self, Control};
+use crate::ops::hand::{Hand, HandLane, Known};
 use crate::queue::{self, Queue};
 use crate::route::Router;
 use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
@@ -41,6 +43,7 @@ pub struct Stages {
     ended: mpsc::Receiver<&'static str>,
     running: Vec<&'static str>,
     view: View,
+    control: Option<Control>,
 }
 
 /// What an onlooker needs.
@@ -108,8 +111,6 @@ impl Stages {
             monitor,
             ..
         } = queue;
-        // From here on only the sources hold entrances: the writer ends with them.
-        drop(door);
         let sink_monitor = Arc::new(sink::Monitor::default());
         let view = View {
             brokers: sources
@@ -120,6 +121,9 @@ impl Stages {
             sink: Arc::clone(&sink_monitor),
         };
         let router = Router::new(config.routes.clone(), &identity.gateway, LANE);
+        // Beside the sources only the hand holds an entrance: the writer ends when all of them let go.
+        let lanes = vec![HandLane::new(LANE.to_owned(), view.queue.clone(), router.clone(), Some(door))];
+        let control = start_control(data_dir, identity, lanes);
         let connector = connector(config, identity, &view.queue);
         let drain = Drain::new(reader, router, connector, dead_letters, sink_monitor, clock);
         let stop_sink = Arc::new(AtomicBool::new(false));
@@ -139,6 +143,7 @@ impl Stages {
             ended,
             running,
             view,
+            control,
         })
     }
 
@@ -162,6 +167,9 @@ impl Stages {
     /// Stops in the direction of the data: take no more, store, acknowledge, let Kafka answer, keep the cursor.
     pub async fn stop(&mut self) {
         self.stop_sources.cancel();
+        if let Some(control) = self.control.take() {
+            control.stop().await;
+        }
         let stopped = async { while self.sources.join_next().await.is_some() {} };
         if tokio::time::timeout(SOURCE_PATIENCE, stopped).await.is_err() {
             tracing::warn!("a source did not stop in time; what it did not acknowledge will come again");
@@ -251,6 +259,28 @@ fn connector(config: &Config, identity: &Identity, queue: &queue::Monitor) -> Ka
         &format!("edgeferry-{}-{LANE}", identity.gateway),
         wake,
     )
+}
+
+/// Lets people look into the lanes. It is no part of the pipeline: without it the daemon runs all the same.
+fn start_control(data_dir: &DataDir, identity: &Identity, lanes: Vec<HandLane>) -> Option<Control> {
+    let mut known = match Known::open(data_dir.path()) {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::error!(%error, "no control socket: what was imported is not known");
+            return None;
+        }
+    };
+    if let Err(error) = known.reconcile(&lanes) {
+        tracing::error!(%error, "it is not known what became of an interrupted import");
+    }
+    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true));
+    let control = Control::start(data_dir.path(), Arc::clone(&hand));
+    if let Err(error) = &control {
+        let path = control::path(data_dir.path());
+        tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` works on the stopped store only");
+        hand.close();
+    }
+    control.ok()
 }
 
 /// Starts a thread whose end, also by a panic, is reported.

@@ -4,13 +4,13 @@
 //! the store, so the reader's place does not move. What is delivered and trimmed while it walks is simply not there
 //! any more; what should be there and is not is told, never mended: that is the reader's.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::codec::{Block, Damage, decode};
-use crate::queue::ledger::{Hole, Reason};
+use crate::queue::ledger::Hole;
 use crate::queue::store::{Found, RawBlock, StoreError, Unit};
-use crate::queue::{Monitor, QueueError, Shared};
+use crate::queue::{Monitor, Shared};
 
 /// What stands at one stretch of the log.
 #[derive(Debug)]
@@ -92,41 +92,6 @@ impl Monitor {
     #[must_use]
     pub fn holes(&self) -> Vec<Hole> {
         self.0.ledger.holes()
-    }
-
-    /// Up to here messages may be under way to Kafka: they are not removed any more.
-    #[must_use]
-    pub fn taken(&self) -> Seq {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes the messages from `first` to `last` that are durable and not under way, counts them as purged and gives
-    /// back the space of units that hold nothing else. Returns what was removed.
-    ///
-    /// # Errors
-    /// [`QueueError::Marks`]: nothing is removed. [`QueueError::Store`]: they are removed, the space is not given back.
-    pub fn purge(&self, first: Seq, last: Seq) -> Result<Option<Stretch>, QueueError> {
-        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = first.max(taken.next()).max(self.cursor().next());
-        let last = last.min(self.last());
-        if first > last {
-            return Ok(None);
-        }
-        self.0.record(Hole {
-            first,
-            last,
-            reason: Reason::Purged,
-        })?;
-        drop(taken);
-        // The reader moves the cursor over the hole.
-        self.0.readable.raise();
-        for unit in self.0.store.units() {
-            let whole = unit.last.filter(|end| unit.first >= first && *end <= last);
-            if whole.is_some() {
-                self.0.store.drop_unit(unit.first)?;
-            }
-        }
-        Ok(Some(Stretch { first, last }))
     }
 }
 

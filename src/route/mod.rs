@@ -80,7 +80,7 @@ pub struct Outcome {
 }
 
 /// All routes of one lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Router {
     routes: Vec<Config>,
     gateway: String,

@@ -48,13 +48,6 @@ impl Matcher {
         self.from..=self.to
     }
 
-    /// Whether it looks at nothing but the sequence.
-    #[must_use]
-    pub fn is_range(&self) -> bool {
-        let timeless = self.since_ms == i64::MIN && self.until_ms == i64::MAX;
-        self.device.is_none() && self.topic.is_none() && self.epochs.is_empty() && timeless
-    }
-
     /// Whether the message is meant.
     #[must_use]
     pub fn matches(&self, stored: &Stored, router: &Router) -> bool {

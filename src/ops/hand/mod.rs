@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 mod answer;
 mod export;
@@ -29,7 +29,7 @@ use crate::identity::Identity;
 use crate::message::{Origin, Stored};
 use crate::queue::inspect::{Browser, Piece, Stretch};
 use crate::queue::store::StoreError;
-use crate::queue::{Closed, Door, Monitor, QueueError};
+use crate::queue::{Closed, Door, Monitor, PurgeError};
 use crate::route::Router;
 use filter::Matcher;
 
@@ -42,9 +42,9 @@ pub enum HandError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store cannot be changed.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+    /// Messages cannot be removed, or not all of them: the ledger counts those that were.
+    #[error("cannot remove: {0}")]
+    Purge(#[from] PurgeError),
     /// What was imported and purged cannot be noted.
     #[error(transparent)]
     Known(#[from] KnownError),
@@ -77,10 +77,11 @@ impl From<Closed> for HandError {
 impl HandError {
     /// The exit code that belongs to it.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
+            Self::Format(format::FormatError::Io(_)) => Exit::Failure,
             Self::Usage(_) | Self::Format(_) => Exit::Usage,
-            Self::Store(_) | Self::Queue(_) | Self::Known(_) | Self::Full => Exit::Storage,
+            Self::Store(_) | Self::Purge(_) | Self::Known(_) | Self::Full => Exit::Storage,
             Self::Line(_) | Self::Busy | Self::Stopping | Self::Output(_) => Exit::Failure,
         }
     }
@@ -94,7 +95,7 @@ pub struct HandLane {
     /// The look into it.
     pub monitor: Monitor,
     /// Tells what becomes of its messages.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// The way in; gone once a stop has begun, because the writer ends when all ways in are gone.
     pub door: Mutex<Option<Door>>,
 }
@@ -102,11 +103,11 @@ pub struct HandLane {
 impl HandLane {
     /// A lane that takes imports through `door`.
     #[must_use]
-    pub const fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Self {
+    pub fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Self {
         Self {
             name,
             monitor,
-            router,
+            router: Arc::new(router),
             door: Mutex::new(door),
         }
     }
@@ -127,21 +128,24 @@ pub struct Hand {
     /// Held during a long look.
     at_work: Mutex<()>,
     closing: AtomicBool,
+    /// A sink is at work: a full queue gets room.
+    delivers: bool,
 }
 
 /// Where answers go. An error ends the work.
 pub type Output<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 
 impl Hand {
-    /// A hand on `lanes`.
+    /// A hand on `lanes`. `delivers` says whether a sink is at work on them.
     #[must_use]
-    pub const fn new(identity: Identity, lanes: Vec<HandLane>, known: Known) -> Self {
+    pub const fn new(identity: Identity, lanes: Vec<HandLane>, known: Known, delivers: bool) -> Self {
         Self {
             identity,
             lanes,
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
+            delivers,
         }
     }
 
@@ -179,7 +183,7 @@ impl Hand {
                 payload,
             } => self.peek(filter, *limit, *payload, output),
             Verb::Export { filter, limit } => self.export(filter, *limit, output),
-            Verb::Import { into } => self.import(into.as_deref(), input, output),
+            Verb::Import { into, again } => self.import(into.as_deref(), *again, input, output),
             Verb::Verify { lane } => self.verify(lane.as_deref(), output),
             Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
         }
@@ -211,13 +215,7 @@ impl Hand {
 
     /// Where a message was stored first.
     fn origin(&self, lane: &HandLane, stored: &Stored) -> Origin {
-        let own = || Origin {
-            gateway: self.identity.gateway.clone(),
-            epoch: stored.epoch,
-            lane: lane.name.clone(),
-            seq: stored.seq,
-        };
-        stored.arrival.origin.as_deref().cloned().unwrap_or_else(own)
+        origin(&self.identity, &lane.name, stored)
     }
 
     /// Gives what is queued and matches to `take`, in order, until it has enough. What cannot be read is told and passed.
@@ -265,6 +263,17 @@ impl Hand {
             Ok(())
         }
     }
+}
+
+/// Where a message in `lane` of the store `own` was stored first.
+fn origin(own: &Identity, lane: &str, stored: &Stored) -> Origin {
+    let here = || Origin {
+        gateway: own.gateway.clone(),
+        epoch: stored.epoch,
+        lane: lane.to_owned(),
+        seq: stored.seq,
+    };
+    stored.arrival.origin.as_deref().cloned().unwrap_or_else(here)
 }
 
 /// Whether there is more to do.

@@ -18,14 +18,15 @@ impl Ranges {
 
     /// Number of stretches.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn stretches(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing is in it.
+    /// Number of sequences.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn count(&self) -> u64 {
+        let lengths = self.0.iter().map(|(first, last)| last.saturating_sub(*first).saturating_add(1));
+        lengths.sum()
     }
 
     /// Adds `seq`.
@@ -43,15 +44,31 @@ impl Ranges {
         self.0.splice(begin..end.max(begin), [(first, last)]);
     }
 
-    /// Takes `seq` out.
-    pub fn remove(&mut self, seq: Seq) {
-        let index = self.0.partition_point(|(_, last)| *last < seq.0);
-        let Some((first, last)) = self.0.get(index).copied().filter(|(first, _)| *first <= seq.0) else {
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Self) {
+        for (first, last) in &other.0 {
+            self.insert_all(Seq(*first), Seq(*last));
+        }
+    }
+
+    /// Takes all from `first` to `last` out.
+    pub fn remove(&mut self, first: Seq, last: Seq) {
+        let begin = self.0.partition_point(|(_, end)| *end < first.0);
+        let end = self.0.partition_point(|(start, _)| *start <= last.0);
+        let Some(cut @ [(start, _), ..]) = self.0.get(begin..end) else {
             return;
         };
-        let before = (first < seq.0).then_some((first, seq.0.saturating_sub(1)));
-        let behind = (seq.0 < last).then_some((seq.0.saturating_add(1), last));
-        self.0.splice(index..=index, before.into_iter().chain(behind));
+        let stop = cut.last().map_or(0, |(_, stop)| *stop);
+        let before = (*start < first.0).then_some((*start, first.0.saturating_sub(1)));
+        let behind = (last.0 < stop).then_some((last.0.saturating_add(1), stop));
+        self.0.splice(begin..end, before.into_iter().chain(behind));
+    }
+
+    /// Takes all of `other` out.
+    pub fn remove_all(&mut self, other: &Self) {
+        for (first, last) in &other.0 {
+            self.remove(Seq(*first), Seq(*last));
+        }
     }
 
     /// Fills the smallest gaps until `limit` stretches are left.
@@ -96,8 +113,8 @@ mod tests {
                     ranges.insert_all(Seq(first), Seq(first + more));
                     set.extend(first..=first + more);
                 } else {
-                    ranges.remove(Seq(first));
-                    set.remove(&first);
+                    ranges.remove(Seq(first), Seq(first + more));
+                    set.retain(|seq| !(first..=first + more).contains(seq));
                 }
                 for seq in 0..50 {
                     prop_assert_eq!(ranges.contains(Seq(seq)), set.contains(&seq));
@@ -115,6 +132,6 @@ mod tests {
         ranges.coarsen(3);
         assert_eq!(ranges.0, [(1, 3), (10, 12), (100, 100)]);
         ranges.coarsen(3);
-        assert_eq!(ranges.len(), 3);
+        assert_eq!(ranges.stretches(), 3);
     }
 }

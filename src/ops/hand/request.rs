@@ -50,6 +50,8 @@ pub enum Verb {
     Import {
         /// The lane that takes them, instead of the one that they come from.
         into: Option<String>,
+        /// Also what this store imported or delivered before.
+        again: bool,
     },
     /// Read everything and say what is wrong.
     #[serde(rename = "queue verify")]

@@ -7,6 +7,9 @@ use crate::message::Seq;
 use crate::queue::Balance;
 use crate::queue::inspect::{Fault, Piece, Stretch};
 
+/// Tries for a moment in which nothing moves: each takes microseconds.
+const GLANCES: usize = 100;
+
 impl Hand {
     pub(super) fn verify(&self, lane: Option<&str>, output: Output<'_>) -> Result<Exit, HandError> {
         let mut exit = Exit::Stopped;
@@ -52,33 +55,42 @@ impl Hand {
         // Only while nothing moved do the two speak of the same messages.
         let after = Standing::of(lane);
         let still = before.cursor == after.cursor && before.balance.removed == after.balance.removed;
-        verified.ledger = (still && before.settled() && verified.faults == 0).then_some(before.balance.queued);
+        let comparable = still && before.settled && verified.faults == 0;
+        verified.ledger = comparable.then_some(before.balance.queued);
         Ok(verified)
     }
 }
 
 /// How a lane stood at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Standing {
     cursor: Seq,
     last: Seq,
     balance: Balance,
+    /// Nothing moved while the three were taken.
+    settled: bool,
 }
 
 impl Standing {
+    /// Tries for three that belong together, which a lane under load may not give.
     fn of(lane: &HandLane) -> Self {
-        let cursor = lane.monitor.cursor();
-        let last = lane.monitor.last();
-        Self {
-            cursor,
-            last,
+        let take = || Self {
+            cursor: lane.monitor.cursor(),
+            last: lane.monitor.last(),
             balance: lane.monitor.status().balance,
+            settled: false,
+        };
+        let mut standing = take();
+        for _ in 0..GLANCES {
+            let again = take();
+            let settled = again == standing;
+            standing = Self { settled, ..again };
+            if settled {
+                break;
+            }
+            standing.settled = false;
         }
-    }
-
-    /// Whether the three were taken of the same moment: a message that arrived between them counts in one alone.
-    const fn settled(&self) -> bool {
-        self.balance.queued <= self.last.0.saturating_sub(self.cursor.0)
+        standing
     }
 }
 
