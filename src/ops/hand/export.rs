@@ -1,5 +1,6 @@
 //! `export`: messages into the portable format.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::filter::Matcher;
@@ -21,12 +22,12 @@ impl Hand {
         output(Answer::Record(lines.header(&self.header(&lanes))?))?;
         let mut left = limit.unwrap_or(u64::MAX);
         for lane in lanes {
-            let flow = self.walk(lane, &matcher, output, |stored, output| {
+            let flow = self.walk(&lane, &matcher, output, |stored, output| {
                 let Some(rest) = left.checked_sub(1) else {
                     return Ok(Flow::Enough);
                 };
                 left = rest;
-                let record = Record::new(&self.origin(lane, &stored), &stored.arrival);
+                let record = Record::new(&self.origin(&lane, &stored), &stored.arrival);
                 output(Answer::Record(lines.record(&record)?))?;
                 Ok(Flow::On)
             })?;
@@ -39,7 +40,7 @@ impl Hand {
         Ok(Exit::Stopped)
     }
 
-    fn header(&self, lanes: &[&HandLane]) -> Header {
+    fn header(&self, lanes: &[Arc<HandLane>]) -> Header {
         let lanes = lanes.iter().map(|lane| HeaderLane {
             lane: lane.name.clone(),
             cursor: lane.monitor.cursor(),

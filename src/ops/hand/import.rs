@@ -4,7 +4,7 @@
 //! each of them. Batch by batch: noted as pending, offered, durable, noted as imported.
 
 use std::io::BufRead;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::answer::Imported;
@@ -77,13 +77,13 @@ impl Hand {
 /// One import.
 struct Import<'a> {
     hand: &'a Hand,
-    into: Option<&'a HandLane>,
+    into: Option<Arc<HandLane>>,
     again: bool,
     runtime: tokio::runtime::Runtime,
     batch: Vec<Arrival>,
     batch_bytes: usize,
     batch_places: Places,
-    lane: Option<&'a HandLane>,
+    lane: Option<Arc<HandLane>>,
     looked: Option<Looked>,
     result: Imported,
     bad: u64,
@@ -99,10 +99,7 @@ struct Looked {
 
 impl<'a> Import<'a> {
     fn new(hand: &'a Hand, into: Option<&str>, again: bool) -> Result<Self, HandError> {
-        let into = match into {
-            Some(name) => hand.chosen(Some(name))?.into_iter().next(),
-            None => None,
-        };
+        let into = into.map(|name| hand.lane(name)).transpose()?;
         Ok(Self {
             hand,
             into,
@@ -140,15 +137,15 @@ impl<'a> Import<'a> {
         let Some(origin) = arrival.origin.as_deref() else {
             return Ok(());
         };
-        let lane = match self.into {
-            Some(lane) => lane,
+        let lane = match &self.into {
+            Some(lane) => Arc::clone(lane),
             None => self.lane_of(origin)?,
         };
         if self.is_known(origin)? {
             self.result.known += 1;
             return Ok(());
         }
-        let other = self.lane.is_some_and(|before| before.name != lane.name);
+        let other = self.lane.as_ref().is_some_and(|before| before.name != lane.name);
         if other || self.batch.len() >= BATCH_MESSAGES || self.batch_bytes >= BATCH_BYTES {
             self.flush()?;
         }
@@ -159,15 +156,10 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn lane_of(&self, origin: &Origin) -> Result<&'a HandLane, HandError> {
-        let chosen = self.hand.chosen(Some(&origin.lane));
-        let lane = chosen.ok().and_then(|lanes| lanes.into_iter().next());
-        lane.ok_or_else(|| {
-            let names: Vec<&str> = self.hand.lanes.iter().map(|lane| lane.name.as_str()).collect();
+    fn lane_of(&self, origin: &Origin) -> Result<Arc<HandLane>, HandError> {
+        self.hand.lane(&origin.lane).map_err(|error| {
             HandError::Usage(format!(
-                "the file has messages of a lane {:?}, which is not here; write --into with one of: {}",
-                origin.lane,
-                names.join(", ")
+                "the file has messages of a lane that is not here: {error}; say with --into which one takes them"
             ))
         })
     }
@@ -179,9 +171,9 @@ impl<'a> Import<'a> {
         }
         let own = &self.hand.identity;
         let is_own = origin.gateway == own.gateway && origin.epoch == own.epoch;
-        let home = self.hand.lanes.iter().find(|lane| lane.name == origin.lane);
+        let home = self.hand.lane(&origin.lane).ok();
         if let Some(lane) = home.filter(|_| is_own) {
-            if self.is_queued(lane, origin)? {
+            if self.is_queued(&lane, origin)? {
                 return Ok(true);
             }
             // In front of the cursor and not there: removed, or lost. Behind it: delivered, unless it was purged.
@@ -228,14 +220,14 @@ impl<'a> Import<'a> {
             return Ok(());
         };
         let offered = batch.len() as u64;
-        let unrouted = batch.iter().filter(|arrival| is_unrouted(lane, arrival)).count() as u64;
-        let dropped = |lane: &HandLane| lane.monitor.status().balance.removed.of(Reason::DroppedNewest);
-        let dropped_before = dropped(lane);
-        self.hand.known().begin(lane, places)?;
-        self.offer(lane, batch)?;
+        let unrouted = batch.iter().filter(|arrival| is_unrouted(&lane, arrival)).count() as u64;
+        let dropped = || lane.monitor.status().balance.removed.of(Reason::DroppedNewest);
+        let dropped_before = dropped();
+        self.hand.known().begin(&lane, places)?;
+        self.offer(&lane, batch)?;
         // With `drop-newest` some of it may have been acknowledged and not stored.
-        let unsure = dropped(lane) != dropped_before;
-        let stored = self.hand.known().commit(lane, unsure)?.unwrap_or(offered);
+        let unsure = dropped() != dropped_before;
+        let stored = self.hand.known().commit(&lane, unsure)?.unwrap_or(offered);
         self.result.taken += stored;
         self.result.unrouted += unrouted.min(stored);
         if stored < offered {

@@ -19,7 +19,7 @@ const GLANCE_PIECES: usize = 16;
 impl Hand {
     pub(super) fn list(&self, lane: Option<&str>, output: Output<'_>) -> Result<Exit, HandError> {
         for lane in self.chosen(lane)? {
-            output(Answer::Lane(state(lane)?))?;
+            output(Answer::Lane(state(&lane)?))?;
         }
         Ok(Exit::Stopped)
     }
@@ -34,12 +34,12 @@ impl Hand {
         let matcher = Matcher::new(filter)?;
         let mut left = limit;
         for lane in self.chosen(filter.lane.as_deref())? {
-            let flow = self.walk(lane, &matcher, output, |stored, output| {
+            let flow = self.walk(&lane, &matcher, output, |stored, output| {
                 let Some(rest) = left.checked_sub(1) else {
                     return Ok(Flow::Enough);
                 };
                 left = rest;
-                output(Answer::Message(peeked(lane, &stored, payload)))?;
+                output(Answer::Message(peeked(&lane, &stored, payload)))?;
                 Ok(Flow::On)
             })?;
             if flow == Flow::Enough {

@@ -112,6 +112,12 @@ impl HandLane {
         }
     }
 
+    /// Takes no more imports.
+    fn shut(&self) {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(door);
+    }
+
     /// A look at what is queued and can match.
     fn queued(&self, matcher: &Matcher) -> Browser {
         let first = self.monitor.cursor().next().max(*matcher.range().start());
@@ -123,7 +129,7 @@ impl HandLane {
 #[derive(Debug)]
 pub struct Hand {
     identity: Identity,
-    lanes: Vec<HandLane>,
+    lanes: Mutex<Vec<Arc<HandLane>>>,
     known: Mutex<Known>,
     /// Held during a long look.
     at_work: Mutex<()>,
@@ -138,10 +144,10 @@ pub type Output<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 impl Hand {
     /// A hand on `lanes`. `delivers` says whether a sink is at work on them.
     #[must_use]
-    pub const fn new(identity: Identity, lanes: Vec<HandLane>, known: Known, delivers: bool) -> Self {
+    pub fn new(identity: Identity, lanes: Vec<HandLane>, known: Known, delivers: bool) -> Self {
         Self {
             identity,
-            lanes,
+            lanes: Mutex::new(lanes.into_iter().map(Arc::new).collect()),
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
@@ -152,10 +158,19 @@ impl Hand {
     /// A stop begins: what is going on ends soon, and nothing holds up the writers.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        for lane in &self.lanes {
-            let door = lane.door.lock().unwrap_or_else(PoisonError::into_inner).take();
-            drop(door);
+        for lane in self.lanes() {
+            lane.shut();
         }
+    }
+
+    /// Lets go of a lane that is put away: its store closes once nobody looks into it any more.
+    pub fn release(&self, name: &str) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.extract_if(.., |lane| lane.name == name).for_each(|lane| lane.shut());
+    }
+
+    fn lanes(&self) -> Vec<Arc<HandLane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a stop has begun.
@@ -202,13 +217,17 @@ impl Hand {
     }
 
     /// The lanes that are meant.
-    fn chosen(&self, name: Option<&str>) -> Result<Vec<&HandLane>, HandError> {
-        let Some(name) = name else {
-            return Ok(self.lanes.iter().collect());
-        };
-        let lane = self.lanes.iter().find(|lane| lane.name == name);
-        lane.map(|lane| vec![lane]).ok_or_else(|| {
-            let names: Vec<&str> = self.lanes.iter().map(|lane| lane.name.as_str()).collect();
+    fn chosen(&self, name: Option<&str>) -> Result<Vec<Arc<HandLane>>, HandError> {
+        match name {
+            Some(name) => Ok(vec![self.lane(name)?]),
+            None => Ok(self.lanes()),
+        }
+    }
+
+    fn lane(&self, name: &str) -> Result<Arc<HandLane>, HandError> {
+        let lanes = self.lanes();
+        lanes.iter().find(|lane| lane.name == name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
             HandError::Usage(format!("there is no lane {name:?}; there is: {}", names.join(", ")))
         })
     }

@@ -22,9 +22,9 @@ impl Hand {
     pub(super) fn purge(&self, filter: &Filter, yes: bool, output: Output<'_>) -> Result<Exit, HandError> {
         let matcher = Arc::new(Matcher::new(filter)?);
         for lane in self.chosen(filter.lane.as_deref())? {
-            let plan = self.plan(lane, &matcher, output)?;
+            let plan = self.plan(&lane, &matcher, output)?;
             let purged = if yes && plan.count.messages > 0 {
-                self.remove(lane, &matcher, plan)?
+                self.remove(&lane, &matcher, plan)?
             } else {
                 plan.count.answer(&lane.name, 0, false)
             };

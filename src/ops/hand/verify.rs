@@ -14,7 +14,7 @@ impl Hand {
     pub(super) fn verify(&self, lane: Option<&str>, output: Output<'_>) -> Result<Exit, HandError> {
         let mut exit = Exit::Stopped;
         for lane in self.chosen(lane)? {
-            let verified = self.verify_lane(lane, output)?;
+            let verified = self.verify_lane(&lane, output)?;
             let differs = verified.ledger.is_some_and(|ledger| ledger != verified.queued);
             if verified.faults > 0 || differs {
                 exit = Exit::Storage;
