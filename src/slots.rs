@@ -43,6 +43,22 @@ pub enum SlotError {
     Io(#[from] io::Error),
 }
 
+impl SlotError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io(error) if is_full(error))
+    }
+}
+
+/// Whether the error says that there is no space left, for anybody or for us.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// See the module documentation.
 #[derive(Debug)]
 pub struct SlotFile {

@@ -23,9 +23,24 @@ pub enum PurgeError {
     /// The ledger cannot be written.
     #[error("ledger: {0}")]
     Ledger(#[from] SlotError),
+    /// More stretches of the log are rewritten than the ledger can remember.
+    #[error("too many stretches of the log are rewritten already; some have to be delivered first")]
+    TooMany,
     /// What is left cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl PurgeError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Ledger(error) => error.is_full(),
+            Self::Closed | Self::TooMany | Self::Encode(_) => false,
+        }
+    }
 }
 
 /// What a purge came to: how many messages were removed.

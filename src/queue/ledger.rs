@@ -3,8 +3,10 @@
 //! Each message ends in one of these ways: delivered or kept as a dead letter (counted by [`super::marks`], in the same
 //! write as the cursor move), or removed for one of the [`Reason`]s, counted here. A stretch of sequences behind the
 //! cursor that holds no messages any more is a [`Hole`]: it is durable before the messages are deleted, so no crash
-//! counts a message twice or takes a removal for a loss. Removals that leave no hole (messages that were never stored,
-//! or that a rewritten unit left out) are only counted.
+//! counts a message twice or takes a removal for a loss. Messages that were never stored are only counted. Messages
+//! that a rewritten unit leaves out are counted in the same write that commits the rewriting ([`Replacement`]); how many
+//! of a stretch are gone in this way is remembered until the cursor has passed it ([`Thinned`]), so that a hole over it
+//! does not count them again.
 //!
 //! What is left follows: `queued = received - delivered - dead-lettered - removed`.
 
@@ -16,11 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::message::Seq;
 use crate::slots::{SlotError, SlotFile};
 
-/// Room for [`HOLES_MAX`] holes at 21 bytes, and the totals.
-const SLOT_BYTES: usize = 64 * 1024;
+/// Room for [`HOLES_MAX`] holes at 21 bytes, [`THINNED_MAX`] stretches at 30, and the totals.
+const SLOT_BYTES: usize = 96 * 1024;
 /// Holes remembered at most. They are merged where they touch and forgotten once the cursor has passed them, so only a
 /// store that is damaged in thousands of places comes near; it then counts a loss again after a restart.
 const HOLES_MAX: usize = 2500;
+/// Rewritten stretches remembered at most; beyond it nothing more is rewritten. A lane of 8 GiB has as many units.
+const THINNED_MAX: usize = 1000;
 
 /// Why messages are not there any more. The discriminant is the place in the file; never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +96,13 @@ impl Totals {
         self.removed() + self.of(Reason::Skipped) - self.of(Reason::DroppedNewest)
     }
 
+    /// With `count` more for `reason`.
+    #[must_use]
+    pub fn with(mut self, reason: Reason, count: u64) -> Self {
+        self.add(reason, count);
+        self
+    }
+
     fn add(&mut self, reason: Reason, count: u64) {
         if let Some(total) = self.0.get_mut(reason as usize) {
             *total = total.saturating_add(count);
@@ -111,6 +122,21 @@ pub struct Hole {
 }
 
 impl Hole {
+    /// A stretch to ask about.
+    const fn of(first: Seq, last: Seq) -> Self {
+        Self {
+            first,
+            last,
+            reason: Reason::Skipped,
+        }
+    }
+
+    /// How many sequences it has in common with the stretch from `first` to `last`.
+    fn shared(&self, first: Seq, last: Seq) -> u64 {
+        let (first, last) = (self.first.max(first), self.last.min(last));
+        last.0.saturating_add(1).saturating_sub(first.0)
+    }
+
     /// Number of sequences.
     #[must_use]
     pub const fn len(&self) -> u64 {
@@ -124,11 +150,35 @@ impl Hole {
     }
 }
 
+/// A stretch of the log that is kept rewritten: sequences in it hold no message any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Thinned {
+    first: Seq,
+    last: Seq,
+    /// How many of its messages are gone.
+    removed: u64,
+}
+
+/// A rewritten unit that takes the place of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// First sequence of the first unit it replaces, and its own.
+    pub first: Seq,
+    /// Last sequence of the last unit it replaces.
+    pub last: Seq,
+    /// Tells it from one that was begun before and not committed.
+    pub token: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Values {
     totals: Totals,
     /// Ascending, not overlapping.
     holes: Vec<Hole>,
+    /// Ascending, not overlapping.
+    thinned: Vec<Thinned>,
+    /// The last one committed. A crash may have come before it was put in its place.
+    replacement: Option<Replacement>,
 }
 
 /// The ledger of one lane; shared by writer and reader.
@@ -178,16 +228,80 @@ impl Ledger {
     /// How many sequences from `first` to `last` lie in holes.
     #[must_use]
     pub fn covered(&self, first: Seq, last: Seq) -> u64 {
-        let whole = Hole {
-            first,
-            last,
-            reason: Reason::Skipped,
-        };
         if first > last {
             return 0;
         }
+        let whole = Hole::of(first, last);
         let unknown = self.inner().values.parts_unknown(whole);
         whole.len() - unknown.iter().map(Hole::len).sum::<u64>()
+    }
+
+    /// Whether everything from `first` to `last` was removed on purpose: nothing of it is to be looked for any more, not
+    /// even by a salvage.
+    #[must_use]
+    pub fn is_removed(&self, first: Seq, last: Seq) -> bool {
+        let inner = self.inner();
+        let mut values = inner.values.clone();
+        values
+            .holes
+            .retain(|hole| !matches!(hole.reason, Reason::Damaged | Reason::Skipped));
+        first <= last && values.parts_unknown(Hole::of(first, last)).is_empty()
+    }
+
+    /// How many sequences from `first` to `last` hold no message, because of a hole or because a rewritten unit left them
+    /// out. Exact for whole units.
+    #[must_use]
+    pub fn gone(&self, first: Seq, last: Seq) -> u64 {
+        if first > last {
+            return 0;
+        }
+        let inner = self.inner();
+        let whole = Hole::of(first, last);
+        let unknown = inner.values.parts_unknown(whole);
+        whole.len() - inner.values.messages(&unknown)
+    }
+
+    /// The rewritten unit that was committed last.
+    #[must_use]
+    pub fn replacement(&self) -> Option<Replacement> {
+        self.inner().values.replacement
+    }
+
+    /// Whether another rewritten unit can be remembered.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inner().values.thinned.len() < THINNED_MAX
+    }
+
+    /// Commits a rewritten unit: from here on it is the one that counts, whatever a crash leaves in its place. Its blocks
+    /// cover `blocks.0` to `blocks.1`; `removed` messages were left out for `reason`, in addition to those that were gone
+    /// before. Durable.
+    ///
+    /// # Errors
+    /// [`SlotError`]: nothing is committed.
+    pub fn replace(
+        &self,
+        replacement: Replacement,
+        blocks: (Seq, Seq),
+        (reason, removed): (Reason, u64),
+        done: Seq,
+    ) -> Result<(), SlotError> {
+        let (first, last) = blocks;
+        let mut inner = self.inner();
+        let mut values = inner.values.clone();
+        let before = values
+            .thinned
+            .extract_if(.., |known| known.first <= last && known.last >= first);
+        let before: u64 = before.map(|known| known.removed).sum();
+        values.thinned.push(Thinned {
+            first,
+            last,
+            removed: before.saturating_add(removed),
+        });
+        values.totals.add(reason, removed);
+        values.replacement = Some(replacement);
+        values.tidy(done);
+        inner.write(values, true)
     }
 
     /// The first hole that begins behind `seq`.
@@ -210,9 +324,8 @@ impl Ledger {
             return Ok(new);
         }
         let mut values = inner.values.clone();
-        for part in &new {
-            values.totals.add(part.reason, part.len());
-        }
+        values.totals.add(hole.reason, values.messages(&new));
+        values.forget_thinned(&new);
         values.holes.extend(&new);
         values.tidy(done);
         inner.write(values, true)?;
@@ -271,8 +384,46 @@ impl Values {
         parts
     }
 
+    /// How many messages `parts`, of which nothing lies in a hole, hold.
+    fn messages(&self, parts: &[Hole]) -> u64 {
+        let sequences: u64 = parts.iter().map(Hole::len).sum();
+        let gone = self.thinned.iter().map(|known| self.share(known, parts));
+        sequences.saturating_sub(gone.sum())
+    }
+
+    /// How many of the sequences that are gone from `known` lie in `parts`. Exact when these have all of it that is no
+    /// hole. Otherwise nobody knows (a damaged block in a rewritten unit), and they are taken to be spread evenly.
+    fn share(&self, known: &Thinned, parts: &[Hole]) -> u64 {
+        let shared: u64 = parts
+            .iter()
+            .map(|part| part.shared(known.first, known.last))
+            .sum();
+        if shared == 0 {
+            return 0;
+        }
+        let open = self.parts_unknown(Hole::of(known.first, known.last));
+        let open: u64 = open.iter().map(Hole::len).sum();
+        let share = u128::from(known.removed) * u128::from(shared) / u128::from(open.max(1));
+        u64::try_from(share).map_or(shared, |share| share.min(shared))
+    }
+
+    /// What is gone from `parts`, which become holes, is the holes' from now on.
+    fn forget_thinned(&mut self, parts: &[Hole]) {
+        let shares: Vec<u64> = self
+            .thinned
+            .iter()
+            .map(|known| self.share(known, parts))
+            .collect();
+        for (known, share) in self.thinned.iter_mut().zip(shares) {
+            known.removed = known.removed.saturating_sub(share);
+        }
+        self.thinned.retain(|known| known.removed > 0);
+    }
+
     /// Sorts, merges what touches, forgets what is done with, keeps to the limit.
     fn tidy(&mut self, done: Seq) {
+        self.thinned.sort_by_key(|known| known.first);
+        self.thinned.retain(|known| known.last > done);
         self.holes.sort_by_key(|hole| hole.first);
         self.holes.retain(|hole| hole.last > done);
         self.holes.dedup_by(|hole, before| {
@@ -300,6 +451,70 @@ mod tests {
 
     fn open(folder: &Path) -> Ledger {
         Ledger::open(&folder.join("ledger")).expect("opens").0
+    }
+
+    fn replace(ledger: &Ledger, first: u64, last: u64, removed: u64) {
+        let (first, last) = (Seq(first), Seq(last));
+        let replacement = Replacement {
+            first,
+            last,
+            token: 1,
+        };
+        ledger
+            .replace(
+                replacement,
+                (first, last),
+                (Reason::Superseded, removed),
+                Seq::ZERO,
+            )
+            .expect("commits");
+    }
+
+    #[test]
+    fn a_hole_over_a_rewritten_unit_counts_only_what_it_still_held() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        replace(&ledger, 11, 20, 7);
+        replace(&ledger, 11, 30, 10);
+        assert_eq!(ledger.gone(Seq(1), Seq(40)), 17);
+        let ledger = open(dir.path());
+        for _ in 0..2 {
+            ledger
+                .record(hole(1, 30, Reason::DroppedOldest), Seq::ZERO)
+                .expect("records");
+            assert_eq!(ledger.totals().of(Reason::DroppedOldest), 13);
+            assert_eq!(ledger.totals().of(Reason::Superseded), 17);
+            assert_eq!(ledger.gone(Seq(1), Seq(40)), 30);
+        }
+        assert_eq!(ledger.replacement().map(|known| known.last), Some(Seq(30)));
+    }
+
+    #[test]
+    fn holes_over_parts_of_a_rewritten_unit_come_to_its_whole() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        replace(&ledger, 1, 100, 37);
+        for first in [41, 1, 21, 91, 61] {
+            ledger
+                .record(hole(first, first + 9, Reason::Damaged), Seq::ZERO)
+                .expect("records");
+        }
+        ledger
+            .record(hole(1, 100, Reason::DroppedOldest), Seq::ZERO)
+            .expect("records");
+        assert_eq!(ledger.totals().removed(), 100);
+        assert!(ledger.inner().values.thinned.is_empty());
+    }
+
+    #[test]
+    fn what_the_cursor_has_passed_is_forgotten() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        replace(&ledger, 1, 10, 5);
+        ledger
+            .record(hole(20, 20, Reason::Damaged), Seq(10))
+            .expect("records");
+        assert!(ledger.inner().values.thinned.is_empty());
     }
 
     #[test]
@@ -367,6 +582,19 @@ mod tests {
         values.holes = (0..HOLES_MAX as u64)
             .map(|number| hole(far + 2 * number, far + 2 * number, Reason::Damaged))
             .collect();
+        values.thinned = vec![
+            Thinned {
+                first: Seq(far),
+                last: Seq(far),
+                removed: u64::MAX,
+            };
+            THINNED_MAX
+        ];
+        values.replacement = Some(Replacement {
+            first: Seq(far),
+            last: Seq(far),
+            token: u32::MAX,
+        });
         ledger.inner().write(values, true).expect("fits");
     }
 }

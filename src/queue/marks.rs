@@ -29,6 +29,8 @@ pub struct Values {
     pub delivered: u64,
     /// Messages kept as dead letters instead.
     pub dead_lettered: u64,
+    /// Messages that were older than `max_age` when their turn came.
+    pub expired: u64,
 }
 
 /// What became of the messages that a cursor move passes; those that are missing are the ledger's.
@@ -142,6 +144,17 @@ impl Marks {
         } else {
             Ok(())
         }
+    }
+
+    /// Moves the cursor over `count` messages that are too old.
+    ///
+    /// # Errors
+    /// [`SlotError`]: a restart would judge them again.
+    pub fn expire(&self, through: Seq, count: u64) -> Result<(), SlotError> {
+        self.inner().update(|values| {
+            values.cursor = through;
+            values.expired = values.expired.saturating_add(count);
+        })
     }
 
     /// Makes the marks survive a power cut, if they changed.

@@ -31,6 +31,25 @@ pub struct Reader {
     shared: Arc<Shared>,
     ready: VecDeque<Stored>,
     next: Seq,
+    /// The last message ever handed out: it may be on its way, so it does not expire any more.
+    handed: Seq,
+    /// Stretches between the cursor and the position in which a rewritten unit holds nothing, ascending. Each lies behind
+    /// a message that is under way, or right behind the cursor; so there are no more of them than messages under way.
+    empty: VecDeque<(Seq, Seq)>,
+    /// The cursor passed expired messages and that is not durable yet.
+    unsynced: bool,
+}
+
+/// What to do with the message that is ready.
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    HandOut,
+    /// It was removed meanwhile.
+    Leave,
+    /// It is too old.
+    Expired,
+    /// It is too old, and others before it are under way: the cursor has to come first.
+    Later,
 }
 
 /// How far a look for the next messages got.
@@ -49,27 +68,130 @@ impl Reader {
             shared,
             ready: VecDeque::new(),
             next,
+            handed: Seq::ZERO,
+            empty: VecDeque::new(),
+            unsynced: false,
         }
     }
 
-    /// The next durable message, or `None` when there is none yet, or what comes next is being salvaged.
+    /// The next durable message, or `None` when there is none yet, or what comes next is being salvaged, or is too old and
+    /// has to wait until those before it are done.
     ///
     /// # Errors
     /// [`QueueError`]; the position stays.
     pub fn read_next(&mut self) -> Result<Option<Stored>, QueueError> {
         loop {
-            if let Some(stored) = self.ready.pop_front() {
-                self.next = stored.seq.next();
-                if self.shared.ledger.hole_at(stored.seq).is_none() {
-                    return Ok(Some(stored));
+            if let Some(seq) = self.ready.front().map(|stored| stored.seq) {
+                self.pass_empty(seq.previous());
+                match self.judge()? {
+                    Judgement::HandOut => {
+                        self.next = seq.next();
+                        self.handed = self.handed.max(seq);
+                        return Ok(self.ready.pop_front());
+                    }
+                    Judgement::Leave => self.drop_ready(seq),
+                    Judgement::Expired => self.expire()?,
+                    Judgement::Later => return Ok(None),
                 }
             } else if let Some(hole) = self.shared.ledger.hole_at(self.next) {
                 self.next = hole.last.next();
             } else if self.next > self.shared.tail.last() || self.refill()? == Step::Wait {
-                self.shared.skip_holes()?;
+                self.skip()?;
                 return Ok(None);
             }
         }
+    }
+
+    /// Judges the message that is ready. What is to be handed out behind expired messages waits until it is durable that
+    /// these were passed: otherwise a crash could bring them back behind it.
+    fn judge(&mut self) -> Result<Judgement, QueueError> {
+        let Some(stored) = self.ready.front() else {
+            return Ok(Judgement::Leave);
+        };
+        if self.shared.ledger.hole_at(stored.seq).is_some() {
+            return Ok(Judgement::Leave);
+        }
+        if self.is_expired(stored) {
+            let done = self.done_through(self.cursor()).next() >= stored.seq;
+            return Ok(if done {
+                Judgement::Expired
+            } else {
+                Judgement::Later
+            });
+        }
+        if self.unsynced {
+            self.shared.marks.sync()?;
+            self.unsynced = false;
+        }
+        Ok(Judgement::HandOut)
+    }
+
+    /// Whether it is too old, and certainly not on its way.
+    fn is_expired(&self, stored: &Stored) -> bool {
+        let expiry = self.shared.expiry.as_ref();
+        stored.seq > self.handed && expiry.is_some_and(|expiry| expiry.is_over(&stored.arrival.stamp))
+    }
+
+    /// Moves the cursor over the messages that are ready and expired. Cursor and count are one write, so that no crash
+    /// counts one of them twice.
+    fn expire(&mut self) -> Result<(), QueueError> {
+        let expired =
+            |stored: &&Stored| self.is_expired(stored) && self.shared.ledger.hole_at(stored.seq).is_none();
+        let mut through = self.cursor();
+        let mut count = 0;
+        for stored in self.ready.iter().take_while(expired) {
+            through = stored.seq;
+            count += 1;
+        }
+        self.shared.marks.expire(through, count)?;
+        self.unsynced = true;
+        self.shared.drops.note(Reason::Expired, self.next, through, count);
+        self.drop_ready(through);
+        self.give_back(through)
+    }
+
+    /// Leaves the ready messages up to `through` out.
+    fn drop_ready(&mut self, through: Seq) {
+        while self.ready.front().is_some_and(|stored| stored.seq <= through) {
+            self.ready.pop_front();
+        }
+        self.next = through.next();
+    }
+
+    /// From the position up to `last` there is nothing in the log.
+    fn pass_empty(&mut self, last: Seq) {
+        if last < self.next {
+            return;
+        }
+        match self.empty.back_mut() {
+            Some((_, end)) if end.next() == self.next => *end = last,
+            _ => self.empty.push_back((self.next, last)),
+        }
+        self.next = last.next();
+    }
+
+    /// How far the cursor may go when everything up to `through` is done: over what holds no messages behind it.
+    fn done_through(&self, mut through: Seq) -> Seq {
+        loop {
+            let behind = self.shared.behind_holes(through);
+            let next = behind.next();
+            let index = self.empty.partition_point(|(_, last)| *last < next);
+            match self.empty.get(index) {
+                Some((first, last)) if *first <= next => through = *last,
+                _ => return behind,
+            }
+        }
+    }
+
+    /// Moves the cursor over what holds no messages right behind it.
+    fn skip(&mut self) -> Result<(), QueueError> {
+        let cursor = self.cursor();
+        let through = self.done_through(cursor);
+        if through > cursor {
+            self.shared.marks.set_cursor(through, Passed::default())?;
+            self.give_back(through)?;
+        }
+        Ok(())
     }
 
     /// The cursor: every message up to it is done.
@@ -90,8 +212,16 @@ impl Reader {
     /// # Errors
     /// [`QueueError`]; at worst messages are sent again after a restart.
     pub fn advance(&mut self, through: Seq, passed: Passed) -> Result<(), QueueError> {
-        let through = self.shared.behind_holes(through);
+        let through = self.done_through(through);
         self.shared.marks.set_cursor(through, passed)?;
+        self.give_back(through)
+    }
+
+    /// Gives back memory and space of what the cursor has passed.
+    fn give_back(&mut self, through: Seq) -> Result<(), QueueError> {
+        while self.empty.front().is_some_and(|(_, last)| *last <= through) {
+            self.empty.pop_front();
+        }
         self.shared.tail.forget(through);
         if self.shared.store.can_trim(through) {
             // A cursor that lags behind what is deleted would have to guess what became of it.
@@ -104,6 +234,7 @@ impl Reader {
     /// Goes back to the message behind the cursor.
     pub fn rewind(&mut self) {
         self.ready.clear();
+        self.empty.clear();
         self.next = self.cursor().next();
     }
 
@@ -124,6 +255,10 @@ impl Reader {
     fn refill(&mut self) -> Result<Step, QueueError> {
         let shared = Arc::clone(&self.shared);
         let mut taken = shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.ledger.hole_at(self.next).is_some() {
+            // Removed since it was looked at last.
+            return Ok(Step::On);
+        }
         self.ready.extend(shared.tail.get(self.next, BATCH));
         let step = if self.ready.is_empty() {
             self.read_block()?
@@ -136,9 +271,21 @@ impl Reader {
         Ok(step)
     }
 
+    /// What the store has at the position. Opening a unit takes space: on a full disk that is what the ballast is for.
+    fn read_at(&self) -> Result<Found, StoreError> {
+        let read = self.shared.store.read(self.next);
+        if let Err(error) = &read
+            && error.is_full()
+            && self.shared.release_ballast()
+        {
+            return self.shared.store.read(self.next);
+        }
+        read
+    }
+
     /// Reads one block from disk.
     fn read_block(&mut self) -> Result<Step, QueueError> {
-        let raw = match self.shared.store.read(self.next)? {
+        let raw = match self.read_at()? {
             Found::Block(raw) => raw,
             Found::Nothing => return self.missing_up_to(self.shared.tail.last()),
             Found::Salvaging => return Ok(Step::Wait),
@@ -156,7 +303,7 @@ impl Reader {
                 }));
                 if self.ready.is_empty() {
                     // All that is left of this block lies before the position.
-                    self.next = block.last.next();
+                    self.pass_empty(block.last);
                 }
                 Ok(Step::On)
             }

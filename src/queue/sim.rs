@@ -10,6 +10,7 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use super::codec::{Chunk, ChunkKey, read_chunk};
+use super::ledger::Replacement;
 use super::store::{RawBlock, Unit};
 use super::tests::{Lane, arrival, config, passed, positions};
 use super::*;
@@ -26,6 +27,7 @@ pub(super) struct State {
     /// `None`: no end to it.
     capacity: Option<usize>,
     fault: Option<Fault>,
+    staged: Option<(Replacement, Vec<Chunk>)>,
 }
 
 /// An append that will fail.
@@ -219,6 +221,26 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
+        self.0.state().staged = Some((replacement, groups.concat()));
+        Ok(())
+    }
+
+    fn unstage(&self, _replacement: Replacement) {
+        self.0.state().staged = None;
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        let mut state = self.0.state();
+        let (staged, chunks) = state.staged.take().expect("staged");
+        assert_eq!(staged, replacement);
+        let replaced = replacement.first..=replacement.last;
+        state.chunks.retain(|key, _| !replaced.contains(&key.first));
+        state
+            .chunks
+            .extend(chunks.into_iter().map(|chunk| (chunk.key, chunk.bytes)));
+    }
+
     /// Its units are blocks; like the generations it keeps the last one.
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
         let mut state = self.0.state();
@@ -261,7 +283,15 @@ impl Sim {
 
     fn queue(&self) -> Queue {
         let signal = Arc::default();
-        assemble(self.disk.open(), signal, self.dir.path(), Epoch(5), &self.config).expect("opens")
+        assemble(
+            self.disk.open(),
+            signal,
+            self.dir.path(),
+            Epoch(5),
+            &self.config,
+            &Outside::default(),
+        )
+        .expect("opens")
     }
 
     fn lane(&self) -> Lane {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::message::Seq;
 use crate::queue::codec::Chunk;
+use crate::queue::ledger::Replacement;
+use crate::slots::is_full;
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,21 @@ impl StoreError {
                 ..
             } => !is_refusal(source),
             Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => true,
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Sled {
+                source: sled::Error::Io(source),
+                ..
+            } => is_full(source),
+            Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => false,
         }
     }
 }
@@ -209,6 +226,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError`]; see above for what is left behind.
     fn drop_unit(&self, first: Seq) -> Result<(), StoreError>;
+
+    /// Builds a unit of `groups`, in ascending order, beside those it is to replace. It is durable when this returns, and
+    /// nobody sees it before [`Store::replace`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left that anybody sees.
+    fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError>;
+
+    /// Gives up what was staged.
+    fn unstage(&self, replacement: Replacement);
+
+    /// Puts the staged unit in the place of those from its `first` to its `last` sequence. That it is to be so is durable
+    /// already, see [`crate::queue::ledger::Ledger::replace`]: readers see it from now on, and what a crash leaves undone
+    /// is done at the next open.
+    fn replace(&self, replacement: Replacement);
 
     /// Space taken on disk, bytes: what `du` says of the folder.
     fn bytes(&self) -> u64;

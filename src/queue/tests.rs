@@ -254,6 +254,7 @@ fn the_next_sequence_is_never_one_that_was_used() {
         reserved: Seq(1000),
         delivered: 0,
         dead_lettered: 0,
+        expired: 0,
     };
     let held = |last: Option<u64>| Extent {
         oldest: Some(Seq(1)),
@@ -313,6 +314,7 @@ fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
         reserved: Seq(1000),
         delivered: 0,
         dead_lettered: 0,
+        expired: 0,
     };
     let extent = Extent {
         oldest: Some(Seq(1)),
@@ -349,6 +351,7 @@ fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
         reserved: Seq(1000),
         delivered: 0,
         dead_lettered: 0,
+        expired: 0,
     };
     for found in [Some(marks), None] {
         let place = place(found, extent);

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Seq, Stored};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
-use crate::queue::intake::Offer;
-use crate::queue::jobs::{Filter, Purged};
+use crate::queue::intake::{self, Offer, Receipt};
+use crate::queue::jobs::{Filter, PurgeError, Purged};
+use crate::queue::ledger::Reason;
+use crate::queue::limits::{Gauge, Room, free_bytes};
+use crate::queue::relief::Relief;
 use crate::queue::store::StoreError;
-use crate::queue::{Config, Shared};
+use crate::queue::{Config, OnFull, Shared};
 use crate::slots::SlotError;
 
 /// A group is committed at this size even if more is waiting: bounds the memory of encoding.
@@ -33,7 +36,11 @@ pub struct Writer {
     shared: Arc<Shared>,
     encoder: Encoder,
     next: Seq,
-    max_bytes: u64,
+    relief: Relief,
+    on_full: OnFull,
+    min_free_bytes: u64,
+    /// The disk was low when it was looked at last.
+    low: bool,
     commit_interval: Duration,
     committed: Instant,
 }
@@ -47,6 +54,30 @@ pub(super) enum CommitError {
     Store(#[from] StoreError),
     #[error("marks: {0}")]
     Marks(#[from] SlotError),
+    #[error("cannot make room: {0}")]
+    Relief(#[from] PurgeError),
+}
+
+impl CommitError {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Encode(_) => false,
+            Self::Store(error) => error.is_full(),
+            Self::Marks(error) => error.is_full(),
+            Self::Relief(error) => error.is_full(),
+        }
+    }
+}
+
+/// How far a group got.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// It is confirmed.
+    Done,
+    /// Something was given back: look again.
+    Again,
+    /// There is no room.
+    Wait,
 }
 
 impl Writer {
@@ -56,13 +87,17 @@ impl Writer {
         encoder: Encoder,
         next: Seq,
         config: &Config,
+        relief: Relief,
     ) -> Self {
         Self {
             offers,
             shared,
             encoder,
             next,
-            max_bytes: config.max_bytes,
+            relief,
+            on_full: config.on_full,
+            min_free_bytes: config.min_free_bytes,
+            low: false,
             commit_interval: config.commit_interval,
             committed: Instant::now(),
         }
@@ -78,7 +113,8 @@ impl Writer {
         self.shared.jobs.close();
     }
 
-    /// What is done between two groups: purges that were asked for.
+    /// What is done between two groups and while one waits: purges that were asked for, units that are too old, the
+    /// ballast.
     fn maintain(&mut self) {
         for job in self.shared.jobs.take() {
             let purged = self.purge(&job.filter);
@@ -86,22 +122,18 @@ impl Writer {
                 tracing::debug!("nobody waits for this purge any more");
             }
         }
+        if let Err(error) = self.relief.expire() {
+            tracing::warn!(%error, "cannot give back what is too old");
+        }
+        self.shared.restore_ballast();
     }
 
     /// As [`crate::queue::Monitor::purge`], for whoever opened the lane and runs no writer thread.
     ///
     /// # Errors
     /// [`PurgeError`].
-    #[expect(
-        clippy::unused_self,
-        reason = "interface first; the rewriting of units follows"
-    )]
-    pub fn purge(&mut self, _filter: &Filter) -> Purged {
-        Err(StoreError::Io {
-            path: "purge".into(),
-            source: std::io::ErrorKind::Unsupported.into(),
-        }
-        .into())
+    pub fn purge(&mut self, filter: &Filter) -> Purged {
+        self.relief.purge(&mut self.encoder, filter)
     }
 
     /// Waits for the next group. `None` when all sources are gone.
@@ -139,18 +171,88 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Offer>) -> bool {
         let mut retry = RETRY_MIN;
         loop {
-            if !self.wait_for_room() {
-                return false;
-            }
-            let Err(error) = self.attempt(&mut group) else {
-                return true;
+            let wait = match self.step(&mut group) {
+                Ok(Progress::Done) => return true,
+                Ok(Progress::Again) => Duration::ZERO,
+                Ok(Progress::Wait) => ROOM_POLL,
+                Err(error) => {
+                    self.shared.report_store_failure(&error);
+                    if error.is_full() {
+                        self.shared.release_ballast();
+                    }
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    wait
+                }
             };
-            self.shared.report_store_failure(&error);
-            if !self.pause(retry) {
+            if !self.pause(wait) {
                 return false;
             }
-            retry = (retry * 2).min(RETRY_MAX);
+            self.maintain();
         }
+    }
+
+    /// Looks for room and does what it allows.
+    fn step(&mut self, group: &mut Vec<Offer>) -> Result<Progress, CommitError> {
+        let room = self.room(group);
+        self.low = matches!(room, Room::Low(_));
+        self.note_full(room == Room::Full);
+        match room {
+            Room::Free => self.attempt(group).map(|()| Progress::Done),
+            Room::Low(low) => {
+                self.shared.report_store_failure(&low);
+                Ok(Progress::Wait)
+            }
+            Room::Full if self.on_full == OnFull::DropNewest => {
+                self.drop_group(group)?;
+                Ok(Progress::Done)
+            }
+            Room::Full if self.relief.relieve(&mut self.encoder)? => Ok(Progress::Again),
+            Room::Full => Ok(Progress::Wait),
+        }
+    }
+
+    fn room(&self, group: &[Offer]) -> Room {
+        let incoming: usize = group.iter().map(|offer| offer.arrival.cost()).sum();
+        let gauge = Gauge {
+            bytes: self.shared.store.bytes(),
+            max_bytes: self.relief.budget(),
+            incoming: incoming as u64,
+            backlog: self.shared.tail.last() > self.shared.marks.values().cursor,
+            free: free_bytes(&self.shared.folder).ok(),
+            min_free: self.min_free_bytes,
+            ballast: self
+                .shared
+                .ballast
+                .as_ref()
+                .is_none_or(|ballast| ballast.is_held()),
+            was_low: self.low,
+        };
+        gauge.room()
+    }
+
+    fn note_full(&self, full: bool) {
+        if self.shared.full.swap(full, Ordering::Relaxed) == full {
+            return;
+        }
+        if full {
+            tracing::warn!(on_full = ?self.on_full, "queue full");
+        } else {
+            tracing::info!("queue has room again");
+        }
+    }
+
+    /// Acknowledges what is not stored. It is counted durably before: an acknowledged message is never unaccounted for.
+    fn drop_group(&mut self, group: &mut Vec<Offer>) -> Result<(), CommitError> {
+        let count = group.len() as u64;
+        self.shared.ledger.count(Reason::DroppedNewest, count, true)?;
+        let last = self.next.previous();
+        self.shared
+            .drops
+            .note(Reason::DroppedNewest, self.next, last, count);
+        self.committed = Instant::now();
+        confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
+        Ok(())
     }
 
     /// Tries once to make the group durable, and confirms it. On an error the same group must be tried again.
@@ -167,6 +269,8 @@ impl Writer {
         let last = self.next.plus(group.len() as u64).previous();
         self.shared.marks.reserve(last)?;
         self.shared.store.append(&chunks)?;
+        self.relief
+            .wrote(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
         Ok(())
     }
 
@@ -190,40 +294,7 @@ impl Writer {
         self.shared.store_recovered();
         self.committed = Instant::now();
         self.shared.readable.raise();
-        for (receipt, room) in receipts {
-            receipt.confirm();
-            drop(room);
-        }
-    }
-
-    /// Waits while the queue is full. False when it was closed meanwhile.
-    fn wait_for_room(&self) -> bool {
-        let mut said = false;
-        while self.is_full() {
-            if !said {
-                tracing::warn!(
-                    max_bytes = self.max_bytes,
-                    "queue full: taking nothing more until Kafka has taken some"
-                );
-                self.shared.full.store(true, Ordering::Relaxed);
-                said = true;
-            }
-            if !self.pause(ROOM_POLL) {
-                return false;
-            }
-        }
-        if said {
-            tracing::info!("queue has room again");
-            self.shared.full.store(false, Ordering::Relaxed);
-        }
-        true
-    }
-
-    /// Whether the budget is used up. With nothing left to deliver, waiting would never end: then the store is
-    /// about to begin a new unit and give back the rest.
-    pub(super) fn is_full(&self) -> bool {
-        self.shared.store.bytes() >= self.max_bytes
-            && self.shared.tail.last() > self.shared.marks.values().cursor
+        confirm(receipts);
     }
 
     /// Waits, alive. False when the queue was closed.
@@ -231,5 +302,13 @@ impl Writer {
         self.shared.writer_pulse.beat();
         std::thread::park_timeout(duration);
         !self.shared.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// Says that the messages may be acknowledged, and gives back the memory they held.
+fn confirm(receipts: impl IntoIterator<Item = (Receipt, intake::Room)>) {
+    for (receipt, room) in receipts {
+        receipt.confirm();
+        drop(room);
     }
 }

@@ -12,7 +12,7 @@ use super::known::Places;
 use super::request::Filter;
 use super::{Answer, Flow, Hand, HandError, HandLane, Output};
 use crate::exit::Exit;
-use crate::message::{Seq, Stored};
+use crate::message::{Origin, Seq, Stored};
 use crate::route::Router;
 
 /// Devices that are counted one by one: a table that a person can read, and a bound for the memory.
@@ -38,8 +38,7 @@ impl Hand {
         let mut plan = Plan::default();
         self.walk(lane, matcher, output, |stored, _| {
             plan.last = stored.seq;
-            plan.count.add(&stored, &lane.router);
-            plan.places.insert(&self.origin(lane, &stored));
+            plan.add(&stored, &lane.router, &self.origin(lane, &stored));
             Ok(Flow::On)
         })?;
         Ok(plan)
@@ -50,8 +49,8 @@ impl Hand {
         let before = known.clone();
         known.purged(&self.identity, &plan.places)?;
         known.save()?;
-        let removed = Arc::new(Mutex::new(Plan::default()));
-        let (noting, matching) = (Arc::clone(&removed), Arc::clone(matcher));
+        let picked = Arc::new(Mutex::new(Plan::default()));
+        let (noting, matching) = (Arc::clone(&picked), Arc::clone(matcher));
         let (router, identity) = (Arc::clone(&lane.router), self.identity.clone());
         let name = lane.name.clone();
         // What arrived since was not in the plan.
@@ -59,21 +58,22 @@ impl Hand {
         let outcome = lane.monitor.purge(Arc::new(move |stored: &Stored| {
             let wanted = stored.seq <= last && matching.matches(stored, &router);
             if wanted {
-                let mut removed = noting.lock().unwrap_or_else(PoisonError::into_inner);
-                removed.count.add(stored, &router);
-                removed.places.insert(&super::origin(&identity, &name, stored));
+                let mut picked = noting.lock().unwrap_or_else(PoisonError::into_inner);
+                picked.add(stored, &router, &super::origin(&identity, &name, stored));
             }
             wanted
         }));
-        let removed = removed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of what was picked the reader may have taken some just then; to call those purged costs a duplicate at most.
+        let picked = picked.lock().unwrap_or_else(PoisonError::into_inner);
         *known = before;
-        known.purged(&self.identity, &removed.places)?;
+        known.purged(&self.identity, &picked.places)?;
         known.save()?;
         let messages = outcome?;
         let under_way = plan.count.messages.saturating_sub(messages);
-        let mut answer = removed.count.answer(&lane.name, under_way, true);
-        answer.messages = messages;
-        Ok(answer)
+        Ok(Purged {
+            messages,
+            ..picked.count.answer(&lane.name, under_way, true)
+        })
     }
 }
 
@@ -83,6 +83,16 @@ struct Plan {
     last: Seq,
     count: Count,
     places: Places,
+}
+
+impl Plan {
+    /// Adds a message. The writer may ask for one twice; it counts once.
+    fn add(&mut self, stored: &Stored, router: &Router, origin: &Origin) {
+        if !self.places.contains(origin) {
+            self.count.add(stored, router);
+            self.places.insert(origin);
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -11,15 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod names;
 mod recovery;
+mod rewrite;
 mod row;
+mod usage;
 
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, read_chunk};
 use crate::queue::generation::{Generation, io_error};
+use crate::queue::ledger::Replacement;
 use crate::queue::store::{Found, Opened, Store, StoreError, Unit};
 use names::{PREFIX, discard, list};
 use recovery::find_last;
+pub use rewrite::settle;
 use row::{Entry, Row};
+use usage::{Beside, disk_bytes};
 
 /// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
 /// damage are bounded by it.
@@ -37,6 +42,7 @@ pub struct Generations {
     folder: PathBuf,
     limit_bytes: u64,
     row: Mutex<Row>,
+    beside: Beside,
     /// Called when a salvage ends.
     #[expect(dead_code, reason = "nothing is salvaged yet")]
     waker: Waker,
@@ -85,6 +91,7 @@ impl Generations {
             folder: folder.to_owned(),
             limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
             row: Mutex::new(row),
+            beside: Beside::default(),
             waker,
         };
         let last = store.find_end()?;
@@ -143,8 +150,8 @@ impl Generations {
         let open = Arc::new(Generation::create(&path)?);
         row.entries.push_back(Entry {
             first,
+            bytes: disk_bytes(&path),
             path,
-            bytes: open.bytes(),
             damaged: false,
         });
         row.writing = Some(Arc::clone(&open));
@@ -168,7 +175,7 @@ impl Store for Generations {
             Err(_) => row.writing = None,
         }
         if let Some(entry) = row.entries.back_mut() {
-            entry.bytes = open.bytes();
+            entry.bytes = disk_bytes(&entry.path);
         }
         appended
     }
@@ -265,8 +272,27 @@ impl Store for Generations {
         discard(&entry.path)
     }
 
+    fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
+        let built = self.build(replacement, groups);
+        if built.is_err() {
+            self.give_up(replacement);
+        }
+        self.beside.changed();
+        built
+    }
+
+    fn unstage(&self, replacement: Replacement) {
+        self.give_up(replacement);
+    }
+
+    fn replace(&self, replacement: Replacement) {
+        self.take_place(replacement);
+    }
+
     fn bytes(&self) -> u64 {
-        self.row().entries.iter().map(|entry| entry.bytes).sum()
+        let row = self.row();
+        let generations: u64 = row.entries.iter().map(|entry| entry.bytes).sum();
+        generations + self.beside.bytes(&self.folder, &row)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::row::Entry;
+use super::usage::disk_bytes;
 use crate::message::Seq;
 use crate::queue::generation::{io_error, sync_folder};
 use crate::queue::store::StoreError;
@@ -27,7 +28,7 @@ pub(super) fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
         } else if let Some(first) = first_of(&path).filter(|_| damaged || extension.is_empty()) {
             entries.push(Entry {
                 first,
-                bytes: if damaged { 0 } else { disk_bytes(&path) },
+                bytes: disk_bytes(&path),
                 damaged,
                 path,
             });
@@ -37,18 +38,13 @@ pub(super) fn list(folder: &Path) -> Result<VecDeque<Entry>, StoreError> {
     Ok(entries.into())
 }
 
-fn first_of(path: &Path) -> Option<Seq> {
+pub(super) fn first_of(path: &Path) -> Option<Seq> {
     path.file_stem()?
         .to_str()?
         .strip_prefix(PREFIX)?
         .parse()
         .ok()
         .map(Seq)
-}
-
-fn disk_bytes(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path.join("db")).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 /// Deletes a generation in two steps, so that no crash leaves half of it under its name.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::RECALL_MESSAGES;
 use super::names::DAMAGED;
+use super::usage::disk_bytes;
 use crate::message::Seq;
 use crate::queue::generation::{Generation, io_error};
 use crate::queue::store::{Extent, RawBlock, StoreError, Unit};
@@ -63,11 +64,16 @@ impl Row {
         };
         // One older generation at a time for each: every open one costs memory.
         *slot = None;
+        let is_new = shared.is_none();
         let open = match shared {
             Some(open) => open,
             None => Arc::new(Generation::open(&entry.path)?),
         };
         *slot = Some((entry.first, Arc::clone(&open)));
+        if let Some(entry) = self.entries.get_mut(index).filter(|_| is_new) {
+            // sled fills its last segment and writes a snapshot.
+            entry.bytes = disk_bytes(&entry.path);
+        }
         Ok(Some(open))
     }
 
@@ -206,7 +212,6 @@ impl Entry {
         fs::rename(&self.path, &kept).map_err(|source| io_error(&self.path, source))?;
         tracing::error!(first = %self.first, kept = %kept.display(), %error, "a generation is set aside");
         self.path.clone_from(&kept);
-        self.bytes = 0;
         self.damaged = true;
         Ok(())
     }

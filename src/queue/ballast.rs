@@ -1,0 +1,243 @@
+//! Space set aside for the moment when the disk is full.
+//!
+//! sled needs room even to open a database for reading, and room comes from delivering what is stored: without a
+//! reserve a full disk could not get out of it by itself. So `data_dir/ballast` holds real blocks, and is deleted when
+//! something fails for want of space. From then on nothing is acknowledged, delivery goes on, and the ballast is made
+//! again as soon as there is room for it. All lanes share one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::queue::limits::free_bytes;
+use crate::slots::is_full;
+
+/// Opening a generation was seen to take up to 1 MiB (sled fills its last segment and writes a snapshot), and the file
+/// system takes some for itself: enough for several lanes at once.
+const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
+/// The ballast is made when this much stays free beside it: otherwise the first append would need it back.
+const MARGIN_BYTES: u64 = 2 * 1024 * 1024;
+/// A `stat` block (stat(2)).
+const BLOCK_BYTES: u64 = 512;
+/// Written where the file system cannot allocate without writing.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The reserve of one `data_dir`.
+#[derive(Debug)]
+pub struct Ballast {
+    path: PathBuf,
+    bytes: u64,
+    held: Mutex<bool>,
+}
+
+impl Ballast {
+    /// The ballast in `data_dir`: found, or made if there is room. Without room it is made later, see
+    /// [`Ballast::restore`].
+    #[must_use]
+    pub fn open(data_dir: &Path) -> Self {
+        Self::with_size(data_dir, BALLAST_BYTES)
+    }
+
+    fn with_size(data_dir: &Path, bytes: u64) -> Self {
+        let path = data_dir.join("ballast");
+        let whole = |found: fs::Metadata| found.len() == bytes && found.blocks() * BLOCK_BYTES >= bytes;
+        let held = fs::metadata(&path).is_ok_and(whole);
+        let ballast = Self {
+            path,
+            bytes,
+            held: Mutex::new(held),
+        };
+        if !ballast.restore() {
+            tracing::warn!(
+                bytes,
+                "no room for the ballast: nothing is acknowledged until there is"
+            );
+        }
+        ballast
+    }
+
+    fn held(&self) -> MutexGuard<'_, bool> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the reserve is there.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        *self.held()
+    }
+
+    /// Gives the space to whoever needs it now. False when it was given away before.
+    pub fn release(&self) -> bool {
+        let mut held = self.held();
+        if !*held {
+            return false;
+        }
+        match fs::remove_file(&self.path) {
+            Ok(()) => tracing::warn!("the disk is full: the ballast is released, nothing is acknowledged"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!("the disk is full, and somebody deleted the ballast");
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot release the ballast");
+                return false;
+            }
+        }
+        *held = false;
+        true
+    }
+
+    /// Makes the reserve again if there is room for it, with a margin. True when it is there.
+    pub fn restore(&self) -> bool {
+        let mut held = self.held();
+        if !*held && self.has_room() {
+            match self.allocate() {
+                Ok(()) => *held = true,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot make the ballast");
+                    self.discard();
+                }
+            }
+        }
+        *held
+    }
+
+    /// Does `work`; if that fails for want of space, releases the ballast and does it once more.
+    ///
+    /// # Errors
+    /// What `work` says the last time.
+    pub fn relieve<T, E>(
+        &self,
+        is_full: impl Fn(&E) -> bool,
+        mut work: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        match work() {
+            Err(error) if is_full(&error) && self.release() => work(),
+            outcome => outcome,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        free_bytes(folder).is_ok_and(|free| free >= self.bytes + MARGIN_BYTES)
+    }
+
+    /// Blocks of its own, also after a power cut.
+    fn allocate(&self) -> io::Result<()> {
+        let mut file = File::create(&self.path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
+            Ok(()) => {}
+            Err(error) if is_full(&error.into()) => return Err(error.into()),
+            Err(_) => self.write_out(&mut file)?,
+        }
+        file.sync_all()?;
+        self.path
+            .parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// For file systems that cannot allocate: random bytes, which none can compress away.
+    fn write_out(&self, file: &mut File) -> io::Result<()> {
+        let mut rest = self.bytes;
+        while rest > 0 {
+            let length = PIECE_BYTES.min(usize::try_from(rest).unwrap_or(PIECE_BYTES));
+            let piece: Vec<u8> = std::iter::repeat_with(rand::random).take(length).collect();
+            file.write_all(&piece)?;
+            rest -= length as u64;
+        }
+        Ok(())
+    }
+
+    fn discard(&self) {
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "cannot remove half a ballast");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: u64 = 256 * 1024;
+
+    fn disk_bytes(folder: &Path) -> u64 {
+        fs::metadata(folder.join("ballast")).map_or(0, |found| found.blocks() * BLOCK_BYTES)
+    }
+
+    #[test]
+    fn the_ballast_is_real_space_released_once_and_made_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ballast = Ballast::with_size(dir.path(), SMALL);
+        assert!(ballast.is_held());
+        assert!(disk_bytes(dir.path()) >= SMALL);
+        assert!(ballast.release());
+        assert!(!ballast.release());
+        assert_eq!(disk_bytes(dir.path()), 0);
+        assert!(ballast.restore() && ballast.is_held());
+        assert!(disk_bytes(dir.path()) >= SMALL);
+    }
+
+    #[test]
+    fn a_ballast_that_is_not_whole_is_made_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for torn in [0, SMALL - 1, SMALL, SMALL + 1] {
+            // A length without blocks.
+            File::create(dir.path().join("ballast"))
+                .expect("creates")
+                .set_len(torn)
+                .expect("sets");
+            assert!(Ballast::with_size(dir.path(), SMALL).is_held());
+            assert!(disk_bytes(dir.path()) >= SMALL, "{torn}");
+        }
+    }
+
+    #[test]
+    fn without_room_there_is_none_and_nothing_is_left_behind() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ballast = Ballast::with_size(dir.path(), u64::MAX / 2);
+        assert!(!ballast.is_held() && !ballast.restore() && !ballast.release());
+        assert_eq!(disk_bytes(dir.path()), 0);
+    }
+
+    #[test]
+    fn space_is_written_out_where_it_cannot_be_allocated() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ballast = Ballast::with_size(dir.path(), SMALL);
+        let mut file = File::create(&ballast.path).expect("creates");
+        ballast.write_out(&mut file).expect("writes");
+        file.sync_all().expect("syncs");
+        assert!(disk_bytes(dir.path()) >= SMALL);
+    }
+
+    #[test]
+    fn work_that_fails_for_space_is_done_once_more_with_the_ballast_released() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ballast = Ballast::with_size(dir.path(), SMALL);
+        let mut tries = 0;
+        let mut work = |kind: io::ErrorKind| {
+            tries = 0;
+            let outcome = ballast.relieve(is_full, || {
+                tries += 1;
+                if tries == 1 {
+                    Err(io::Error::from(kind))
+                } else {
+                    Ok(())
+                }
+            });
+            (outcome.is_ok(), tries)
+        };
+        assert_eq!(work(io::ErrorKind::PermissionDenied), (false, 1));
+        assert_eq!(work(io::ErrorKind::StorageFull), (true, 2));
+        assert_eq!(
+            work(io::ErrorKind::StorageFull),
+            (false, 1),
+            "nothing left to release"
+        );
+    }
+}
