@@ -83,10 +83,15 @@ pub(super) fn ask(
     answers: Answers<'_>,
 ) -> Result<Exit, Failure> {
     let folder = &config.gateway.data_dir;
-    if !folder.is_dir() {
+    // An import may make the store, as the first start would.
+    let to_write = matches!(verb, Verb::Import { .. });
+    if !folder.is_dir() && !to_write {
         return Err(Failure::NoStore(folder.clone()));
     }
     match DataDir::take(folder) {
+        Ok(data_dir) if !to_write && !data_dir.has_log() => {
+            Err(Failure::NoStore(data_dir.path().to_owned()))
+        }
         Ok(data_dir) => serve_here(config, data_dir, verb, input, answers),
         Err(DataDirError::InUse { owner, .. }) => {
             let socket = control::path(folder);
@@ -108,9 +113,6 @@ fn serve_here(
     input: Option<&mut Input>,
     answers: Answers<'_>,
 ) -> Result<Exit, Failure> {
-    if !data_dir.has_log() && !matches!(verb, Verb::Import { .. }) {
-        return Err(Failure::NoStore(data_dir.path().to_owned()));
-    }
     let folder = data_dir.path().to_owned();
     let to_write = matches!(verb, Verb::Import { .. });
     let stopped = Stopped::open(config, data_dir, to_write)?;
