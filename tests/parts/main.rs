@@ -14,6 +14,7 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -36,5 +37,6 @@ mod full_queue;
 mod instrument;
 mod kafka_outage;
 mod mosquitto_outage;
+mod queue_in_hand;
 mod shutdown;
 mod sigkill;
