@@ -1,5 +1,10 @@
 //! `edgeferry queue` on a stopped store, as a person runs it.
-#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "the helpers of a test may give up")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test may give up"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,14 +89,27 @@ fn messages(file: &str) -> Vec<&str> {
 fn a_store_is_listed_shown_and_verified() {
     let gateway = Gateway::filled("gw-b");
     let said = gateway.queue(&["ls"]);
-    assert!(said.out.contains("received 4 = delivered 0 + dead letters 0 + removed 0 + queued 4"), "{said:?}");
+    assert!(
+        said.out
+            .contains("received 4 = delivered 0 + dead letters 0 + removed 0 + queued 4"),
+        "{said:?}"
+    );
     let said = gateway.queue(&["peek", "--device", "d0"]);
     assert_eq!(said.out.lines().count(), 1, "{said:?}");
-    assert!(said.out.contains("0123456789abcdef-default-42") && said.out.contains("from gw-7"), "{said:?}");
+    assert!(
+        said.out.contains("0123456789abcdef-default-42") && said.out.contains("from gw-7"),
+        "{said:?}"
+    );
     let said = gateway.queue(&["peek", "--topic", "devices/#", "--until", "1971-01-01T00:00:00Z"]);
     assert_eq!(said.out.lines().count(), 3, "{said:?}");
     let said = gateway.queue(&["verify"]);
-    assert!(said.code == 0 && said.out.contains("4 of them queued; the ledger agrees; no damage"), "{said:?}");
+    assert!(
+        said.code == 0
+            && said
+                .out
+                .contains("4 of them queued; the ledger agrees; no damage"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -102,7 +120,10 @@ fn an_export_goes_from_store_to_store_without_a_change() {
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     assert_eq!(messages(&text(&one)), messages(&text(Path::new(GOLDEN))));
     let said = second.queue(&["import", one.to_str().expect("text")]);
-    assert!(said.code == 0 && said.err.contains("gw-b had these messages in its queue"), "{said:?}");
+    assert!(
+        said.code == 0 && said.err.contains("gw-b had these messages in its queue"),
+        "{said:?}"
+    );
     let said = second.queue(&["import", one.to_str().expect("text")]);
     assert_eq!(said.out, "0 messages taken, 4 were here already\n");
     let said = second.queue(&["export"]);
@@ -117,17 +138,26 @@ fn a_torn_file_is_taken_up_to_the_tear_and_a_changed_one_is_not_taken() {
     let torn = gateway.path("torn.jsonl");
     fs::write(&torn, &golden.as_bytes()[..golden.len() - 60]).expect("writes");
     let said = gateway.queue(&["import", torn.to_str().expect("text")]);
-    assert!(said.code == 74 && said.err.contains("ends in the middle"), "{said:?}");
+    assert!(
+        said.code == 74 && said.err.contains("ends in the middle"),
+        "{said:?}"
+    );
     assert_eq!(gateway.lane()["queued"], 3);
 
     let changed = gateway.path("changed.jsonl");
     fs::write(&changed, golden.replace("payload 41", "payload 14")).expect("writes");
     let other = Gateway::new("gw-c");
     let said = other.queue(&["import", changed.to_str().expect("text")]);
-    assert!(said.code == 74 && said.err.contains("nothing was taken"), "{said:?}");
+    assert!(
+        said.code == 74 && said.err.contains("nothing was taken"),
+        "{said:?}"
+    );
     assert!(!other.path("store").exists(), "not even a store is made");
     let said = other.queue(&["import", "--damaged", changed.to_str().expect("text")]);
-    assert!(said.code == 74 && said.out.starts_with("4 messages taken"), "{said:?}");
+    assert!(
+        said.code == 74 && said.out.starts_with("4 messages taken"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -136,12 +166,21 @@ fn a_purge_needs_a_filter_and_yes_and_is_counted() {
     let said = gateway.queue(&["purge", "--yes"]);
     assert!(said.code == 64 && said.err.contains("--all"), "{said:?}");
     let said = gateway.queue(&["purge", "--device", "d2"]);
-    assert!(said.code == 0 && said.out.contains("2 messages would be removed") && said.out.contains("--yes"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("2 messages would be removed") && said.out.contains("--yes"),
+        "{said:?}"
+    );
     assert_eq!(gateway.lane()["queued"], 4);
     let said = gateway.queue(&["purge", "--device", "d2", "--yes"]);
-    assert!(said.code == 0 && said.out.contains("2 messages removed"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("2 messages removed"),
+        "{said:?}"
+    );
     let lane = gateway.lane();
-    assert_eq!((&lane["queued"], &lane["removed"]["purged"], &lane["received"]), (&2.into(), &2.into(), &4.into()));
+    assert_eq!(
+        (&lane["queued"], &lane["removed"]["purged"], &lane["received"]),
+        (&2.into(), &2.into(), &4.into())
+    );
     let said = gateway.queue(&["import", GOLDEN]);
     assert_eq!(said.out, "2 messages taken, 2 were here already\n");
     assert_eq!(gateway.queue(&["verify"]).code, 0);
@@ -162,10 +201,16 @@ fn wrong_usage_says_what_would_be_right() {
     ];
     for (arguments, expected) in cases {
         let said = gateway.queue(arguments);
-        assert!(said.code == 64 && said.err.contains(expected), "{arguments:?}: {said:?}");
+        assert!(
+            said.code == 64 && said.err.contains(expected),
+            "{arguments:?}: {said:?}"
+        );
     }
     let said = Gateway::new("gw-b").queue(&["ls"]);
-    assert!(said.code == 74 && said.err.contains("there is no store in"), "{said:?}");
+    assert!(
+        said.code == 74 && said.err.contains("there is no store in"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -174,7 +219,10 @@ fn a_store_in_use_whose_owner_does_not_answer_is_named() {
     let lock = fs::File::open(gateway.path("store").join("lock")).expect("opens");
     lock.lock().expect("locks");
     let said = gateway.queue(&["ls"]);
-    assert!(said.code == 1 && said.err.contains("in use") && said.err.contains("control.sock"), "{said:?}");
+    assert!(
+        said.code == 1 && said.err.contains("in use") && said.err.contains("control.sock"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -185,5 +233,8 @@ fn another_machine_can_look_but_not_write_under_another_name() {
     fs::write(&config, renamed).expect("writes");
     assert_eq!(gateway.lane()["queued"], 4);
     let said = gateway.queue(&["import", GOLDEN]);
-    assert!(said.code == 64 && said.err.contains("belongs to gateway \"gw-b\""), "{said:?}");
+    assert!(
+        said.code == 64 && said.err.contains("belongs to gateway \"gw-b\""),
+        "{said:?}"
+    );
 }

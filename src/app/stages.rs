@@ -122,7 +122,12 @@ impl Stages {
         };
         let router = Router::new(config.routes.clone(), &identity.gateway, LANE);
         // Beside the sources only the hand holds an entrance: the writer ends when all of them let go.
-        let lanes = vec![HandLane::new(LANE.to_owned(), view.queue.clone(), router.clone(), Some(door))];
+        let lanes = vec![HandLane::new(
+            LANE.to_owned(),
+            view.queue.clone(),
+            router.clone(),
+            Some(door),
+        )];
         let control = start_control(data_dir, identity, lanes);
         let connector = connector(config, identity, &view.queue);
         let drain = Drain::new(reader, router, connector, dead_letters, sink_monitor, clock);
@@ -262,7 +267,7 @@ fn connector(config: &Config, identity: &Identity, queue: &queue::Monitor) -> Ka
 }
 
 /// Lets people look into the lanes. It is no part of the pipeline: without it the daemon runs all the same.
-fn start_control(data_dir: &DataDir, identity: &Identity, lanes: Vec<HandLane>) -> Option<Control> {
+fn start_control(data_dir: &DataDir, identity: &Identity, lanes: Vec<Arc<HandLane>>) -> Option<Control> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
         Err(error) => {

@@ -39,7 +39,12 @@ enum Verb {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/edgeferry/edgeferry.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/edgeferry/edgeferry.toml"
+    )]
     config: PathBuf,
 }
 

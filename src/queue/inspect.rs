@@ -5,12 +5,16 @@
 //! any more; what should be there and is not is told, never mended: that is the reader's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::codec::{Block, Damage, decode};
 use crate::queue::ledger::Hole;
 use crate::queue::store::{Found, RawBlock, StoreError, Unit};
 use crate::queue::{Monitor, Shared};
+
+/// How long a look waits for one generation: a little more than the store itself gives to the worst of them.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What stands at one stretch of the log.
 #[derive(Debug)]
@@ -23,6 +27,9 @@ pub enum Piece {
     Gone(Stretch),
     /// Something that cannot be read.
     Fault(Stretch, Fault),
+    /// What stands here is being read from raw bytes, which may take a minute on a bad medium. The place stays: ask again, or
+    /// [`Browser::give_up`].
+    Wait,
 }
 
 /// Sequences from the first to the last.
@@ -43,9 +50,9 @@ pub enum Fault {
     /// No block covers it.
     #[error("no block covers it")]
     Missing,
-    /// Its generation is being salvaged.
-    #[error("it is being salvaged")]
-    Salvaging,
+    /// It took too long to read.
+    #[error("it cannot be read within {} s", PATIENCE.as_secs())]
+    Slow,
     /// Its generation cannot be read.
     #[error("its generation cannot be read: {0}")]
     Unreadable(String),
@@ -118,11 +125,16 @@ impl Browser {
             Ok(Found::Block(raw)) if raw.first > self.next => self.missing(raw.first.previous()),
             Ok(Found::Block(raw)) => self.block(&raw)?,
             Ok(Found::Nothing) => self.missing(self.last),
-            Ok(Found::Salvaging) => self.fault(self.unit_end(), Fault::Salvaging),
+            Ok(Found::Salvaging) => Piece::Wait,
             Err(error) if error.is_damage() => self.unreadable(&error),
             Err(error) => return Err(error),
         };
         Ok(Some(piece))
+    }
+
+    /// Passes the generation at the position, which cannot be read in time.
+    pub fn give_up(&mut self) -> Piece {
+        self.fault(self.unit_end(), Fault::Slow)
     }
 
     fn block(&mut self, raw: &RawBlock) -> Result<Piece, StoreError> {
@@ -149,9 +161,8 @@ impl Browser {
         let Stretch { first, last } = self.pass(block.last);
         let ledger = &self.shared.ledger;
         let has_holes = ledger.covered(first, last) > 0;
-        let wanted = |seq: Seq| {
-            (first..=last).contains(&seq) && !(has_holes && ledger.hole_at(seq).is_some())
-        };
+        let wanted =
+            |seq: Seq| (first..=last).contains(&seq) && !(has_holes && ledger.hole_at(seq).is_some());
         let messages = block.messages.into_iter().filter(|(seq, _)| wanted(*seq));
         let stored = messages.map(|(seq, arrival)| Stored {
             seq,

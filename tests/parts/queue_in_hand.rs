@@ -100,8 +100,14 @@ fn what_one_gateway_exported_in_an_outage_another_delivers_with_its_ids() {
 
     let mut second = Daemon::start(&Config::usual("5", &near, kafka, &topic).gateway("gw-second"));
     let (code, out, err) = second.try_queue(&["import", text(&file)]);
-    assert_eq!((code, out.as_str()), (Some(0), "3000 messages taken, 0 were here already\n"));
-    assert!(err.contains(GATEWAY), "it says that the exporter may deliver them too: {err}");
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "3000 messages taken, 0 were here already\n")
+    );
+    assert!(
+        err.contains(GATEWAY),
+        "it says that the exporter may deliver them too: {err}"
+    );
     let again = second.queue(&["import", text(&file)]);
     assert_eq!(again, "0 messages taken, 3000 were here already\n");
 
@@ -153,8 +159,14 @@ fn a_device_is_purged_while_the_daemon_runs_and_the_rest_arrives_in_order() {
     daemon.terminate();
     let verdict = Oracle::new(&kafka, &topic).verdict(&sent);
     assert_eq!(verdict.lost.len() as u64, removed, "{verdict}");
-    assert!(verdict.lost.iter().all(|lost| lost.starts_with("d3#")), "{verdict}");
-    assert!(verdict.reordered.is_empty() && verdict.altered.is_empty(), "{verdict}");
+    assert!(
+        verdict.lost.iter().all(|lost| lost.starts_with("d3#")),
+        "{verdict}"
+    );
+    assert!(
+        verdict.reordered.is_empty() && verdict.altered.is_empty(),
+        "{verdict}"
+    );
     daemon.queue(&["verify"]);
 }
 

@@ -89,9 +89,7 @@ pub(super) fn ask(
         return Err(Failure::NoStore(folder.clone()));
     }
     match DataDir::take(folder) {
-        Ok(data_dir) if !to_write && !data_dir.has_log() => {
-            Err(Failure::NoStore(data_dir.path().to_owned()))
-        }
+        Ok(data_dir) if !to_write && !data_dir.has_log() => Err(Failure::NoStore(data_dir.path().to_owned())),
         Ok(data_dir) => serve_here(config, data_dir, verb, input, answers),
         Err(DataDirError::InUse { owner, .. }) => {
             let socket = control::path(folder);
@@ -122,7 +120,10 @@ fn serve_here(
     };
     stopped.close();
     if let Err(error) = give_back(&folder) {
-        print::error(&format!("files in {} belong to root now: {error}", folder.display()));
+        print::error(&format!(
+            "files in {} belong to root now: {error}",
+            folder.display()
+        ));
     }
     Ok(exit?)
 }

@@ -136,7 +136,12 @@ mod tests {
         let from = |text: &str, lane: Option<&str>| {
             let lane = lane.map(ToOwned::to_owned);
             let from = Some(text.to_owned());
-            resolved(&Filters { lane, from, ..filters() }).map(|filter| (filter.lane, filter.from))
+            resolved(&Filters {
+                lane,
+                from,
+                ..filters()
+            })
+            .map(|filter| (filter.lane, filter.from))
         };
         let bound = |seq, epoch: Option<u64>| {
             Some(Bound {
@@ -146,9 +151,16 @@ mod tests {
         };
         assert_eq!(from("12", None), Ok((None, bound(12, None))));
         let id = "00000000000000ab-alarms-7";
-        assert_eq!(from(id, None), Ok((Some("alarms".to_owned()), bound(7, Some(0xab)))));
+        assert_eq!(
+            from(id, None),
+            Ok((Some("alarms".to_owned()), bound(7, Some(0xab))))
+        );
         assert_eq!(from(id, Some("alarms")).expect("agrees").1, bound(7, Some(0xab)));
-        assert!(from(id, Some("default")).expect_err("another lane").contains("alarms"));
+        assert!(
+            from(id, Some("default"))
+                .expect_err("another lane")
+                .contains("alarms")
+        );
         for text in ["x", "1-2", "zz-default-7", "ab-default-x"] {
             assert!(from(text, None).expect_err(text).contains("message id"));
         }

@@ -142,7 +142,12 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
             output,
         } => {
             let (filter, limit) = (filter.resolve()?, *limit);
-            return file::export(&config, Verb::Export { filter, limit }, output.as_deref(), &mut printer);
+            return file::export(
+                &config,
+                Verb::Export { filter, limit },
+                output.as_deref(),
+                &mut printer,
+            );
         }
         Command::Import {
             file,
@@ -152,7 +157,12 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         } => {
             let (into, again) = (into.clone(), *again);
             let mut input = file::checked(file, *damaged)?;
-            return access::ask(&config, &Verb::Import { into, again }, Some(&mut input), &mut print);
+            return access::ask(
+                &config,
+                &Verb::Import { into, again },
+                Some(&mut input),
+                &mut print,
+            );
         }
         Command::Ls { lane } => Verb::List { lane: lane.clone() },
         Command::Verify { lane } => Verb::Verify { lane: lane.clone() },

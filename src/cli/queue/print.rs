@@ -75,7 +75,11 @@ fn print_lane(out: &mut impl Write, lane: &LaneState) -> io::Result<()> {
     }
     print_rest(out, units, "generations")?;
     for hole in lane.holes.iter().take(STRETCHES_SHOWN) {
-        writeln!(out, "  nothing from {} to {}: {}", hole.first, hole.last, hole.reason)?;
+        writeln!(
+            out,
+            "  nothing from {} to {}: {}",
+            hole.first, hole.last, hole.reason
+        )?;
     }
     print_rest(out, lane.holes.len(), "stretches without messages")?;
     match &lane.failure {
@@ -124,7 +128,11 @@ fn print_fault(out: &mut impl Write, fault: &FaultSeen) -> io::Result<()> {
         what,
         delivered,
     } = fault;
-    let delivered = if *delivered { " (delivered before: nothing is lost)" } else { "" };
+    let delivered = if *delivered {
+        " (delivered before: nothing is lost)"
+    } else {
+        ""
+    };
     writeln!(out, "{lane}: {first} to {last}: {what}{delivered}")
 }
 
@@ -137,7 +145,10 @@ fn print_verified(out: &mut impl Write, verified: &Verified) -> io::Result<()> {
         faults,
         ..
     } = verified;
-    write!(out, "{lane}: {blocks} blocks, {messages} messages, {queued} of them queued; ")?;
+    write!(
+        out,
+        "{lane}: {blocks} blocks, {messages} messages, {queued} of them queued; "
+    )?;
     match verified.ledger {
         Some(ledger) if ledger == *queued => write!(out, "the ledger agrees; ")?,
         Some(ledger) => write!(out, "THE LEDGER SAYS {ledger}; ")?,
@@ -157,20 +168,32 @@ fn print_purged(out: &mut impl Write, purged: &Purged) -> io::Result<()> {
         under_way,
         ..
     } = purged;
-    let what = if purged.done { "removed" } else { "would be removed" };
+    let what = if purged.done {
+        "removed"
+    } else {
+        "would be removed"
+    };
     writeln!(out, "{lane}: {messages} messages {what}")?;
     for (device, count) in purged.devices.iter().take(DEVICES_SHOWN) {
         let device = if device.is_empty() { "(no route)" } else { device };
         writeln!(out, "  {device}: {count}")?;
     }
-    let shown: u64 = purged.devices.iter().take(DEVICES_SHOWN).map(|(_, count)| count).sum();
+    let shown: u64 = purged
+        .devices
+        .iter()
+        .take(DEVICES_SHOWN)
+        .map(|(_, count)| count)
+        .sum();
     let listed: u64 = purged.devices.iter().map(|(_, count)| count).sum();
     let rest = listed - shown + other;
     if rest > 0 {
         writeln!(out, "  other devices: {rest}")?;
     }
     if *under_way > 0 {
-        writeln!(out, "  {under_way} stay: they are on their way to Kafka, or delivered by now")?;
+        writeln!(
+            out,
+            "  {under_way} stay: they are on their way to Kafka, or delivered by now"
+        )?;
     }
     if !purged.done && *messages > 0 {
         writeln!(out, "nothing was removed; write --yes to remove them")?;

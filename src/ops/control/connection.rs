@@ -37,7 +37,9 @@ fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
     let last = match read_request(&mut input)? {
         Ok(request) => {
             tracing::debug!(?request, "asked through the control socket");
-            match hand.serve(&request.verb, &mut input, &mut |answer| answers.send(&answer, hand)) {
+            match hand.serve(&request.verb, &mut input, &mut |answer| {
+                answers.send(&answer, hand)
+            }) {
                 Ok(exit) => Answer::done(exit),
                 Err(error) => Answer::Error {
                     exit: error.exit() as u8,
@@ -59,7 +61,9 @@ fn read_request(input: &mut impl BufRead) -> io::Result<Result<Request, String>>
     let mut line = Vec::new();
     input.take(REQUEST_BYTES_MAX).read_until(b'\n', &mut line)?;
     if !line.ends_with(b"\n") {
-        return Ok(Err(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes")));
+        return Ok(Err(format!(
+            "a request is one line of at most {REQUEST_BYTES_MAX} bytes"
+        )));
     }
     /// Read first: another version may have other words.
     #[derive(serde::Deserialize)]
@@ -118,7 +122,8 @@ impl Patient<'_> {
         let began = Instant::now();
         loop {
             match attempt(self.stream) {
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                }
                 outcome => return outcome,
             }
             if self.hand.is_closing() {

@@ -97,10 +97,12 @@ async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaph
         };
         let hand = Arc::clone(&hand);
         let served = admitted(stream).and_then(|stream| {
-            std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-                connection::serve(&stream, &hand);
-                drop(permit);
-            })
+            std::thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || {
+                    connection::serve(&stream, &hand);
+                    drop(permit);
+                })
         });
         if let Err(error) = served {
             tracing::warn!(%error, "a control connection is refused");
@@ -113,7 +115,9 @@ fn admitted(stream: UnixStream) -> io::Result<std::os::unix::net::UnixStream> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
     if peer != own && peer != 0 {
-        return Err(io::Error::other(format!("user {peer} is neither the owner nor root")));
+        return Err(io::Error::other(format!(
+            "user {peer} is neither the owner nor root"
+        )));
     }
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;

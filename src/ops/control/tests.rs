@@ -74,7 +74,10 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
             let [answer] = answers.as_slice() else {
                 panic!("{answers:?}");
             };
-            assert!(answer.contains("\"exit\":64") && answer.contains(expected), "{answer}");
+            assert!(
+                answer.contains("\"exit\":64") && answer.contains(expected),
+                "{answer}"
+            );
         }
     });
 }
@@ -116,7 +119,11 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         };
         tokio::time::timeout(PATIENCE, taken).await.expect("is accepted");
         control.stop().await;
-        assert_eq!(connections.available_permits(), CONNECTIONS_MAX, "its thread has ended");
+        assert_eq!(
+            connections.available_permits(),
+            CONNECTIONS_MAX,
+            "its thread has ended"
+        );
         drop(idle);
     });
 }

@@ -36,7 +36,11 @@ impl Matcher {
             topic,
             from: from.map_or(Seq(1), |bound| bound.seq),
             to: to.map_or(Seq(u64::MAX), |bound| bound.seq),
-            epochs: [from, to].into_iter().flatten().filter_map(|bound| bound.epoch).collect(),
+            epochs: [from, to]
+                .into_iter()
+                .flatten()
+                .filter_map(|bound| bound.epoch)
+                .collect(),
             since_ms: filter.since_ms.unwrap_or(i64::MIN),
             until_ms: filter.until_ms.unwrap_or(i64::MAX),
         })
@@ -57,7 +61,10 @@ impl Matcher {
         self.range().contains(&stored.seq)
             && (self.since_ms..self.until_ms).contains(&time)
             && self.epochs.iter().all(in_epoch)
-            && self.topic.as_ref().is_none_or(|topic| topic.matches(&arrival.topic).is_some())
+            && self
+                .topic
+                .as_ref()
+                .is_none_or(|topic| topic.matches(&arrival.topic).is_some())
             && self
                 .device
                 .as_ref()

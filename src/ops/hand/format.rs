@@ -171,7 +171,9 @@ impl Record {
         let hex = |text: &str| u64::from_str_radix(text, 16);
         let payload = match (self.payload, self.payload_base64) {
             (Some(text), None) => Bytes::from(text),
-            (None, Some(text)) => Bytes::from(BASE64.decode(text).map_err(|_| "payload_base64 is no base64")?),
+            (None, Some(text)) => {
+                Bytes::from(BASE64.decode(text).map_err(|_| "payload_base64 is no base64")?)
+            }
             _ => return Err("it needs either payload or payload_base64"),
         };
         let arrival = humantime::parse_rfc3339(&self.arrival).map_err(|_| "arrival is no RFC 3339 time")?;
@@ -217,7 +219,10 @@ impl RecordProperties {
             expiry_s: properties.expiry_s,
             content_type: properties.content_type.clone(),
             response_topic: properties.response_topic.clone(),
-            correlation_data_base64: properties.correlation_data.as_ref().map(|data| BASE64.encode(data)),
+            correlation_data_base64: properties
+                .correlation_data
+                .as_ref()
+                .map(|data| BASE64.encode(data)),
             user: properties.user.clone(),
             subscription_ids: properties.subscription_ids.clone(),
         }
@@ -387,7 +392,10 @@ impl<R: BufRead> Reader<R> {
                 self.ending = Some(Ending::Torn);
                 Ok(None)
             }
-            Err(why) => Ok(Some(Line::Bad(format!("line {} is no message: {why}", self.number)))),
+            Err(why) => Ok(Some(Line::Bad(format!(
+                "line {} is no message: {why}",
+                self.number
+            )))),
         }
     }
 
@@ -412,7 +420,9 @@ fn trailer(line: &[u8]) -> Option<End> {
     if line.len() > TRAILER_BYTES_MAX {
         return None;
     }
-    serde_json::from_slice::<Trailer>(line).ok().map(|trailer| trailer.end)
+    serde_json::from_slice::<Trailer>(line)
+        .ok()
+        .map(|trailer| trailer.end)
 }
 
 fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {

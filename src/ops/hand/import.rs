@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::answer::Imported;
 use super::format::{Ending, Header, Line, Reader};
 use super::known::Places;
-use super::{Answer, Hand, HandError, HandLane, Output};
+use super::{Answer, Hand, HandError, HandLane, LOOK, Output};
 use crate::exit::Exit;
 use crate::message::{Arrival, Epoch, Origin, Seq, Stored};
 use crate::queue::inspect::Piece;
@@ -21,8 +21,6 @@ use crate::queue::{Intake, Reason, Room};
 /// write for each megabyte.
 const BATCH_MESSAGES: usize = 1000;
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How often a wait looks whether a stop has begun.
-const LOOK: Duration = Duration::from_millis(200);
 /// Without a sink a full queue stays full; this long is left to the writer to begin a new generation and trim.
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines that are no messages are told one by one up to here.
@@ -38,6 +36,8 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let mut reader = Reader::open(input)?;
         self.warn_of_the_exporter(reader.header(), output)?;
+        // Left by an earlier one, if the lane could not be read at the start.
+        self.known().reconcile(&self.lanes())?;
         let mut import = Import::new(self, into, again)?;
         let worked = import.all(&mut reader, output);
         let noted = self.known().save();
@@ -196,7 +196,7 @@ impl<'a> Import<'a> {
             |looked: &&Looked| looked.lane == lane.name && (looked.first..=looked.last).contains(&seq);
         if self.looked.as_ref().filter(covers).is_none() {
             let mut browser = lane.monitor.browse(seq, Seq(u64::MAX));
-            let messages = match browser.next_piece()? {
+            let messages = match self.hand.next_piece(&mut browser)? {
                 Some(Piece::Messages(messages)) => messages,
                 _ => Vec::new(),
             };
@@ -214,7 +214,10 @@ impl<'a> Import<'a> {
 
     /// Stores the batch.
     fn flush(&mut self) -> Result<(), HandError> {
-        let (batch, places) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.batch_places));
+        let (batch, places) = (
+            std::mem::take(&mut self.batch),
+            std::mem::take(&mut self.batch_places),
+        );
         self.batch_bytes = 0;
         let Some(lane) = self.lane.take().filter(|_| !batch.is_empty()) else {
             return Ok(());
@@ -249,9 +252,11 @@ impl<'a> Import<'a> {
         }
         let mut durable = intake.durable();
         self.wait(lane, || {
-            let reached = self
-                .runtime
-                .block_on(async { tokio::time::timeout(LOOK, durable.wait_for(|at| *at >= count)).await.is_ok() });
+            let reached = self.runtime.block_on(async {
+                tokio::time::timeout(LOOK, durable.wait_for(|at| *at >= count))
+                    .await
+                    .is_ok()
+            });
             reached.then_some(())
         })
     }

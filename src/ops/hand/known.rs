@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,11 @@ pub enum KnownError {
     /// The lane cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The lane can be read later.
+    #[error(
+        "an import was interrupted, and the lane cannot be read yet to see what became of it; try again in a minute"
+    )]
+    NotYet,
 }
 
 /// A log in which messages were stored first.
@@ -127,7 +133,9 @@ mod listed {
     impl<'de> Deserialize<'de> for Places {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let items = Vec::<Item>::deserialize(deserializer)?;
-            Ok(Self(items.into_iter().map(|item| (item.place, item.ranges)).collect()))
+            Ok(Self(
+                items.into_iter().map(|item| (item.place, item.ranges)).collect(),
+            ))
         }
     }
 }
@@ -181,11 +189,11 @@ impl Known {
         })
     }
 
-    /// Finds out what became of a batch that a crash interrupted. To be called before the sink begins.
+    /// Finds out what became of a batch that a crash interrupted. To be called before the sink begins, and before an import.
     ///
     /// # Errors
     /// [`KnownError`]
-    pub fn reconcile(&mut self, lanes: &[HandLane]) -> Result<(), KnownError> {
+    pub fn reconcile(&mut self, lanes: &[Arc<HandLane>]) -> Result<(), KnownError> {
         let kept = self.kept()?;
         let Some(pending) = kept.pending.clone() else {
             return Ok(());
@@ -296,12 +304,18 @@ impl Known {
 }
 
 /// The messages of a pending batch that are in the lane.
-fn found(lane: &HandLane, pending: &Pending) -> Result<Places, StoreError> {
+fn found(lane: &HandLane, pending: &Pending) -> Result<Places, KnownError> {
     let mut found = Places::default();
     let mut browser = lane.monitor.browse(pending.behind.next(), Seq(u64::MAX));
     while let Some(piece) = browser.next_piece()? {
-        let Piece::Messages(messages) = piece else { continue };
-        let origins = messages.iter().filter_map(|stored| stored.arrival.origin.as_deref());
+        let messages = match piece {
+            Piece::Messages(messages) => messages,
+            Piece::Wait => return Err(KnownError::NotYet),
+            Piece::Hole(_) | Piece::Gone(_) | Piece::Fault(..) => continue,
+        };
+        let origins = messages
+            .iter()
+            .filter_map(|stored| stored.arrival.origin.as_deref());
         for origin in origins.filter(|origin| pending.messages.contains(origin)) {
             found.insert(origin);
         }

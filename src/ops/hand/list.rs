@@ -43,7 +43,9 @@ impl Hand {
                 Ok(Flow::On)
             })?;
             if flow == Flow::Enough {
-                output(Answer::Note(format!("there are more; --limit {limit} was reached")))?;
+                output(Answer::Note(format!(
+                    "there are more; --limit {limit} was reached"
+                )))?;
                 break;
             }
         }
@@ -97,8 +99,8 @@ fn oldest(lane: &HandLane, first: Seq) -> Result<Option<Stored>, HandError> {
             Some(Piece::Messages(messages)) if !messages.is_empty() => {
                 return Ok(messages.into_iter().next());
             }
+            Some(Piece::Wait) | None => return Ok(None),
             Some(_) => {}
-            None => return Ok(None),
         }
     }
     Ok(None)
@@ -119,7 +121,7 @@ fn newest(lane: &HandLane, first: Seq, mut last: Seq) -> Result<Option<Stored>, 
                 Some(hole) => last = hole.first.previous(),
                 None => last = last.previous(),
             },
-            Some(Piece::Gone(_) | Piece::Fault(..)) | None => return Ok(None),
+            Some(Piece::Gone(_) | Piece::Fault(..) | Piece::Wait) | None => return Ok(None),
         }
     }
     Ok(None)

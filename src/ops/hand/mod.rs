@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 mod answer;
 mod export;
@@ -27,7 +28,7 @@ pub use request::{Bound, Filter, Request, VERSION, Verb};
 use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::message::{Origin, Stored};
-use crate::queue::inspect::{Browser, Piece, Stretch};
+use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
 use crate::route::Router;
@@ -55,7 +56,9 @@ pub enum HandError {
     #[error("cannot write a line: {0}")]
     Line(#[from] serde_json::Error),
     /// Another long look is going on.
-    #[error("another queue command is at work: each one has an older generation of its own in memory, so there is one at a time; try again when it is done")]
+    #[error(
+        "another queue command is at work: each one has an older generation of its own in memory, so there is one at a time; try again when it is done"
+    )]
     Busy,
     /// The daemon stops.
     #[error("edgeferry is stopping; what was not answered is not done")]
@@ -103,13 +106,13 @@ pub struct HandLane {
 impl HandLane {
     /// A lane that takes imports through `door`.
     #[must_use]
-    pub fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Self {
-        Self {
+    pub fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Arc<Self> {
+        Arc::new(Self {
             name,
             monitor,
             router: Arc::new(router),
             door: Mutex::new(door),
-        }
+        })
     }
 
     /// Takes no more imports.
@@ -144,10 +147,10 @@ pub type Output<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 impl Hand {
     /// A hand on `lanes`. `delivers` says whether a sink is at work on them.
     #[must_use]
-    pub fn new(identity: Identity, lanes: Vec<HandLane>, known: Known, delivers: bool) -> Self {
+    pub fn new(identity: Identity, lanes: Vec<Arc<HandLane>>, known: Known, delivers: bool) -> Self {
         Self {
             identity,
-            lanes: Mutex::new(lanes.into_iter().map(Arc::new).collect()),
+            lanes: Mutex::new(lanes),
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
@@ -166,7 +169,9 @@ impl Hand {
     /// Lets go of a lane that is put away: its store closes once nobody looks into it any more.
     pub fn release(&self, name: &str) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.extract_if(.., |lane| lane.name == name).for_each(|lane| lane.shut());
+        lanes
+            .extract_if(.., |lane| lane.name == name)
+            .for_each(|lane| lane.shut());
     }
 
     fn lanes(&self) -> Vec<Arc<HandLane>> {
@@ -226,10 +231,17 @@ impl Hand {
 
     fn lane(&self, name: &str) -> Result<Arc<HandLane>, HandError> {
         let lanes = self.lanes();
-        lanes.iter().find(|lane| lane.name == name).cloned().ok_or_else(|| {
-            let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
-            HandError::Usage(format!("there is no lane {name:?}; there is: {}", names.join(", ")))
-        })
+        lanes
+            .iter()
+            .find(|lane| lane.name == name)
+            .cloned()
+            .ok_or_else(|| {
+                let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+                HandError::Usage(format!(
+                    "there is no lane {name:?}; there is: {}",
+                    names.join(", ")
+                ))
+            })
     }
 
     /// Where a message was stored first.
@@ -246,8 +258,7 @@ impl Hand {
         mut take: impl FnMut(Stored, Output<'_>) -> Result<Flow, HandError>,
     ) -> Result<Flow, HandError> {
         let mut browser = lane.queued(matcher);
-        while let Some(piece) = browser.next_piece()? {
-            self.go_on()?;
+        while let Some(piece) = self.next_piece(&mut browser)? {
             let cursor = lane.monitor.cursor();
             match piece {
                 Piece::Messages(messages) => {
@@ -265,10 +276,23 @@ impl Hand {
                     let name = &lane.name;
                     output(Answer::Note(format!("lane {name}, {first} to {last}: {fault}")))?;
                 }
-                Piece::Hole(_) | Piece::Gone(_) => {}
+                Piece::Hole(_) | Piece::Gone(_) | Piece::Wait => {}
             }
         }
         Ok(Flow::On)
+    }
+
+    /// What stands next, waiting for it while it is being read from raw bytes.
+    fn next_piece(&self, browser: &mut Browser) -> Result<Option<Piece>, HandError> {
+        let began = Instant::now();
+        loop {
+            self.go_on()?;
+            match browser.next_piece()? {
+                Some(Piece::Wait) if began.elapsed() >= PATIENCE => return Ok(Some(browser.give_up())),
+                Some(Piece::Wait) => std::thread::park_timeout(LOOK),
+                piece => return Ok(piece),
+            }
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -283,6 +307,9 @@ impl Hand {
         }
     }
 }
+
+/// How often a wait looks again.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Where a message in `lane` of the store `own` was stored first.
 fn origin(own: &Identity, lane: &str, stored: &Stored) -> Origin {

@@ -25,7 +25,10 @@ impl Ranges {
     /// Number of sequences.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let lengths = self.0.iter().map(|(first, last)| last.saturating_sub(*first).saturating_add(1));
+        let lengths = self
+            .0
+            .iter()
+            .map(|(first, last)| last.saturating_sub(*first).saturating_add(1));
         lengths.sum()
     }
 
@@ -37,7 +40,9 @@ impl Ranges {
     /// Adds all from `first` to `last`.
     pub fn insert_all(&mut self, first: Seq, last: Seq) {
         let begin = self.0.partition_point(|(_, end)| end.saturating_add(1) < first.0);
-        let end = self.0.partition_point(|(start, _)| *start <= last.0.saturating_add(1));
+        let end = self
+            .0
+            .partition_point(|(start, _)| *start <= last.0.saturating_add(1));
         let merged = self.0.get(begin..end).unwrap_or_default();
         let first = merged.first().map_or(first.0, |(start, _)| first.0.min(*start));
         let last = merged.last().map_or(last.0, |(_, stop)| last.0.max(*stop));

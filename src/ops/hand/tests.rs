@@ -49,7 +49,10 @@ pub(super) fn arrival(number: u64) -> Arrival {
 }
 
 fn routes() -> Vec<crate::route::Config> {
-    crate::config::parse(Path::new("test.toml"), ROUTES).expect("valid").0.routes
+    crate::config::parse(Path::new("test.toml"), ROUTES)
+        .expect("valid")
+        .0
+        .routes
 }
 
 /// A gateway with one lane and no sink but the test.
@@ -96,22 +99,23 @@ impl Gateway {
     /// With the messages of these numbers, in this order.
     pub(super) fn with(self, numbers: impl IntoIterator<Item = u64>) -> Self {
         let lane = self.lane();
-        let intake = lane
-            .door
-            .lock()
-            .expect("whole")
-            .as_ref()
-            .expect("open")
-            .intake();
+        let intake = lane.door.lock().expect("whole").as_ref().expect("open").intake();
         let mut count = 0;
         for number in numbers {
             count += 1;
             let arrival = arrival(number);
-            let room = self.runtime.block_on(intake.reserve(arrival.cost())).expect("open");
+            let room = self
+                .runtime
+                .block_on(intake.reserve(arrival.cost()))
+                .expect("open");
             intake.offer_at(count, arrival, room, false).expect("open");
         }
         let mut durable = intake.durable();
-        let waiting = async { tokio::time::timeout(PATIENCE, durable.wait_for(|at| *at >= count)).await.is_ok() };
+        let waiting = async {
+            tokio::time::timeout(PATIENCE, durable.wait_for(|at| *at >= count))
+                .await
+                .is_ok()
+        };
         assert!(self.runtime.block_on(waiting), "durable in time");
         self
     }
@@ -168,7 +172,10 @@ impl Gateway {
 
     /// The ids of what is queued, in order.
     pub(super) fn ids(&self) -> Vec<String> {
-        self.peek(Filter::default()).into_iter().map(|message| message.id).collect()
+        self.peek(Filter::default())
+            .into_iter()
+            .map(|message| message.id)
+            .collect()
     }
 
     pub(super) fn peek(&self, filter: Filter) -> Vec<Peeked> {

@@ -124,7 +124,9 @@ fn a_torn_file_gives_what_is_whole_and_says_that_it_is_torn() {
     let header = GOLDEN.find('\n').expect("has lines");
     for cut in header..GOLDEN.len() - 1 {
         let (arrivals, bad, ending) = read(&GOLDEN.as_bytes()[..cut]).expect("has its first line");
-        let feeds = GOLDEN.as_bytes()[header..cut].iter().filter(|byte| **byte == b'\n');
+        let feeds = GOLDEN.as_bytes()[header..cut]
+            .iter()
+            .filter(|byte| **byte == b'\n');
         let lines = feeds.count().saturating_sub(1);
         assert!(arrivals.len() >= lines.min(whole.len()), "cut at {cut}");
         assert_eq!(arrivals, whole[..arrivals.len()], "cut at {cut}");
@@ -190,7 +192,10 @@ fn an_export_has_what_is_queued_in_order() {
     let mut gateway = Gateway::open(dir.path(), "gw", 5).with(1..=2000);
     gateway.deliver(3);
     let (arrivals, bad, ending) = read(gateway.export(Filter::default()).as_bytes()).expect("an export");
-    let seqs: Vec<u64> = arrivals.iter().map(|arrival| arrival.origin.as_ref().expect("has one").seq.0).collect();
+    let seqs: Vec<u64> = arrivals
+        .iter()
+        .map(|arrival| arrival.origin.as_ref().expect("has one").seq.0)
+        .collect();
     assert_eq!(seqs, (4..=2000).collect::<Vec<_>>());
     assert_eq!((bad, ending), (0, Ending::Whole));
     assert_eq!(lane_state(&gateway).queued, 1997, "an export takes nothing away");

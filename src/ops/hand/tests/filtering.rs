@@ -29,8 +29,14 @@ fn each_filter_picks_what_it_says_and_all_must_hold() {
     assert_eq!(found(&gateway, topic("other/#")), Vec::<u64>::new());
     assert_eq!(found(&gateway, |filter| filter.from = bound(11, None)), [11, 12]);
     assert_eq!(found(&gateway, |filter| filter.to = bound(4, None)), [3, 4]);
-    assert_eq!(found(&gateway, |filter| filter.from = bound(11, Some(5))), [11, 12]);
-    assert_eq!(found(&gateway, |filter| filter.from = bound(11, Some(6))), Vec::<u64>::new());
+    assert_eq!(
+        found(&gateway, |filter| filter.from = bound(11, Some(5))),
+        [11, 12]
+    );
+    assert_eq!(
+        found(&gateway, |filter| filter.from = bound(11, Some(6))),
+        Vec::<u64>::new()
+    );
     assert_eq!(found(&gateway, |filter| filter.since_ms = Some(11_000)), [11, 12]);
     assert_eq!(found(&gateway, |filter| filter.until_ms = Some(5_000)), [3, 4]);
     let some = |filter: &mut Filter| {

@@ -2,7 +2,10 @@ use super::*;
 
 #[test]
 fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
-    let (here, there) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
     let first = Gateway::open(here.path(), "gw-a", 0xa).with(1..=2500);
     let file = first.export(Filter::default());
     let ids = first.ids();
@@ -13,7 +16,10 @@ fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
     let (imported, outcome, notes) = second.import(&file);
     assert_eq!(outcome.expect("imported"), Exit::Stopped);
     assert_eq!((imported.taken, imported.known, imported.unrouted), (2500, 0, 0));
-    assert!(notes.iter().any(|note| note.contains("gw-a")), "the exporter may deliver too: {notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("gw-a")),
+        "the exporter may deliver too: {notes:?}"
+    );
     assert_eq!(second.ids(), [own, ids.clone()].concat());
     let (again, outcome, _) = second.import(&file);
     assert_eq!(outcome.expect("imported"), Exit::Stopped);
@@ -22,14 +28,33 @@ fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
     let delivered = second.deliver(2505);
     let router = Router::new(routes(), "gw-b", "default");
     let outcome = router.route(&delivered[5], i64::MAX);
-    let header = |name| outcome.records[0].headers.iter().find(|header| header.0 == name).expect("has it").1.clone();
-    assert_eq!((header("edgeferry-id"), header("edgeferry-gateway")), (ids[0].clone(), "gw-a".to_owned()));
+    let header = |name| {
+        outcome.records[0]
+            .headers
+            .iter()
+            .find(|header| header.0 == name)
+            .expect("has it")
+            .1
+            .clone()
+    };
+    assert_eq!(
+        (header("edgeferry-id"), header("edgeferry-gateway")),
+        (ids[0].clone(), "gw-a".to_owned())
+    );
     let (after, _, _) = second.import(&file);
-    assert_eq!((after.taken, after.known), (0, 2500), "delivered ones are known too");
+    assert_eq!(
+        (after.taken, after.known),
+        (0, 2500),
+        "delivered ones are known too"
+    );
     second.close();
     let second = Gateway::open(there.path(), "gw-b", 0xb);
     assert_eq!(second.import(&file).0.known, 2500, "also after a restart");
-    assert_eq!(second.import_with(&file, true).0.taken, 2500, "unless that is asked for");
+    assert_eq!(
+        second.import_with(&file, true).0.taken,
+        2500,
+        "unless that is asked for"
+    );
     second.close();
 }
 
@@ -48,7 +73,10 @@ fn a_store_knows_what_it_exported_itself() {
 
 #[test]
 fn an_import_that_a_crash_interrupted_adds_nothing_when_it_is_repeated() {
-    let (here, there) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
     let first = Gateway::open(here.path(), "gw-a", 0xa).with(1..=1500);
     let file = first.export(Filter::default());
     first.close();
@@ -56,7 +84,11 @@ fn an_import_that_a_crash_interrupted_adds_nothing_when_it_is_repeated() {
     // Killed before anything was noted behind the batch on its way, which is the second of two.
     let second = Gateway::open(there.path(), "gw-b", 0xb);
     let notes = there.path().join("imports.json");
-    let cut: String = file.lines().take(1 + 1000).map(|line| format!("{line}\n")).collect();
+    let cut: String = file
+        .lines()
+        .take(1 + 1000)
+        .map(|line| format!("{line}\n"))
+        .collect();
     assert_eq!(second.import(&cut).0.taken, 1000);
     let noted = std::fs::read_to_string(&notes).expect("noted");
     assert_eq!(second.import(&file).0.taken, 500);
@@ -79,7 +111,10 @@ fn an_import_that_a_crash_interrupted_adds_nothing_when_it_is_repeated() {
 
 #[test]
 fn a_torn_file_is_taken_up_to_the_tear_and_that_is_said() {
-    let (here, there) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
     let first = Gateway::open(here.path(), "gw-a", 0xa).with(1..=10);
     let file = first.export(Filter::default());
     first.close();
@@ -89,7 +124,10 @@ fn a_torn_file_is_taken_up_to_the_tear_and_that_is_said() {
     let (imported, outcome, notes) = second.import(&torn);
     assert_eq!(outcome.expect("imported"), Exit::Storage);
     assert_eq!(imported.taken, 3);
-    assert!(notes.iter().any(|note| note.contains("ends in the middle")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("ends in the middle")),
+        "{notes:?}"
+    );
     assert_eq!(second.import(&file).0.taken, 7, "the whole file brings the rest");
     second.close();
 }
@@ -109,7 +147,10 @@ fn a_lane_that_is_not_here_is_asked_for() {
 
 #[test]
 fn a_full_queue_ends_an_import_that_can_go_on_later() {
-    let (here, there) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
     let first = Gateway::open(here.path(), "gw-a", 0xa).with(1..=4000);
     let file = first.export(Filter::default());
     first.close();
@@ -139,5 +180,8 @@ fn damaged_notes_keep_imports_from_being_done_and_nothing_else() {
     std::fs::write(dir.path().join("imports.json"), b"\0\0").expect("writes");
     let known = Known::open(dir.path()).expect("opens");
     assert!(matches!(known.clone().save(), Err(KnownError::Damaged { .. })));
-    assert!(matches!(known.clone().reconcile(&[]), Err(KnownError::Damaged { .. })));
+    assert!(matches!(
+        known.clone().reconcile(&[]),
+        Err(KnownError::Damaged { .. })
+    ));
 }

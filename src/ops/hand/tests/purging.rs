@@ -54,7 +54,12 @@ fn what_was_purged_can_be_imported_again_and_the_rest_is_known() {
     let (imported, outcome, _) = gateway.import(&file);
     assert_eq!(outcome.expect("imported"), Exit::Stopped);
     assert_eq!((imported.taken, imported.known), (10, 20));
-    let purged: Vec<String> = ids.into_iter().enumerate().filter(|(index, _)| index % 3 == 0).map(|(_, id)| id).collect();
+    let purged: Vec<String> = ids
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| index % 3 == 0)
+        .map(|(_, id)| id)
+        .collect();
     assert_eq!(gateway.ids(), purged, "with the ids that they had");
     assert_eq!(gateway.import(&file).0.taken, 0, "once");
     // What was imported can be purged and brought back as well.
@@ -72,6 +77,9 @@ fn what_is_under_way_to_kafka_is_not_removed() {
     let purged = purge(&gateway, Filter::default(), true);
     assert!(purged.under_way >= 1, "{purged:?}");
     assert_eq!(purged.messages + purged.under_way, 10);
-    assert_eq!(gateway.ids().first(), Some(&format!("{}-default-{}", Epoch(5), taken.seq)));
+    assert_eq!(
+        gateway.ids().first(),
+        Some(&format!("{}-default-{}", Epoch(5), taken.seq))
+    );
     gateway.close();
 }

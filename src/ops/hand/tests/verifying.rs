@@ -22,14 +22,19 @@ fn a_sound_store_agrees_with_its_ledger() {
     gateway.deliver(1234);
     let (faults, verified, exit) = verified(&gateway);
     assert_eq!((faults, exit), (vec![], Exit::Stopped));
-    assert_eq!((verified.messages, verified.queued, verified.ledger), (5000, 3766, Some(3766)));
+    assert_eq!(
+        (verified.messages, verified.queued, verified.ledger),
+        (5000, 3766, Some(3766))
+    );
     gateway.close();
 }
 
 /// Blocks of ten messages each, with what `change` makes of them.
 fn store(folder: &Path, blocks: u64, change: impl Fn(u64, Vec<Chunk>) -> Vec<Chunk>) {
     let waker = Waker::new(|| {});
-    let store = Generations::open(folder, 64 * 1024 * 1024, waker).expect("opens").store;
+    let store = Generations::open(folder, 64 * 1024 * 1024, waker)
+        .expect("opens")
+        .store;
     let mut encoder = Encoder::new(Epoch(5), queue::Compression::Zstd).expect("sets up");
     for block in 0..blocks {
         let messages: Vec<Arrival> = (1..=10).map(|number| arrival(block * 10 + number)).collect();
@@ -41,15 +46,19 @@ fn store(folder: &Path, blocks: u64, change: impl Fn(u64, Vec<Chunk>) -> Vec<Chu
 #[test]
 fn damage_is_told_by_its_exact_range_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
-    store(&dir.path().join("lanes/default"), 6, |block, mut chunks| match block {
-        // A byte that is not what was written, under a checksum of sled's that fits it.
-        1 => {
-            *chunks[0].bytes.last_mut().expect("has some") ^= 1;
-            chunks
-        }
-        4 => Vec::new(),
-        _ => chunks,
-    });
+    store(
+        &dir.path().join("lanes/default"),
+        6,
+        |block, mut chunks| match block {
+            // A byte that is not what was written, under a checksum of sled's that fits it.
+            1 => {
+                *chunks[0].bytes.last_mut().expect("has some") ^= 1;
+                chunks
+            }
+            4 => Vec::new(),
+            _ => chunks,
+        },
+    );
     for _ in 0..2 {
         let gateway = Gateway::open(dir.path(), "gw", 5);
         let (faults, verified, exit) = verified(&gateway);
