@@ -94,6 +94,15 @@ impl SlotFile {
         Ok((slots, newest.map(|(_, value)| value)))
     }
 
+    /// The newest whole value in a file that is not ours: nothing is written, `None` when there is none.
+    #[must_use]
+    pub fn glance<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Option<T> {
+        let file = File::open(path).ok()?;
+        let slots = [0, 1].into_iter();
+        let found = slots.filter_map(|slot| read_slot::<T>(&file, slot, slot_bytes));
+        found.max_by_key(|(n, _)| *n).map(|(_, value)| value)
+    }
+
     /// Writes `value` over the older slot.
     ///
     /// # Errors

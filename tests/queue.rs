@@ -187,6 +187,71 @@ fn a_purge_needs_a_filter_and_yes_and_is_counted() {
 }
 
 #[test]
+fn verify_finds_damage_and_its_exit_code_says_so() {
+    let gateway = Gateway::filled("gw-b");
+    assert_eq!(gateway.queue(&["verify"]).code, 0);
+    let lane = gateway.path("store").join("lanes").join("default");
+    for entry in fs::read_dir(&lane).expect("reads") {
+        let file = entry.expect("reads").path().join("db");
+        let Ok(mut bytes) = fs::read(&file) else { continue };
+        // Every copy of every chunk.
+        while let Some(at) = bytes.windows(4).position(|four| four == b"EFQ1") {
+            bytes[at] ^= 1;
+        }
+        fs::write(&file, bytes).expect("writes");
+    }
+    let said = gateway.queue(&["verify"]);
+    assert!(
+        said.code == 74 && said.out.contains("default: 1 to 4: "),
+        "{said:?}"
+    );
+    assert!(said.out.contains("DAMAGED"), "{said:?}");
+}
+
+/// Copies the generations alone, as somebody does who found a card.
+fn copy_generations(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("is made");
+    for entry in fs::read_dir(from).expect("reads") {
+        let entry = entry.expect("reads");
+        if entry.file_type().expect("has one").is_dir() {
+            let folder = to.join(entry.file_name());
+            fs::create_dir(&folder).expect("is made");
+            fs::copy(entry.path().join("db"), folder.join("db")).expect("copies");
+        }
+    }
+}
+
+#[test]
+fn messages_are_salvaged_from_whatever_is_left_of_a_store() {
+    let gateway = Gateway::filled("gw-b");
+    let golden = text(Path::new(GOLDEN));
+    let (store, file) = (gateway.path("store"), gateway.path("salvaged.jsonl"));
+    let (store, file) = (store.to_str().expect("text"), file.to_str().expect("text"));
+    let said = gateway.queue(&["salvage", store, "--output", file]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    assert_eq!(messages(&text(Path::new(file))), messages(&golden));
+
+    let card = gateway.path("card");
+    copy_generations(&gateway.path("store").join("lanes").join("default"), &card);
+    let card = card.to_str().expect("text");
+    let said = gateway.queue(&["salvage", card]);
+    assert!(said.code == 64 && said.err.contains("--lane"), "{said:?}");
+    let said = gateway.queue(&["salvage", card, "--lane", "default"]);
+    assert!(said.code == 64 && said.err.contains("--gateway"), "{said:?}");
+    let said = gateway.queue(&["salvage", card, "--lane", "default", "--gateway", "gw-b"]);
+    assert_eq!(messages(&said.out), messages(&golden));
+    let said = gateway.queue(&["salvage", store, "--from", "2", "--to", "3"]);
+    assert_eq!(messages(&said.out), messages(&golden)[1..3]);
+
+    let other = Gateway::new("gw-c");
+    let said = other.queue(&["import", file]);
+    assert!(
+        said.code == 0 && said.out.starts_with("4 messages taken") && said.err.is_empty(),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn wrong_usage_says_what_would_be_right() {
     let gateway = Gateway::filled("gw-b");
     let cases: [(&[&str], &str); 8] = [

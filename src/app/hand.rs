@@ -27,13 +27,12 @@ impl Stopped {
     /// [`AppError`]
     pub fn open(config: &Config, data_dir: DataDir, to_write: bool) -> Result<Self, AppError> {
         let kept = identity::kept(data_dir.path())?;
-        let identity = match kept.filter(|_| !to_write) {
-            Some(kept) => kept,
-            None => {
-                let machine = Machine::read();
-                let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
-                identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?
-            }
+        let identity = if let Some(kept) = kept.filter(|_| !to_write) {
+            kept
+        } else {
+            let machine = Machine::read();
+            let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
+            identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?
         };
         let mut lanes = Vec::new();
         let mut writers = Vec::new();

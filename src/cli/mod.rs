@@ -26,7 +26,7 @@ enum Verb {
     /// Check a configuration file and report all problems
     Check(ConfigFile),
     /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
-    Queue(queue::Arguments),
+    Queue(Box<queue::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     Demo {

@@ -45,6 +45,8 @@ pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 44;
+/// Where the length of the slice stands.
+const LENGTH_OFFSET: usize = 10;
 const SLICE_BYTES: usize = CHUNK_BYTES - HEADER_BYTES;
 const FLAG_ZSTD: u8 = 1;
 const FLAG_SPARSE: u8 = 4;
@@ -94,6 +96,23 @@ impl Header {
     pub fn last(&self) -> Seq {
         self.first.plus(u64::from(self.span)).previous()
     }
+
+    /// What all chunks of a block have in common.
+    #[must_use]
+    pub fn of_block(&self) -> Self {
+        Self {
+            part: 0,
+            length: 0,
+            ..*self
+        }
+    }
+}
+
+/// How long the chunk that begins here says it is, header and all. `None` when that cannot be read.
+#[must_use]
+pub fn chunk_length(bytes: &[u8]) -> Option<usize> {
+    let length = u16::from_be_bytes(*bytes.get(LENGTH_OFFSET..)?.first_chunk()?);
+    Some(HEADER_BYTES + usize::from(length))
 }
 
 /// A decoded block.

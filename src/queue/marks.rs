@@ -74,6 +74,12 @@ impl Marks {
         Ok((Self(Mutex::new(inner)), found))
     }
 
+    /// The values in a file that is not ours: a copy, or another process's.
+    #[must_use]
+    pub fn glance(path: &Path) -> Option<Values> {
+        SlotFile::glance(path, PAGE_BYTES)
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

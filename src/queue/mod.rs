@@ -33,6 +33,7 @@ mod ballast;
 pub mod codec;
 mod compaction;
 mod config;
+pub mod dig;
 mod drops;
 mod expiry;
 mod generation;

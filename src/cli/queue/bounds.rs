@@ -1,16 +1,17 @@
 //! Sequences, message ids and times as people write them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::Filters;
 use super::access::Failure;
+use crate::clock;
 use crate::message::{Epoch, Seq};
 use crate::ops::hand::{Bound, Filter};
 
 impl Filters {
     /// The filter that they stand for now.
     pub(super) fn resolve(&self) -> Result<Filter, Failure> {
-        self.resolve_at(SystemTime::now())
+        self.resolve_at(clock::unix_ms())
     }
 
     /// The same; all messages are meant only when that is said.
@@ -31,7 +32,7 @@ impl Filters {
         Ok(filter)
     }
 
-    fn resolve_at(&self, now: SystemTime) -> Result<Filter, Failure> {
+    fn resolve_at(&self, now_ms: i64) -> Result<Filter, Failure> {
         let mut lane = self.lane.clone();
         let from = bound("--from", self.from.as_deref(), &mut lane)?;
         let to = bound("--to", self.to.as_deref(), &mut lane)?;
@@ -41,8 +42,8 @@ impl Filters {
             topic: self.topic.clone(),
             from,
             to,
-            since_ms: time("--since", self.since.as_deref(), now)?,
-            until_ms: time("--until", self.until.as_deref(), now)?,
+            since_ms: time("--since", self.since.as_deref(), now_ms)?,
+            until_ms: time("--until", self.until.as_deref(), now_ms)?,
         })
     }
 }
@@ -78,21 +79,24 @@ fn bound(option: &str, text: Option<&str>, lane: &mut Option<String>) -> Result<
 }
 
 /// A time, or how long ago it is, in milliseconds since 1970.
-fn time(option: &str, text: Option<&str>, now: SystemTime) -> Result<Option<i64>, Failure> {
+fn time(option: &str, text: Option<&str>, now_ms: i64) -> Result<Option<i64>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    let ago = humantime::parse_duration(text.trim_end_matches("ago").trim()).ok();
-    let time = match ago {
-        Some(ago) => now.checked_sub(ago),
-        None => humantime::parse_rfc3339_weak(text).ok(),
+    let millis = match humantime::parse_duration(text.trim_end_matches("ago").trim()) {
+        Ok(ago) => i64::try_from(ago.as_millis()).ok().map(|ago| now_ms - ago),
+        Err(_) => point(text),
     };
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let millis = since.map(|since: Duration| since.as_millis());
-    let millis = millis.and_then(|millis| i64::try_from(millis).ok());
+    let millis = millis.filter(|millis| *millis >= 0);
     millis.map(Some).ok_or_else(|| {
         Failure::Usage(format!(
             "{option} {text:?} is no time; write for example \"2026-05-01T12:00:00Z\" (UTC) or \"2h ago\""
         ))
     })
+}
+
+fn point(text: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 #[cfg(test)]
@@ -112,8 +116,9 @@ mod tests {
     }
 
     fn resolved(filters: &Filters) -> Result<Filter, String> {
-        let now = UNIX_EPOCH + Duration::from_hours(10);
-        filters.resolve_at(now).map_err(|failure| failure.to_string())
+        filters
+            .resolve_at(10 * 3_600_000)
+            .map_err(|failure| failure.to_string())
     }
 
     #[test]

@@ -4,37 +4,34 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::access::{self, Failure, Input};
+use super::access::{Answers, Failure, Input};
 use super::print::{self, Printer};
-use crate::config::Config;
 use crate::exit::Exit;
+use crate::ops::hand::Answer;
 use crate::ops::hand::format::{Ending, Line, Reader};
-use crate::ops::hand::{Answer, Verb};
 
-/// Writes the lines of an export to `output`, or to standard output.
-pub(super) fn export(
-    config: &Config,
-    verb: Verb,
+/// Writes the lines of an export that `work` answers to `output`, or to standard output.
+pub(super) fn write(
     output: Option<&Path>,
     printer: &mut Printer,
+    work: impl FnOnce(Answers<'_>) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let Some(path) = output else {
-        let mut out = io::stdout().lock();
-        return write_lines(config, &verb, &mut out, printer);
+        return work(&mut |answer| put(answer, &mut io::stdout().lock(), printer));
     };
     let unfinished = unfinished(path);
     let fail = |error: io::Error| Failure::File(format!("cannot write {}: {error}", path.display()));
     let mut out = BufWriter::new(File::create(&unfinished).map_err(fail)?);
-    let exported = write_lines(config, &verb, &mut out, printer).and_then(|exit| {
+    let written = work(&mut |answer| put(answer, &mut out, printer)).and_then(|exit| {
         out.flush().map_err(fail)?;
         out.get_ref().sync_all().map_err(fail)?;
         fs::rename(&unfinished, path).map_err(fail)?;
         Ok(exit)
     });
-    if exported.is_err() && fs::remove_file(&unfinished).is_err() {
+    if written.is_err() && fs::remove_file(&unfinished).is_err() {
         print::error(&format!("{} is left behind, unfinished", unfinished.display()));
     }
-    exported
+    written
 }
 
 fn unfinished(path: &Path) -> PathBuf {
@@ -43,19 +40,14 @@ fn unfinished(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write_lines(
-    config: &Config,
-    verb: &Verb,
-    out: &mut dyn Write,
-    printer: &mut Printer,
-) -> Result<Exit, Failure> {
-    access::ask(config, verb, None, &mut |answer| match answer {
+fn put(answer: Answer, out: &mut dyn Write, printer: &mut Printer) -> io::Result<()> {
+    match answer {
         Answer::Record(line) => {
             out.write_all(line.get().as_bytes())?;
             out.write_all(b"\n")
         }
         other => printer.print(other),
-    })
+    }
 }
 
 /// Opens a file to import and reads it to its end first: nothing is taken from one that is not what was written.

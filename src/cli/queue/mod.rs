@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::ConfigFile;
 use crate::exit::Exit;
-use crate::ops::hand::Verb;
+use crate::message::Seq;
+use crate::ops::hand::{Salvage, Site, Verb};
 
 mod access;
 mod bounds;
@@ -80,6 +81,8 @@ enum Command {
         #[arg(long)]
         lane: Option<String>,
     },
+    /// Write the messages in raw bytes to a portable file: a copied store, a card in a reader, an image of one
+    Salvage(Raw),
     /// Remove queued messages and count them as purged; without --yes only say which
     Purge {
         #[command(flatten)]
@@ -91,6 +94,31 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Raw bytes, and what is wanted of them.
+#[derive(Debug, Args)]
+struct Raw {
+    /// A store, the folder of a lane, or anything that has bytes of one; nothing is written there
+    path: PathBuf,
+    /// Name of the lane, where the path does not say it; it is part of the ids
+    #[arg(long)]
+    lane: Option<String>,
+    /// Id of the gateway, where the path does not say it
+    #[arg(long, value_name = "ID")]
+    gateway: Option<String>,
+    /// From this sequence on
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    from: u64,
+    /// Up to and with this sequence
+    #[arg(long, value_name = "SEQ", default_value_t = u64::MAX, hide_default_value = true)]
+    to: u64,
+    /// Also what the store knows as delivered
+    #[arg(long)]
+    delivered: bool,
+    /// File to write, whole or not at all; standard output without it
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Which messages: all that is given must hold.
@@ -132,22 +160,20 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 }
 
 fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let config = access::load(&arguments.file.config)?;
     let mut printer = Printer::new(arguments.json);
-    let mut print = |answer| printer.print(answer);
     let verb = match &arguments.command {
+        Command::Salvage(raw) => return salvage(raw, &mut printer),
         Command::Export {
             filter,
             limit,
             output,
         } => {
             let (filter, limit) = (filter.resolve()?, *limit);
-            return file::export(
-                &config,
-                Verb::Export { filter, limit },
-                output.as_deref(),
-                &mut printer,
-            );
+            let config = access::load(&arguments.file.config)?;
+            let verb = Verb::Export { filter, limit };
+            return file::write(output.as_deref(), &mut printer, |answers| {
+                access::ask(&config, &verb, None, answers)
+            });
         }
         Command::Import {
             file,
@@ -156,13 +182,12 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
             damaged,
         } => {
             let (into, again) = (into.clone(), *again);
+            let config = access::load(&arguments.file.config)?;
             let mut input = file::checked(file, *damaged)?;
-            return access::ask(
-                &config,
-                &Verb::Import { into, again },
-                Some(&mut input),
-                &mut print,
-            );
+            let verb = Verb::Import { into, again };
+            return access::ask(&config, &verb, Some(&mut input), &mut |answer| {
+                printer.print(answer)
+            });
         }
         Command::Ls { lane } => Verb::List { lane: lane.clone() },
         Command::Verify { lane } => Verb::Verify { lane: lane.clone() },
@@ -180,5 +205,19 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
             yes: *yes,
         },
     };
-    access::ask(&config, &verb, None, &mut print)
+    let config = access::load(&arguments.file.config)?;
+    access::ask(&config, &verb, None, &mut |answer| printer.print(answer))
+}
+
+/// Needs no configuration: what is salvaged may be of another machine.
+fn salvage(raw: &Raw, printer: &mut Printer) -> Result<Exit, Failure> {
+    let wanted = Salvage {
+        from: Seq(raw.from),
+        to: Seq(raw.to),
+        delivered: raw.delivered,
+    };
+    let sites = Site::find(&raw.path, raw.lane.as_deref(), raw.gateway.as_deref())?;
+    file::write(raw.output.as_deref(), printer, |answers| {
+        Ok(wanted.run(&sites, answers)?)
+    })
 }

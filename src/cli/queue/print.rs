@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use bytesize::ByteSize;
 
-use crate::ops::hand::{Answer, FaultSeen, Imported, LaneState, Peeked, Purged, Verified};
+use crate::ops::hand::{Answer, FaultSeen, Imported, LaneState, Peeked, Purged, Salvaged, Verified};
 
 /// Devices that a person is shown of a purge.
 const DEVICES_SHOWN: usize = 20;
@@ -37,6 +37,7 @@ impl Printer {
             Answer::Imported(Imported { taken, known, .. }) => {
                 writeln!(out, "{taken} messages taken, {known} were here already")
             }
+            Answer::Salvaged(salvaged) => print_salvaged(&salvaged),
             Answer::Record(line) => writeln!(out, "{line}"),
             Answer::Note(note) => writeln!(io::stderr(), "note: {note}"),
             Answer::Done { .. } | Answer::Error { .. } => Ok(()),
@@ -197,6 +198,31 @@ fn print_purged(out: &mut impl Write, purged: &Purged) -> io::Result<()> {
     }
     if !purged.done && *messages > 0 {
         writeln!(out, "nothing was removed; write --yes to remove them")?;
+    }
+    Ok(())
+}
+
+/// To standard error: the messages may go to standard output.
+fn print_salvaged(salvaged: &Salvaged) -> io::Result<()> {
+    let Salvaged {
+        lane,
+        files,
+        unreadable,
+        messages,
+        delivered,
+        damaged,
+        ..
+    } = salvaged;
+    let mut out = io::stderr().lock();
+    writeln!(
+        out,
+        "{lane}: {messages} messages in {files} files; {delivered} more were delivered before"
+    )?;
+    if *unreadable > 0 || *damaged > 0 {
+        writeln!(
+            out,
+            "  {unreadable} bytes cannot be read, {damaged} blocks cannot be understood"
+        )?;
     }
     Ok(())
 }

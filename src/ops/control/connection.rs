@@ -58,17 +58,17 @@ fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
 
 /// The request, or what is wrong with it.
 fn read_request(input: &mut impl BufRead) -> io::Result<Result<Request, String>> {
+    /// Read first: another version may have other words.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
     let mut line = Vec::new();
     input.take(REQUEST_BYTES_MAX).read_until(b'\n', &mut line)?;
     if !line.ends_with(b"\n") {
         return Ok(Err(format!(
             "a request is one line of at most {REQUEST_BYTES_MAX} bytes"
         )));
-    }
-    /// Read first: another version may have other words.
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        version: u32,
     }
     Ok(match serde_json::from_slice::<Versioned>(&line) {
         Err(error) => Err(format!("not a request: {error}")),

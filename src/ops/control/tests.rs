@@ -63,11 +63,12 @@ fn a_request_is_a_line_and_the_last_answer_says_that_it_is_the_last() {
 #[test]
 fn what_is_no_request_is_answered_with_what_is_wrong() {
     with_client(|socket| {
+        let long = vec![b'x'; 100_000];
         let cases: [(&[u8], &str); 4] = [
             (b"{\"version\":2,\"verb\":\"queue ls\"}\n", "version 1, not 2"),
             (b"{\"version\":1,\"verb\":\"queue dance\"}\n", "queue dance"),
             (b"hello\n", "not a request"),
-            (&[b'x'; 100_000], "one line of at most 65536 bytes"),
+            (&long, "one line of at most 65536 bytes"),
         ];
         for (request, expected) in cases {
             let answers = ask(socket, request);

@@ -26,6 +26,8 @@ pub enum Answer {
     Purged(Purged),
     /// What became of an import.
     Imported(Imported),
+    /// What a salvage found.
+    Salvaged(Salvaged),
     /// Something a person should know.
     Note(String),
     /// All was answered. What was found may still be bad: `exit` says so.
@@ -194,4 +196,23 @@ pub struct Imported {
     pub known: u64,
     /// Stored, although no route takes them: they will become dead letters.
     pub unrouted: u64,
+}
+
+/// What a salvage found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Salvaged {
+    /// Name given to the lane.
+    pub lane: String,
+    /// Files that were looked through.
+    pub files: u64,
+    /// Bytes in them that could not be read.
+    pub unreadable: u64,
+    /// Whole chunks in them.
+    pub chunks: u64,
+    /// Messages written.
+    pub messages: u64,
+    /// Messages left out, because they were delivered.
+    pub delivered: u64,
+    /// Blocks that are whole and cannot be understood.
+    pub damaged: u64,
 }

@@ -1,13 +1,14 @@
 //! `export`: messages into the portable format.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::filter::Matcher;
 use super::format::{FORMAT, Header, HeaderLane, Lines, Record, VERSION};
 use super::request::Filter;
 use super::{Answer, Flow, Hand, HandError, HandLane, Output};
+use crate::clock;
 use crate::exit::Exit;
+use crate::message::rfc3339;
 
 impl Hand {
     pub(super) fn export(
@@ -18,8 +19,8 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let matcher = Matcher::new(filter)?;
         let lanes = self.chosen(filter.lane.as_deref())?;
-        let mut lines = Lines::default();
-        output(Answer::Record(lines.header(&self.header(&lanes))?))?;
+        let mut file = Lines::default();
+        output(Answer::Record(file.header(&self.header(&lanes))?))?;
         let mut left = limit.unwrap_or(u64::MAX);
         for lane in lanes {
             let flow = self.walk(&lane, &matcher, output, |stored, output| {
@@ -28,7 +29,7 @@ impl Hand {
                 };
                 left = rest;
                 let record = Record::new(&self.origin(&lane, &stored), &stored.arrival);
-                output(Answer::Record(lines.record(&record)?))?;
+                output(Answer::Record(file.record(&record)?))?;
                 Ok(Flow::On)
             })?;
             if flow == Flow::Enough {
@@ -36,7 +37,7 @@ impl Hand {
                 break;
             }
         }
-        output(Answer::Record(lines.end()?))?;
+        output(Answer::Record(file.end()?))?;
         Ok(Exit::Stopped)
     }
 
@@ -51,7 +52,7 @@ impl Hand {
             version: VERSION,
             gateway: self.identity.gateway.clone(),
             epoch: self.identity.epoch.to_string(),
-            exported_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            exported_at: rfc3339(clock::unix_ms()),
             still_queued: true,
             lanes: lanes.collect(),
         }

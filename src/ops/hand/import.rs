@@ -193,8 +193,8 @@ impl<'a> Import<'a> {
             return Ok(false);
         }
         let covers =
-            |looked: &&Looked| looked.lane == lane.name && (looked.first..=looked.last).contains(&seq);
-        if self.looked.as_ref().filter(covers).is_none() {
+            |looked: &Looked| looked.lane == lane.name && (looked.first..=looked.last).contains(&seq);
+        if !self.looked.as_ref().is_some_and(covers) {
             let mut browser = lane.monitor.browse(seq, Seq(u64::MAX));
             let messages = match self.hand.next_piece(&mut browser)? {
                 Some(Piece::Messages(messages)) => messages,

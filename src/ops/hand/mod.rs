@@ -19,11 +19,15 @@ mod list;
 mod purge;
 mod ranges;
 mod request;
+mod salvage;
 mod verify;
 
-pub use answer::{Answer, FaultSeen, HoleState, Imported, LaneState, Peeked, Purged, UnitState, Verified};
+pub use answer::{
+    Answer, FaultSeen, HoleState, Imported, LaneState, Peeked, Purged, Salvaged, UnitState, Verified,
+};
 pub use known::{Known, KnownError};
 pub use request::{Bound, Filter, Request, VERSION, Verb};
+pub use salvage::{Salvage, Site};
 
 use crate::exit::Exit;
 use crate::identity::Identity;
@@ -33,6 +37,7 @@ use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
 use crate::route::Router;
 use filter::Matcher;
+use format::FormatError;
 
 /// Why something could not be done, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +56,7 @@ pub enum HandError {
     Known(#[from] KnownError),
     /// The file to import is none.
     #[error("the file cannot be imported: {0}")]
-    Format(#[from] format::FormatError),
+    Format(#[from] FormatError),
     /// A message cannot be said in JSON.
     #[error("cannot write a line: {0}")]
     Line(#[from] serde_json::Error),
@@ -82,10 +87,13 @@ impl HandError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Format(format::FormatError::Io(_)) => Exit::Failure,
-            Self::Usage(_) | Self::Format(_) => Exit::Usage,
+            Self::Usage(_) | Self::Format(FormatError::Foreign | FormatError::Version(_)) => Exit::Usage,
             Self::Store(_) | Self::Purge(_) | Self::Known(_) | Self::Full => Exit::Storage,
-            Self::Line(_) | Self::Busy | Self::Stopping | Self::Output(_) => Exit::Failure,
+            Self::Format(FormatError::Io(_))
+            | Self::Line(_)
+            | Self::Busy
+            | Self::Stopping
+            | Self::Output(_) => Exit::Failure,
         }
     }
 }

@@ -24,7 +24,7 @@ impl Hand {
         for lane in self.chosen(filter.lane.as_deref())? {
             let plan = self.plan(&lane, &matcher, output)?;
             let purged = if yes && plan.count.messages > 0 {
-                self.remove(&lane, &matcher, plan)?
+                self.remove(&lane, &matcher, &plan)?
             } else {
                 plan.count.answer(&lane.name, 0, false)
             };
@@ -44,7 +44,7 @@ impl Hand {
         Ok(plan)
     }
 
-    fn remove(&self, lane: &HandLane, matcher: &Arc<Matcher>, plan: Plan) -> Result<Purged, HandError> {
+    fn remove(&self, lane: &HandLane, matcher: &Arc<Matcher>, plan: &Plan) -> Result<Purged, HandError> {
         let mut known = self.known();
         let before = known.clone();
         known.purged(&self.identity, &plan.places)?;

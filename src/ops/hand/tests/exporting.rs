@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -75,9 +77,10 @@ fn file_of(arrivals: &[Arrival]) -> String {
     for arrival in arrivals {
         let origin = arrival.origin.as_deref().expect("has one");
         let record = Record::new(origin, arrival);
-        text += &format!("{}\n", lines.record(&record).expect("writes"));
+        writeln!(text, "{}", lines.record(&record).expect("writes")).expect("text can grow");
     }
-    text + &format!("{}\n", lines.end().expect("writes"))
+    writeln!(text, "{}", lines.end().expect("writes")).expect("text can grow");
+    text
 }
 
 /// What the file says, and how it ends.
@@ -150,15 +153,12 @@ fn no_changed_byte_goes_unnoticed() {
 #[test]
 fn other_files_and_versions_are_refused() {
     for text in ["", "{}", "hello\n", "{\"format\":\"other\",\"version\":1}\n"] {
-        assert!(matches!(
-            Reader::open(text.as_bytes()),
-            Err(format::FormatError::Foreign)
-        ));
+        assert!(matches!(Reader::open(text.as_bytes()), Err(FormatError::Foreign)));
     }
     let later = GOLDEN.replacen("\"version\":1", "\"version\":2", 1);
     assert!(matches!(
         Reader::open(later.as_bytes()),
-        Err(format::FormatError::Version(2))
+        Err(FormatError::Version(2))
     ));
 }
 

@@ -6,11 +6,11 @@ fn found(gateway: &Gateway, change: impl FnOnce(&mut Filter)) -> Vec<u64> {
     seqs(&gateway.peek(filter))
 }
 
-fn bound(seq: u64, epoch: Option<u64>) -> Option<Bound> {
-    Some(Bound {
+fn bound(seq: u64, epoch: Option<u64>) -> Bound {
+    Bound {
         seq: Seq(seq),
         epoch: epoch.map(Epoch),
-    })
+    }
 }
 
 #[test]
@@ -27,21 +27,24 @@ fn each_filter_picks_what_it_says_and_all_must_hold() {
     assert_eq!(found(&gateway, topic("devices/+/telemetry")), all);
     assert_eq!(found(&gateway, topic("#")), all);
     assert_eq!(found(&gateway, topic("other/#")), Vec::<u64>::new());
-    assert_eq!(found(&gateway, |filter| filter.from = bound(11, None)), [11, 12]);
-    assert_eq!(found(&gateway, |filter| filter.to = bound(4, None)), [3, 4]);
     assert_eq!(
-        found(&gateway, |filter| filter.from = bound(11, Some(5))),
+        found(&gateway, |filter| filter.from = Some(bound(11, None))),
+        [11, 12]
+    );
+    assert_eq!(found(&gateway, |filter| filter.to = Some(bound(4, None))), [3, 4]);
+    assert_eq!(
+        found(&gateway, |filter| filter.from = Some(bound(11, Some(5)))),
         [11, 12]
     );
     assert_eq!(
-        found(&gateway, |filter| filter.from = bound(11, Some(6))),
+        found(&gateway, |filter| filter.from = Some(bound(11, Some(6)))),
         Vec::<u64>::new()
     );
     assert_eq!(found(&gateway, |filter| filter.since_ms = Some(11_000)), [11, 12]);
     assert_eq!(found(&gateway, |filter| filter.until_ms = Some(5_000)), [3, 4]);
     let some = |filter: &mut Filter| {
         device(filter);
-        filter.from = bound(5, None);
+        filter.from = Some(bound(5, None));
         filter.until_ms = Some(10_000);
     };
     assert_eq!(found(&gateway, some), [7]);

@@ -83,14 +83,10 @@ fn an_import_that_a_crash_interrupted_adds_nothing_when_it_is_repeated() {
 
     // Killed before anything was noted behind the batch on its way, which is the second of two.
     let second = Gateway::open(there.path(), "gw-b", 0xb);
-    let notes = there.path().join("imports.json");
-    let cut: String = file
-        .lines()
-        .take(1 + 1000)
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let kept = there.path().join("imports.json");
+    let cut: String = file.split_inclusive('\n').take(1 + 1000).collect();
     assert_eq!(second.import(&cut).0.taken, 1000);
-    let noted = std::fs::read_to_string(&notes).expect("noted");
+    let noted = std::fs::read_to_string(&kept).expect("noted");
     assert_eq!(second.import(&file).0.taken, 500);
     second.close();
     let pending = noted.replacen(
@@ -100,7 +96,7 @@ fn an_import_that_a_crash_interrupted_adds_nothing_when_it_is_repeated() {
         1,
     );
     assert_ne!(pending, noted);
-    std::fs::write(&notes, pending).expect("writes");
+    std::fs::write(&kept, pending).expect("writes");
 
     let mut second = Gateway::open(there.path(), "gw-b", 0xb);
     second.deliver(1500);
@@ -120,7 +116,7 @@ fn a_torn_file_is_taken_up_to_the_tear_and_that_is_said() {
     first.close();
     let second = Gateway::open(there.path(), "gw-b", 0xb);
     let lines: Vec<&str> = file.split_inclusive('\n').collect();
-    let torn = [&lines[..4].concat(), &lines[4][..20]].concat();
+    let torn = [&lines[..4].concat(), lines[4].split_at(20).0].concat();
     let (imported, outcome, notes) = second.import(&torn);
     assert_eq!(outcome.expect("imported"), Exit::Storage);
     assert_eq!(imported.taken, 3);
