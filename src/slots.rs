@@ -81,10 +81,7 @@ impl SlotFile {
             .truncate(false)
             .open(path)?;
         allocate(&file, slot_bytes)?;
-        let newest = [0, 1]
-            .into_iter()
-            .filter_map(|slot| read_slot::<T>(&file, slot, slot_bytes))
-            .max_by_key(|(n, _)| *n);
+        let newest = newest(&file, slot_bytes);
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         let slots = Self {
             file,
@@ -94,13 +91,11 @@ impl SlotFile {
         Ok((slots, newest.map(|(_, value)| value)))
     }
 
-    /// The newest whole value in a file that is not ours: nothing is written, `None` when there is none.
+    /// The newest whole value of a file that is left as it is. `None` when there is none.
     #[must_use]
-    pub fn glance<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Option<T> {
+    pub fn peek<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Option<T> {
         let file = File::open(path).ok()?;
-        let slots = [0, 1].into_iter();
-        let found = slots.filter_map(|slot| read_slot::<T>(&file, slot, slot_bytes));
-        found.max_by_key(|(n, _)| *n).map(|(_, value)| value)
+        newest(&file, slot_bytes).map(|(_, value)| value)
     }
 
     /// Writes `value` over the older slot.
@@ -135,6 +130,13 @@ fn allocate(file: &File, slot_bytes: usize) -> io::Result<()> {
         file.write_all_at(&vec![0; missing], metadata.len())?;
     }
     Ok(())
+}
+
+fn newest<T: DeserializeOwned>(file: &File, slot_bytes: usize) -> Option<(u64, T)> {
+    [0, 1]
+        .into_iter()
+        .filter_map(|slot| read_slot(file, slot, slot_bytes))
+        .max_by_key(|(counter, _)| *counter)
 }
 
 const fn slot_offset(counter: u64, slot_bytes: usize) -> u64 {

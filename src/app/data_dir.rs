@@ -4,6 +4,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::format::{self, FormatError};
+
+const LANES: &str = "lanes";
+const DEAD_LETTERS: &str = "dead-letters";
+
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -15,6 +20,9 @@ pub enum DataDirError {
         /// The reason.
         source: io::Error,
     },
+    /// Another version of edgeferry wrote it.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// Another daemon uses it.
     #[error("data_dir {path} is in use by another edgeferry{}", owner.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     InUse {
@@ -38,6 +46,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
+        let is_marked = format::check(path)?;
         let unusable = |source| DataDirError::Unusable {
             path: path.to_owned(),
             source,
@@ -64,28 +73,43 @@ impl DataDir {
             // Only the message for a second daemon needs it; a full disk must not keep the first from starting.
             tracing::debug!(%error, "cannot note the owner of data_dir");
         }
+        if !is_marked && let Err(error) = format::write(path) {
+            // The next start finds out by the chunks; a full disk must not keep this one from going on.
+            tracing::warn!(%error, "cannot note the format of data_dir");
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
         })
     }
 
+    /// The folders of all logs in a store, whether it is taken or not.
+    pub(super) fn logs(data_dir: &Path) -> Vec<PathBuf> {
+        let places = [data_dir.join(LANES), data_dir.join(DEAD_LETTERS)];
+        let items = places
+            .iter()
+            .filter_map(|place| fs::read_dir(place).ok())
+            .flatten();
+        let logs = items.filter_map(|item| item.ok().map(|item| item.path()));
+        logs.chain([data_dir.join(DEAD_LETTERS)]).collect()
+    }
+
     /// Whether there is a log from an earlier run.
     #[must_use]
     pub fn has_log(&self) -> bool {
-        self.path.join("lanes").exists()
+        self.path.join(LANES).exists()
     }
 
     /// The folder of a lane's log.
     #[must_use]
     pub fn lane(&self, name: &str) -> PathBuf {
-        self.path.join("lanes").join(name)
+        self.path.join(LANES).join(name)
     }
 
     /// The folder of the dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> PathBuf {
-        self.path.join("dead-letters")
+        self.path.join(DEAD_LETTERS)
     }
 
     /// What a source remembers of its session with a broker.
@@ -135,5 +159,64 @@ mod tests {
         }
         drop(taken);
         DataDir::take(&path).expect("takes again");
+    }
+
+    fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+        let items = fs::read_dir(folder).expect("lists");
+        let mut names: Vec<_> = items.map(|item| item.expect("item").file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_store_says_its_format_from_its_first_moment() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for damaged in [
+            None,
+            Some(""),
+            Some("\0\0\0\0"),
+            Some("edgeferry-store two\n"),
+            Some("edgeferry-store 2\n"),
+        ] {
+            if let Some(damaged) = damaged {
+                fs::write(dir.path().join("format"), damaged).expect("writes");
+            }
+            DataDir::take(dir.path()).expect("takes");
+            let text = fs::read_to_string(dir.path().join("format")).expect("is there");
+            assert_eq!(text, "edgeferry-store 2\n");
+        }
+        assert_eq!(names(dir.path()), ["format", "lock"]);
+    }
+
+    #[test]
+    fn a_store_of_another_version_is_refused_in_plain_words_and_not_touched() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let refused = |version: u32, words: &str| {
+            fs::write(dir.path().join("format"), format!("edgeferry-store {version}\n")).expect("writes");
+            let error = DataDir::take(dir.path()).expect_err("refused");
+            assert!(matches!(error, DataDirError::Format(_)), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(names(dir.path()), ["format"]);
+        };
+        refused(
+            3,
+            "was written by a newer edgeferry (format 3); this one reads up to 2",
+        );
+        refused(1, "was written by a development version of edgeferry (format 1)");
+    }
+
+    #[test]
+    fn without_the_file_the_newest_chunk_says_the_format() {
+        for (version, words) in [(1_u8, "development version"), (3, "newer edgeferry (format 3)")] {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let generation = dir.path().join("lanes/default/g-00000000000000000001");
+            fs::create_dir_all(&generation).expect("creates");
+            let mut chunk = [&b"EFQ1"[..], &[version], &[0; 35]].concat();
+            chunk.extend(crc32fast::hash(&chunk).to_be_bytes());
+            fs::write(generation.join("db"), [&[7; 100], &chunk[..], &[7; 100]].concat()).expect("writes");
+            let error = DataDir::take(dir.path()).expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+            assert_eq!(names(dir.path()), ["lanes"]);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use crate::app::{AppError, DataDir};
+use crate::app::{AppError, DataDir, keys};
 use crate::config::Config;
 use crate::identity::{self, Machine};
 use crate::ops::hand::{Hand, HandLane, Known};
@@ -26,6 +26,7 @@ impl Stopped {
     /// # Errors
     /// [`AppError`]
     pub fn open(config: &Config, data_dir: DataDir, to_write: bool) -> Result<Self, AppError> {
+        keys::check(config, &data_dir)?;
         let kept = identity::kept(data_dir.path())?;
         let identity = if let Some(kept) = kept.filter(|_| !to_write) {
             kept

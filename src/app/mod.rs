@@ -4,8 +4,10 @@
 //! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
 
 mod data_dir;
+mod format;
 mod hand;
-mod memory;
+mod keys;
+pub mod memory;
 mod stages;
 mod subscriptions;
 mod watch;
@@ -13,6 +15,7 @@ mod watch;
 use std::path::Path;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use format::FormatError;
 pub use hand::Stopped;
 
 use crate::config::Config;
@@ -144,6 +147,7 @@ impl Daemon {
     /// [`AppError`]; nothing runs.
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let data_dir = DataDir::take(&config.gateway.data_dir)?;
+        keys::check(config, &data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;

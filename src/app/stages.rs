@@ -18,9 +18,9 @@ use crate::message::Seq;
 use crate::ops::Overview;
 use crate::ops::control::{self, Control};
 use crate::ops::hand::{Hand, HandLane, Known};
-use crate::queue::{self, Queue};
+use crate::queue::{self, Ballast, Outside, Queue};
 use crate::route::Router;
-use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
+use crate::sink::{self, DeadLetters, Drain, KafkaConnector, KeepError};
 use crate::source::{self, Source};
 
 /// The lane without a table.
@@ -97,12 +97,18 @@ impl Stages {
         let clock = Clock::system()?;
         let lane = config.lanes.iter().find(|lane| lane.name == LANE);
         let lane_queue = lane.map(|lane| lane.queue.clone()).unwrap_or_default();
-        let queue = queue::open(&data_dir.lane(LANE), identity.epoch, &lane_queue)?;
-        let dead_letters = DeadLetters::open(
-            &data_dir.dead_letters(),
-            identity.epoch,
-            config.dead_letter.max_bytes,
-        )?;
+        let ballast = Arc::new(Ballast::open(data_dir.path()));
+        let router = || Router::new(config.routes.clone(), &identity.gateway, LANE);
+        let outside = outside(&clock, &ballast, router());
+        let queue = queue::open_with(&data_dir.lane(LANE), identity.epoch, &lane_queue, &outside)?;
+        let dead_letters = ballast.relieve(KeepError::is_full, || {
+            DeadLetters::open(
+                &data_dir.dead_letters(),
+                identity.epoch,
+                config.dead_letter.max_bytes,
+                queue.keys.clone(),
+            )
+        })?;
         let sources = open_sources(config, data_dir, identity, &queue, &clock)?;
         let Queue {
             writer,
@@ -120,17 +126,16 @@ impl Stages {
             queue: monitor,
             sink: Arc::clone(&sink_monitor),
         };
-        let router = Router::new(config.routes.clone(), &identity.gateway, LANE);
         // Beside the sources only the hand holds an entrance: the writer ends when all of them let go.
         let lanes = vec![HandLane::new(
             LANE.to_owned(),
             view.queue.clone(),
-            router.clone(),
+            router(),
             Some(door),
         )];
         let control = start_control(data_dir, identity, lanes);
         let connector = connector(config, identity, &view.queue);
-        let drain = Drain::new(reader, router, connector, dead_letters, sink_monitor, clock);
+        let drain = Drain::new(reader, router(), connector, dead_letters, sink_monitor, clock);
         let stop_sink = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop_sink);
         let (ending, ended) = mpsc::channel(2);
@@ -199,6 +204,16 @@ impl Stages {
         if waited.await.is_err() {
             tracing::error!(name, "did not end in time");
         }
+    }
+}
+
+/// What the queue gets from the others.
+fn outside(clock: &Clock, ballast: &Arc<Ballast>, router: Router) -> Outside {
+    let clock = clock.clone();
+    Outside {
+        now: Some(Arc::new(move || clock.now())),
+        key_of: Some(Arc::new(move |stored| router.destination(stored))),
+        ballast: Some(Arc::clone(ballast)),
     }
 }
 

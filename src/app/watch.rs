@@ -69,7 +69,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{Balance, Status};
+    use crate::queue::{Balance, Status, Wear};
     use crate::sink::monitor::Counts;
 
     fn overview(backlog: u64, kafka: Link, delivered: u64) -> Overview {
@@ -82,6 +82,7 @@ mod tests {
                     ..Balance::default()
                 },
                 bytes: 0,
+                wear: Wear::default(),
                 full: false,
                 failure: None,
             },

@@ -7,7 +7,7 @@ use crate::queue;
 use crate::sink::monitor::Counts;
 
 /// One look at everything.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Overview {
     /// `[[mqtt]] name` and state, in file order.
     pub brokers: Vec<(String, Link)>,

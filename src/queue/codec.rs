@@ -21,14 +21,20 @@
 //!     44         the slice
 //! ```
 //!
+//! Every later version keeps magic, version, length and checksum where they are, so that this one can tell a whole chunk of
+//! a later version from a damaged one.
+//!
 //! Integers are big endian. A block's contents, uncompressed, are its messages in postcard's wire format. A **sparse**
 //! block covers sequences whose messages were removed on purpose: in it each message comes behind its offset from the
 //! first sequence (postcard u32). So blocks always follow each other without a gap, and a gap is always a loss.
+
+use std::num::NonZeroU32;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::message::{Epoch, Seq};
 use crate::queue::Compression;
+use crate::queue::seal::{KeyId, Keys, Shut};
 
 /// First bytes of every chunk.
 pub const MAGIC: [u8; 4] = *b"EFQ1";
@@ -45,10 +51,11 @@ pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 44;
-/// Where the length of the slice stands.
-const LENGTH_OFFSET: usize = 10;
+/// Where the header says how long the slice is.
+const LENGTH_AT: usize = 10;
 const SLICE_BYTES: usize = CHUNK_BYTES - HEADER_BYTES;
 const FLAG_ZSTD: u8 = 1;
+const FLAG_SEALED: u8 = 2;
 const FLAG_SPARSE: u8 = 4;
 /// zstd's fastest regular level.
 const ZSTD_LEVEL: i32 = 1;
@@ -106,12 +113,31 @@ impl Header {
             ..*self
         }
     }
+
+    /// The key that the block is sealed with. `None`: it is not sealed.
+    #[must_use]
+    pub fn sealed_by(&self) -> Option<KeyId> {
+        let sealed = self.flags & FLAG_SEALED != 0;
+        NonZeroU32::new(self.key_id).filter(|_| sealed).map(KeyId)
+    }
+
+    /// What is sealed together with a block: the header but for its checksum, with nothing in it that tells one slice
+    /// from another.
+    fn sealed_with(&self) -> Vec<u8> {
+        let whole = Self {
+            part: 0,
+            parts: 0,
+            length: 0,
+            ..*self
+        };
+        write_header(&whole)
+    }
 }
 
 /// How long the chunk that begins here says it is, header and all. `None` when that cannot be read.
 #[must_use]
 pub fn chunk_length(bytes: &[u8]) -> Option<usize> {
-    let length = u16::from_be_bytes(*bytes.get(LENGTH_OFFSET..)?.first_chunk()?);
+    let length = u16::from_be_bytes(*bytes.get(LENGTH_AT..)?.first_chunk()?);
     Some(HEADER_BYTES + usize::from(length))
 }
 
@@ -154,9 +180,6 @@ pub enum Damage {
     /// Does not begin with the magic.
     #[error("not a chunk")]
     Magic,
-    /// Written by another format version.
-    #[error("format version {0}, this build reads version {VERSION}")]
-    Version(u8),
     /// The checksum does not match.
     #[error("checksum does not match")]
     Checksum,
@@ -166,11 +189,29 @@ pub enum Damage {
     /// The contents do not decode to the messages the header promises.
     #[error("contents do not decode")]
     Contents,
+    /// Somebody changed a sealed block and made its checksums right again.
+    #[error("not what was sealed")]
+    Seal,
+}
+
+/// Why a chunk or a block cannot be read. Only [`Unreadable::Damaged`] says that anything is lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// It is whole and sealed with a key that is not there.
+    #[error("sealed with key {0}, which is neither queue.key_file nor among queue.old_key_files")]
+    NoKey(KeyId),
+    /// It is whole and of another format version.
+    #[error("format version {0}, this edgeferry reads version {VERSION}")]
+    Version(u8),
 }
 
 /// Packs messages into chunks.
 pub struct Encoder {
     epoch: Epoch,
+    keys: Keys,
     zstd: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -183,16 +224,20 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// An encoder that stamps `epoch` on every block.
+    /// An encoder that stamps `epoch` on every block and seals it if `keys` has a current key.
     ///
     /// # Errors
     /// [`EncodeError::Compress`] when zstd cannot allocate its context.
-    pub fn new(epoch: Epoch, compression: Compression) -> Result<Self, EncodeError> {
+    pub fn new(epoch: Epoch, compression: Compression, keys: &Keys) -> Result<Self, EncodeError> {
         let zstd = match compression {
             Compression::Zstd => Some(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
             Compression::None => None,
         };
-        Ok(Self { epoch, zstd })
+        Ok(Self {
+            epoch,
+            keys: keys.clone(),
+            zstd,
+        })
     }
 
     /// Packs consecutive messages, the first of which is `first`, into as few chunks as possible.
@@ -260,24 +305,28 @@ impl Encoder {
         };
         let zstd = if compressed.is_some() { FLAG_ZSTD } else { 0 };
         let sparse = if block.sparse { FLAG_SPARSE } else { 0 };
-        let body = compressed.as_deref().unwrap_or(&block.raw);
+        let mut head = Header {
+            flags: zstd | sparse,
+            part: 0,
+            parts: 0,
+            length: 0,
+            span: block.span,
+            first: block.first,
+            epoch: block.epoch,
+            raw_length,
+            key_id: 0,
+        };
+        let plain = compressed.as_deref().unwrap_or(&block.raw);
+        let sealed = self.seal(&mut head, plain)?;
+        let body = sealed.as_deref().unwrap_or(plain);
         // Also a block of which nothing is left needs a chunk that says so.
-        let parts = u16::try_from(body.len().div_ceil(SLICE_BYTES).max(1)).map_err(|_| too_large())?;
+        head.parts = u16::try_from(body.len().div_ceil(SLICE_BYTES).max(1)).map_err(|_| too_large())?;
         let mut rest = body;
-        for part in 0..parts {
+        for part in 0..head.parts {
             let (slice, behind) = rest.split_at_checked(SLICE_BYTES).unwrap_or((rest, &[]));
             rest = behind;
-            let header = Header {
-                flags: zstd | sparse,
-                part,
-                parts,
-                length: u16::try_from(slice.len()).map_err(|_| too_large())?,
-                span: block.span,
-                first: block.first,
-                epoch: block.epoch,
-                raw_length,
-                key_id: 0,
-            };
+            let length = u16::try_from(slice.len()).map_err(|_| too_large())?;
+            let header = Header { part, length, ..head };
             chunks.push(Chunk {
                 key: ChunkKey {
                     first: block.first,
@@ -287,6 +336,17 @@ impl Encoder {
             });
         }
         Ok(())
+    }
+
+    /// Seals the body of a block if there is a key to do it with; `head` then says so.
+    fn seal(&self, head: &mut Header, plain: &[u8]) -> Result<Option<Vec<u8>>, EncodeError> {
+        let Some(KeyId(id)) = self.keys.current() else {
+            return Ok(None);
+        };
+        head.flags |= FLAG_SEALED;
+        head.key_id = id.get();
+        let sealed = self.keys.seal(&head.sealed_with(), plain);
+        sealed.map(Some).ok_or(EncodeError::TooLarge(plain.len()))
     }
 }
 
@@ -310,8 +370,9 @@ impl OpenBlock {
     }
 }
 
-fn write_chunk(header: &Header, slice: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + slice.len());
+/// The header but for its checksum, with room for the rest of the chunk.
+fn write_header(header: &Header) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + usize::from(header.length));
     bytes.extend_from_slice(&MAGIC);
     bytes.push(VERSION);
     bytes.push(header.flags);
@@ -323,6 +384,11 @@ fn write_chunk(header: &Header, slice: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&header.epoch.0.to_be_bytes());
     bytes.extend_from_slice(&header.raw_length.to_be_bytes());
     bytes.extend_from_slice(&header.key_id.to_be_bytes());
+    bytes
+}
+
+fn write_chunk(header: &Header, slice: &[u8]) -> Vec<u8> {
+    let mut bytes = write_header(header);
     let crc = checksum(&bytes, slice);
     bytes.extend_from_slice(&crc.to_be_bytes());
     bytes.extend_from_slice(slice);
@@ -339,19 +405,42 @@ fn checksum(header: &[u8], slice: &[u8]) -> u32 {
 /// Checks one chunk and takes it apart.
 ///
 /// # Errors
-/// The [`Damage`] found.
-pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
+/// [`Unreadable::Damaged`], or [`Unreadable::Version`] when it is whole.
+pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
     let (header, slice) = bytes.split_at_checked(HEADER_BYTES).ok_or(Damage::Short)?;
-    let mut fields = Fields(header);
-    if fields.take::<4>()? != MAGIC {
-        return Err(Damage::Magic);
+    let (covered, crc) = header.split_last_chunk::<4>().ok_or(Damage::Short)?;
+    if !covered.starts_with(&MAGIC) {
+        return Err(Damage::Magic.into());
     }
-    let [version] = fields.take()?;
+    if u32::from_be_bytes(*crc) != checksum(covered, slice) {
+        return Err(Damage::Checksum.into());
+    }
+    let parsed = parse_header(covered)?;
+    if slice.len() != usize::from(parsed.length) || parsed.span == 0 {
+        return Err(Damage::Contents.into());
+    }
+    Ok((parsed, slice))
+}
+
+/// The chunk that bytes begin with, whatever comes behind it: for bytes found on a disk.
+///
+/// # Errors
+/// As [`read_chunk`].
+pub fn read_first_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
+    let length = bytes.get(LENGTH_AT..).and_then(<[u8]>::first_chunk);
+    let length = u16::from_be_bytes(*length.ok_or(Damage::Short)?);
+    let end = HEADER_BYTES + usize::from(length);
+    read_chunk(bytes.get(..end).ok_or(Damage::Short)?)
+}
+
+fn parse_header(bytes: &[u8]) -> Result<Header, Unreadable> {
+    let mut fields = Fields(bytes);
+    let [_, _, _, _, version] = fields.take()?;
     if version != VERSION {
-        return Err(Damage::Version(version));
+        return Err(Unreadable::Version(version));
     }
     let [flags] = fields.take()?;
-    let parsed = Header {
+    Ok(Header {
         flags,
         part: u16::from_be_bytes(fields.take()?),
         parts: u16::from_be_bytes(fields.take()?),
@@ -361,16 +450,7 @@ pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
         epoch: Epoch(u64::from_be_bytes(fields.take()?)),
         raw_length: u32::from_be_bytes(fields.take()?),
         key_id: u32::from_be_bytes(fields.take()?),
-    };
-    if slice.len() != usize::from(parsed.length) || parsed.span == 0 {
-        return Err(Damage::Contents);
-    }
-    let crc = u32::from_be_bytes(fields.take()?);
-    let covered = header.get(..HEADER_BYTES - 4).ok_or(Damage::Short)?;
-    if crc != checksum(covered, slice) {
-        return Err(Damage::Checksum);
-    }
-    Ok((parsed, slice))
+    })
 }
 
 /// Reads fields of fixed width, front to back.
@@ -388,10 +468,11 @@ impl Fields<'_> {
 /// over from a group that was never finished) are passed over.
 ///
 /// # Errors
-/// The first [`Damage`] found.
-pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>]) -> Result<Block<T>, Damage> {
+/// The first reason found; only [`Unreadable::Damaged`] means that the messages are lost.
+pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>], keys: &Keys) -> Result<Block<T>, Unreadable> {
     let (head, _) = read_chunk(chunks.first().ok_or(Damage::Parts)?.as_ref())?;
     let body = join_slices(&head, chunks)?;
+    let body = unseal(&head, body, keys)?;
     let raw = decompress(&head, body)?;
     let messages = if head.flags & FLAG_SPARSE == 0 {
         take_dense(&head, &raw)?
@@ -436,7 +517,7 @@ fn take_sparse<T: DeserializeOwned>(head: &Header, mut rest: &[u8]) -> Result<Ve
     Ok(messages)
 }
 
-fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Damage> {
+fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Unreadable> {
     let slices = chunks.get(..usize::from(head.parts)).ok_or(Damage::Parts)?;
     let mut body = Vec::new();
     for (part, chunk) in (0_u16..).zip(slices) {
@@ -448,11 +529,23 @@ fn join_slices(head: &Header, chunks: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, Da
                 ..*head
             })
         {
-            return Err(Damage::Parts);
+            return Err(Damage::Parts.into());
         }
         body.extend_from_slice(slice);
     }
     Ok(body)
+}
+
+fn unseal(head: &Header, body: Vec<u8>, keys: &Keys) -> Result<Vec<u8>, Unreadable> {
+    if head.flags & FLAG_SEALED == 0 {
+        return Ok(body);
+    }
+    let id = head.sealed_by().ok_or(Damage::Contents)?;
+    keys.open(id, &head.sealed_with(), body)
+        .map_err(|shut| match shut {
+            Shut::NoKey(id) => Unreadable::NoKey(id),
+            Shut::Broken => Damage::Seal.into(),
+        })
 }
 
 fn decompress(head: &Header, body: Vec<u8>) -> Result<Vec<u8>, Damage> {

@@ -200,7 +200,7 @@ fn block_at(shared: &Shared, seq: Seq) -> Result<Option<Block<Arrival>>, PurgeEr
     let Found::Block(raw) = shared.store.read(seq)? else {
         return Ok(None);
     };
-    Ok(decode(&raw.chunks).ok())
+    Ok(decode(&raw.chunks, &shared.keys).ok())
 }
 
 impl Thin {
@@ -225,8 +225,25 @@ impl Thin {
     }
 }
 
+/// Steps of a rewriting, for who looks what a crash behind one leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Staged,
+    Committed,
+}
+
 /// Puts what is left in the place of what was there, and counts the rest under `reason`.
 pub(super) fn commit(shared: &Shared, thin: Thin, reason: Reason) -> Result<Outcome, PurgeError> {
+    commit_in_steps(shared, thin, reason, |_| {})
+}
+
+/// The same; `behind` is called behind each step.
+pub(super) fn commit_in_steps(
+    shared: &Shared,
+    thin: Thin,
+    reason: Reason,
+    mut behind: impl FnMut(Step),
+) -> Result<Outcome, PurgeError> {
     if !shared.ledger.has_room() {
         return Ok(Outcome::TooMany);
     }
@@ -237,6 +254,7 @@ pub(super) fn commit(shared: &Shared, thin: Thin, reason: Reason) -> Result<Outc
     };
     let groups: Vec<_> = thin.groups.into_iter().rev().collect();
     shared.store.stage(replacement, &groups)?;
+    behind(Step::Staged);
     let taken = shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
     if thin.first_removed.is_some_and(|first| first <= *taken) {
         shared.store.unstage(replacement);
@@ -248,6 +266,7 @@ pub(super) fn commit(shared: &Shared, thin: Thin, reason: Reason) -> Result<Outc
         shared.store.unstage(replacement);
         return Err(error.into());
     }
+    behind(Step::Committed);
     // What is in memory is what was there before.
     shared.tail.forget(thin.last);
     shared.store.replace(replacement);

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use memchr::memmem;
 
 use crate::message::{Arrival, Seq, Stored};
-use crate::queue::codec::{CHUNK_BYTES, Damage, Header, MAGIC, chunk_length, decode, read_chunk};
+use crate::queue::codec::{CHUNK_BYTES, Damage, Header, MAGIC, Unreadable, chunk_length, decode, read_chunk};
+use crate::queue::seal::Keys;
 
 /// A file is read in steps of this size: few calls, little memory.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -101,8 +102,11 @@ impl Dig {
 
     /// All messages, in the order of their blocks, one block in memory at a time. A sequence may come more than once, the
     /// one that counts first.
-    pub fn messages(&self) -> impl Iterator<Item = Result<Vec<Stored>, (Seq, Damage)>> {
-        self.candidates.iter().flat_map(|(first, candidates)| {
+    pub fn messages<'a>(
+        &'a self,
+        keys: &'a Keys,
+    ) -> impl Iterator<Item = Result<Vec<Stored>, (Seq, Unreadable)>> + 'a {
+        self.candidates.iter().flat_map(move |(first, candidates)| {
             let mut whole: Vec<&Candidate> = candidates
                 .iter()
                 .filter(|found| found.pieces.len() == usize::from(found.block.parts))
@@ -110,11 +114,11 @@ impl Dig {
             whole.sort_by_key(|found| Reverse((found.file, found.block.span)));
             whole
                 .into_iter()
-                .map(|found| self.read(found).map_err(|damage| (*first, damage)))
+                .map(move |found| self.read(found, keys).map_err(|error| (*first, error)))
         })
     }
 
-    fn read(&self, found: &Candidate) -> Result<Vec<Stored>, Damage> {
+    fn read(&self, found: &Candidate, keys: &Keys) -> Result<Vec<Stored>, Unreadable> {
         let path = self.files.get(found.file).ok_or(Damage::Parts)?;
         let file = File::open(path).map_err(|_| Damage::Parts)?;
         let chunks = found.pieces.values().map(|place| {
@@ -124,7 +128,7 @@ impl Dig {
         let chunks = chunks
             .collect::<io::Result<Vec<_>>>()
             .map_err(|_| Damage::Parts)?;
-        let block = decode::<Arrival>(&chunks)?;
+        let block = decode::<Arrival>(&chunks, keys)?;
         let epoch = block.epoch;
         let messages = block.messages.into_iter();
         Ok(messages
@@ -191,7 +195,7 @@ mod tests {
     use crate::queue::tests::arrival;
 
     fn chunks(first: u64, count: u64, bytes: usize) -> Vec<Vec<u8>> {
-        let mut encoder = Encoder::new(Epoch(5), Compression::None).expect("sets up");
+        let mut encoder = Encoder::new(Epoch(5), Compression::None, &Keys::default()).expect("sets up");
         let messages: Vec<Arrival> = (0..count)
             .map(|at| arrival(first + at, &vec![7; bytes]))
             .collect();
@@ -207,7 +211,8 @@ mod tests {
             std::fs::write(&path, bytes).expect("writes");
             dig.add(path).expect("opens");
         }
-        let messages = dig.messages().flat_map(|block| block.expect("decodes"));
+        let keys = Keys::default();
+        let messages = dig.messages(&keys).flat_map(|block| block.expect("decodes"));
         messages.map(|stored| stored.seq.0).collect()
     }
 

@@ -43,7 +43,7 @@ impl Expiry {
 mod tests {
     use super::*;
 
-    const AGE: Duration = Duration::from_secs(60);
+    const AGE: Duration = Duration::from_mins(1);
 
     fn is_over(arrival: &Stamp, now: &Stamp, max_age: Duration) -> bool {
         let now = *now;

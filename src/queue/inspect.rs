@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::{Arrival, Seq, Stored};
-use crate::queue::codec::{Block, Damage, decode};
+use crate::queue::codec::{Block, Unreadable, decode};
 use crate::queue::ledger::Hole;
 use crate::queue::store::{Found, RawBlock, StoreError, Unit};
 use crate::queue::{Monitor, Shared};
@@ -44,9 +44,9 @@ pub struct Stretch {
 /// What is wrong with a stretch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A block is there, and it is not what was written.
-    #[error("a block is damaged: {0}")]
-    Damaged(Damage),
+    /// A block is there, and it is not what was written, or there is no key to it.
+    #[error("a block cannot be understood: {0}")]
+    Damaged(Unreadable),
     /// No block covers it.
     #[error("no block covers it")]
     Missing,
@@ -138,7 +138,7 @@ impl Browser {
     }
 
     fn block(&mut self, raw: &RawBlock) -> Result<Piece, StoreError> {
-        let damage = match decode::<Arrival>(&raw.chunks) {
+        let damage = match decode::<Arrival>(&raw.chunks, &self.shared.keys) {
             Ok(block) if block.last >= self.next => return Ok(self.messages(block)),
             Ok(_) => None,
             Err(damage) => Some(damage),

@@ -8,6 +8,19 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+/// What an append may take beside its contents: pages that sled writes anew, the start of a segment or of a generation
+/// (28 KiB and up were seen), and the stretch of its file that a generation makes ready (256 KiB).
+const APPEND_BYTES: u64 = 384 * 1024;
+/// sled was seen to write up to 2.6 times the contents of small groups.
+const AMPLIFICATION: u64 = 3;
+
+/// Space that storing `contents` bytes may take, rounded up.
+pub(super) const fn growth(contents: u64) -> u64 {
+    contents
+        .saturating_mul(AMPLIFICATION)
+        .saturating_add(APPEND_BYTES)
+}
+
 /// What is known at one moment, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gauge {
@@ -15,7 +28,7 @@ pub(super) struct Gauge {
     pub(super) bytes: u64,
     /// Space it may take.
     pub(super) max_bytes: u64,
-    /// What has arrived and is to be stored, at most.
+    /// What storing that which has arrived may take, see [`growth`].
     pub(super) incoming: u64,
     /// Something waits for delivery: waiting can give space back.
     pub(super) backlog: bool,

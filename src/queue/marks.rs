@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
+const FILE: &str = "marks";
 /// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
 /// a loss.
 const RESERVATION: u64 = 1_000_000;
@@ -42,6 +43,12 @@ pub struct Passed {
     pub dead_lettered: u64,
 }
 
+/// The values in a lane's folder, which is left as it is. `None` when there are none, or they are damaged.
+#[must_use]
+pub fn peek(folder: &Path) -> Option<Values> {
+    SlotFile::peek(&folder.join(FILE), PAGE_BYTES)
+}
+
 /// The marks of one lane; shared by writer and reader.
 #[derive(Debug)]
 pub struct Marks(Mutex<Inner>);
@@ -57,11 +64,15 @@ struct Inner {
 }
 
 impl Marks {
-    /// Opens or creates the file. `None` for a new or damaged one.
+    /// Opens or creates the file in a lane's folder. `None` when it is new or damaged.
     ///
     /// # Errors
     /// [`SlotError::Io`].
-    pub fn open(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
+    pub fn open(folder: &Path) -> Result<(Self, Option<Values>), SlotError> {
+        Self::open_file(&folder.join(FILE))
+    }
+
+    fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
         let inner = Inner {
@@ -72,12 +83,6 @@ impl Marks {
             dirty: false,
         };
         Ok((Self(Mutex::new(inner)), found))
-    }
-
-    /// The values in a file that is not ours: a copy, or another process's.
-    #[must_use]
-    pub fn glance(path: &Path) -> Option<Values> {
-        SlotFile::glance(path, PAGE_BYTES)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -196,7 +201,7 @@ mod tests {
     #[test]
     fn a_reservation_that_was_not_synced_is_made_again() {
         // Takes writes and refuses fdatasync.
-        let (marks, _) = Marks::open(Path::new("/dev/null")).expect("opens");
+        let (marks, _) = Marks::open_file(Path::new("/dev/null")).expect("opens");
         for _ in 0..2 {
             assert!(marks.reserve(Seq(1)).is_err());
             assert_eq!(marks.values().reserved, Seq::ZERO);

@@ -46,8 +46,10 @@ mod limits;
 pub mod marks;
 mod reader;
 mod relief;
+pub mod seal;
 pub mod store;
 mod tail;
+mod wear;
 mod writer;
 
 pub use ballast::Ballast;
@@ -60,6 +62,7 @@ pub use ledger::Reason;
 pub use marks::Passed;
 pub use reader::{QueueError, Reader};
 pub use relief::KeyOf;
+pub use wear::Wear;
 pub use writer::Writer;
 
 use crate::message::{Arrival, Delivery, Epoch, Seq};
@@ -73,8 +76,10 @@ use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::relief::Relief;
+use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
+use crate::queue::wear::Meter;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
@@ -103,6 +108,12 @@ pub enum OpenError {
     /// The encoder cannot be set up.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
 }
 
 impl OpenError {
@@ -112,7 +123,7 @@ impl OpenError {
         match self {
             Self::Store(error) => error.is_full(),
             Self::Marks(error) => error.is_full(),
-            Self::Encode(_) => false,
+            Self::Encode(_) | Self::KeyFile(_) | Self::MissingKeys(_) => false,
         }
     }
 }
@@ -142,6 +153,7 @@ impl fmt::Debug for Outside {
 #[derive(Debug)]
 struct Shared {
     epoch: Epoch,
+    keys: Keys,
     folder: PathBuf,
     store: Box<dyn Store>,
     tail: Tail,
@@ -152,6 +164,7 @@ struct Shared {
     taken: Mutex<Seq>,
     readable: Arc<Signal>,
     writer_pulse: Pulse,
+    meter: Meter,
     full: AtomicBool,
     closed: AtomicBool,
     jobs: Jobs,
@@ -189,9 +202,8 @@ impl Shared {
 
     /// Deletes units that are holes as a whole: a crash came between the removal of their messages and their own.
     fn sweep(&self) {
-        let cursor = self.marks.values().cursor;
         for unit in self.store.units() {
-            let Some(last) = unit.last.filter(|_| unit.first > cursor) else {
+            let Some(last) = unit.last else {
                 continue;
             };
             if self.ledger.is_removed(unit.first, last)
@@ -254,6 +266,8 @@ pub struct Queue {
     pub door: Door,
     /// For whoever watches.
     pub monitor: Monitor,
+    /// For whoever else keeps messages of this lane on disk.
+    pub keys: Keys,
     /// The newest messages, oldest first.
     pub recalled: Vec<Recalled>,
 }
@@ -308,12 +322,14 @@ impl Balance {
 }
 
 /// State of the queue at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// What became of every message.
     pub balance: Balance,
     /// Space taken on disk, bytes.
     pub bytes: u64,
+    /// What was written to the medium.
+    pub wear: Wear,
     /// The budget is used up; nothing is taken.
     pub full: bool,
     /// Why nothing can be stored at the moment.
@@ -327,6 +343,7 @@ impl Monitor {
         Status {
             balance: self.0.balance(),
             bytes: self.0.store.bytes(),
+            wear: self.0.meter.wear(),
             full: self.0.full.load(Ordering::Relaxed),
             failure: self
                 .0
@@ -388,21 +405,45 @@ pub fn open_with(
     config: &Config,
     outside: &Outside,
 ) -> Result<Queue, OpenError> {
-    let open = || try_open(folder, epoch, config, outside);
+    let keys = keys_for(&[folder.to_owned()], config)?;
+    let open = || try_open(folder, epoch, config, &keys, outside);
     match &outside.ballast {
         Some(ballast) => ballast.relieve(OpenError::is_full, open),
         None => open(),
     }
 }
 
-fn try_open(folder: &Path, epoch: Epoch, config: &Config, outside: &Outside) -> Result<Queue, OpenError> {
+fn try_open(
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    keys: &Keys,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
     create_folder(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     settle(folder, ledger.replacement())?;
     let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
-    assemble(opened, readable, folder, epoch, config, outside)
+    assemble(opened, readable, folder, epoch, config, keys, outside)
+}
+
+/// The keys that the configuration names, after a look whether they open all that waits in `logs`, which are left as
+/// they are.
+///
+/// # Errors
+/// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
+pub fn keys_for(logs: &[PathBuf], config: &Config) -> Result<Keys, OpenError> {
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
+    logs.iter().try_for_each(|log| key_ids::check(log, &keys))?;
+    Ok(keys)
+}
+
+/// Format version of the newest chunk of the log in `folder`, which is left as it is. `None` when there is none.
+#[must_use]
+pub fn newest_version(folder: &Path) -> Option<u8> {
+    generations::probe::newest_chunk(folder).map(|chunk| chunk.version)
 }
 
 fn create_folder(folder: &Path) -> Result<(), StoreError> {
@@ -419,13 +460,15 @@ fn assemble(
     folder: &Path,
     epoch: Epoch,
     config: &Config,
+    keys: &Keys,
     outside: &Outside,
 ) -> Result<Queue, OpenError> {
-    let (marks, found) = Marks::open(&folder.join("marks"))?;
+    let (marks, found) = Marks::open(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     let place = place(found, opened.extent, &ledger);
     let shared = Arc::new(Shared {
         epoch,
+        keys: keys.clone(),
         folder: folder.to_owned(),
         store: Box::new(opened.store),
         tail: Tail::at(place.next.previous()),
@@ -434,6 +477,7 @@ fn assemble(
         taken: Mutex::new(Seq::ZERO),
         readable,
         writer_pulse: Pulse::default(),
+        meter: Meter::new(config),
         full: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         jobs: Jobs::default(),
@@ -448,11 +492,12 @@ fn assemble(
         shared.record(skipped)?;
     }
     shared.marks.reset(place.values)?;
+    key_ids::note(folder, keys, place.next, place.values.cursor)?;
     shared.skip_holes()?;
     shared.sweep();
-    let recalled = recall(&*shared.store, place.next.previous());
+    let recalled = recall(&*shared.store, place.next.previous(), keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
-    let encoder = Encoder::new(epoch, config.compression)?;
+    let encoder = Encoder::new(epoch, config.compression, keys)?;
     let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
     Ok(Queue {
         writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config, relief),
@@ -462,6 +507,7 @@ fn assemble(
             offers: sender,
         },
         monitor: Monitor(shared),
+        keys: keys.clone(),
         recalled,
     })
 }
@@ -546,7 +592,7 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
 }
 
 /// The newest messages' deliveries, oldest first. Damage only shortens the list.
-fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
+fn recall(store: &dyn Store, last: Seq, keys: &Keys) -> Vec<Recalled> {
     let mut recalled = Vec::new();
     let mut seen = 0;
     let mut from = last;
@@ -557,7 +603,7 @@ fn recall(store: &dyn Store, last: Seq) -> Vec<Recalled> {
         if raw.first > from {
             break;
         }
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, keys) else {
             break;
         };
         seen += block.messages.len();

@@ -67,10 +67,26 @@ impl Backing {
     fn open(&self, folder: &Path, config: &Config) -> Queue {
         let signal = Arc::<Signal>::default();
         let queue = match self {
-            Self::Sim(disk) => assemble(disk.open(), signal, folder, Epoch(5), config, &Outside::default()),
+            Self::Sim(disk) => assemble(
+                disk.open(),
+                signal,
+                folder,
+                Epoch(5),
+                config,
+                &Keys::default(),
+                &Outside::default(),
+            ),
             Self::Sled(budget) => {
                 let opened = Generations::open(folder, *budget, Waker::new(|| {})).expect("opens");
-                assemble(opened, signal, folder, Epoch(5), config, &Outside::default())
+                assemble(
+                    opened,
+                    signal,
+                    folder,
+                    Epoch(5),
+                    config,
+                    &Keys::default(),
+                    &Outside::default(),
+                )
             }
         };
         queue.expect("opens")

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
-use crate::queue::codec::decode;
+use crate::queue::codec::{Unreadable, decode};
 use crate::queue::ledger::{Hole, Reason};
 use crate::queue::marks::Passed;
 use crate::queue::store::{Found, RawBlock, StoreError};
@@ -23,6 +23,14 @@ pub enum QueueError {
     /// The cursor or the ledger cannot be kept.
     #[error("marks: {0}")]
     Marks(#[from] SlotError),
+    /// What comes next is whole, but this edgeferry, with the keys that it was given, cannot read it.
+    #[error("messages from {first} on are held, none is lost: {reason}")]
+    Held {
+        /// Its first sequence.
+        first: Seq,
+        /// What is missing.
+        reason: Unreadable,
+    },
 }
 
 /// Owns the reading side of a lane; the only one that trims.
@@ -246,6 +254,11 @@ impl Reader {
         Ok(self.shared.marks.sync()?)
     }
 
+    /// Gives the ballast's space to whoever delivers: from here on nothing is acknowledged until there is room again.
+    pub fn release_ballast(&self) {
+        self.shared.release_ballast();
+    }
+
     /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: std::time::Duration) {
         self.shared.readable.wait(timeout);
@@ -293,7 +306,7 @@ impl Reader {
         if raw.first > self.next {
             return self.missing_up_to(raw.first.previous());
         }
-        match decode::<Arrival>(&raw.chunks) {
+        match decode::<Arrival>(&raw.chunks, &self.shared.keys) {
             Ok(block) if block.last >= self.next => {
                 let wanted = block.messages.into_iter().skip_while(|(seq, _)| *seq < self.next);
                 self.ready.extend(wanted.map(|(seq, arrival)| Stored {
@@ -308,7 +321,11 @@ impl Reader {
                 Ok(Step::On)
             }
             Ok(_) => self.missing_behind(&raw),
-            Err(damage) => {
+            Err(reason @ (Unreadable::NoKey(_) | Unreadable::Version(_))) => Err(QueueError::Held {
+                first: raw.first,
+                reason,
+            }),
+            Err(Unreadable::Damaged(damage)) => {
                 tracing::error!(first = %raw.first, %damage, "a block in the store is damaged");
                 self.missing_behind(&raw)
             }

@@ -19,7 +19,7 @@ use crate::queue::{Config, OnFull, Shared};
 
 /// Says whose value a message is: of two with the same key, the newer one supersedes the older. `None`: of nobody, it is
 /// always kept.
-pub type KeyOf = Arc<dyn Fn(&Arrival) -> Option<u128> + Send + Sync>;
+pub type KeyOf = Arc<dyn Fn(&Stored) -> Option<u128> + Send + Sync>;
 
 /// Keys remembered while a full lane is compacted: with the table's slack about 2 MiB. Devices beyond it are kept
 /// whole.
@@ -30,7 +30,7 @@ const WORTH_PART: u64 = 8;
 /// Largest piece of the budget that is set aside for rewriting, and largest rewritten unit: what a generation may have.
 const PIECE_MAX: u64 = 8 * 1024 * 1024;
 /// How often it is looked whether whole units are too old.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 /// A unit whose messages the reader takes while they are to be purged is tried this often.
 const PURGE_ATTEMPTS: usize = 5;
 
@@ -94,6 +94,24 @@ impl Relief {
             OnFull::DropOldest => self.drop_oldest(),
             OnFull::KeepLatest => self.keep_latest(encoder),
         }
+    }
+
+    /// The next pass is worth it whatever was written.
+    #[cfg(test)]
+    pub(super) fn forget_last(&mut self) {
+        self.written = None;
+    }
+
+    /// The disk is low: gives back what is delivered and was kept so that redeliveries are recognised after a restart.
+    pub(super) fn spare(&self) -> Result<(), PurgeError> {
+        let cursor = self.shared.marks.values().cursor;
+        let is_delivered = |unit: &Unit| unit.last.is_some_and(|last| last <= cursor);
+        if self.shared.store.units().iter().any(is_delivered) {
+            // As the reader does it: the cursor must not lag behind what is deleted.
+            self.shared.marks.sync()?;
+            self.shared.store.trim_all(cursor)?;
+        }
+        Ok(())
     }
 
     /// Drops the oldest unit of which nothing is under way.
@@ -173,10 +191,22 @@ impl Relief {
         Ok(())
     }
 
-    /// Removes what `filter` picks and counts it as purged.
+    /// Removes what `filter` picks and counts it as purged. What cannot be rewritten for want of space is tried again when
+    /// the others have given theirs back.
     pub(super) fn purge(&mut self, encoder: &mut Encoder, filter: &Filter) -> Purged {
         let mut purged = 0;
+        let mut later = Vec::new();
         for unit in self.shared.store.units() {
+            match self.purge_unit(encoder, unit, filter) {
+                Ok(count) => purged += count,
+                Err(error) if error.is_full() => {
+                    self.shared.release_ballast();
+                    later.push(unit);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for unit in later {
             purged += self.purge_unit(encoder, unit, filter)?;
         }
         Ok(purged)
@@ -251,7 +281,7 @@ impl Relief {
 
 /// Whether a newer message of its key was seen before; remembers it otherwise.
 fn is_superseded(key_of: &KeyOf, seen: &mut HashSet<u128>, stored: &Stored) -> bool {
-    let Some(key) = key_of(&stored.arrival) else {
+    let Some(key) = key_of(stored) else {
         return false;
     };
     if seen.contains(&key) {
@@ -282,7 +312,7 @@ fn newest_time(shared: &Shared, first: Seq, last: Seq) -> Result<Option<i64>, Pu
         let Found::Block(raw) = shared.store.read(from)? else {
             return Ok(None);
         };
-        let Ok(block) = decode::<Arrival>(&raw.chunks) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
             return Ok(None);
         };
         if block.first > from || block.last < from {
@@ -301,3 +331,6 @@ fn newest_time(shared: &Shared, first: Seq, last: Seq) -> Result<Option<i64>, Pu
     }
     Ok(newest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,6 +252,10 @@ impl Store for SimStore {
         Ok(())
     }
 
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
+        self.trim(through)
+    }
+
     fn bytes(&self) -> u64 {
         self.0.state().used() as u64
     }
@@ -289,6 +293,7 @@ impl Sim {
             self.dir.path(),
             Epoch(5),
             &self.config,
+            &Keys::default(),
             &Outside::default(),
         )
         .expect("opens")

@@ -215,6 +215,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; see above for what is left behind.
     fn trim(&self, through: Seq) -> Result<(), StoreError>;
 
+    /// The same, also for what is kept so that redeliveries are recognised after a restart.
+    ///
+    /// # Errors
+    /// [`StoreError`]; see above for what is left behind.
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError>;
+
     /// Whether `trim` would give anything back.
     fn can_trim(&self, through: Seq) -> bool;
 

@@ -50,7 +50,7 @@ pub(super) struct Lane {
     pub(super) reader: Reader,
     pub(super) monitor: Monitor,
     pub(super) intake: Intake,
-    recalled: Vec<Recalled>,
+    pub(super) recalled: Vec<Recalled>,
     writer: std::thread::JoinHandle<()>,
 }
 
@@ -357,4 +357,24 @@ fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
         let place = place(found, extent);
         assert_eq!((place.values.cursor, place.skipped), (Seq(79), None));
     }
+}
+
+#[tokio::test]
+async fn a_full_window_commits_at_once_however_long_the_interval_is() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let hour = Config {
+        commit_interval: Duration::from_hours(1),
+        commit_interval_max: Duration::from_hours(1),
+        ..config()
+    };
+    let lane = Lane::open_with(dir.path(), &hour);
+    lane.put(1, b"waits for company").await;
+    let last = arrival(2, b"fills the window");
+    let room = lane.intake.reserve(last.cost()).await.expect("open");
+    lane.intake.offer(last, room, true).expect("open");
+    lane.durable(2).await;
+    let wear = lane.monitor.status().wear;
+    assert!(wear.written > 0 && wear.payload >= 33, "{wear:?}");
+    assert_eq!(wear.commit_interval, Duration::from_hours(1));
+    lane.close();
 }

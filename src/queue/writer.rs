@@ -1,7 +1,7 @@
 //! Group commit: takes what is waiting, makes it durable, confirms.
 //!
 //! One OS thread. While it syncs, the next group gathers in the channel by itself, so throughput needs no
-//! timer; `commit_interval` only trades latency for flash wear.
+//! timer; `commit_interval` only trades latency for flash wear (see `wear`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::{self, Offer, Receipt};
 use crate::queue::jobs::{Filter, PurgeError, Purged};
 use crate::queue::ledger::Reason;
-use crate::queue::limits::{Gauge, Room, free_bytes};
+use crate::queue::limits::{Gauge, Room, free_bytes, growth};
 use crate::queue::relief::Relief;
 use crate::queue::store::StoreError;
 use crate::queue::{Config, OnFull, Shared};
@@ -41,7 +41,6 @@ pub struct Writer {
     min_free_bytes: u64,
     /// The disk was low when it was looked at last.
     low: bool,
-    commit_interval: Duration,
     committed: Instant,
 }
 
@@ -98,7 +97,6 @@ impl Writer {
             on_full: config.on_full,
             min_free_bytes: config.min_free_bytes,
             low: false,
-            commit_interval: config.commit_interval,
             committed: Instant::now(),
         }
     }
@@ -147,7 +145,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
-        let due = self.committed + self.commit_interval;
+        let due = self.committed + self.shared.meter.interval();
         let mut bytes = first.arrival.cost();
         let mut commit_now = first.commit_now;
         let mut group = vec![first];
@@ -201,6 +199,7 @@ impl Writer {
             Room::Free => self.attempt(group).map(|()| Progress::Done),
             Room::Low(low) => {
                 self.shared.report_store_failure(&low);
+                self.relief.spare()?;
                 Ok(Progress::Wait)
             }
             Room::Full if self.on_full == OnFull::DropNewest => {
@@ -217,7 +216,7 @@ impl Writer {
         let gauge = Gauge {
             bytes: self.shared.store.bytes(),
             max_bytes: self.relief.budget(),
-            incoming: incoming as u64,
+            incoming: growth(incoming as u64),
             backlog: self.shared.tail.last() > self.shared.marks.values().cursor,
             free: free_bytes(&self.shared.folder).ok(),
             min_free: self.min_free_bytes,
@@ -278,6 +277,7 @@ impl Writer {
     fn publish(&mut self, group: Vec<Offer>) {
         let epoch = self.shared.epoch;
         let first = self.next;
+        let payload = group.iter().map(|offer| offer.arrival.payload.len()).sum();
         let (arrivals, receipts): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|offer| (offer.arrival, (offer.receipt, offer.room)))
@@ -293,6 +293,7 @@ impl Writer {
         }
         self.shared.store_recovered();
         self.committed = Instant::now();
+        self.shared.meter.committed(payload);
         self.shared.readable.raise();
         confirm(receipts);
     }
@@ -310,5 +311,32 @@ fn confirm(receipts: impl IntoIterator<Item = (Receipt, intake::Room)>) {
     for (receipt, room) in receipts {
         receipt.confirm();
         drop(room);
+    }
+}
+
+/// The thread's steps, one by one.
+#[cfg(test)]
+impl Writer {
+    /// Commits a group in at most `steps`. False when it has to wait for room.
+    pub(super) fn commit_in(&mut self, mut group: Vec<Offer>, steps: usize) -> bool {
+        let mut waits = std::iter::repeat_with(|| self.step(&mut group).expect("no failure"));
+        waits
+            .by_ref()
+            .take(steps)
+            .find(|progress| *progress != Progress::Again)
+            == Some(Progress::Done)
+    }
+
+    pub(super) fn relieve_now(&mut self) -> bool {
+        self.relief.relieve(&mut self.encoder).expect("relieves")
+    }
+
+    pub(super) fn compact_now(&mut self) {
+        self.relief.forget_last();
+        self.relieve_now();
+    }
+
+    pub(super) fn expire_now(&mut self) {
+        self.relief.expire_now().expect("expires");
     }
 }

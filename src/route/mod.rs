@@ -3,6 +3,7 @@
 
 mod config;
 mod conflict;
+mod destination;
 pub mod pattern;
 mod raw;
 pub mod template;

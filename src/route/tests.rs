@@ -156,3 +156,32 @@ fn a_time_of_zero_is_not_left_to_the_client() {
         assert_eq!(outcome.records[0].timestamp_ms, 1);
     }
 }
+
+#[test]
+fn two_messages_have_one_destination_when_topics_and_keys_are_the_same() {
+    let tables = "[[route]]\nfrom = \"devices/{device}/{kind}\"\ntopic = \"all\"\nkey = \"{device}\"\n\
+                  [[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
+    let router = router(tables);
+    let of = |topic, payload| router.destination(&stored(topic, payload));
+    let first = of("devices/d1/telemetry", b"1");
+    assert!(first.is_some());
+    assert_eq!(of("devices/d1/telemetry", b"2"), first);
+    assert_eq!(
+        of("devices/d1/state", b"1"),
+        of("devices/d1/mode", b"1"),
+        "both go to one key"
+    );
+    let others = [of("devices/d2/telemetry", b"1"), of("devices/d1/state", b"1")];
+    assert!(others.iter().all(|other| other.is_some() && *other != first));
+    assert_ne!(others[0], others[1]);
+}
+
+#[test]
+fn what_becomes_a_dead_letter_has_no_destination() {
+    let router = router(TELEMETRY);
+    assert_eq!(router.destination(&stored("elsewhere", b"")), None);
+    assert_eq!(router.destination(&stored("devices//telemetry", b"")), None);
+    let mut oversize = stored("devices/d1/telemetry", b"");
+    oversize.arrival.oversize = Some(1);
+    assert_eq!(router.destination(&oversize), None);
+}

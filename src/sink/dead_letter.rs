@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::queue::Compression;
-use crate::queue::codec::{Damage, EncodeError, Encoder, decode};
+use crate::queue::codec::{Block, EncodeError, Encoder, Unreadable, decode};
 use crate::queue::generations::{Generations, Waker};
-use crate::queue::store::{Extent, Found, Store, StoreError};
+use crate::queue::seal::{Keys, MissingKeys, key_ids};
+use crate::queue::store::{Extent, Found, RawBlock, Store, StoreError};
 use crate::route::Refusal;
+use crate::slots::SlotError;
 
 /// One kept message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub struct DeadLetter {
     pub arrival: Arrival,
 }
 
-/// Why a dead letter cannot be kept. The lane is held until it can.
+/// Why a dead letter cannot be kept, or read. The lane is held until it can.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The budget is used up.
@@ -41,9 +43,31 @@ pub enum KeepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
+    /// The keys that they need cannot be noted.
+    #[error("key-ids: {0}")]
+    KeyIds(#[from] SlotError),
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// Those that are kept are whole, but this edgeferry, with the keys that it was given, cannot read them.
+    #[error("dead letters from the {}. on: {reason}", first.0)]
+    Unreadable {
+        /// Number of the first one.
+        first: Seq,
+        /// What is missing.
+        reason: Unreadable,
+    },
+}
+
+impl KeepError {
+    /// Whether the disk has no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
 }
 
 /// The store of dead letters.
@@ -51,6 +75,7 @@ pub enum KeepError {
 pub struct DeadLetters {
     store: Generations,
     encoder: Encoder,
+    keys: Keys,
     next: Seq,
     /// The last message kept. They come in sequence order, so a replay after a crash keeps none twice. In
     /// another epoch the same sequence is another message.
@@ -59,21 +84,25 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Opens or creates the store in `folder`.
+    /// Opens or creates the store in `folder`, sealed with `keys`.
     ///
     /// # Errors
-    /// [`KeepError`] when the folder cannot be used.
-    pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64) -> Result<Self, KeepError> {
+    /// [`KeepError`] when the folder cannot be used, or the newest letter not be read.
+    pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64, keys: Keys) -> Result<Self, KeepError> {
+        key_ids::check(folder, &keys)?;
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
         let Extent {
             newest: begun, last, ..
         } = opened.extent;
         let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
-        let last = newest(&opened.store, end)?.map(|letter| (letter.epoch, letter.seq));
-        let encoder = Encoder::new(epoch, Compression::Zstd)?;
+        let trimmed = opened.extent.oldest.map_or(Seq::ZERO, Seq::previous);
+        key_ids::note(folder, &keys, end.next(), trimmed)?;
+        let last = newest(&opened.store, end, &keys)?.map(|letter| (letter.epoch, letter.seq));
+        let encoder = Encoder::new(epoch, Compression::Zstd, &keys)?;
         Ok(Self {
             store: opened.store,
             encoder,
+            keys,
             next: end.next(),
             last,
             max_bytes,
@@ -110,37 +139,129 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// All letters that can be read, oldest first.
+    /// All letters that are not damaged, oldest first.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot be read at all.
-    pub fn list(&self) -> Result<Vec<DeadLetter>, StoreError> {
+    /// [`KeepError`] when the store cannot be read at all, or some letters only with another key.
+    pub fn list(&self) -> Result<Vec<DeadLetter>, KeepError> {
         let mut letters = Vec::new();
         let mut from = Seq::ZERO;
         while let Found::Block(raw) = self.store.read_behind(from)? {
             from = raw.first;
-            match decode::<DeadLetter>(&raw.chunks) {
-                Ok(block) => letters.extend(block.messages.into_iter().map(|(_, letter)| letter)),
-                Err(damage) => report_damage(raw.first, &damage),
-            }
+            let block = read(&raw, &self.keys)?;
+            letters.extend(
+                block
+                    .into_iter()
+                    .flat_map(|block| block.messages)
+                    .map(|(_, letter)| letter),
+            );
         }
         Ok(letters)
     }
 }
 
-fn newest(store: &Generations, end: Seq) -> Result<Option<DeadLetter>, StoreError> {
+fn newest(store: &Generations, end: Seq, keys: &Keys) -> Result<Option<DeadLetter>, KeepError> {
     let Found::Block(raw) = store.read(end)? else {
         return Ok(None);
     };
-    match decode::<DeadLetter>(&raw.chunks) {
-        Ok(mut block) => Ok(block.messages.pop().map(|(_, letter)| letter)),
-        Err(damage) => {
-            report_damage(raw.first, &damage);
+    let letter = read(&raw, keys)?.and_then(|mut block| block.messages.pop());
+    Ok(letter.map(|(_, letter)| letter))
+}
+
+/// The letters of a block; `None` when it is damaged.
+fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepError> {
+    match decode(&raw.chunks, keys) {
+        Ok(block) => Ok(Some(block)),
+        Err(Unreadable::Damaged(damage)) => {
+            tracing::error!(first = %raw.first, %damage, "a dead letter is damaged");
             Ok(None)
         }
+        Err(reason) => Err(KeepError::Unreadable {
+            first: raw.first,
+            reason,
+        }),
     }
 }
 
-fn report_damage(first: Seq, damage: &Damage) {
-    tracing::error!(%first, %damage, "a dead letter is damaged");
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::{Delivery, SessionTag, Stamp};
+
+    fn stored(seq: u64) -> Stored {
+        Stored {
+            seq: Seq(seq),
+            epoch: Epoch(1),
+            arrival: Arrival {
+                broker: "default".into(),
+                topic: format!("devices/{seq}"),
+                payload: Bytes::from_static(b"payload"),
+                oversize: None,
+                properties: None,
+                delivery: Delivery {
+                    session: SessionTag(1),
+                    position: seq,
+                    packet_id: 1,
+                    qos: 1,
+                    dup: false,
+                    retained: false,
+                    fingerprint: seq,
+                },
+                stamp: Stamp {
+                    unix_ms: 0,
+                    boot_ms: 0,
+                    boot: 0,
+                    synchronised: true,
+                },
+                origin: None,
+            },
+        }
+    }
+
+    fn kept(folder: &Path, keys: Keys, seq: u64) -> DeadLetters {
+        let mut letters = DeadLetters::open(folder, Epoch(1), 1 << 24, keys).expect("opens");
+        letters.keep(&stored(seq), vec![Refusal::NoRoute]).expect("keeps");
+        letters
+    }
+
+    #[test]
+    fn dead_letters_are_sealed_and_need_every_key_they_were_ever_sealed_with() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let readable = |text: &[u8]| {
+            let generation = std::fs::read(dir.path().join("g-00000000000000000001/db")).expect("reads");
+            generation.windows(text.len()).any(|bytes| bytes == text)
+        };
+        kept(dir.path(), Keys::default(), 1);
+        kept(dir.path(), Keys::of(Some(1), &[]), 2);
+        assert!(readable(b"devices/1") && !readable(b"devices/2"));
+        let letters = kept(dir.path(), Keys::of(Some(2), &[1]), 3);
+        let seqs: Vec<_> = letters
+            .list()
+            .expect("lists")
+            .iter()
+            .map(|letter| letter.seq.0)
+            .collect();
+        assert_eq!(seqs, [1, 2, 3]);
+        drop(letters);
+        for keys in [Keys::default(), Keys::of(Some(2), &[]), Keys::of(Some(1), &[])] {
+            let refused = DeadLetters::open(dir.path(), Epoch(1), 1 << 24, keys);
+            assert!(matches!(refused, Err(KeepError::MissingKeys(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_without_its_key_is_no_damaged_one() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        kept(dir.path(), Keys::of(Some(1), &[]), 1);
+        kept(dir.path(), Keys::of(Some(2), &[1]), 2);
+        // Nothing says any more that key 1 is needed.
+        std::fs::remove_file(dir.path().join("key-ids")).expect("removes");
+        let letters = kept(dir.path(), Keys::of(Some(2), &[]), 3);
+        assert!(matches!(
+            letters.list(),
+            Err(KeepError::Unreadable { first: Seq(1), .. })
+        ));
+    }
 }

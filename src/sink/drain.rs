@@ -138,6 +138,9 @@ impl<C: Connector> Drain<C> {
                 return Duration::from_millis(1);
             }
             Err(error) => {
+                if matches!(&error, StepError::Keep(error) if error.is_full()) {
+                    self.reader.release_ballast();
+                }
                 self.monitor.troubled(&error);
                 self.hold_feed(now);
             }

@@ -26,7 +26,7 @@ mod window;
 
 pub use config::{Config, DeadLetterConfig};
 pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
-pub use dead_letter::DeadLetters;
+pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
 pub use kafka::KafkaConnector;
 pub use monitor::Monitor;

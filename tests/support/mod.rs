@@ -14,6 +14,7 @@
 pub mod config;
 pub mod daemon;
 pub mod devices;
+pub mod disk;
 pub mod kafka;
 pub mod mosquitto;
 pub mod mqtt;
@@ -26,4 +27,5 @@ pub mod process;
 pub mod scene;
 pub mod scratch;
 pub mod seed;
+pub mod telemetry;
 pub mod wait;

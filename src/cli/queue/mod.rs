@@ -8,6 +8,7 @@ use super::ConfigFile;
 use crate::exit::Exit;
 use crate::message::Seq;
 use crate::ops::hand::{Salvage, Site, Verb};
+use crate::queue::seal::Keys;
 
 mod access;
 mod bounds;
@@ -116,6 +117,9 @@ struct Raw {
     /// Also what the store knows as delivered
     #[arg(long)]
     delivered: bool,
+    /// A key that opens what is sealed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
     /// File to write, whole or not at all; standard output without it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -211,10 +215,12 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// Needs no configuration: what is salvaged may be of another machine.
 fn salvage(raw: &Raw, printer: &mut Printer) -> Result<Exit, Failure> {
+    let keys = Keys::load(None, &raw.key_file).map_err(|error| Failure::Usage(error.to_string()))?;
     let wanted = Salvage {
         from: Seq(raw.from),
         to: Seq(raw.to),
         delivered: raw.delivered,
+        keys,
     };
     let sites = Site::find(&raw.path, raw.lane.as_deref(), raw.gateway.as_deref())?;
     file::write(raw.output.as_deref(), printer, |answers| {

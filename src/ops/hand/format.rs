@@ -6,8 +6,7 @@
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -133,7 +132,7 @@ pub enum FormatError {
 pub(super) fn payload_fields(payload: &[u8]) -> (Option<String>, Option<String>) {
     match std::str::from_utf8(payload) {
         Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(BASE64.encode(payload))),
+        Err(_) => (None, Some(Base64::encode_string(payload))),
     }
 }
 
@@ -172,7 +171,7 @@ impl Record {
         let payload = match (self.payload, self.payload_base64) {
             (Some(text), None) => Bytes::from(text),
             (None, Some(text)) => {
-                Bytes::from(BASE64.decode(text).map_err(|_| "payload_base64 is no base64")?)
+                Bytes::from(Base64::decode_vec(&text).map_err(|_| "payload_base64 is no base64")?)
             }
             _ => return Err("it needs either payload or payload_base64"),
         };
@@ -222,14 +221,14 @@ impl RecordProperties {
             correlation_data_base64: properties
                 .correlation_data
                 .as_ref()
-                .map(|data| BASE64.encode(data)),
+                .map(|data| Base64::encode_string(data)),
             user: properties.user.clone(),
             subscription_ids: properties.subscription_ids.clone(),
         }
     }
 
     fn into_properties(self) -> Result<Properties, &'static str> {
-        let data = self.correlation_data_base64.map(|text| BASE64.decode(text));
+        let data = self.correlation_data_base64.map(|text| Base64::decode_vec(&text));
         Ok(Properties {
             payload_format: self.payload_format,
             expiry_s: self.expiry_s,

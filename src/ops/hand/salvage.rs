@@ -17,7 +17,8 @@ use crate::exit::Exit;
 use crate::identity;
 use crate::message::{Epoch, Origin, Seq, Stored, rfc3339};
 use crate::queue::dig::Dig;
-use crate::queue::marks::Marks;
+use crate::queue::marks;
+use crate::queue::seal::Keys;
 
 /// Damaged blocks that are told one by one.
 const DAMAGED_TOLD: u64 = 20;
@@ -40,7 +41,7 @@ pub struct Site {
 }
 
 /// What is wanted of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Salvage {
     /// From this sequence on.
     pub from: Seq,
@@ -48,6 +49,8 @@ pub struct Salvage {
     pub to: Seq,
     /// Also what was delivered.
     pub delivered: bool,
+    /// What opens sealed blocks.
+    pub keys: Keys,
 }
 
 impl Site {
@@ -79,7 +82,7 @@ impl Site {
         lane: Option<&str>,
         gateway: Option<&str>,
     ) -> Result<Self, HandError> {
-        let marks = Marks::glance(&path.join("marks"));
+        let marks = marks::peek(path);
         let in_store = store.and_then(|store| identity::kept(store).ok().flatten());
         let named = lane.map(ToOwned::to_owned);
         let named = named.or_else(|| name_of(path).filter(|_| marks.is_some() || in_store.is_some()));
@@ -142,7 +145,7 @@ impl Salvage {
             }
         }
         let mut given: BTreeMap<Epoch, Ranges> = BTreeMap::new();
-        for block in dig.messages() {
+        for block in dig.messages(&self.keys) {
             let messages = match block {
                 Ok(messages) => messages,
                 Err((first, damage)) => {

@@ -2,16 +2,26 @@
 //!
 //! sled 0.34 needs care, all of it here: `flush()` does not survive a power cut on Linux, our own `fdatasync`
 //! on its `db` file after it does; a new folder must be synced itself. Opening a damaged one is the matter of `open`.
+//! How little is written is the matter of `stripes` (what sled writes) and of `ahead` (what the file system writes).
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod ahead;
 mod open;
+mod stripes;
 
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
+use crate::queue::generation::ahead::Ahead;
+use crate::queue::generation::stripes::{Stripes, decode_key, encode_key};
 use crate::queue::store::{RawBlock, StoreError};
+
+/// A generation ends this much before its limit, which is the end of one of sled's segments: whenever sled opens a
+/// database it fills the last segment up with zeros, and one that was just begun would cost 512 KiB each time.
+const LAST_BYTES: u64 = 64 * 1024;
 
 /// An open generation.
 #[derive(Debug)]
@@ -20,6 +30,8 @@ pub struct Generation {
     db: Option<sled::Db>,
     /// Our own handle of sled's file, for `fdatasync`.
     file: File,
+    stripes: Mutex<Stripes>,
+    ahead: Mutex<Ahead>,
 }
 
 impl Generation {
@@ -30,11 +42,19 @@ impl Generation {
     /// sled rebuilds from its log, and its settings, which are always the same.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let db = open::open(path)?;
-        let file = File::open(path.join("db")).map_err(|source| io_error(path, source))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path.join("db"))
+            .map_err(|source| io_error(path, source))?;
+        let ahead = Ahead::of(&file);
+        let stripes = guarded(path, || Stripes::of(&db))?.ok_or_else(|| foreign(path))?;
         Ok(Self {
             path: path.to_owned(),
             db: Some(db),
             file,
+            stripes: Mutex::new(stripes),
+            ahead: Mutex::new(ahead),
         })
     }
 
@@ -51,6 +71,17 @@ impl Generation {
         Ok(generation)
     }
 
+    /// Whether another group may be appended to a file of at most about `limit` bytes.
+    #[must_use]
+    pub fn has_room(&self, limit: u64) -> bool {
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        length + LAST_BYTES < limit && self.stripes().len() < stripes::MAX
+    }
+
+    fn stripes(&self) -> MutexGuard<'_, Stripes> {
+        self.stripes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Works on sled. It panics on some damage, and only then finds it.
     fn guarded<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
         let db = self
@@ -65,11 +96,16 @@ impl Generation {
     /// # Errors
     /// [`StoreError`]; the handle must not be used for appending any more.
     pub fn append(&self, chunks: &[Chunk]) -> Result<(), StoreError> {
+        let bytes = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        self.ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .provide(&self.file, bytes);
         self.guarded(|db| {
-            chunks.iter().try_for_each(|chunk| {
-                db.insert(encode_key(chunk.key), chunk.bytes.as_slice())
-                    .map(|_| ())
-            })
+            let mut stripes = self.stripes();
+            chunks
+                .iter()
+                .try_for_each(|chunk| stripes.push(db, chunk.key, &chunk.bytes))
         })?;
         self.sync()
     }
@@ -90,11 +126,16 @@ impl Generation {
     /// # Errors
     /// [`StoreError`].
     pub fn block_before(&self, from: Seq) -> Result<Option<RawBlock>, StoreError> {
-        let end = encode_key(ChunkKey {
+        let last = ChunkKey {
             first: from,
             part: u16::MAX,
-        });
-        self.block(|db| db.range(..=end).next_back())
+        };
+        self.block(|stripes| {
+            let mut found = stripes
+                .back_from(last)
+                .map(|stripe| stripe.range(..=encode_key(last)).next_back());
+            found.find_map(|entry| entry)
+        })
     }
 
     /// The first block that begins behind `seq`.
@@ -102,28 +143,32 @@ impl Generation {
     /// # Errors
     /// [`StoreError`].
     pub fn block_behind(&self, seq: Seq) -> Result<Option<RawBlock>, StoreError> {
-        let begin = encode_key(ChunkKey {
+        let next = ChunkKey {
             first: seq.next(),
             part: 0,
-        });
-        self.block(|db| db.range(begin..).next())
+        };
+        self.block(|stripes| {
+            let mut found = stripes
+                .from(next)
+                .map(|stripe| stripe.range(encode_key(next)..).next());
+            found.find_map(|entry| entry)
+        })
     }
 
     /// All chunks of the block that an entry belongs to.
     fn block(
         &self,
-        find: impl FnOnce(&sled::Db) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
+        find: impl FnOnce(&Stripes) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Result<Option<RawBlock>, StoreError> {
-        let Some((key, _)) = self.guarded(|db| find(db).transpose())? else {
+        let Some((key, _)) = self.guarded(|_| find(&self.stripes()).transpose())? else {
             return Ok(None);
         };
-        let Some(first) = decode_key(&key) else {
-            return Err(StoreError::Foreign {
-                path: self.path.clone(),
-            });
-        };
-        let chunks = self.guarded(|db| {
-            let values = db.range(keys_of(first)).values();
+        let first = decode_key(&key).ok_or_else(|| foreign(&self.path))?;
+        let chunks = self.guarded(|_| {
+            let stripes = self.stripes();
+            let values = stripes
+                .of_block(first)
+                .flat_map(|stripe| stripe.range(keys_of(first)).values());
             values.map(|value| value.map(|bytes| bytes.to_vec())).collect()
         })?;
         Ok(Some(RawBlock { first, chunks }))
@@ -134,24 +179,17 @@ impl Generation {
     /// # Errors
     /// [`StoreError`].
     pub fn remove(&self, first: Seq) -> Result<(), StoreError> {
-        self.guarded(|db| {
-            let keys = db
-                .range(keys_of(first))
-                .keys()
-                .collect::<sled::Result<Vec<_>>>()?;
-            keys.into_iter().try_for_each(|key| db.remove(key).map(|_| ()))
+        self.guarded(|_| {
+            let stripes = self.stripes();
+            stripes.of_block(first).try_for_each(|stripe| {
+                let keys = stripe
+                    .range(keys_of(first))
+                    .keys()
+                    .collect::<sled::Result<Vec<_>>>()?;
+                keys.into_iter()
+                    .try_for_each(|key| stripe.remove(key).map(|_| ()))
+            })
         })
-    }
-
-    /// Space its file takes on disk, bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        /// `st_blocks` counts in this unit whatever the file system (stat(2)).
-        const BLOCK: u64 = 512;
-        self.file
-            .metadata()
-            .map_or(0, |metadata| metadata.blocks() * BLOCK)
     }
 }
 
@@ -167,8 +205,8 @@ impl Drop for Generation {
     /// sled syncs when its last handle is dropped, and panics when that fails: everything that matters was
     /// synced by [`Generation::append`] before, so the panic is only caught.
     fn drop(&mut self) {
-        let db = self.db.take();
-        if catch_unwind(AssertUnwindSafe(move || drop(db))).is_err() {
+        let handles = (self.db.take(), std::mem::take(&mut *self.stripes()));
+        if catch_unwind(AssertUnwindSafe(move || drop(handles))).is_err() {
             tracing::warn!(path = %self.path.display(), "sled panicked while closing a generation");
         }
     }
@@ -201,17 +239,10 @@ fn keys_of(first: Seq) -> std::ops::RangeInclusive<[u8; 10]> {
     key(0)..=key(u16::MAX)
 }
 
-fn encode_key(key: ChunkKey) -> [u8; 10] {
-    let mut bytes = [0; 10];
-    let (first, part) = bytes.split_at_mut(8);
-    first.copy_from_slice(&key.first.0.to_be_bytes());
-    part.copy_from_slice(&key.part.to_be_bytes());
-    bytes
-}
-
-fn decode_key(bytes: &[u8]) -> Option<Seq> {
-    (bytes.len() == 10).then_some(())?;
-    Some(Seq(u64::from_be_bytes(*bytes.first_chunk()?)))
+fn foreign(path: &Path) -> StoreError {
+    StoreError::Foreign {
+        path: path.to_owned(),
+    }
 }
 
 pub(super) fn io_error(path: &Path, source: std::io::Error) -> StoreError {
@@ -227,3 +258,6 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
         .and_then(|folder| folder.sync_all())
         .map_err(|source| io_error(path, source))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod names;
+pub(crate) mod probe;
 mod recovery;
 mod rewrite;
 mod row;
@@ -113,6 +114,8 @@ impl Generations {
             match find_last(entry, behind) {
                 Ok(None) => {}
                 Ok(Some((open, last))) => {
+                    // sled fills its last segment and writes a snapshot.
+                    entry.bytes = disk_bytes(&entry.path);
                     if behind.is_none() {
                         row.writing = Some(Arc::new(open));
                     }
@@ -133,7 +136,7 @@ impl Generations {
     fn writing(&self, first: Seq) -> Result<Arc<Generation>, StoreError> {
         let mut row = self.row();
         if let Some(open) = &row.writing
-            && open.bytes() < self.limit_bytes
+            && open.has_room(self.limit_bytes)
         {
             return Ok(Arc::clone(open));
         }
@@ -156,6 +159,26 @@ impl Generations {
         });
         row.writing = Some(Arc::clone(&open));
         Ok(open)
+    }
+}
+
+impl Generations {
+    /// Deletes the oldest generation as long as `goes` says so.
+    fn delete_while(&self, goes: impl Fn(&Row) -> bool) -> Result<(), StoreError> {
+        loop {
+            let mut row = self.row();
+            if !goes(&row) {
+                return Ok(());
+            }
+            let Some(entry) = row.take(0) else {
+                return Ok(());
+            };
+            drop(row);
+            // What is set aside is kept for salvage.
+            if !entry.damaged {
+                discard(&entry.path)?;
+            }
+        }
     }
 }
 
@@ -237,20 +260,11 @@ impl Store for Generations {
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
-        loop {
-            let mut row = self.row();
-            if !row.front_is_spent(through) {
-                return Ok(());
-            }
-            let Some(entry) = row.take(0) else {
-                return Ok(());
-            };
-            drop(row);
-            // What is set aside is kept for salvage.
-            if !entry.damaged {
-                discard(&entry.path)?;
-            }
-        }
+        self.delete_while(|row| row.front_is_spent(through))
+    }
+
+    fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
+        self.delete_while(|row| row.front_is_delivered(through))
     }
 
     fn can_trim(&self, through: Seq) -> bool {

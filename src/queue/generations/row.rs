@@ -191,15 +191,20 @@ impl Row {
         Some(entry)
     }
 
-    /// Whether the oldest generation holds only messages up to `through`, and enough younger ones are there
-    /// to recognise redeliveries with.
+    /// Whether the oldest generation holds only messages up to `through`. Never the newest.
+    pub(super) fn front_is_delivered(&self, through: Seq) -> bool {
+        let second = self.entries.get(1);
+        second.is_some_and(|second| second.first <= through.next())
+    }
+
+    /// Whether the oldest generation is delivered, and enough younger ones are there to recognise redeliveries with.
     pub(super) fn front_is_spent(&self, through: Seq) -> bool {
         let Some(second) = self.entries.get(1) else {
             return false;
         };
         let recallable =
             self.entries.len() > 2 || self.end.0.saturating_sub(second.first.0) >= RECALL_MESSAGES;
-        second.first <= through.next() && recallable
+        self.front_is_delivered(through) && recallable
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::message::Epoch;
 use crate::queue::Compression;
 use crate::queue::codec::{BLOCK_MESSAGES_MAX, Encoder, decode};
+use crate::queue::seal::Keys;
 use crate::queue::store::{Extent, RawBlock};
 
 /// Generations of 128 KiB.
@@ -18,7 +19,7 @@ const MESSAGE_BYTES: usize = 15_000;
 
 /// A block of one message with `content`.
 fn block(first: u64, content: u8) -> Vec<Chunk> {
-    let mut encoder = Encoder::new(Epoch(1), Compression::None).expect("encoder");
+    let mut encoder = Encoder::new(Epoch(1), Compression::None, &Keys::default()).expect("encoder");
     let message = vec![content; MESSAGE_BYTES];
     encoder.encode(Seq(first), [&message]).expect("encodes")
 }
@@ -38,7 +39,7 @@ fn read_all(store: &Generations) -> Vec<(u64, u8)> {
     let mut all = Vec::new();
     let mut at = Seq::ZERO;
     while let Found::Block(raw) = store.read_behind(at).expect("reads") {
-        let block = decode::<Vec<u8>>(&raw.chunks).expect("whole");
+        let block = decode::<Vec<u8>>(&raw.chunks, &Keys::default()).expect("whole");
         all.push((raw.first.0, block.messages[0].1[0]));
         assert_eq!(store.read(raw.first).expect("reads"), Found::Block(raw.clone()));
         at = raw.first;
@@ -294,7 +295,7 @@ fn a_generation_that_cannot_be_created_is_created_later() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), SMALL).store;
     let mut next = 1;
-    let has_room = |open: &Arc<Generation>| open.bytes() < store.limit_bytes;
+    let has_room = |open: &Arc<Generation>| open.has_room(store.limit_bytes);
     while store.row().writing.as_ref().is_none_or(has_room) {
         fill(&store, next..next + 1);
         next += 1;
@@ -364,7 +365,13 @@ fn a_generation_begun_again_is_not_read_through_an_old_handle() {
     store.row().writing = None;
     fill(&store, 3..4);
     let raw = block_at(&store, 2);
-    assert_eq!(decode::<Vec<u8>>(&raw.chunks).expect("whole").messages[0].1[0], 4);
+    assert_eq!(
+        decode::<Vec<u8>>(&raw.chunks, &Keys::default())
+            .expect("whole")
+            .messages[0]
+            .1[0],
+        4
+    );
     assert_eq!(read_all(&store), [(1, 1), (2, 4), (3, 1)]);
 }
 
@@ -427,7 +434,7 @@ fn an_unfinished_block_is_removed_at_open_whichever_chunks_are_there() {
 #[test]
 fn a_damaged_last_block_counts_with_all_its_sequences() {
     let messages = vec![vec![7_u8; 3000]; 10];
-    let mut encoder = Encoder::new(Epoch(1), Compression::None).expect("encoder");
+    let mut encoder = Encoder::new(Epoch(1), Compression::None, &Keys::default()).expect("encoder");
     let chunks = encoder.encode(Seq(4), &messages).expect("encodes");
     for (damaged, last) in [(1, Seq(13)), (chunks.len(), Seq(4 + BLOCK_MESSAGES_MAX - 1))] {
         let dir = tempfile::tempdir().expect("temp dir");

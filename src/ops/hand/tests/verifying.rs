@@ -1,6 +1,7 @@
 use super::*;
 use crate::queue::codec::{Chunk, Encoder};
 use crate::queue::generations::{Generations, Waker};
+use crate::queue::seal::Keys;
 use crate::queue::store::Store;
 
 fn verified(gateway: &Gateway) -> (Vec<(u64, u64)>, Verified, Exit) {
@@ -35,7 +36,7 @@ fn store(folder: &Path, blocks: u64, change: impl Fn(u64, Vec<Chunk>) -> Vec<Chu
     let store = Generations::open(folder, 64 * 1024 * 1024, waker)
         .expect("opens")
         .store;
-    let mut encoder = Encoder::new(Epoch(5), queue::Compression::Zstd).expect("sets up");
+    let mut encoder = Encoder::new(Epoch(5), queue::Compression::Zstd, &Keys::default()).expect("sets up");
     for block in 0..blocks {
         let messages: Vec<Arrival> = (1..=10).map(|number| arrival(block * 10 + number)).collect();
         let chunks = encoder.encode(Seq(block * 10 + 1), &messages).expect("encodes");
