@@ -1,7 +1,6 @@
 //! `edgeferry queue` on a stopped store, as a person runs it.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "the helpers of a test may give up"
 )]
