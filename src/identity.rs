@@ -195,6 +195,18 @@ pub fn open(
     Ok(Identity { gateway, epoch })
 }
 
+/// The identity that a store has, whatever machine looks at it; `None` when there is none that can be understood.
+///
+/// # Errors
+/// [`IdentityError::Io`]
+pub fn kept(data_dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    let found = read(&data_dir.join(FILE))?;
+    Ok(found.map(|(kept, epoch)| Identity {
+        gateway: kept.gateway,
+        epoch,
+    }))
+}
+
 /// `None` when there is none, or it cannot be understood: then a new epoch is the safe answer.
 fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
     let text = match fs::read(path) {

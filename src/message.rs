@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,23 @@ pub struct Stamp {
     /// Whether the wall clock was known to be synchronised at arrival: `systemd-timesyncd` had said so in this boot.
     /// `false` also when another service keeps the time; see [`crate::clock`].
     pub synchronised: bool,
+}
+
+impl Stamp {
+    /// The wall clock in [`rfc3339`].
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        rfc3339(self.unix_ms)
+    }
+}
+
+/// A time, in milliseconds since 1970, as RFC 3339 with milliseconds, UTC. One before 1970 reads as 1970, one that the
+/// format cannot say as the end of the year 9999.
+#[must_use]
+pub fn rfc3339(unix_ms: i64) -> String {
+    const YEAR_9999_MS: u64 = 253_402_300_799_999;
+    let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0).min(YEAR_9999_MS));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
 /// Tag of one MQTT session as edgeferry sees it: a new random one whenever a broker answers CONNECT

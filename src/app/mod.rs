@@ -5,6 +5,7 @@
 
 mod data_dir;
 mod format;
+mod hand;
 mod keys;
 pub mod memory;
 mod stages;
@@ -15,10 +16,12 @@ use std::path::Path;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
+pub use hand::Stopped;
 
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
+use crate::ops::hand::KnownError;
 use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::{clock, config, queue, source};
@@ -48,6 +51,9 @@ pub enum AppError {
         /// The reason.
         source: source::OpenError,
     },
+    /// What was imported is not known.
+    #[error("imports: {0}")]
+    Known(#[from] KnownError),
     /// There is no clock to stamp with.
     #[error(transparent)]
     Clock(#[from] clock::Error),
@@ -67,6 +73,7 @@ impl AppError {
             Self::DataDir(_)
             | Self::Queue(_)
             | Self::DeadLetters(_)
+            | Self::Known(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {

@@ -16,6 +16,8 @@ use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::ops::Overview;
+use crate::ops::control::{self, Control};
+use crate::ops::hand::{Hand, HandLane, Known};
 use crate::queue::{self, Ballast, Outside, Queue};
 use crate::route::Router;
 use crate::sink::{self, DeadLetters, Drain, KafkaConnector, KeepError};
@@ -41,6 +43,7 @@ pub struct Stages {
     ended: mpsc::Receiver<&'static str>,
     running: Vec<&'static str>,
     view: View,
+    control: Option<Control>,
 }
 
 /// What an onlooker needs.
@@ -114,8 +117,6 @@ impl Stages {
             monitor,
             ..
         } = queue;
-        // From here on only the sources hold entrances: the writer ends with them.
-        drop(door);
         let sink_monitor = Arc::new(sink::Monitor::default());
         let view = View {
             brokers: sources
@@ -125,6 +126,14 @@ impl Stages {
             queue: monitor,
             sink: Arc::clone(&sink_monitor),
         };
+        // Beside the sources only the hand holds an entrance: the writer ends when all of them let go.
+        let lanes = vec![HandLane::new(
+            LANE.to_owned(),
+            view.queue.clone(),
+            router(),
+            Some(door),
+        )];
+        let control = start_control(data_dir, identity, lanes);
         let connector = connector(config, identity, &view.queue);
         let drain = Drain::new(reader, router(), connector, dead_letters, sink_monitor, clock);
         let stop_sink = Arc::new(AtomicBool::new(false));
@@ -144,6 +153,7 @@ impl Stages {
             ended,
             running,
             view,
+            control,
         })
     }
 
@@ -167,6 +177,9 @@ impl Stages {
     /// Stops in the direction of the data: take no more, store, acknowledge, let Kafka answer, keep the cursor.
     pub async fn stop(&mut self) {
         self.stop_sources.cancel();
+        if let Some(control) = self.control.take() {
+            control.stop().await;
+        }
         let stopped = async { while self.sources.join_next().await.is_some() {} };
         if tokio::time::timeout(SOURCE_PATIENCE, stopped).await.is_err() {
             tracing::warn!("a source did not stop in time; what it did not acknowledge will come again");
@@ -266,6 +279,28 @@ fn connector(config: &Config, identity: &Identity, queue: &queue::Monitor) -> Ka
         &format!("edgeferry-{}-{LANE}", identity.gateway),
         wake,
     )
+}
+
+/// Lets people look into the lanes. It is no part of the pipeline: without it the daemon runs all the same.
+fn start_control(data_dir: &DataDir, identity: &Identity, lanes: Vec<Arc<HandLane>>) -> Option<Control> {
+    let mut known = match Known::open(data_dir.path()) {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::error!(%error, "no control socket: what was imported is not known");
+            return None;
+        }
+    };
+    if let Err(error) = known.reconcile(&lanes) {
+        tracing::error!(%error, "it is not known what became of an interrupted import");
+    }
+    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true));
+    let control = Control::start(data_dir.path(), Arc::clone(&hand));
+    if let Err(error) = &control {
+        let path = control::path(data_dir.path());
+        tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` works on the stopped store only");
+        hand.close();
+    }
+    control.ok()
 }
 
 /// Starts a thread whose end, also by a panic, is reported.

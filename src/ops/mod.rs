@@ -1,5 +1,7 @@
 //! How the daemon shows itself: logs, the service manager, the state of the whole.
 
+pub mod control;
+pub mod hand;
 pub mod logging;
 pub mod overview;
 pub mod systemd;

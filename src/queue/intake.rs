@@ -105,8 +105,23 @@ impl Intake {
     /// # Errors
     /// [`Closed`] when the writer ended.
     pub fn offer(&self, arrival: Arrival, room: Room, commit_now: bool) -> Result<(), Closed> {
+        let position = arrival.delivery.position;
+        self.offer_at(position, arrival, room, commit_now)
+    }
+
+    /// The same for an arrival whose own position is another gateway's: `position` is what gets confirmed.
+    ///
+    /// # Errors
+    /// [`Closed`] when the writer ended.
+    pub fn offer_at(
+        &self,
+        position: Position,
+        arrival: Arrival,
+        room: Room,
+        commit_now: bool,
+    ) -> Result<(), Closed> {
         let receipt = Receipt {
-            position: arrival.delivery.position,
+            position,
             durable: Arc::clone(&self.durable),
         };
         let offer = Offer {

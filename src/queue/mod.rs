@@ -34,10 +34,12 @@ mod ballast;
 pub mod codec;
 mod compaction;
 mod config;
+pub mod dig;
 mod drops;
 mod expiry;
 mod generation;
 pub mod generations;
+pub mod inspect;
 pub mod intake;
 mod jobs;
 pub mod ledger;
@@ -701,8 +703,9 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
 fn recall(shared: &Shared) -> Vec<Recalled> {
     let deadline = Instant::now() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
+    let mut seen = 0;
     let mut from = shared.tail.last();
-    while recalled.len() < RECALL_MESSAGES && from > Seq::ZERO {
+    while seen < RECALL_MESSAGES && from > Seq::ZERO {
         let raw = match shared.store.read(from) {
             Ok(Found::Block(raw)) => raw,
             Ok(Found::Salvaging) if Instant::now() < deadline => {
@@ -717,7 +720,10 @@ fn recall(shared: &Shared) -> Vec<Recalled> {
         let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
             break;
         };
-        let deliveries = block.messages.into_iter().rev();
+        seen += block.messages.len();
+        // What was imported did not come from our brokers, although theirs may have the same names.
+        let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
+        let deliveries = block.messages.into_iter().rev().filter(own);
         recalled.extend(deliveries.map(|(_, arrival)| Recalled {
             broker: arrival.broker,
             delivery: arrival.delivery,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 pub use config::{Config, Format};
 pub(crate) use config::{Raw, resolve};
 
-use crate::message::{MessageId, Stored};
+use crate::message::{Arrival, MessageId, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
@@ -81,7 +81,7 @@ pub struct Outcome {
 }
 
 /// All routes of one lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Router {
     routes: Vec<Config>,
     gateway: String,
@@ -99,14 +99,42 @@ impl Router {
         }
     }
 
-    /// The name every copy of this message has.
+    /// The name every copy of this message has. One that was imported keeps the name that its first gateway gave it.
     #[must_use]
     pub fn id(&self, stored: &Stored) -> MessageId {
+        if let Some(origin) = stored.arrival.origin.as_deref() {
+            return MessageId {
+                epoch: origin.epoch,
+                lane: Arc::from(origin.lane.as_str()),
+                seq: origin.seq,
+            };
+        }
         MessageId {
             epoch: stored.epoch,
             lane: Arc::clone(&self.lane),
             seq: stored.seq,
         }
+    }
+
+    /// The gateway that received it first.
+    #[must_use]
+    pub fn gateway<'a>(&'a self, arrival: &'a Arrival) -> &'a str {
+        let origin = arrival.origin.as_deref();
+        origin.map_or(self.gateway.as_str(), |origin| origin.gateway.as_str())
+    }
+
+    /// The keys that its records get, in route order, each once. Empty when no route makes a record of it.
+    #[must_use]
+    pub fn keys(&self, stored: &Stored) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (number, route) in self.routes.iter().enumerate() {
+            if let Some(Ok(record)) = self.shape(number, route, stored, i64::MAX)
+                && !keys.contains(&record.key)
+            {
+                keys.push(record.key);
+            }
+        }
+        keys
     }
 
     /// Shapes one message. `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
@@ -158,7 +186,10 @@ impl Router {
             // The client takes 0 for "now", which would be another time in every copy.
             let timestamp_ms = arrival.stamp.unix_ms.clamp(1, now_ms.max(1));
             Ok(match route.format {
-                Format::Raw => raw::shape(&self.gateway, &self.id(stored), arrival, topic, key, timestamp_ms),
+                Format::Raw => {
+                    let gateway = self.gateway(arrival);
+                    raw::shape(gateway, &self.id(stored), arrival, topic, key, timestamp_ms)
+                }
             })
         })
     }

@@ -14,6 +14,7 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
@@ -39,6 +40,7 @@ mod full_queue;
 mod instrument;
 mod kafka_outage;
 mod mosquitto_outage;
+mod queue_in_hand;
 mod sealed;
 mod shutdown;
 mod sigkill;
