@@ -74,13 +74,12 @@ impl SlotFile {
     /// # Errors
     /// [`SlotError::Io`] when the file cannot be opened, read or brought to its length.
     pub fn open<T: DeserializeOwned>(path: &Path, slot_bytes: usize) -> Result<(Self, Option<T>), SlotError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        allocate(&file, slot_bytes)?;
+        let file = open_file(path).or_else(|error| replace(path, error))?;
+        match allocate(&file, slot_bytes) {
+            // A write allocates what it needs, once there is room.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            allocated => allocated?,
+        }
         let newest = newest(&file, slot_bytes);
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         let slots = Self {
@@ -119,6 +118,26 @@ impl SlotFile {
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+/// Moves a folder in the file's place out of the way: repairs of a damaged file system leave such things.
+fn replace(path: &Path, error: io::Error) -> io::Result<File> {
+    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(error);
+    }
+    let aside = path.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
+    std::fs::rename(path, &aside)?;
+    tracing::error!(path = %path.display(), aside = %aside.display(), "moved out of the way: it should be a file");
+    open_file(path)
 }
 
 /// Brings a new file to its full length, with blocks of its own.
@@ -215,6 +234,19 @@ mod tests {
             let found = reopened(&torn);
             assert!(found == Some(7) || found == Some(8), "byte {cut}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_folder_in_place_of_the_file_is_moved_out_of_the_way() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("marks");
+        std::fs::create_dir(&path).expect("creates");
+        std::fs::write(path.join("found"), b"by fsck").expect("writes");
+        let (mut file, found) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
+        assert_eq!(found, None);
+        file.write(&7_u64).expect("writes");
+        assert_eq!(reopened(&path), Some(7));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 2);
     }
 
     #[test]

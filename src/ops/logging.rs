@@ -15,7 +15,7 @@ const DEFAULT: &str = "info,sled=warn";
 /// purpose, and its other parts, in the same process, complain about every connection that ends.
 const QUIET: &str = "warn,edgeferry::sink=error,rumqttd=off,rumqttc=off,librdkafka=off,rdkafka=off";
 
-/// Starts logging for the whole process. A second call changes nothing.
+/// Starts logging for the whole process, also of panics: one line each, whether they are caught or not. A second call changes nothing.
 pub fn init() {
     init_with(DEFAULT);
 }
@@ -39,4 +39,10 @@ fn init_with(default: &str) {
     if registry.with(journal).with(text).try_init().is_err() {
         tracing::debug!("logging was started before");
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let text = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(thread = thread.name(), place, text, "panicked");
+    }));
 }

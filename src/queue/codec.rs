@@ -104,16 +104,6 @@ impl Header {
         self.first.plus(u64::from(self.span)).previous()
     }
 
-    /// What all chunks of a block have in common.
-    #[must_use]
-    pub fn of_block(&self) -> Self {
-        Self {
-            part: 0,
-            length: 0,
-            ..*self
-        }
-    }
-
     /// The key that the block is sealed with. `None`: it is not sealed.
     #[must_use]
     pub fn sealed_by(&self) -> Option<KeyId> {
@@ -131,6 +121,16 @@ impl Header {
             ..*self
         };
         write_header(&whole)
+    }
+
+    /// What all chunks of a block have in common.
+    #[must_use]
+    pub fn of_block(&self) -> Self {
+        Self {
+            part: 0,
+            length: 0,
+            ..*self
+        }
     }
 }
 
@@ -407,19 +407,35 @@ fn checksum(header: &[u8], slice: &[u8]) -> u32 {
 /// # Errors
 /// [`Unreadable::Damaged`], or [`Unreadable::Version`] when it is whole.
 pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
+    let (version, header, slice) = take_apart(bytes)?;
+    if version != VERSION {
+        return Err(Unreadable::Version(version));
+    }
+    Ok((header, slice))
+}
+
+/// What a whole chunk says about itself, whatever its version: later ones keep the header, so that raw bytes can be
+/// searched for them too. `None` when it is damaged.
+#[must_use]
+pub fn header_of(bytes: &[u8]) -> Option<Header> {
+    take_apart(bytes).ok().map(|(_, header, _)| header)
+}
+
+/// Version, header and slice of a whole chunk.
+fn take_apart(bytes: &[u8]) -> Result<(u8, Header, &[u8]), Damage> {
     let (header, slice) = bytes.split_at_checked(HEADER_BYTES).ok_or(Damage::Short)?;
     let (covered, crc) = header.split_last_chunk::<4>().ok_or(Damage::Short)?;
     if !covered.starts_with(&MAGIC) {
-        return Err(Damage::Magic.into());
+        return Err(Damage::Magic);
     }
     if u32::from_be_bytes(*crc) != checksum(covered, slice) {
-        return Err(Damage::Checksum.into());
+        return Err(Damage::Checksum);
     }
-    let parsed = parse_header(covered)?;
+    let (version, parsed) = parse_header(covered)?;
     if slice.len() != usize::from(parsed.length) || parsed.span == 0 {
-        return Err(Damage::Contents.into());
+        return Err(Damage::Contents);
     }
-    Ok((parsed, slice))
+    Ok((version, parsed, slice))
 }
 
 /// The chunk that bytes begin with, whatever comes behind it: for bytes found on a disk.
@@ -433,14 +449,11 @@ pub fn read_first_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
     read_chunk(bytes.get(..end).ok_or(Damage::Short)?)
 }
 
-fn parse_header(bytes: &[u8]) -> Result<Header, Unreadable> {
+fn parse_header(bytes: &[u8]) -> Result<(u8, Header), Damage> {
     let mut fields = Fields(bytes);
     let [_, _, _, _, version] = fields.take()?;
-    if version != VERSION {
-        return Err(Unreadable::Version(version));
-    }
     let [flags] = fields.take()?;
-    Ok(Header {
+    let header = Header {
         flags,
         part: u16::from_be_bytes(fields.take()?),
         parts: u16::from_be_bytes(fields.take()?),
@@ -450,7 +463,8 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Unreadable> {
         epoch: Epoch(u64::from_be_bytes(fields.take()?)),
         raw_length: u32::from_be_bytes(fields.take()?),
         key_id: u32::from_be_bytes(fields.take()?),
-    })
+    };
+    Ok((version, header))
 }
 
 /// Reads fields of fixed width, front to back.

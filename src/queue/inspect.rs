@@ -66,12 +66,6 @@ pub struct Browser {
     last: Seq,
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        self.shared.store.browsed();
-    }
-}
-
 impl Monitor {
     /// A look at the messages from `first` to `last`, as far as they are durable now.
     #[must_use]
@@ -121,7 +115,7 @@ impl Browser {
             let Stretch { first, last } = self.pass(hole.last);
             return Ok(Some(Piece::Hole(Hole { first, last, ..hole })));
         }
-        let piece = match self.shared.store.browse(self.next) {
+        let piece = match self.shared.store.read(self.next) {
             Ok(Found::Block(raw)) if raw.first > self.next => self.missing(raw.first.previous()),
             Ok(Found::Block(raw)) => self.block(&raw)?,
             Ok(Found::Nothing) => self.missing(self.last),
@@ -143,7 +137,7 @@ impl Browser {
             Ok(_) => None,
             Err(damage) => Some(damage),
         };
-        let end = match self.shared.store.browse_behind(raw.first) {
+        let end = match self.shared.store.read_behind(raw.first) {
             Ok(Found::Block(behind)) => behind.first.previous(),
             Ok(Found::Nothing) => self.last,
             Ok(Found::Salvaging) => self.unit_end(),

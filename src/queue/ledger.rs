@@ -108,6 +108,12 @@ impl Totals {
             *total = total.saturating_add(count);
         }
     }
+
+    fn subtract(&mut self, reason: Reason, count: u64) {
+        if let Some(total) = self.0.get_mut(reason as usize) {
+            *total = total.saturating_sub(count);
+        }
+    }
 }
 
 /// A stretch of sequences without messages.
@@ -332,6 +338,23 @@ impl Ledger {
         Ok(new)
     }
 
+    /// Takes back, durably, that the sequences from `first` to `last` were skipped: messages were found there. Returns how
+    /// many of them had been taken for unused.
+    ///
+    /// # Errors
+    /// [`SlotError`]: nothing changes.
+    pub fn reclaim(&self, first: Seq, last: Seq) -> Result<u64, SlotError> {
+        let mut inner = self.inner();
+        let skips = |hole: &Hole| hole.reason == Reason::Skipped && hole.first <= last && hole.last >= first;
+        if !inner.values.holes.iter().any(skips) {
+            return Ok(0);
+        }
+        let mut values = inner.values.clone();
+        let count = values.reclaim(first, last);
+        inner.write(values, true)?;
+        Ok(count)
+    }
+
     /// Counts removals that leave no hole. Durable when `durably`; otherwise it survives SIGKILL only, and the next
     /// durable write takes it along.
     ///
@@ -360,6 +383,39 @@ impl Values {
     fn hole_at(&self, seq: Seq) -> Option<Hole> {
         let index = self.holes.partition_point(|hole| hole.last < seq);
         self.holes.get(index).copied().filter(|hole| hole.first <= seq)
+    }
+
+    fn reclaim(&mut self, first: Seq, last: Seq) -> u64 {
+        let mut count = 0;
+        let mut holes = Vec::with_capacity(self.holes.len() + 1);
+        for hole in self.holes.drain(..) {
+            let cut = Hole {
+                first: hole.first.max(first),
+                last: hole.last.min(last),
+                ..hole
+            };
+            if hole.reason != Reason::Skipped || cut.first > cut.last {
+                holes.push(hole);
+                continue;
+            }
+            count += cut.len();
+            let before = Hole {
+                last: cut.first.previous(),
+                ..hole
+            };
+            let behind = Hole {
+                first: cut.last.next(),
+                ..hole
+            };
+            holes.extend(
+                [before, behind]
+                    .into_iter()
+                    .filter(|part| part.first <= part.last),
+            );
+        }
+        self.holes = holes;
+        self.totals.subtract(Reason::Skipped, count);
+        count
     }
 
     fn parts_unknown(&self, hole: Hole) -> Vec<Hole> {
@@ -570,6 +626,31 @@ mod tests {
         ledger.count(Reason::DroppedNewest, 3, false).expect("counts");
         assert_eq!(ledger.totals().removed(), 3);
         assert_eq!(open(dir.path()).totals(), ledger.totals());
+    }
+
+    #[test]
+    fn sequences_that_turn_out_to_be_used_are_counted_as_messages_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        ledger
+            .record(hole(10, 99, Reason::Skipped), Seq::ZERO)
+            .expect("records");
+        ledger
+            .record(hole(100, 109, Reason::Damaged), Seq::ZERO)
+            .expect("records");
+        assert_eq!(ledger.reclaim(Seq(5), Seq(14)).expect("reclaims"), 5);
+        assert_eq!(ledger.reclaim(Seq(20), Seq(29)).expect("reclaims"), 10);
+        assert_eq!(ledger.reclaim(Seq(20), Seq(29)).expect("reclaims"), 0);
+        assert_eq!(ledger.reclaim(Seq(95), Seq(105)).expect("reclaims"), 5);
+        let ledger = open(dir.path());
+        let holes = [
+            hole(15, 19, Reason::Skipped),
+            hole(30, 94, Reason::Skipped),
+            hole(100, 109, Reason::Damaged),
+        ];
+        assert_eq!(ledger.holes(), holes);
+        let totals = ledger.totals();
+        assert_eq!((totals.of(Reason::Skipped), totals.of(Reason::Damaged)), (70, 10));
     }
 
     #[test]

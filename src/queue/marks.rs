@@ -13,8 +13,8 @@ const FILE: &str = "marks";
 /// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
 /// a loss.
 const RESERVATION: u64 = 1_000_000;
-/// A cursor move reaches the disk itself after this long at the latest. A power cut costs duplicates of that
-/// much time, flash wear is one page per interval.
+/// A change reaches the disk itself with the first one this long after the last sync. A power cut costs duplicates of that
+/// much time, and takes the watermark back by as much; flash wear is one page per interval.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The values kept.
@@ -131,12 +131,16 @@ impl Marks {
         Ok(())
     }
 
-    /// Notes that everything up to `seq` is durable.
+    /// Notes that everything up to `seq` is durable. To be called before anybody hears of it: what lies behind the
+    /// watermark after a SIGKILL was never acknowledged, and Kafka has not seen it. A power cut takes it back by
+    /// [`SYNC_INTERVAL`] at most.
     ///
     /// # Errors
-    /// [`SlotError`]: only the detector is behind.
+    /// [`SlotError`]: the watermark may be behind.
     pub fn set_durable(&self, seq: Seq) -> Result<(), SlotError> {
-        self.inner().update(|values| values.durable = seq)
+        let mut inner = self.inner();
+        inner.update(|values| values.durable = seq)?;
+        inner.sync_now_and_then()
     }
 
     /// Moves the cursor and counts what it passes.
@@ -150,11 +154,20 @@ impl Marks {
             values.delivered = values.delivered.saturating_add(passed.delivered);
             values.dead_lettered = values.dead_lettered.saturating_add(passed.dead_lettered);
         })?;
-        if inner.synced.elapsed() >= SYNC_INTERVAL {
-            inner.sync()
-        } else {
-            Ok(())
+        inner.sync_now_and_then()
+    }
+
+    /// Makes the marks survive a power cut, and the loss of one of their slots.
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    pub fn sync_twice(&self) -> Result<(), SlotError> {
+        let mut inner = self.inner();
+        let values = inner.values;
+        for _ in 0..2 {
+            inner.file.write(&values)?;
         }
+        inner.sync()
     }
 
     /// Moves the cursor over `count` messages that are too old.
@@ -183,6 +196,14 @@ impl Inner {
         change(&mut self.values);
         self.dirty = true;
         self.file.write(&self.values)
+    }
+
+    fn sync_now_and_then(&mut self) -> Result<(), SlotError> {
+        if self.synced.elapsed() >= SYNC_INTERVAL {
+            self.sync()
+        } else {
+            Ok(())
+        }
     }
 
     fn sync(&mut self) -> Result<(), SlotError> {

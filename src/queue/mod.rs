@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -67,7 +68,7 @@ pub use writer::Writer;
 
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
-use crate::queue::codec::{EncodeError, Encoder, decode};
+use crate::queue::codec::{EncodeError, Encoder, decode, read_chunk};
 use crate::queue::drops::Drops;
 use crate::queue::expiry::Expiry;
 use crate::queue::generations::{Generations, Waker, settle};
@@ -80,11 +81,15 @@ use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
 use crate::queue::store::{Extent, Found, Opened, Store, StoreError};
 use crate::queue::tail::Tail;
 use crate::queue::wear::Meter;
+use crate::queue::writer::Unproven;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
 /// How many of the newest messages are shown to the sources at start. Matches what the store retains.
 const RECALL_MESSAGES: usize = 4096;
+/// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
+const RECALL_PATIENCE: Duration = Duration::from_secs(2);
+const RECALL_POLL: Duration = Duration::from_millis(50);
 
 /// What the store remembers of an earlier delivery, newest last: lets a source recognise redeliveries
 /// after a restart.
@@ -162,6 +167,8 @@ struct Shared {
     /// Every message up to here may be on its way to Kafka, so it is not removed. Held while messages are taken, and
     /// while it is decided what to remove.
     taken: Mutex<Seq>,
+    /// The reader looked for messages in what was left out behind a loss, up to here.
+    looked: AtomicU64,
     readable: Arc<Signal>,
     writer_pulse: Pulse,
     meter: Meter,
@@ -214,12 +221,39 @@ impl Shared {
         }
     }
 
-    /// The end of the holes that begin right behind `seq`, or `seq`.
+    /// The end of the holes that begin right behind `seq`, or `seq`. What was left out behind a loss counts as a hole
+    /// only when the reader has found nothing there.
     fn behind_holes(&self, mut seq: Seq) -> Seq {
+        let looked = self.looked.load(Ordering::Relaxed);
         while let Some(hole) = self.ledger.hole_at(seq.next()) {
+            if hole.reason == Reason::Skipped && hole.last.0 > looked {
+                break;
+            }
             seq = hole.last;
         }
         seq
+    }
+
+    /// A block was found: none of its sequences was left out.
+    fn reclaim(&self, first: Seq, last: Seq) -> Result<(), SlotError> {
+        let count = self.ledger.reclaim(first, last)?;
+        if count > 0 {
+            tracing::info!(%first, %last, count, "messages found behind the place where the log seemed to end");
+        }
+        Ok(())
+    }
+
+    /// Has the store look for damage in what nobody reads yet, and says what is missing.
+    fn look_ahead(&self) {
+        let cursor = self.marks.values().cursor;
+        for gap in self.store.scrub() {
+            let first = gap.first.max(cursor.next());
+            let missing = (gap.last.0 + 1).saturating_sub(first.0);
+            let known = self.ledger.covered(first, gap.last);
+            if missing > known {
+                tracing::error!(%first, last = %gap.last, count = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
+            }
+        }
     }
 
     /// Moves the cursor over holes right behind it.
@@ -464,17 +498,24 @@ fn assemble(
     outside: &Outside,
 ) -> Result<Queue, OpenError> {
     let (marks, found) = Marks::open(folder)?;
-    let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
-    let place = place(found, opened.extent, &ledger);
+    let (ledger, was_there) = Ledger::open(&folder.join("ledger"))?;
+    if let Some(found) = found.filter(|_| !was_there) {
+        account_for(&found, &ledger)?;
+    }
+    let extent = found.map_or(opened.extent, |marks| {
+        reach(&opened.store, marks.durable, opened.extent)
+    });
+    let place = place(found, extent, &ledger);
     let shared = Arc::new(Shared {
         epoch,
         keys: keys.clone(),
         folder: folder.to_owned(),
         store: Box::new(opened.store),
-        tail: Tail::at(place.next.previous()),
+        tail: Tail::at(place.values.durable),
         marks,
         ledger,
         taken: Mutex::new(Seq::ZERO),
+        looked: AtomicU64::new(0),
         readable,
         writer_pulse: Pulse::default(),
         meter: Meter::new(config),
@@ -487,20 +528,40 @@ fn assemble(
         store_failure: Mutex::new(None),
     });
     if let Some(skipped) = place.skipped {
-        // The newest unit lost its end: nothing is appended to it, so that it can be salvaged.
-        shared.store.seal();
+        let watermark = found.map_or(skipped.last, |marks| marks.durable);
+        if let Err(error) = shared.store.renew_behind(watermark) {
+            tracing::warn!(%error, "cannot write anew what is left behind a loss: until it is delivered it may be in memory alone");
+        }
         shared.record(skipped)?;
     }
-    shared.marks.reset(place.values)?;
+    // The same is found out again at the next start. No sequence is used that is not reserved durably.
+    if let Err(error) = shared
+        .marks
+        .reset(place.values)
+        .and_then(|()| shared.skip_holes())
+    {
+        tracing::warn!(%error, "cannot write the marks now");
+    }
     key_ids::note(folder, keys, place.next, place.values.cursor)?;
-    shared.skip_holes()?;
     shared.sweep();
-    let recalled = recall(&*shared.store, place.next.previous(), keys);
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
     let encoder = Encoder::new(epoch, config.compression, keys)?;
     let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
+    let mut writer = Writer::new(
+        receiver,
+        Arc::clone(&shared),
+        encoder,
+        place.next,
+        place.unproven,
+        config,
+        relief,
+    );
+    if let Err(error) = writer.renew() {
+        shared.report_store_failure(&error);
+    }
+    let recalled = recall(&shared);
     Ok(Queue {
-        writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config, relief),
+        writer,
         reader: Reader::new(Arc::clone(&shared)),
         door: Door {
             budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)),
@@ -526,11 +587,52 @@ struct Place {
     values: Values,
     /// Sequences that are left out because it cannot be seen which of them were used.
     skipped: Option<Hole>,
+    /// What the watermark does not know.
+    unproven: Option<Unproven>,
 }
 
 /// Without marks, a generation that is set aside is taken to have used this many sequences at most: ten times
 /// what 16 MiB hold of the smallest messages, all alike and compressed.
 const USED_UNSEEN: u64 = 1 << 32;
+
+/// A store without its ledger: the messages before the cursor that are not accounted for were removed or never there.
+fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
+    let done = found
+        .delivered
+        .saturating_add(found.dead_lettered)
+        .saturating_add(found.expired);
+    match found.cursor.0.saturating_sub(done) {
+        0 => Ok(()),
+        count => {
+            tracing::warn!(
+                count,
+                "the ledger is lost: what became of these messages is not known any more"
+            );
+            ledger.count(Reason::Skipped, count, true)
+        }
+    }
+}
+
+/// How far the store reaches without a gap behind the watermark. Blocks behind a gap may be what an interrupted group left,
+/// or all that is left of many: which sequences were used cannot be seen.
+fn reach(store: &impl Store, durable: Seq, extent: Extent) -> Extent {
+    let mut last = durable;
+    while let Ok(Found::Block(raw)) = store.read(last.next()) {
+        let end = raw.chunks.first().and_then(|chunk| read_chunk(chunk).ok());
+        match end.map(|(header, _)| header.last()) {
+            Some(end) if raw.first <= last.next() && end > last => last = end,
+            _ => break,
+        }
+    }
+    match extent.last {
+        Some(end) if end > last => Extent {
+            last: Some(last),
+            unsure: true,
+            ..extent
+        },
+        _ => extent,
+    }
+}
 
 /// Decides where the log goes on, from what the marks and the store say.
 ///
@@ -541,31 +643,30 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
     let begun = extent.newest.map(Seq::previous);
     let stored = extent.last.max(begun).unwrap_or(Seq::ZERO);
     let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
+    let unsure = extent.unsure || found.is_none() && extent.hollow;
     // Without marks, what the store holds is sent (again) from the start; what it does not hold was delivered.
-    let marks = found.unwrap_or_else(|| Values {
-        cursor: Seq::ZERO,
-        durable: stored,
-        reserved: stored.plus(if extent.unsure { USED_UNSEEN } else { 1 }),
-        delivered: 0,
-        dead_lettered: 0,
-        expired: 0,
+    let marks = found.unwrap_or_else(|| {
+        let cursor = if extent.last.is_some() || unsure {
+            trimmed
+        } else {
+            stored
+        };
+        let removed = ledger.totals().sequences();
+        let behind = ledger.gone(cursor.next(), stored);
+        Values {
+            cursor,
+            durable: stored,
+            reserved: stored.plus(if unsure { USED_UNSEEN } else { 1 }),
+            delivered: cursor.0.saturating_sub(removed.saturating_sub(behind)),
+            dead_lettered: 0,
+            expired: 0,
+        }
     });
-    // Only what was delivered is trimmed, and only when the marks know it durably: they lag if they were damaged.
-    let known = if extent.last.is_some() { trimmed } else { stored };
-    let cursor = match found {
-        Some(_) => marks.cursor.max(trimmed),
-        None => known,
-    };
-    let passed = cursor.0.saturating_sub(marks.cursor.0);
-    let holes = match found {
-        Some(_) => ledger.gone(marks.cursor.next(), cursor),
-        None => ledger
-            .totals()
-            .sequences()
-            .saturating_sub(ledger.gone(cursor.next(), stored)),
-    };
-    let delivered = marks.delivered + passed.saturating_sub(holes);
-    let whole = stored >= marks.durable && !extent.unsure;
+    let whole = stored >= marks.durable && !unsure;
+    let unproven = (whole && stored > marks.durable).then_some(Unproven {
+        behind: marks.durable,
+        last: stored,
+    });
     let next = if whole {
         stored.next()
     } else {
@@ -579,31 +680,44 @@ fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
         reason: Reason::Skipped,
     });
     let values = Values {
-        cursor: if whole { cursor.min(stored) } else { cursor },
-        durable: if whole { stored } else { next.previous() },
-        delivered,
+        cursor: if whole {
+            marks.cursor.min(stored)
+        } else {
+            marks.cursor
+        },
+        durable: match unproven {
+            Some(Unproven { behind, .. }) => behind,
+            None => next.previous(),
+        },
         ..marks
     };
     Place {
         next,
         values,
         skipped,
+        unproven,
     }
 }
 
-/// The newest messages' deliveries, oldest first. Damage only shortens the list.
-fn recall(store: &dyn Store, last: Seq, keys: &Keys) -> Vec<Recalled> {
+/// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
+fn recall(shared: &Shared) -> Vec<Recalled> {
+    let deadline = Instant::now() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
     let mut seen = 0;
-    let mut from = last;
+    let mut from = shared.tail.last();
     while seen < RECALL_MESSAGES && from > Seq::ZERO {
-        let Ok(Found::Block(raw)) = store.read(from) else {
-            break;
+        let raw = match shared.store.read(from) {
+            Ok(Found::Block(raw)) => raw,
+            Ok(Found::Salvaging) if Instant::now() < deadline => {
+                shared.readable.wait(RECALL_POLL);
+                continue;
+            }
+            _ => break,
         };
         if raw.first > from {
             break;
         }
-        let Ok(block) = decode::<Arrival>(&raw.chunks, keys) else {
+        let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
             break;
         };
         seen += block.messages.len();
@@ -620,6 +734,8 @@ fn recall(store: &dyn Store, last: Seq, keys: &Keys) -> Vec<Recalled> {
     recalled
 }
 
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

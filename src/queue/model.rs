@@ -304,6 +304,10 @@ impl Model {
         let passed = passed(through.0 - self.cursor.0);
         self.queue().reader.advance(through, passed).expect("advances");
         self.cursor = through;
+        // Before anything is trimmed.
+        if self.queue().monitor.0.marks.synced_cursor() == through {
+            self.note_synced();
+        }
     }
 
     /// Everything that was confirmed has been delivered, in the order of its arrival.

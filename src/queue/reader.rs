@@ -1,11 +1,12 @@
 //! The way out of the queue: durable messages in order, the cursor, and what to do when something is missing.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
-use crate::queue::codec::{Unreadable, decode};
+use crate::queue::codec::{Unreadable, decode, read_chunk};
 use crate::queue::ledger::{Hole, Reason};
 use crate::queue::marks::Passed;
 use crate::queue::store::{Found, RawBlock, StoreError};
@@ -60,6 +61,12 @@ enum Judgement {
     Later,
 }
 
+/// The first and the last sequence that a block covers, as far as can be seen.
+fn sequences_of(raw: &RawBlock) -> (Seq, Seq) {
+    let header = raw.chunks.first().and_then(|chunk| read_chunk(chunk).ok());
+    (raw.first, header.map_or(raw.first, |(header, _)| header.last()))
+}
+
 /// How far a look for the next messages got.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
@@ -102,7 +109,9 @@ impl Reader {
                     Judgement::Later => return Ok(None),
                 }
             } else if let Some(hole) = self.shared.ledger.hole_at(self.next) {
-                self.next = hole.last.next();
+                if self.pass(hole)? == Step::Wait {
+                    return Ok(None);
+                }
             } else if self.next > self.shared.tail.last() || self.refill()? == Step::Wait {
                 self.skip()?;
                 return Ok(None);
@@ -214,6 +223,12 @@ impl Reader {
         self.shared.tail.last()
     }
 
+    /// Whether everything up to `seq` was given or is known to be missing.
+    #[cfg(test)]
+    pub(super) fn has_passed(&self, seq: Seq) -> bool {
+        self.next > seq
+    }
+
     /// Moves the cursor: every message up to and including `through` is done, in the way that `passed` says. Gives
     /// its space back.
     ///
@@ -233,7 +248,7 @@ impl Reader {
         self.shared.tail.forget(through);
         if self.shared.store.can_trim(through) {
             // A cursor that lags behind what is deleted would have to guess what became of it.
-            self.shared.marks.sync()?;
+            self.shared.marks.sync_twice()?;
             self.shared.store.trim(through)?;
         }
         Ok(())
@@ -262,6 +277,26 @@ impl Reader {
     /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: std::time::Duration) {
         self.shared.readable.wait(timeout);
+    }
+
+    /// Passes over a hole, unless it was left out behind a loss and there are messages in it after all.
+    fn pass(&mut self, hole: Hole) -> Result<Step, QueueError> {
+        if hole.reason == Reason::Skipped {
+            let inside = match self.shared.store.read_behind(self.next.previous())? {
+                Found::Salvaging => return Ok(Step::Wait),
+                Found::Block(raw) if raw.first <= hole.last => Some(sequences_of(&raw)),
+                Found::Block(_) | Found::Nothing => None,
+            };
+            let empty_up_to = inside.map_or(hole.last, |(first, _)| first.previous());
+            self.shared.looked.fetch_max(empty_up_to.0, Ordering::Relaxed);
+            if let Some((first, last)) = inside {
+                self.shared.reclaim(first, last)?;
+                self.next = first;
+                return Ok(Step::On);
+            }
+        }
+        self.next = hole.last.next();
+        Ok(Step::On)
     }
 
     /// Looks for messages at the position. What is found counts as taken: nothing that is taken is removed.
@@ -308,6 +343,7 @@ impl Reader {
         }
         match decode::<Arrival>(&raw.chunks, &self.shared.keys) {
             Ok(block) if block.last >= self.next => {
+                self.shared.reclaim(block.first, block.last)?;
                 let wanted = block.messages.into_iter().skip_while(|(seq, _)| *seq < self.next);
                 self.ready.extend(wanted.map(|(seq, arrival)| Stored {
                     seq,
@@ -346,8 +382,11 @@ impl Reader {
     fn missing_up_to(&mut self, last: Seq) -> Result<Step, QueueError> {
         let hole = self.shared.ledger.hole_behind(self.next);
         let last = hole.map_or(last, |hole| last.min(hole.first.previous()));
-        if self.shared.store.suspect(self.next)? {
-            return Ok(Step::Wait);
+        for unit in self.shared.store.units() {
+            let within = unit.first <= last && unit.last.is_none_or(|end| end >= self.next);
+            if within && self.shared.store.suspect(unit.first.max(self.next))? {
+                return Ok(Step::Wait);
+            }
         }
         self.shared.record(Hole {
             first: self.next,

@@ -60,7 +60,7 @@ impl Disk {
                 oldest,
                 newest: oldest,
                 last,
-                unsure: false,
+                ..Extent::default()
             },
         }
     }

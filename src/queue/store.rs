@@ -35,6 +35,9 @@ pub enum StoreError {
         /// The panic's message.
         reason: String,
     },
+    /// What is asked for is still being looked for.
+    #[error("a damaged part of the store is still being read")]
+    Salvaging,
     /// Something in the store's folder is not ours.
     #[error("{path}: unexpected name in the store")]
     Foreign {
@@ -54,6 +57,7 @@ impl StoreError {
                 source: sled::Error::Io(source),
                 ..
             } => !is_refusal(source),
+            Self::Salvaging => false,
             Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => true,
         }
     }
@@ -69,7 +73,7 @@ impl StoreError {
                 source: sled::Error::Io(source),
                 ..
             } => is_full(source),
-            Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } => false,
+            Self::Sled { .. } | Self::Panicked { .. } | Self::Foreign { .. } | Self::Salvaging => false,
         }
     }
 }
@@ -92,8 +96,7 @@ fn is_refusal(error: &io::Error) -> bool {
                 | ErrorKind::Interrupted
                 | ErrorKind::WouldBlock
                 | ErrorKind::NotConnected
-                // sled's lock, held by a handle that is just being dropped.
-                | ErrorKind::Other
+                | ErrorKind::TimedOut
         )
 }
 
@@ -113,8 +116,17 @@ pub enum Found {
     Block(RawBlock),
     /// Nothing from there on.
     Nothing,
-    /// What should be there is being salvaged. The waker given to the store is called when that ends.
+    /// What should be there is being looked for. The waker given to the store is called when that ends.
     Salvaging,
+}
+
+/// Sequences without a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of them.
+    pub first: Seq,
+    /// The last of them.
+    pub last: Seq,
 }
 
 /// A stretch of the log that is kept, and can be given up, as a whole.
@@ -137,8 +149,10 @@ pub struct Extent {
     pub newest: Option<Seq>,
     /// The last sequence a block covers; `None` when no unit holds any.
     pub last: Option<Seq>,
-    /// The newest unit is set aside: which sequences were used behind `last` cannot be seen.
+    /// The newest unit could not be read yet: which sequences were used behind `last` cannot be seen.
     pub unsure: bool,
+    /// The newest unit holds nothing, although something was written to it: an append that was interrupted, or damage.
+    pub hollow: bool,
 }
 
 /// An opened store.
@@ -183,31 +197,29 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError`]; nothing changes.
     fn read_behind(&self, seq: Seq) -> Result<Found, StoreError>;
 
-    /// As [`Store::read`], for an onlooker: neither the reader's place nor what is stored changes by it.
-    ///
-    /// # Errors
-    /// [`StoreError`], also when the unit that `from` lies in cannot be read at all.
-    fn browse(&self, from: Seq) -> Result<Found, StoreError> {
-        self.read(from)
-    }
-
-    /// As [`Store::read_behind`], for an onlooker.
-    ///
-    /// # Errors
-    /// As for [`Store::browse`].
-    fn browse_behind(&self, seq: Seq) -> Result<Found, StoreError> {
-        self.read_behind(seq)
-    }
-
-    /// The onlooker is done: gives back what its look took.
-    fn browsed(&self) {}
-
-    /// `seq` should be there and cannot be read. True when the store begins to salvage the unit it should be in: read
-    /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost.
+    /// `seq` should be there and cannot be read. True when the store looks once more for what the unit holds: read
+    /// again once the waker was called. False when nothing more can be got out of it: `seq` is lost, and the unit is
+    /// set aside.
     ///
     /// # Errors
     /// [`StoreError`]; ask again.
     fn suspect(&self, seq: Seq) -> Result<bool, StoreError>;
+
+    /// Writes all blocks that end behind `seq` anew: they may be in the page cache alone, and the kernel may take
+    /// them for written (a failed `fdatasync` does that). They survive power loss when this returns. For what was
+    /// found at open only.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing changes.
+    fn renew_behind(&self, _seq: Seq) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Goes on with a slow look through units that nobody reads yet. Returns the sequences that were not found in the
+    /// one it has just finished with. Never waits.
+    fn scrub(&self) -> Vec<Gap> {
+        Vec::new()
+    }
 
     /// Gives back the space of messages up to and including `through`, as far as whole units allow.
     ///

@@ -40,6 +40,11 @@ impl Tail {
         self.inner().last
     }
 
+    /// Everything up to `last` is durable; it can be read from disk.
+    pub fn reach(&self, last: Seq) {
+        self.inner().last = last;
+    }
+
     /// Publishes a group that is durable; the oldest messages give way.
     pub fn extend(&self, group: impl IntoIterator<Item = Stored>) {
         let mut inner = self.inner();

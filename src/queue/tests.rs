@@ -260,13 +260,19 @@ fn the_next_sequence_is_never_one_that_was_used() {
         oldest: Some(Seq(1)),
         newest: Some(Seq(1)),
         last: last.map(Seq),
-        unsure: false,
+        ..Extent::default()
     };
     // Intact: goes on behind the last.
     let intact = place(Some(marks), held(Some(9)));
     assert_eq!((intact.next, intact.skipped), (Seq(10), None));
-    // The watermark lags after a power cut: the store is right.
-    assert_eq!(place(Some(marks), held(Some(12))).next, Seq(13));
+    // The watermark lags: the store is right, and what lies behind is not shown before it is certain.
+    let lagging = place(Some(marks), held(Some(12)));
+    let unproven = Unproven {
+        behind: Seq(9),
+        last: Seq(12),
+    };
+    assert_eq!((lagging.next, lagging.unproven), (Seq(13), Some(unproven)));
+    assert_eq!(lagging.values.durable, Seq(9));
     // The store lost its tail: jump. What was durable is looked for, what lies behind was never used.
     let torn = place(Some(marks), held(Some(5)));
     assert_eq!(torn.next, Seq(1000));
@@ -321,6 +327,7 @@ fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
         newest: Some(Seq(100)),
         last: Some(Seq(99)),
         unsure: true,
+        hollow: false,
     };
     assert_eq!(place(Some(marks), extent).next, Seq(1000));
     assert!(place(None, extent).next > Seq(100 + 1_000_000_000));
@@ -332,18 +339,18 @@ fn a_newest_generation_without_messages_still_says_which_sequences_were_used() {
         oldest: Some(Seq(1)),
         newest: Some(Seq(200)),
         last: Some(Seq(99)),
-        unsure: false,
+        ..Extent::default()
     };
     assert_eq!(place(None, extent).next, Seq(200));
 }
 
 #[test]
-fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
+fn without_marks_what_was_trimmed_is_not_lost_and_with_them_a_missing_generation_is() {
     let extent = Extent {
         oldest: Some(Seq(80)),
         newest: Some(Seq(80)),
         last: Some(Seq(99)),
-        unsure: false,
+        ..Extent::default()
     };
     let marks = Values {
         cursor: Seq(3),
@@ -353,9 +360,10 @@ fn what_was_trimmed_is_not_reported_as_lost_when_the_cursor_lags_or_is_gone() {
         dead_lettered: 0,
         expired: 0,
     };
-    for found in [Some(marks), None] {
+    // The cursor is durable, twice, before anything is deleted.
+    for (found, cursor) in [(Some(marks), Seq(3)), (None, Seq(79))] {
         let place = place(found, extent);
-        assert_eq!((place.values.cursor, place.skipped), (Seq(79), None));
+        assert_eq!((place.values.cursor, place.skipped), (cursor, None));
     }
 }
 
@@ -376,5 +384,43 @@ async fn a_full_window_commits_at_once_however_long_the_interval_is() {
     let wear = lane.monitor.status().wear;
     assert!(wear.written > 0 && wear.payload >= 33, "{wear:?}");
     assert_eq!(wear.commit_interval, Duration::from_hours(1));
+    lane.close();
+}
+
+#[tokio::test]
+async fn a_block_of_a_newer_version_holds_the_reader_and_is_no_loss() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let opened = Generations::open(dir.path(), config().max_bytes, Waker::new(|| {})).expect("opens");
+    let mut encoder = Encoder::new(Epoch(5), Compression::Zstd, &Keys::default()).expect("encoder");
+    for seq in 1..=3 {
+        let mut chunks = encoder
+            .encode(Seq(seq), [&arrival(seq, b"payload")])
+            .expect("encodes");
+        if seq == 2 {
+            // Version, and a checksum that holds: before it 40 bytes, behind it the slice.
+            let bytes = &mut chunks[0].bytes;
+            bytes[4] = 3;
+            let crc = crc32fast::hash(&[&bytes[..40], &bytes[44..]].concat());
+            bytes[40..44].copy_from_slice(&crc.to_be_bytes());
+        }
+        opened.store.append(&chunks).expect("appends");
+    }
+    drop(opened);
+    let mut lane = Lane::open(dir.path());
+    let first = lane.reader.read_next().expect("reads").expect("is there");
+    assert_eq!(first.seq, Seq(1));
+    for _ in 0..3 {
+        let held = lane.reader.read_next();
+        let version = matches!(
+            held,
+            Err(QueueError::Held {
+                first: Seq(2),
+                reason: codec::Unreadable::Version(3)
+            })
+        );
+        assert!(version, "{held:?}");
+    }
+    let balance = lane.monitor.status().balance;
+    assert_eq!((balance.queued, balance.removed.removed()), (3, 0));
     lane.close();
 }

@@ -36,12 +36,27 @@ pub struct Writer {
     shared: Arc<Shared>,
     encoder: Encoder,
     next: Seq,
+    /// What the start found behind the watermark, until it is certain to survive power loss.
+    unproven: Option<Unproven>,
     relief: Relief,
     on_full: OnFull,
     min_free_bytes: u64,
     /// The disk was low when it was looked at last.
     low: bool,
     committed: Instant,
+}
+
+/// Messages that a start found in the store, and the watermark does not know.
+///
+/// After a SIGKILL nobody was ever told of them. After a power cut the watermark may lag: they may have been
+/// acknowledged, and Kafka may have seen them. So they keep their sequences and are delivered. But the page cache may hold
+/// what the disk does not: `fdatasync` may have failed before the end of the last run, and says so only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unproven {
+    /// The watermark.
+    pub(super) behind: Seq,
+    /// The last of the messages.
+    pub(super) last: Seq,
 }
 
 /// A group could not be made durable in this attempt.
@@ -85,6 +100,7 @@ impl Writer {
         shared: Arc<Shared>,
         encoder: Encoder,
         next: Seq,
+        unproven: Option<Unproven>,
         config: &Config,
         relief: Relief,
     ) -> Self {
@@ -93,6 +109,7 @@ impl Writer {
             shared,
             encoder,
             next,
+            unproven,
             relief,
             on_full: config.on_full,
             min_free_bytes: config.min_free_bytes,
@@ -139,6 +156,10 @@ impl Writer {
         let first = loop {
             self.shared.writer_pulse.beat();
             self.maintain();
+            self.shared.look_ahead();
+            if let Err(error) = self.renew() {
+                self.shared.report_store_failure(&error);
+            }
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -256,6 +277,7 @@ impl Writer {
 
     /// Tries once to make the group durable, and confirms it. On an error the same group must be tried again.
     pub(super) fn attempt(&mut self, group: &mut Vec<Offer>) -> Result<(), CommitError> {
+        self.renew()?;
         self.append(group)?;
         self.publish(std::mem::take(group));
         Ok(())
@@ -270,6 +292,24 @@ impl Writer {
         self.shared.store.append(&chunks)?;
         self.relief
             .wrote(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
+        // The watermark first: behind it there must be nothing that anybody has heard of.
+        self.shared.marks.set_durable(last)?;
+        Ok(())
+    }
+
+    /// Makes sure that what the start found behind the watermark survives power loss, before anything is stored behind
+    /// it, or anybody hears of it.
+    pub(super) fn renew(&mut self) -> Result<(), CommitError> {
+        let Some(Unproven { behind, last }) = self.unproven else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        shared.store.renew_behind(behind)?;
+        shared.marks.set_durable(last)?;
+        shared.tail.reach(last);
+        shared.readable.raise();
+        shared.store_recovered();
+        self.unproven = None;
         Ok(())
     }
 
@@ -288,9 +328,6 @@ impl Writer {
             .zip(arrivals)
             .map(|(seq, arrival)| Stored { seq, epoch, arrival });
         self.shared.tail.extend(stored);
-        if let Err(error) = self.shared.marks.set_durable(self.next.previous()) {
-            tracing::warn!(%error, "cannot note the watermark; a loss in the store might go unnoticed");
-        }
         self.shared.store_recovered();
         self.committed = Instant::now();
         self.shared.meter.committed(payload);

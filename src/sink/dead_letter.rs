@@ -12,9 +12,12 @@ use crate::queue::Compression;
 use crate::queue::codec::{Block, EncodeError, Encoder, Unreadable, decode};
 use crate::queue::generations::{Generations, Waker};
 use crate::queue::seal::{Keys, MissingKeys, key_ids};
-use crate::queue::store::{Extent, Found, RawBlock, Store, StoreError};
+use crate::queue::store::{Found, RawBlock, Store, StoreError};
 use crate::route::Refusal;
 use crate::slots::SlotError;
+
+/// More letters than a generation can hold: see there.
+const USED_UNSEEN: u64 = 1 << 32;
 
 /// One kept message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,13 +94,18 @@ impl DeadLetters {
     pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64, keys: Keys) -> Result<Self, KeepError> {
         key_ids::check(folder, &keys)?;
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
-        let Extent {
-            newest: begun, last, ..
-        } = opened.extent;
-        let end = last.max(begun.map(Seq::previous)).unwrap_or(Seq::ZERO);
-        let trimmed = opened.extent.oldest.map_or(Seq::ZERO, Seq::previous);
-        key_ids::note(folder, &keys, end.next(), trimmed)?;
+        let extent = opened.extent;
+        let begun = extent.newest.map(Seq::previous);
+        let end = extent.last.max(begun).unwrap_or(Seq::ZERO);
         let last = newest(&opened.store, end, &keys)?.map(|letter| (letter.epoch, letter.seq));
+        // A generation begins at its first letter: one that cannot be seen through must not be begun again.
+        let end = if extent.unsure || extent.hollow {
+            end.plus(USED_UNSEEN)
+        } else {
+            end
+        };
+        let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
+        key_ids::note(folder, &keys, end.next(), trimmed)?;
         let encoder = Encoder::new(epoch, Compression::Zstd, &keys)?;
         Ok(Self {
             store: opened.store,
@@ -139,29 +147,51 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// All letters that are not damaged, oldest first.
+    /// All letters that can be read, oldest first. What should be there and cannot be read is said in the log, and its
+    /// generation is set aside.
     ///
     /// # Errors
-    /// [`KeepError`] when the store cannot be read at all, or some letters only with another key.
+    /// [`KeepError`] when the store cannot be read now, or some letters only with another key; it holds
+    /// [`StoreError::Salvaging`] while a damaged part is still being read.
     pub fn list(&self) -> Result<Vec<DeadLetter>, KeepError> {
         let mut letters = Vec::new();
-        let mut from = Seq::ZERO;
-        while let Found::Block(raw) = self.store.read_behind(from)? {
-            from = raw.first;
-            let block = read(&raw, &self.keys)?;
-            letters.extend(
-                block
-                    .into_iter()
-                    .flat_map(|block| block.messages)
-                    .map(|(_, letter)| letter),
-            );
+        let mut next = self.store.units().first().map_or(Seq(1), |unit| unit.first);
+        loop {
+            let found = self.store.read_behind(next.previous())?;
+            let behind = match &found {
+                Found::Block(raw) => raw.first,
+                Found::Nothing => self.next,
+                Found::Salvaging => return Err(StoreError::Salvaging.into()),
+            };
+            if next < behind {
+                self.report_missing(next, behind.previous())?;
+            }
+            let Found::Block(raw) = found else {
+                return Ok(letters);
+            };
+            next = raw.first.next();
+            if let Some(block) = read(&raw, &self.keys)? {
+                next = block.last.next();
+                letters.extend(block.messages.into_iter().map(|(_, letter)| letter));
+            }
         }
-        Ok(letters)
+    }
+
+    fn report_missing(&self, first: Seq, last: Seq) -> Result<(), StoreError> {
+        for unit in self.store.units() {
+            let within = unit.first <= last && unit.last.is_none_or(|end| end >= first);
+            if within && self.store.suspect(unit.first.max(first))? {
+                return Err(StoreError::Salvaging);
+            }
+        }
+        tracing::error!(%first, %last, "dead letters are missing, if there were any: their store is damaged");
+        Ok(())
     }
 }
 
+/// The last letter. A damaged or slow store may not tell: then a letter may be kept twice.
 fn newest(store: &Generations, end: Seq, keys: &Keys) -> Result<Option<DeadLetter>, KeepError> {
-    let Found::Block(raw) = store.read(end)? else {
+    let Ok(Found::Block(raw)) = store.read(end) else {
         return Ok(None);
     };
     let letter = read(&raw, keys)?.and_then(|mut block| block.messages.pop());
@@ -183,6 +213,8 @@ fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepEr
     }
 }
 
+#[cfg(test)]
+mod damaged;
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

@@ -1,16 +1,17 @@
 //! One sled database: a stretch of the log, append only, deleted whole.
 //!
 //! sled 0.34 needs care, all of it here: `flush()` does not survive a power cut on Linux, our own `fdatasync`
-//! on its `db` file after it does; a new folder must be synced itself. Opening a damaged one is the matter of `open`.
+//! on its `db` file after it does; a new folder must be synced itself. And sled is never let near a file that it did not
+//! make in this process: opening one overwrites everything behind the first tear, and may fail for ever, hang or panic,
+//! also in threads that all databases of the process share. Closed generations are read by [`super::generations`].
 //! How little is written is the matter of `stripes` (what sled writes) and of `ahead` (what the file system writes).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod ahead;
-mod open;
 mod stripes;
 
 use crate::message::Seq;
@@ -19,11 +20,10 @@ use crate::queue::generation::ahead::Ahead;
 use crate::queue::generation::stripes::{Stripes, decode_key, encode_key};
 use crate::queue::store::{RawBlock, StoreError};
 
-/// A generation ends this much before its limit, which is the end of one of sled's segments: whenever sled opens a
-/// database it fills the last segment up with zeros, and one that was just begun would cost 512 KiB each time.
-const LAST_BYTES: u64 = 64 * 1024;
+/// sled's page cache. Its real use is bounded by the generation's size, not by this number.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// An open generation.
+/// A generation that is being written.
 #[derive(Debug)]
 pub struct Generation {
     path: PathBuf,
@@ -35,35 +35,29 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Opens the generation in `path`, or creates it when the folder is missing.
+    /// Creates the generation and makes its folder entry durable.
     ///
     /// # Errors
-    /// [`StoreError`]. After a failed open nothing in the folder has been removed but sled's snapshots, which
-    /// sled rebuilds from its log, and its settings, which are always the same.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let db = open::open(path)?;
+    /// [`StoreError`], also when there is something at `path`; a half-made folder may be left, holding nothing.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        fs::create_dir(path).map_err(|source| io_error(path, source))?;
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None);
+        let db = guarded(path, || config.open())?;
         let file = File::options()
             .read(true)
             .write(true)
             .open(path.join("db"))
             .map_err(|source| io_error(path, source))?;
-        let ahead = Ahead::of(&file);
-        let stripes = guarded(path, || Stripes::of(&db))?.ok_or_else(|| foreign(path))?;
-        Ok(Self {
+        let generation = Self {
             path: path.to_owned(),
             db: Some(db),
+            ahead: Mutex::new(Ahead::of(&file)),
             file,
-            stripes: Mutex::new(stripes),
-            ahead: Mutex::new(ahead),
-        })
-    }
-
-    /// Creates the generation and makes its folder entry durable.
-    ///
-    /// # Errors
-    /// [`StoreError`]; a half-made folder may be left, holding nothing.
-    pub fn create(path: &Path) -> Result<Self, StoreError> {
-        let generation = Self::open(path)?;
+            stripes: Mutex::default(),
+        };
         sync_folder(path)?;
         if let Some(parent) = path.parent() {
             sync_folder(parent)?;
@@ -75,7 +69,7 @@ impl Generation {
     #[must_use]
     pub fn has_room(&self, limit: u64) -> bool {
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        length + LAST_BYTES < limit && self.stripes().len() < stripes::MAX
+        length < limit && self.stripes().len() < stripes::MAX
     }
 
     fn stripes(&self) -> MutexGuard<'_, Stripes> {
@@ -172,24 +166,6 @@ impl Generation {
             values.map(|value| value.map(|bytes| bytes.to_vec())).collect()
         })?;
         Ok(Some(RawBlock { first, chunks }))
-    }
-
-    /// Removes a block that was never finished, whichever of its chunks are there.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn remove(&self, first: Seq) -> Result<(), StoreError> {
-        self.guarded(|_| {
-            let stripes = self.stripes();
-            stripes.of_block(first).try_for_each(|stripe| {
-                let keys = stripe
-                    .range(keys_of(first))
-                    .keys()
-                    .collect::<sled::Result<Vec<_>>>()?;
-                keys.into_iter()
-                    .try_for_each(|key| stripe.remove(key).map(|_| ()))
-            })
-        })
     }
 }
 

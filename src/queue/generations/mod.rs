@@ -2,29 +2,46 @@
 //!
 //! A generation's folder is named for the first sequence it may hold (`g-00000000000000000001`). It ends where the next one
 //! begins: what a failed append left in an older generation is hidden by the generation that was begun
-//! instead. Delivered generations are renamed to `*.trash` first, so that a half-deleted one is never opened.
-//! A damaged one is renamed to `*.damaged-*` and kept; it still ends the one before it.
+//! instead. Delivered generations are renamed to `*.trash` first, so that a half-deleted one is never taken for a whole.
+//!
+//! **sled writes, and never opens what it finds.** An open overwrites everything behind the first tear it meets, so one bad
+//! block would cost all messages behind it; it may also fail for ever, hang, panic, and break the threads that all sled
+//! databases of the process share. So each start begins a new generation (212 bytes with its first message; opening an
+//! old one writes 512 KiB), and what is closed is read from its raw bytes: [`raw`] finds the chunks, [`salvage`] bounds
+//! the time. Recovery is not a special case: a damaged generation is read like every other one, and nothing that reads
+//! ever writes to it.
+//!
+//! A generation in which something is missing is renamed to `*.damaged-*` and read on; once it is delivered it is kept as
+//! `*.kept-*` for people, within [`KEPT_PART`] of the budget.
 
-use std::fs;
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 mod names;
 pub(crate) mod probe;
-mod recovery;
+mod raw;
+mod renew;
 mod rewrite;
 mod row;
+mod salvage;
+mod scrub;
 mod usage;
 
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, read_chunk};
-use crate::queue::generation::{Generation, io_error};
+use crate::queue::generation::Generation;
 use crate::queue::ledger::Replacement;
-use crate::queue::store::{Found, Opened, Store, StoreError, Unit};
-use names::{PREFIX, discard, list};
-use recovery::find_last;
+use crate::queue::store::{Extent, Found, Gap, Opened, RawBlock, Store, StoreError, Unit};
+use names::{Kept, PREFIX, discard, keep, list, make_folder, remove};
+use raw::Index;
 pub use rewrite::settle;
-use row::{Entry, Row};
+use row::{Access, Entry, Row};
+use salvage::{Pace, Salvage, Threads};
+use scrub::Scrub;
 use usage::{Beside, disk_bytes};
 
 /// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
@@ -37,15 +54,48 @@ const GENERATIONS_MIN: u64 = 8;
 /// 3.1.1, those beyond are stored again and marked).
 const RECALL_MESSAGES: u64 = 4096;
 
+/// Damaged generations that were delivered are kept as long as they take no more than this part of the budget, and the
+/// budget has room.
+const KEPT_PART: u64 = 4;
+/// A generation to which anything was written is larger, bytes: an empty one has 96.
+const UNWRITTEN_BYTES: u64 = 128;
+/// How long anybody waits for the raw bytes of a generation.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// At the start, for all generations that have to be looked at together. A slow card reads 8 MiB in a second; beyond,
+    /// the log goes on behind every sequence that may have been used.
+    start: Duration,
+    /// In a read. Long enough that the answer is a block and not [`Found::Salvaging`], on all but the slowest card.
+    read: Duration,
+    /// For one generation. Enough for some hundred bad sectors at the half second that a card tries each.
+    salvage: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(5),
+            read: Duration::from_secs(1),
+            salvage: Duration::from_mins(1),
+        }
+    }
+}
+
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Generations {
     folder: PathBuf,
+    max_bytes: u64,
     limit_bytes: u64,
+    patience: Patience,
     row: Mutex<Row>,
+    kept: Mutex<VecDeque<Kept>>,
+    /// Bytes of `kept`.
+    kept_bytes: AtomicU64,
     beside: Beside,
+    threads: Threads,
+    scrub: Mutex<Scrub>,
     /// Called when a salvage ends.
-    #[expect(dead_code, reason = "nothing is salvaged yet")]
     waker: Waker,
 }
 
@@ -71,32 +121,59 @@ impl std::fmt::Debug for Waker {
     }
 }
 
+/// What can be read of a generation.
+enum View {
+    Open(Arc<Generation>),
+    Known(Arc<Index>),
+    /// Ask again later.
+    Wait,
+}
+
 impl Generations {
     /// Opens the log in `folder`, created when missing, within a budget of `max_bytes` on disk.
     ///
-    /// Damage never makes this fail: what cannot be opened is set aside and reported.
+    /// Neither damage nor a full disk makes this fail.
     ///
     /// # Errors
-    /// [`StoreError`] when the folder cannot be used, or the disk is too full for sled to open anything.
+    /// [`StoreError`] when the folder cannot be made or listed.
     pub fn open(folder: &Path, max_bytes: u64, waker: Waker) -> Result<Opened<Self>, StoreError> {
-        fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
-        let entries = list(folder)?;
-        let row = Row {
-            entries,
-            writing: None,
-            reading: None,
-            browsing: None,
-            end: Seq::ZERO,
+        Self::open_with(folder, max_bytes, waker, Patience::default())
+    }
+
+    fn open_with(
+        folder: &Path,
+        max_bytes: u64,
+        waker: Waker,
+        patience: Patience,
+    ) -> Result<Opened<Self>, StoreError> {
+        let listing = match make_folder(folder).and_then(|()| list(folder)) {
+            // The folder is made when there is room.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                names::Listing::default()
+            }
+            listing => listing?,
         };
+        let kept_bytes = listing.kept.iter().map(|kept| kept.bytes).sum();
         let store = Self {
             folder: folder.to_owned(),
+            max_bytes,
             limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
-            row: Mutex::new(row),
+            patience,
+            row: Mutex::new(Row::new(listing.entries)),
+            kept: Mutex::new(listing.kept),
+            kept_bytes: AtomicU64::new(kept_bytes),
             beside: Beside::default(),
+            threads: Threads::default(),
+            scrub: Mutex::new(Scrub::new()),
             waker,
         };
-        let last = store.find_end()?;
-        let extent = store.row().reach(last);
+        let extent = store.survey();
+        store.row().end = extent
+            .last
+            .max(extent.newest.map(Seq::previous))
+            .unwrap_or(Seq::ZERO)
+            .next();
+        store.make_room();
         Ok(Opened { store, extent })
     }
 
@@ -104,31 +181,122 @@ impl Generations {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens generations from the newest back until one holds a whole block; the newest one goes on being
-    /// written.
-    fn find_end(&self) -> Result<Option<Seq>, StoreError> {
-        let mut row = self.row();
-        let row = &mut *row;
-        let mut behind = None;
-        for entry in row.entries.iter_mut().rev() {
-            match find_last(entry, behind) {
-                Ok(None) => {}
-                Ok(Some((open, last))) => {
-                    // sled fills its last segment and writes a snapshot.
-                    entry.bytes = disk_bytes(&entry.path);
-                    if behind.is_none() {
-                        row.writing = Some(Arc::new(open));
-                    }
-                    if last.is_some() {
-                        return Ok(last);
-                    }
+    /// Looks for the end of the log: from the newest generation back until one holds a whole block.
+    fn survey(&self) -> Extent {
+        let firsts: Vec<_> = self.row().entries.iter().map(|entry| entry.first).collect();
+        let mut extent = Extent {
+            oldest: firsts.first().copied(),
+            newest: firsts.last().copied(),
+            ..Extent::default()
+        };
+        let deadline = Instant::now() + self.patience.start;
+        for (first, behind) in firsts
+            .iter()
+            .rev()
+            .zip(std::iter::once(None).chain(firsts.iter().rev().map(Some)))
+        {
+            let newest = behind.is_none();
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.view(*first, left) {
+                Ok(View::Known(index)) => {
+                    extent.hollow |= newest && index.last().is_none() && index.bytes() > UNWRITTEN_BYTES;
+                    extent.last = index
+                        .last()
+                        .map(|last| behind.map_or(last, |behind| last.min(behind.previous())));
                 }
-                Err(error) if error.is_damage() => entry.set_aside(&error)?,
-                Err(error) => return Err(error),
+                Ok(View::Open(_) | View::Wait) => extent.unsure = newest,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the end of the log: trying again later");
+                    extent.unsure = newest;
+                }
             }
-            behind = Some(entry.first);
+            if extent.last.is_some() || extent.unsure {
+                break;
+            }
         }
-        Ok(None)
+        extent
+    }
+
+    /// What can be read of the generation that begins at `first`, waiting for it for `patience` at most.
+    fn view(&self, first: Seq, patience: Duration) -> Result<View, StoreError> {
+        let salvage = {
+            let mut row = self.row();
+            match row.access(first) {
+                Some(Access::Open(open)) => return Ok(View::Open(open)),
+                Some(Access::Known(index)) => return Ok(View::Known(index)),
+                Some(Access::Closing) | None => return Ok(View::Wait),
+                Some(Access::Sought(salvage)) => salvage,
+                Some(Access::Unread(path)) => {
+                    let pace = Pace {
+                        limit: self.patience.salvage,
+                        pause: Duration::ZERO,
+                    };
+                    let salvage = Salvage::start(&path, pace, &self.threads, self.waker.clone())?;
+                    row.seek(first, salvage.clone());
+                    salvage
+                }
+            }
+        };
+        if !salvage.wait(patience) {
+            return Ok(View::Wait);
+        }
+        let mut row = self.row();
+        row.settle(first, &salvage)?;
+        match row.access(first) {
+            Some(Access::Known(index)) => Ok(View::Known(index)),
+            _ => Ok(View::Wait),
+        }
+    }
+
+    /// Looks for a block in the generation that begins at `first`.
+    fn look(
+        &self,
+        first: Seq,
+        open: impl FnOnce(&Generation) -> Result<Option<RawBlock>, StoreError>,
+        known: impl FnOnce(&Index) -> Option<RawBlock>,
+    ) -> Result<Found, StoreError> {
+        let block = match self.view(first, self.patience.read)? {
+            View::Wait => return Ok(Found::Salvaging),
+            View::Known(index) => known(&index),
+            View::Open(generation) => match open(&generation) {
+                Err(error) if error.is_damage() => {
+                    // The next look reads its raw bytes; the writer goes on in another one.
+                    tracing::error!(%error, "sled cannot read what it wrote: reading the file without it");
+                    self.leave(&generation);
+                    return Ok(Found::Salvaging);
+                }
+                block => block?,
+            },
+        };
+        Ok(block.map_or(Found::Nothing, Found::Block))
+    }
+
+    /// Nothing is appended to this generation any more.
+    fn leave(&self, generation: &Arc<Generation>) {
+        let mut row = self.row();
+        row.writing.take_if(|open| Arc::ptr_eq(open, generation));
+        drop(row);
+        self.waker.wake();
+    }
+
+    /// The first block behind `seq`, in the generation that begins at `first` or a later one.
+    fn first_behind(&self, first: Option<Seq>, seq: Seq) -> Result<Found, StoreError> {
+        let mut at = first;
+        while let Some(first) = at {
+            let behind = self.row().behind(first);
+            let found = self.look(
+                first,
+                |open| open.block_behind(seq),
+                |index| index.block_behind(seq),
+            )?;
+            match found {
+                Found::Block(block) if behind.is_some_and(|behind| block.first >= behind) => {}
+                Found::Nothing => {}
+                found => return Ok(found),
+            }
+            at = behind;
+        }
+        Ok(Found::Nothing)
     }
 
     /// The generation for a group that begins at `first`: the newest one, or a new one when that is large
@@ -141,43 +309,72 @@ impl Generations {
             return Ok(Arc::clone(open));
         }
         row.writing = None;
-        let path = self.folder.join(format!("{PREFIX}{:020}", first.0));
-        if path.exists() {
+        let path = self.path_of(first);
+        if path.symlink_metadata().is_ok() {
             // Left by a failed append or creation that began with this very group: nothing in it was promised.
             row.entries
                 .pop_back_if(|entry| entry.first == first && !entry.damaged);
-            row.reading = None;
-            row.browsing = None;
             discard(&path)?;
         }
+        if row.entries.is_empty() {
+            // There may have been no room for it at the start.
+            make_folder(&self.folder)?;
+        }
         let open = Arc::new(Generation::create(&path)?);
-        row.entries.push_back(Entry {
-            first,
-            bytes: disk_bytes(&path),
-            path,
-            damaged: false,
-        });
+        row.entries.push_back(Entry::open(first, path, &open));
         row.writing = Some(Arc::clone(&open));
         Ok(open)
     }
-}
 
-impl Generations {
-    /// Deletes the oldest generation as long as `goes` says so.
-    fn delete_while(&self, goes: impl Fn(&Row) -> bool) -> Result<(), StoreError> {
+    fn path_of(&self, first: Seq) -> PathBuf {
+        self.folder.join(format!("{PREFIX}{:020}", first.0))
+    }
+
+    /// Deletes what is kept for people, oldest first, when it takes more than its part or the budget is nearly used up.
+    fn make_room(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.kept_bytes.load(Ordering::Relaxed) > self.max_bytes / KEPT_PART
+            || self.bytes() + self.limit_bytes > self.max_bytes
+        {
+            let Some(oldest) = kept.pop_front() else {
+                return;
+            };
+            self.kept_bytes.fetch_sub(oldest.bytes, Ordering::Relaxed);
+            self.beside.changed();
+            if let Err(error) = remove(&oldest.path) {
+                tracing::warn!(path = %oldest.path.display(), %error, "cannot delete a damaged generation");
+            }
+        }
+    }
+
+    /// Takes a delivered generation off the disk, or keeps it for people when something was missing in it.
+    fn dispose(&self, entry: &Entry) -> Result<(), StoreError> {
+        if !entry.damaged {
+            return discard(&entry.path);
+        }
+        let spent = keep(&entry.path)?;
+        self.beside.changed();
+        self.kept_bytes.fetch_add(spent.bytes, Ordering::Relaxed);
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(spent);
+        self.make_room();
+        Ok(())
+    }
+
+    /// Disposes of the oldest generation as long as `goes` says so.
+    fn dispose_while(&self, goes: impl Fn(&Row) -> bool) -> Result<(), StoreError> {
         loop {
             let mut row = self.row();
             if !goes(&row) {
                 return Ok(());
             }
-            let Some(entry) = row.take(0) else {
+            let Some(entry) = row.entries.pop_front() else {
                 return Ok(());
             };
             drop(row);
-            // What is set aside is kept for salvage.
-            if !entry.damaged {
-                discard(&entry.path)?;
-            }
+            self.dispose(&entry)?;
         }
     }
 }
@@ -190,16 +387,17 @@ impl Store for Generations {
         let open = self.writing(head.key.first)?;
         let appended = open.append(chunks);
         let mut row = self.row();
-        match &appended {
-            Ok(()) => {
-                let end = read_chunk(&tail.bytes).map_or(tail.key.first, |(header, _)| header.last());
-                row.end = end.next();
-            }
-            Err(_) => row.writing = None,
+        if appended.is_ok() {
+            let end = read_chunk(&tail.bytes).map_or(tail.key.first, |(header, _)| header.last());
+            row.end = end.next();
+        } else {
+            row.writing.take_if(|writing| Arc::ptr_eq(writing, &open));
         }
         if let Some(entry) = row.entries.back_mut() {
             entry.bytes = disk_bytes(&entry.path);
         }
+        drop(row);
+        self.make_room();
         appended
     }
 
@@ -208,67 +406,57 @@ impl Store for Generations {
     }
 
     fn read(&self, from: Seq) -> Result<Found, StoreError> {
-        let mut row = self.row();
-        let index = row.entries.partition_point(|entry| entry.first <= from);
-        if let Some(index) = index.checked_sub(1)
-            && let Some(block) = row.look(index, |open| open.block_before(from))?
-        {
-            return Ok(Found::Block(block));
+        let first = self.row().place_of(from);
+        if let Some(first) = first.filter(|first| *first <= from) {
+            let found = self.look(
+                first,
+                |open| open.block_before(from),
+                |index| index.block_before(from),
+            )?;
+            if found != Found::Nothing {
+                return Ok(found);
+            }
         }
-        let behind = row.first_behind(index.saturating_sub(1), from)?;
-        Ok(behind.map_or(Found::Nothing, Found::Block))
+        self.first_behind(first, from)
     }
 
     fn read_behind(&self, seq: Seq) -> Result<Found, StoreError> {
-        let mut row = self.row();
-        let index = row
-            .entries
-            .partition_point(|entry| entry.first <= seq)
-            .saturating_sub(1);
-        let behind = row.first_behind(index, seq)?;
-        Ok(behind.map_or(Found::Nothing, Found::Block))
+        let first = self.row().place_of(seq);
+        self.first_behind(first, seq)
     }
 
-    fn browse(&self, from: Seq) -> Result<Found, StoreError> {
-        let mut row = self.row();
-        let index = row.entries.partition_point(|entry| entry.first <= from);
-        if let Some(index) = index.checked_sub(1)
-            && let Some(block) = row.browse(index, |open| open.block_before(from))?
-        {
-            return Ok(Found::Block(block));
+    fn suspect(&self, seq: Seq) -> Result<bool, StoreError> {
+        let again = self.row().suspect(seq);
+        if again {
+            self.waker.wake();
         }
-        let behind = row.browse_behind(index.saturating_sub(1), from)?;
-        Ok(behind.map_or(Found::Nothing, Found::Block))
+        Ok(again)
     }
 
-    fn browse_behind(&self, seq: Seq) -> Result<Found, StoreError> {
-        let mut row = self.row();
-        let index = row
-            .entries
-            .partition_point(|entry| entry.first <= seq)
-            .saturating_sub(1);
-        let behind = row.browse_behind(index, seq)?;
-        Ok(behind.map_or(Found::Nothing, Found::Block))
+    fn renew_behind(&self, seq: Seq) -> Result<(), StoreError> {
+        renew::renew_behind(self, seq)
     }
 
-    fn browsed(&self) {
-        self.row().browsing = None;
-    }
-
-    fn suspect(&self, _seq: Seq) -> Result<bool, StoreError> {
-        Ok(false)
+    fn scrub(&self) -> Vec<Gap> {
+        let mut scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner);
+        scrub.go_on(
+            Instant::now(),
+            &mut self.row(),
+            &self.threads,
+            self.patience.salvage,
+        )
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
-        self.delete_while(|row| row.front_is_spent(through))
+        self.dispose_while(|row| row.front_is_spent(through, self.limit_bytes))
     }
 
     fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
-        self.delete_while(|row| row.front_is_delivered(through))
+        self.dispose_while(|row| row.front_is_delivered(through))
     }
 
     fn can_trim(&self, through: Seq) -> bool {
-        self.row().front_is_spent(through)
+        self.row().front_is_spent(through, self.limit_bytes)
     }
 
     fn units(&self) -> Vec<Unit> {
@@ -279,7 +467,7 @@ impl Store for Generations {
         let mut row = self.row();
         let index = row.entries.iter().position(|entry| entry.first == first);
         let older = index.filter(|index| index + 1 < row.entries.len());
-        let Some(entry) = older.and_then(|index| row.take(index)) else {
+        let Some(entry) = older.and_then(|index| row.entries.remove(index)) else {
             return Ok(());
         };
         drop(row);

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::names::first_of;
+use super::names::{TRASH, first_of};
 use crate::message::Seq;
 use crate::queue::codec::{CHUNK_BYTES, MAGIC, Unreadable, VERSION, read_first_chunk};
 use crate::queue::seal::KeyId;
@@ -40,12 +40,13 @@ pub(crate) fn newest_chunk(folder: &Path) -> Option<Glimpse> {
         .find_map(|(_, path)| newest_in(&path.join("db")))
 }
 
-/// The generations, oldest first, those that are set aside too.
+/// The generations, oldest first, those that are set aside too, but none that was being deleted.
 fn generations(folder: &Path) -> Vec<(Seq, PathBuf)> {
     let Ok(items) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let paths = items.filter_map(|item| item.ok().map(|item| item.path()));
+    let paths = paths.filter(|path| path.extension().is_none_or(|extension| extension != TRASH));
     let mut found: Vec<_> = paths.filter_map(|path| Some((first_of(&path)?, path))).collect();
     found.sort();
     found
@@ -151,6 +152,8 @@ mod tests {
                 })
             );
         }
+        fs::create_dir(dir.path().join("g-00000000000000000000.trash")).expect("creates");
+        fs::create_dir(dir.path().join("g-00000000000000000001.damaged-1")).expect("creates");
         assert_eq!(oldest(dir.path()), Some(Seq(1)));
     }
 

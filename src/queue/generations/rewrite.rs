@@ -117,17 +117,10 @@ impl Row {
         if self.entries.back().is_some_and(is_old) {
             self.writing = None;
         }
-        for slot in [&mut self.reading, &mut self.browsing] {
-            slot.take_if(|(open, _)| (first..=last).contains(open));
-        }
         self.entries.retain(|entry| !is_old(entry));
         let at = self.entries.partition_point(|entry| entry.first < first);
-        let entry = Entry {
-            first,
-            bytes: disk_bytes(&path),
-            damaged: false,
-            path,
-        };
+        let bytes = disk_bytes(&path);
+        let entry = Entry::closed(first, path, bytes, false);
         self.entries.insert(at, entry);
     }
 

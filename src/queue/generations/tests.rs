@@ -1,14 +1,20 @@
-//! The store on real sled: rotation, trimming, and what damage does.
+//! The store on real sled: rotation, trimming, failed appends, interrupted starts. What damage does is in `damaged`.
 
 use std::ops::Range;
 
-use super::names::{DAMAGED, TRASH};
+use std::fs;
+
+use super::names::{NEW, TRASH};
 use super::*;
 use crate::message::Epoch;
 use crate::queue::Compression;
-use crate::queue::codec::{BLOCK_MESSAGES_MAX, Encoder, decode};
+use crate::queue::codec::{Encoder, decode};
 use crate::queue::seal::Keys;
-use crate::queue::store::{Extent, RawBlock};
+
+mod damaged;
+
+/// For what a thread of the store has to do.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Generations of 128 KiB.
 const SMALL: u64 = 1024 * 1024;
@@ -34,21 +40,34 @@ fn open(folder: &Path, max_bytes: u64) -> Opened<Generations> {
     Generations::open(folder, max_bytes, Waker::new(|| {})).expect("opens")
 }
 
+/// Asks until the answer is there.
+fn patiently(ask: impl Fn() -> Result<Found, StoreError>) -> Found {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match ask().expect("reads") {
+            Found::Salvaging if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+            found => return found,
+        }
+    }
+}
+
 /// First sequences and contents of everything that can be read.
 fn read_all(store: &Generations) -> Vec<(u64, u8)> {
     let mut all = Vec::new();
     let mut at = Seq::ZERO;
-    while let Found::Block(raw) = store.read_behind(at).expect("reads") {
+    while let Found::Block(raw) = patiently(|| store.read_behind(at)) {
         let block = decode::<Vec<u8>>(&raw.chunks, &Keys::default()).expect("whole");
         all.push((raw.first.0, block.messages[0].1[0]));
-        assert_eq!(store.read(raw.first).expect("reads"), Found::Block(raw.clone()));
+        assert_eq!(patiently(|| store.read(raw.first)), Found::Block(raw.clone()));
         at = raw.first;
     }
     all
 }
 
 fn block_at(store: &Generations, seq: u64) -> RawBlock {
-    match store.read(Seq(seq)).expect("reads") {
+    match patiently(|| store.read(Seq(seq))) {
         Found::Block(raw) => raw,
         other => panic!("{other:?}"),
     }
@@ -71,29 +90,17 @@ fn path_of(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{PREFIX}{first:020}"))
 }
 
-/// Makes every open of the generation fail as on a full disk, until [`give_room`].
-fn take_room(generation: &Path) {
-    fs::remove_file(generation.join("conf")).expect("removes");
-    std::os::unix::fs::symlink("/dev/full", generation.join("conf")).expect("links");
-}
-
-fn give_room(generation: &Path) {
-    fs::remove_file(generation.join("conf")).expect("removes");
-}
-
-/// Something that no sled opens.
-fn destroy(generation: &Path) {
-    fs::remove_file(generation.join("db")).expect("removes");
-    fs::create_dir(generation.join("db")).expect("creates");
-}
-
 /// A log of several generations, closed, and their first sequences.
 fn several(folder: &Path) -> Vec<u64> {
     let store = open(folder, SMALL).store;
     fill(&store, 1..61);
-    let firsts: Vec<_> = store.row().entries.iter().map(|entry| entry.first.0).collect();
+    let firsts = firsts(&store);
     assert!(firsts.len() >= 4, "{firsts:?}");
     firsts
+}
+
+fn firsts(store: &Generations) -> Vec<u64> {
+    store.units().iter().map(|unit| unit.first.0).collect()
 }
 
 #[test]
@@ -142,14 +149,6 @@ fn an_interrupted_deletion_is_finished_at_open() {
 }
 
 #[test]
-fn a_deletion_that_cannot_be_finished_does_not_stop_the_open() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    // A file cannot be deleted as a folder.
-    fs::write(dir.path().join("g-00000000000000000007.trash"), b"").expect("writes");
-    assert_eq!(open(dir.path(), SMALL).extent, Extent::default());
-}
-
-#[test]
 fn a_generation_that_was_created_and_is_empty_goes_on_being_written() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), LARGE).store;
@@ -167,130 +166,6 @@ fn a_generation_that_was_created_and_is_empty_goes_on_being_written() {
 }
 
 #[test]
-fn leftover_and_torn_snapshots_do_not_stop_the_open() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    fill(&open(dir.path(), LARGE).store, 1..4);
-    let generation = path_of(dir.path(), 1);
-    fs::write(generation.join("snap.0000000000001000.generating"), b"half").expect("writes");
-    fs::write(generation.join("snap.0000000000001000"), b"torn").expect("writes");
-    let opened = open(dir.path(), LARGE);
-    assert_eq!(read_all(&opened.store), ones(1..4));
-}
-
-#[test]
-fn damaged_settings_cost_nothing() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    fill(&open(dir.path(), LARGE).store, 1..4);
-    let conf = path_of(dir.path(), 1).join("conf");
-    let sound = fs::read(&conf).expect("reads");
-    for at in 0..sound.len() {
-        let mut bytes = sound.clone();
-        bytes[at] ^= 1;
-        fs::write(&conf, &bytes).expect("writes");
-        let opened = open(dir.path(), LARGE);
-        assert_eq!(opened.extent.last, Some(Seq(3)), "byte {at}");
-    }
-}
-
-#[test]
-fn a_generation_that_cannot_be_opened_is_set_aside_and_the_rest_is_read() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let firsts = several(dir.path());
-    let newest = firsts[firsts.len() - 1];
-    destroy(&path_of(dir.path(), newest));
-    let opened = open(dir.path(), SMALL);
-    let kept = folders(dir.path()).pop().expect("there");
-    assert!(
-        kept.starts_with(&format!("{PREFIX}{newest:020}.{DAMAGED}")),
-        "{kept}"
-    );
-    assert!(opened.extent.unsure);
-    assert_eq!(opened.extent.newest, Some(Seq(newest)));
-    assert_eq!(read_all(&opened.store), ones(1..newest));
-    drop(opened);
-    // It still counts at the next start, and what is written goes to a new one.
-    let opened = open(dir.path(), SMALL);
-    assert!(opened.extent.unsure);
-    fill(&opened.store, 1000..1002);
-    let mut all = ones(1..newest);
-    all.extend(ones(1000..1002));
-    assert_eq!(read_all(&opened.store), all);
-}
-
-#[test]
-fn garbage_in_place_of_the_newest_generation_does_not_stop_the_open() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let firsts = several(dir.path());
-    let newest = firsts[firsts.len() - 1];
-    let db = path_of(dir.path(), newest).join("db");
-    let length = usize::try_from(fs::metadata(&db).expect("there").len()).expect("small");
-    fs::write(&db, vec![0xA5; length]).expect("writes");
-    let opened = open(dir.path(), SMALL);
-    // sled takes it for an empty database or refuses it: either way its sequences count as used.
-    assert_eq!(opened.extent.last, Some(Seq(newest - 1)));
-    assert_eq!(opened.extent.newest, Some(Seq(newest)));
-    assert_eq!(read_all(&opened.store), ones(1..newest));
-}
-
-#[test]
-fn flipped_bits_anywhere_never_stop_the_open_or_end_the_process() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    fill(&open(dir.path(), LARGE).store, 1..61);
-    let db = fs::read(path_of(dir.path(), 1).join("db")).expect("reads");
-    for step in 0..24 {
-        let broken = tempfile::tempdir().expect("temp dir");
-        let generation = path_of(broken.path(), 1);
-        fs::create_dir(&generation).expect("creates");
-        let mut bytes = db.clone();
-        let at = step * bytes.len() / 24 + 977;
-        bytes[at] ^= 0x55;
-        fs::write(generation.join("db"), bytes).expect("writes");
-        let store = open(broken.path(), LARGE).store;
-        let mut at = Seq::ZERO;
-        let mut failures = 0;
-        // The newest generation is given up at the first failure and judged at the second.
-        while failures < 2 {
-            match store.read_behind(at) {
-                Ok(Found::Block(raw)) => at = raw.first,
-                Ok(_) => break,
-                Err(_) => failures += 1,
-            }
-        }
-        assert!(failures < 2, "byte {at}");
-    }
-}
-
-#[test]
-fn an_older_generation_that_cannot_be_read_is_set_aside_while_reading() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let firsts = several(dir.path());
-    destroy(&path_of(dir.path(), firsts[1]));
-    let opened = open(dir.path(), SMALL);
-    let mut expected = ones(1..firsts[1]);
-    expected.extend(ones(firsts[2]..61));
-    assert_eq!(read_all(&opened.store), expected);
-    assert!(folders(dir.path())[1].contains(DAMAGED));
-    // Trimming passes it and keeps it.
-    opened.store.trim(Seq(60)).expect("trims");
-    assert!(folders(dir.path())[0].contains(DAMAGED));
-    assert_eq!(folders(dir.path()).len(), 3);
-}
-
-#[test]
-fn a_full_disk_at_open_sets_nothing_aside() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let firsts = several(dir.path());
-    let newest = path_of(dir.path(), firsts[firsts.len() - 1]);
-    let names = folders(dir.path());
-    take_room(&newest);
-    let error = Generations::open(dir.path(), SMALL, Waker::new(|| {})).expect_err("no room");
-    assert!(!error.is_damage(), "{error}");
-    assert_eq!(folders(dir.path()), names);
-    give_room(&newest);
-    assert_eq!(read_all(&open(dir.path(), SMALL).store), ones(1..61));
-}
-
-#[test]
 fn a_generation_that_cannot_be_created_is_created_later() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), SMALL).store;
@@ -300,13 +175,14 @@ fn a_generation_that_cannot_be_created_is_created_later() {
         fill(&store, next..next + 1);
         next += 1;
     }
-    let fresh = path_of(dir.path(), next);
-    std::os::unix::fs::symlink(dir.path().join("nowhere"), &fresh).expect("links");
+    let away = tempfile::tempdir().expect("temp dir");
+    let away = away.path().join("lane");
+    fs::rename(dir.path(), &away).expect("renames");
     for _ in 0..2 {
         store.append(&block(next, 1)).expect_err("cannot create");
-        assert_eq!(read_all(&store), ones(1..next));
     }
-    fs::remove_file(&fresh).expect("removes");
+    fs::rename(&away, dir.path()).expect("renames");
+    assert_eq!(read_all(&store), ones(1..next));
     fill(&store, next..next + 2);
     assert_eq!(read_all(&store), ones(1..next + 2));
 }
@@ -391,39 +267,16 @@ fn void_messages_are_not_taken_for_the_end_of_the_log() {
 }
 
 #[test]
-fn void_messages_do_not_come_back_when_the_generation_behind_them_is_damaged() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let store = open(dir.path(), LARGE).store;
-    fill(&store, 1..4);
-    break_sync(&store);
-    store.append(&block(4, 2)).expect_err("not durable");
-    store.append(&block(4, 3)).expect("appends elsewhere");
-    drop(store);
-    destroy(&path_of(dir.path(), 4));
-    for _ in 0..2 {
-        let opened = open(dir.path(), LARGE);
-        assert_eq!(opened.extent.last, Some(Seq(3)));
-        assert_eq!(read_all(&opened.store), ones(1..4));
-    }
-    let store = open(dir.path(), LARGE).store;
-    fill(&store, 1000..1001);
-    let expected = [(1, 1), (2, 1), (3, 1), (1000, 1)];
-    assert_eq!(read_all(&store), expected);
-    drop(store);
-    assert_eq!(read_all(&open(dir.path(), LARGE).store), expected);
-}
-
-#[test]
-fn an_unfinished_block_is_removed_at_open_whichever_chunks_are_there() {
+fn an_unfinished_block_is_not_seen_and_its_sequence_is_used_again() {
     for kept in [&[0][..], &[0, 1], &[2], &[1, 2], &[0, 2]] {
         let dir = tempfile::tempdir().expect("temp dir");
-        fill(&open(dir.path(), LARGE).store, 1..4);
+        let store = open(dir.path(), LARGE).store;
+        fill(&store, 1..4);
         let chunks = block(4, 2);
         assert_eq!(chunks.len(), 3);
         let kept: Vec<_> = kept.iter().map(|part| chunks[*part].clone()).collect();
-        let generation = Generation::open(&path_of(dir.path(), 1)).expect("opens");
-        generation.append(&kept).expect("appends");
-        drop(generation);
+        store.append(&kept).expect("appends");
+        drop(store);
         let opened = open(dir.path(), LARGE);
         assert_eq!(opened.extent.last, Some(Seq(3)));
         fill(&opened.store, 4..5);
@@ -432,20 +285,81 @@ fn an_unfinished_block_is_removed_at_open_whichever_chunks_are_there() {
 }
 
 #[test]
-fn a_damaged_last_block_counts_with_all_its_sequences() {
-    let messages = vec![vec![7_u8; 3000]; 10];
-    let mut encoder = Encoder::new(Epoch(1), Compression::None, &Keys::default()).expect("encoder");
-    let chunks = encoder.encode(Seq(4), &messages).expect("encodes");
-    for (damaged, last) in [(1, Seq(13)), (chunks.len(), Seq(4 + BLOCK_MESSAGES_MAX - 1))] {
+fn every_start_goes_on_in_a_generation_of_its_own() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for start in 0..5 {
+        let opened = open(dir.path(), LARGE);
+        assert_eq!(read_all(&opened.store), ones(1..1 + start * 3));
+        fill(&opened.store, 1 + start * 3..4 + start * 3);
+        assert_eq!(firsts(&opened.store).len() as u64, start + 1);
+    }
+    // Each takes the one stretch that was made ready for it.
+    assert!(open(dir.path(), LARGE).store.bytes() < 5 * 300 * 1024);
+}
+
+#[test]
+fn many_small_generations_are_kept_until_they_hold_enough_to_recognise_redeliveries() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for start in 0..5 {
+        fill(&open(dir.path(), SMALL).store, 1 + start..2 + start);
+    }
+    let store = open(dir.path(), SMALL).store;
+    store.trim(Seq(5)).expect("trims");
+    assert_eq!(read_all(&store), ones(1..6));
+    fill(&store, 6..30);
+    store.trim(Seq(29)).expect("trims");
+    let rest = read_all(&store);
+    assert!(rest.len() < 20 && rest.ends_with(&ones(25..30)), "{rest:?}");
+}
+
+#[test]
+fn what_is_written_anew_takes_the_place_of_what_may_be_in_memory_alone() {
+    // In the middle of the newest generation, and the whole of it.
+    for behind in [2, 0] {
         let dir = tempfile::tempdir().expect("temp dir");
+        fill(&open(dir.path(), LARGE).store, 1..6);
         let store = open(dir.path(), LARGE).store;
-        fill(&store, 1..4);
-        let mut chunks = chunks.clone();
-        for chunk in chunks.iter_mut().take(damaged) {
-            chunk.bytes[50] ^= 1;
-        }
-        store.append(&chunks).expect("appends");
+        store.renew_behind(Seq(behind)).expect("writes");
+        assert_eq!(firsts(&store).last(), Some(&(behind + 1)));
+        assert_eq!(read_all(&store), ones(1..6));
+        fill(&store, 6..8);
         drop(store);
-        assert_eq!(open(dir.path(), LARGE).extent.last, Some(last));
+        // Nothing of it comes from the old file.
+        assert_eq!(folders(dir.path()).len(), if behind == 0 { 1 } else { 2 });
+        let old = path_of(dir.path(), 1);
+        if behind > 0 {
+            fs::remove_dir_all(old).expect("removes");
+        }
+        let store = open(dir.path(), LARGE).store;
+        assert_eq!(read_all(&store), ones(behind + 1..8));
+    }
+}
+
+#[test]
+fn writing_anew_can_be_interrupted_anywhere() {
+    let sound = tempfile::tempdir().expect("temp dir");
+    fill(&open(sound.path(), LARGE).store, 1..6);
+    let name = path_of(Path::new(""), 1);
+    let set_aside = name.with_extension("damaged-01234567");
+    let fresh = name.with_extension(NEW);
+    // The names that a crash may leave, each a copy of the generation but the unfinished one.
+    let states: [&[(&Path, bool)]; 3] = [
+        &[(&name, true), (&fresh, false)],
+        &[(&set_aside, true), (&fresh, true)],
+        &[(&set_aside, true), (&name, true)],
+    ];
+    for state in states {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for (name, whole) in state {
+            let folder = dir.path().join(name);
+            fs::create_dir(&folder).expect("creates");
+            let bytes = fs::read(path_of(sound.path(), 1).join("db")).expect("reads");
+            let length = if *whole { bytes.len() } else { bytes.len() / 2 };
+            fs::write(folder.join("db"), &bytes[..length]).expect("writes");
+        }
+        let opened = open(dir.path(), LARGE);
+        assert_eq!(opened.extent.last, Some(Seq(5)));
+        assert_eq!(read_all(&opened.store), ones(1..6));
+        assert_eq!(folders(dir.path()).len(), 1);
     }
 }

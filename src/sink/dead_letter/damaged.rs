@@ -1,0 +1,73 @@
+//! What damage does to dead letters.
+
+use std::fs;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::message::{Delivery, SessionTag, Stamp};
+
+fn stored(seq: u64) -> Stored {
+    Stored {
+        seq: Seq(seq),
+        epoch: Epoch(1),
+        arrival: Arrival {
+            broker: "default".into(),
+            topic: "a/b".to_owned(),
+            payload: Bytes::from(vec![7; 9000]),
+            oversize: None,
+            properties: None,
+            delivery: Delivery {
+                session: SessionTag(1),
+                position: seq,
+                packet_id: 1,
+                qos: 1,
+                dup: false,
+                retained: false,
+                fingerprint: seq,
+            },
+            stamp: Stamp {
+                unix_ms: 0,
+                boot_ms: 0,
+                boot: 0,
+                synchronised: true,
+            },
+            origin: None,
+        },
+    }
+}
+
+fn open(folder: &Path) -> DeadLetters {
+    DeadLetters::open(folder, Epoch(1), 1 << 30, Keys::default()).expect("opens")
+}
+
+fn listed(letters: &DeadLetters) -> Vec<u64> {
+    let letters = letters.list().expect("lists");
+    letters.iter().map(|letter| letter.seq.0).collect()
+}
+
+#[test]
+fn damage_costs_the_letters_it_touches_and_no_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for seq in 1..=3 {
+        open(dir.path()).keep(&stored(seq), Vec::new()).expect("keeps");
+    }
+    let mut folders: Vec<_> = fs::read_dir(dir.path())
+        .expect("lists")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    folders.sort();
+    for (damaged, left) in [(0, vec![2, 3]), (2, vec![2])] {
+        let db = folders[damaged].join("db");
+        let length = fs::read(&db).expect("reads").len();
+        fs::write(&db, vec![0xA5; length]).expect("writes");
+        assert_eq!(listed(&open(dir.path())), left);
+    }
+    let mut letters = open(dir.path());
+    for seq in [3, 4] {
+        letters.keep(&stored(seq), Vec::new()).expect("keeps");
+    }
+    assert_eq!(listed(&letters), [2, 3, 4]);
+    drop(letters);
+    assert_eq!(listed(&open(dir.path())), [2, 3, 4]);
+}
