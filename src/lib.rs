@@ -17,6 +17,8 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+#[doc(hidden)]
+pub mod faults;
 pub mod identity;
 pub mod link;
 pub mod message;

@@ -65,6 +65,11 @@ pub struct SlotFile {
     file: File,
     slot_bytes: usize,
     counter: u64,
+    /// Counter of the value that was synced last by this handle; 0 before.
+    synced_counter: u64,
+    /// Holds what a power cut would leave, for tests that cut.
+    #[cfg(test)]
+    synced: std::path::PathBuf,
 }
 
 impl SlotFile {
@@ -86,6 +91,9 @@ impl SlotFile {
             file,
             slot_bytes,
             counter,
+            synced_counter: 0,
+            #[cfg(test)]
+            synced: path.with_extension("synced"),
         };
         Ok((slots, newest.map(|(_, value)| value)))
     }
@@ -102,8 +110,22 @@ impl SlotFile {
     /// # Errors
     /// Any [`SlotError`]; the value written before is still there.
     pub fn write<T: Serialize>(&mut self, value: &T) -> Result<(), SlotError> {
+        self.write_as(self.counter.wrapping_add(1), value)
+    }
+
+    /// Writes `value` beside the one that was synced last, over any that was not: a power cut that tears it leaves the
+    /// synced one, however often was written since. For values that fill several sectors.
+    ///
+    /// # Errors
+    /// Any [`SlotError`]; the value synced before is still there.
+    pub fn write_beside_synced<T: Serialize>(&mut self, value: &T) -> Result<(), SlotError> {
+        let next = self.counter.wrapping_add(1);
+        let is_synced = self.synced_counter > 0 && next % 2 == self.synced_counter % 2;
+        self.write_as(if is_synced { next.wrapping_add(1) } else { next }, value)
+    }
+
+    fn write_as<T: Serialize>(&mut self, counter: u64, value: &T) -> Result<(), SlotError> {
         let body = postcard::to_stdvec(value)?;
-        let counter = self.counter.wrapping_add(1);
         let slot = encode_slot(counter, &body, self.slot_bytes)?;
         self.file
             .write_all_at(&slot, slot_offset(counter, self.slot_bytes))?;
@@ -115,8 +137,19 @@ impl SlotFile {
     ///
     /// # Errors
     /// The error of `fdatasync`.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced_counter = self.counter;
+        #[cfg(test)]
+        self.note_synced()?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn note_synced(&self) -> io::Result<()> {
+        let mut bytes = vec![0; 2 * self.slot_bytes];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        std::fs::write(&self.synced, bytes)
     }
 }
 
@@ -247,6 +280,31 @@ mod tests {
         file.write(&7_u64).expect("writes");
         assert_eq!(reopened(&path), Some(7));
         assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 2);
+    }
+
+    #[test]
+    fn a_synced_value_outlives_torn_writes_of_later_ones() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("ledger");
+        let (mut file, _) = SlotFile::open::<u64>(&path, PAGE_BYTES).expect("opens");
+        for value in 1..=4_u64 {
+            file.write_beside_synced(&(10 * value)).expect("writes");
+            file.sync().expect("syncs");
+            let synced = std::fs::read(&path).expect("reads");
+            for unsynced in 1..=3 {
+                file.write_beside_synced(&(10 * value + unsynced))
+                    .expect("writes");
+                assert_eq!(reopened(&path), Some(10 * value + unsynced));
+            }
+            // Whatever was written since is torn.
+            let mut torn = std::fs::read(&path).expect("reads");
+            for (byte, before) in torn.iter_mut().zip(&synced) {
+                *byte ^= u8::from(byte != before);
+            }
+            let cut = dir.path().join("cut");
+            std::fs::write(&cut, torn).expect("writes");
+            assert_eq!(reopened(&cut), Some(10 * value));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults;
 use crate::message::Seq;
 use crate::slots::{SlotError, SlotFile};
 
@@ -203,7 +204,9 @@ impl Ledger {
     /// # Errors
     /// [`SlotError::Io`].
     pub fn open(path: &Path) -> Result<(Self, bool), SlotError> {
-        let (file, found) = SlotFile::open::<Values>(path, SLOT_BYTES)?;
+        let (mut file, found) = SlotFile::open::<Values>(path, SLOT_BYTES)?;
+        // What a killed process left in the page cache counts from here on.
+        file.sync()?;
         let was_there = found.is_some();
         let values = found.unwrap_or_default();
         Ok((Self(Mutex::new(Inner { file, values })), was_there))
@@ -370,9 +373,12 @@ impl Ledger {
 
 impl Inner {
     fn write(&mut self, values: Values, durably: bool) -> Result<(), SlotError> {
-        self.file.write(&values)?;
+        faults::point("ledger.begun");
+        self.file.write_beside_synced(&values)?;
+        faults::point("ledger.written");
         if durably {
             self.file.sync()?;
+            faults::point("ledger.synced");
         }
         self.values = values;
         Ok(())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults;
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
@@ -72,7 +73,7 @@ impl Marks {
         Self::open_file(&folder.join(FILE))
     }
 
-    fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
+    pub(super) fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
         let inner = Inner {
@@ -126,7 +127,9 @@ impl Marks {
             ..inner.values
         };
         inner.file.write(&values)?;
+        faults::point("reserve.written");
         inner.sync()?;
+        faults::point("reserve.synced");
         inner.values.reserved = values.reserved;
         Ok(())
     }

@@ -66,6 +66,7 @@ pub use relief::KeyOf;
 pub use wear::Wear;
 pub use writer::Writer;
 
+use crate::faults;
 use crate::message::{Arrival, Delivery, Epoch, Seq};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode, read_chunk};
@@ -527,12 +528,14 @@ fn assemble(
         drops: Drops::default(),
         store_failure: Mutex::new(None),
     });
+    faults::point("open.placed");
     if let Some(skipped) = place.skipped {
         let watermark = found.map_or(skipped.last, |marks| marks.durable);
         if let Err(error) = shared.store.renew_behind(watermark) {
             tracing::warn!(%error, "cannot write anew what is left behind a loss: until it is delivered it may be in memory alone");
         }
         shared.record(skipped)?;
+        faults::point("open.recorded");
     }
     // The same is found out again at the next start. No sequence is used that is not reserved durably.
     if let Err(error) = shared
@@ -542,6 +545,7 @@ fn assemble(
     {
         tracing::warn!(%error, "cannot write the marks now");
     }
+    faults::point("open.reset");
     key_ids::note(folder, keys, place.next, place.values.cursor)?;
     shared.sweep();
     let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
 use crate::queue::codec::{Unreadable, decode, read_chunk};
@@ -237,6 +238,7 @@ impl Reader {
     pub fn advance(&mut self, through: Seq, passed: Passed) -> Result<(), QueueError> {
         let through = self.done_through(through);
         self.shared.marks.set_cursor(through, passed)?;
+        faults::point("advance.noted");
         self.give_back(through)
     }
 
@@ -249,7 +251,9 @@ impl Reader {
         if self.shared.store.can_trim(through) {
             // A cursor that lags behind what is deleted would have to guess what became of it.
             self.shared.marks.sync_twice()?;
+            faults::point("advance.synced");
             self.shared.store.trim(through)?;
+            faults::point("advance.trimmed");
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub(super) struct State {
     capacity: Option<usize>,
     fault: Option<Fault>,
     staged: Option<(Replacement, Vec<Chunk>)>,
+    /// First sequence of a newest unit that is set aside: nothing is known of it but that.
+    aside: Option<Seq>,
 }
 
 /// An append that will fail.
@@ -58,8 +60,9 @@ impl Disk {
             store: SimStore(self.clone()),
             extent: Extent {
                 oldest,
-                newest: oldest,
+                newest: state.aside.max(oldest),
                 last,
+                unsure: state.aside.is_some(),
                 ..Extent::default()
             },
         }
@@ -81,6 +84,19 @@ impl Disk {
             .get_mut(&ChunkKey { first, part: 0 })
             .expect("stored");
         *bytes.last_mut().expect("not empty") ^= 1;
+    }
+
+    /// Of what the last append left behind, a power cut takes all but `keep` chunks (modulo what can be).
+    pub(super) fn forget_unsynced(&self, keep: usize) {
+        let mut state = self.state();
+        let left = state.left_behind.len();
+        state.left_behind.truncate(keep % (left + 1));
+    }
+
+    /// The unit from `first` on cannot be read any more; that it was there can be seen.
+    pub(super) fn set_aside(&self, first: Seq) {
+        self.drop_from(first);
+        self.state().aside = Some(first);
     }
 
     pub(super) fn drop_from(&self, first: Seq) {
@@ -161,6 +177,8 @@ impl Store for SimStore {
             });
         }
         state.left_behind.clear();
+        // A unit of its own.
+        state.aside = None;
         let new = chunks.iter().map(|chunk| (chunk.key, chunk.bytes.clone()));
         state.chunks.extend(new);
         Ok(())

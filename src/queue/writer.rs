@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::faults;
 use crate::message::{Seq, Stored};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::{self, Offer, Receipt};
@@ -288,12 +289,15 @@ impl Writer {
             .encoder
             .encode(self.next, group.iter().map(|offer| &offer.arrival))?;
         let last = self.next.plus(group.len() as u64).previous();
+        faults::point("commit.encoded");
         self.shared.marks.reserve(last)?;
         self.shared.store.append(&chunks)?;
+        faults::point("commit.durable");
         self.relief
             .wrote(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
         // The watermark first: behind it there must be nothing that anybody has heard of.
         self.shared.marks.set_durable(last)?;
+        faults::point("commit.noted");
         Ok(())
     }
 
@@ -333,6 +337,7 @@ impl Writer {
         self.shared.meter.committed(payload);
         self.shared.readable.raise();
         confirm(receipts);
+        faults::point("commit.confirmed");
     }
 
     /// Waits, alive. False when the queue was closed.

@@ -1,6 +1,5 @@
 //! What cannot be forwarded lets its neighbours pass; what cannot be configured is refused with a reason.
 
-use std::fs;
 use std::path::Path;
 
 use crate::support::config::{CLIENT_ID, Config};
@@ -146,22 +145,6 @@ fn a_data_dir_that_cannot_be_made_is_named() {
     let (status, log) = Daemon::refused(&config.data_dir(Path::new("/dev/null/edgeferry")));
     assert_eq!(status.code(), Some(STORAGE), "{log}");
     assert!(log.contains("/dev/null/edgeferry"), "{log}");
-}
-
-#[test]
-fn another_gateway_id_on_an_existing_store_is_refused_and_the_store_untouched() {
-    let config = Config::usual("5", &Mosquitto::absent(), shared(), "telemetry");
-    let mut daemon = Daemon::start(&config);
-    daemon.terminate();
-    let store = daemon.store();
-    let before = fs::read(store.join("identity.json")).expect("kept");
-    let (status, log) = Daemon::refused(&config.data_dir(&store).gateway("gw-other"));
-    assert_eq!(status.code(), Some(USAGE), "{log}");
-    assert!(
-        log.contains("gw-other") && log.contains("belongs to gateway"),
-        "{log}"
-    );
-    assert_eq!(fs::read(store.join("identity.json")).expect("kept"), before);
 }
 
 #[test]

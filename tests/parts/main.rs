@@ -2,7 +2,8 @@
 //!
 //! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
 //! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
-//! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test.
+//! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test,
+//! `./dev mismatch` that of the rate mismatch.
 //!
 //! | module | what its tests show |
 //! | --- | --- |
@@ -17,6 +18,8 @@
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
+//! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
+//! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -37,8 +40,10 @@ mod boot;
 mod delivery;
 mod full_disk;
 mod full_queue;
+mod identity;
 mod instrument;
 mod kafka_outage;
+mod mismatch;
 mod mosquitto_outage;
 mod queue_in_hand;
 mod sealed;

@@ -135,6 +135,53 @@ impl Kafka {
             .signal(Signal::CONT);
     }
 
+    /// Limits what all producers together may send, bytes per second; `None` takes the limit back. The broker does it
+    /// itself: it answers later and reads nothing meanwhile.
+    pub fn throttle(&self, limit: Option<u64>) {
+        let change = match limit {
+            Some(limit) => format!("--add-config=producer_byte_rate={limit}"),
+            None => "--delete-config=producer_byte_rate".into(),
+        };
+        let mut command = Command::new(program("java"));
+        let logging = self.folder.join("log4j2.properties");
+        command
+            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
+            .arg("-cp")
+            .arg(libs().join("*"))
+            .args(["kafka.admin.ConfigCommand", "--bootstrap-server"])
+            .arg(self.bootstrap())
+            .args(["--alter", "--entity-type", "clients", "--entity-default", &change]);
+        let output = command.output().expect("java starts");
+        assert!(
+            output.status.success(),
+            "no quota: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Bytes of all segments of a topic: what its producers sent, as compressed as they sent it.
+    pub fn topic_bytes(&self, topic: &str) -> u64 {
+        let partitions = std::fs::read_dir(self.folder.join("data")).expect("it has a data folder");
+        let prefix = format!("{topic}-");
+        let folders = partitions.flatten().filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let number = name.strip_prefix(&prefix).map(str::parse::<u32>);
+            number.is_some_and(|number| number.is_ok())
+        });
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("a partition"));
+        files
+            .flatten()
+            .filter(|file| {
+                file.path()
+                    .extension()
+                    .is_some_and(|extension| extension == "log")
+            })
+            .map(|file| file.metadata().map_or(0, |metadata| metadata.len()))
+            .sum()
+    }
+
     /// A new topic with the usual partitions and a name of its own that begins with `name`.
     pub fn fresh_topic(&self, name: &str) -> String {
         self.fresh_topic_with(name, PARTITIONS, &[])
@@ -273,6 +320,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.num.partitions=5
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+# Quotas are judged over the last seconds, not over eleven.
+quota.window.num=3
 # A killed broker may come back at once: its own controller must not take it for a second one for long.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000

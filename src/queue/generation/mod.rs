@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod ahead;
 mod stripes;
 
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
 use crate::queue::generation::ahead::Ahead;
@@ -58,7 +59,9 @@ impl Generation {
             file,
             stripes: Mutex::default(),
         };
+        faults::point("create.opened");
         sync_folder(path)?;
+        faults::point("create.synced");
         if let Some(parent) = path.parent() {
             sync_folder(parent)?;
         }
@@ -97,9 +100,10 @@ impl Generation {
             .provide(&self.file, bytes);
         self.guarded(|db| {
             let mut stripes = self.stripes();
-            chunks
-                .iter()
-                .try_for_each(|chunk| stripes.push(db, chunk.key, &chunk.bytes))
+            chunks.iter().try_for_each(|chunk| {
+                faults::point("append.insert");
+                stripes.push(db, chunk.key, &chunk.bytes)
+            })
         })?;
         self.sync()
     }
@@ -109,7 +113,12 @@ impl Generation {
     /// # Errors
     /// [`StoreError`]; the handle must not be used for appending any more.
     pub fn sync(&self) -> Result<(), StoreError> {
+        faults::point("sync.inserted");
         self.guarded(|db| db.flush().map(|_| ()))?;
+        faults::point("sync.flushed");
+        if faults::omits("sync.fdatasync") {
+            return Ok(());
+        }
         self.file
             .sync_data()
             .map_err(|source| io_error(&self.path, source))

@@ -31,6 +31,7 @@ mod salvage;
 mod scrub;
 mod usage;
 
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, read_chunk};
 use crate::queue::generation::Generation;
@@ -320,7 +321,9 @@ impl Generations {
             // There may have been no room for it at the start.
             make_folder(&self.folder)?;
         }
+        faults::point("rotate.begun");
         let open = Arc::new(Generation::create(&path)?);
+        faults::point("rotate.created");
         row.entries.push_back(Entry::open(first, path, &open));
         row.writing = Some(Arc::clone(&open));
         Ok(open)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::row::Entry;
 use super::usage::disk_bytes;
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::generation::{io_error, sync_folder};
 use crate::queue::store::StoreError;
@@ -111,8 +112,11 @@ pub(super) fn discard(path: &Path) -> Result<(), StoreError> {
         // Of an earlier generation of this name, whose deletion failed.
         remove(&trash).map_err(|source| io_error(&trash, source))?;
     }
+    faults::point("discard.begun");
     fs::rename(path, &trash).map_err(|source| io_error(path, source))?;
+    faults::point("discard.renamed");
     remove(&trash).map_err(|source| io_error(&trash, source))?;
+    faults::point("discard.deleted");
     path.parent().map_or(Ok(()), sync_folder)
 }
 

@@ -10,6 +10,7 @@ use super::names::DAMAGED;
 use super::raw::Index;
 use super::salvage::Salvage;
 use super::usage::disk_bytes;
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::generation::{Generation, io_error};
 use crate::queue::store::{StoreError, Unit};
@@ -265,7 +266,9 @@ impl Entry {
         let aside = self
             .path
             .with_extension(format!("{DAMAGED}{:08x}", rand::random::<u32>()));
+        faults::point("set-aside.begun");
         fs::rename(&self.path, &aside).map_err(|source| io_error(&self.path, source))?;
+        faults::point("set-aside.renamed");
         self.path = aside;
         self.damaged = true;
         Ok(())

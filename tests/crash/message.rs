@@ -1,0 +1,47 @@
+//! The messages of the load: everything about one follows from its position.
+
+use bytes::Bytes;
+use edgeferry::message::{Arrival, Delivery, SessionTag, Stamp};
+
+use crate::support::seed::Seed;
+
+/// A message that arrived as number `position`.
+pub fn arrival(position: u64) -> Arrival {
+    Arrival {
+        broker: "default".into(),
+        topic: format!("devices/d{}/telemetry", position % 7),
+        payload: Bytes::from(payload(position)),
+        oversize: None,
+        properties: None,
+        delivery: Delivery {
+            session: SessionTag(1),
+            position,
+            packet_id: 1,
+            qos: 1,
+            dup: false,
+            retained: false,
+            fingerprint: position,
+        },
+        stamp: Stamp {
+            unix_ms: 0,
+            boot_ms: 0,
+            boot: 0,
+            synchronised: true,
+        },
+        origin: None,
+    }
+}
+
+/// What message `position` carries: noise, mostly short, now and then larger than a chunk, a block, several blocks.
+pub fn payload(position: u64) -> Vec<u8> {
+    let mut noise = Seed::new(position);
+    let size = match noise.between(0, 100) {
+        0..80 => noise.between(0, 400),
+        80..95 => noise.between(400, 8_000),
+        95..99 => noise.between(8_000, 70_000),
+        _ => noise.between(70_000, 200_000),
+    };
+    let size = usize::try_from(size).expect("64 bits");
+    let words = std::iter::repeat_with(|| noise.next().to_be_bytes());
+    words.flatten().take(size).collect()
+}
