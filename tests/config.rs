@@ -142,7 +142,7 @@ password = "secret"
 
 [queue]
 max_byts = "1 GiB"
-on_full = "drop-oldest"
+on_full = "drop"
 commit_interval = 10
 
 [kafka]
@@ -167,7 +167,7 @@ config.toml:6: mqtt[0].keep_alive: "10 parsecs" is not a duration; write for exa
 config.toml:7: mqtt[0].receive_maximum: 0 is out of bounds; write 1 to 65535
 config.toml:8: mqtt[0].password: is not a known setting; secrets come from files: write password_file
 config.toml:11: queue.max_byts: is not a known setting; did you mean max_bytes?
-config.toml:12: queue.on_full: "drop-oldest" is not built yet; write "backpressure"
+config.toml:12: queue.on_full: "drop" is not known; write "backpressure" or "drop-oldest" or "drop-newest" or "keep-latest"
 config.toml:13: queue.commit_interval: invalid type: integer `10`; expected a duration with its unit, such as "30s"
 config.toml:16: kafka.bootstrap_servers[0]: "kafka" has no port; write host:port
 config.toml:18: kafka.properties.acks: breaks the promise that a confirmed message is in Kafka: it is always acks=all; leave it out, edgeferry sets it
@@ -214,7 +214,7 @@ fn a_second_value_does_not_hide_the_other_mistakes() {
     let text = format!("{REST}url = \"mqtt://other\"\n[queue]\non_full = \"panic\"\n[queue]\n{KAFKA}{ROUTE}");
     let expected = "\
 config.toml:5: url: is there already; remove one of the two
-config.toml:7: queue.on_full: \"panic\" is not known; write \"backpressure\"
+config.toml:7: queue.on_full: \"panic\" is not known; write \"backpressure\" or \"drop-oldest\" or \"drop-newest\" or \"keep-latest\"
 config.toml:8: queue: is there already; remove one of the two
 ";
     assert_eq!(refused(&text), expected);
