@@ -17,6 +17,8 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+mod files;
+pub mod filter;
 pub mod identity;
 pub mod link;
 pub mod message;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::settings::{PerDay, Period, Section, Size};
 
@@ -98,6 +99,8 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLane {
     pub(crate) name: Option<String>,
+    weight: Option<IgnoredAny>,
+    max_rate: Option<IgnoredAny>,
     max_bytes: Option<Size>,
     min_free_bytes: Option<Size>,
     max_age: Option<Period>,
@@ -111,6 +114,11 @@ pub(crate) struct RawLane {
 }
 
 impl RawLane {
+    /// Keys that are known, but that this version cannot do, and whether they are there.
+    pub(crate) const fn planned(&self) -> [(&'static str, bool); 2] {
+        [("weight", self.weight.is_some()), ("max_rate", self.max_rate.is_some())]
+    }
+
     /// Its queue, apart from its name. (serde cannot both flatten and refuse unknown keys.)
     pub(crate) fn into_queue(self) -> Raw {
         Raw {
