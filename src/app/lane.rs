@@ -123,7 +123,11 @@ impl OpenLane {
             tail: queue.monitor.last(),
             cursor: queue.reader.cursor(),
         };
-        let assumed = if is_new { Vec::new() } else { assumed_routes(config, lane) };
+        let assumed = if is_new {
+            Vec::new()
+        } else {
+            assumed_routes(config, lane)
+        };
         let former = routing::former(&folder, lane, &config.routes, assumed, reach);
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
         let sink = Arc::new(sink::Monitor::default());
@@ -280,7 +284,10 @@ fn assumed_routes(config: &Config, lane: &str) -> Vec<route::Mark> {
 fn open_sources(plan: &Plan, ground: &Ground<'_>, queue: &Queue) -> Result<Vec<OpenSource>, AppError> {
     let (config, lane) = (ground.config, plan.name.as_str());
     let sessions = ground.data_dir.sessions(lane)?;
-    for gone in sessions.iter().filter(|name| config.brokers.iter().all(|broker| broker.name != **name)) {
+    for gone in sessions
+        .iter()
+        .filter(|name| config.brokers.iter().all(|broker| broker.name != **name))
+    {
         tracing::warn!(
             lane,
             broker = gone,

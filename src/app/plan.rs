@@ -45,7 +45,10 @@ pub fn plan(config: &Config, data_dir: &DataDir) -> Result<Vec<Plan>, DataDirErr
 
 /// Without a table, nobody knows any more what the lane's own policy was: then nothing is removed.
 fn leaving_queue(config: &Config, name: &str) -> queue::Config {
-    let table = config.lanes.iter().find(|lane| lane.name == name && lane.has_table);
+    let table = config
+        .lanes
+        .iter()
+        .find(|lane| lane.name == name && lane.has_table);
     table.map_or_else(
         || queue::Config {
             on_full: OnFull::Backpressure,
@@ -83,7 +86,11 @@ mod tests {
         let lane = |name: &str, is_leaving| (name.to_owned(), is_leaving);
         let alarms = "[[lane]]\nname = \"alarms\"";
         assert_eq!(planned("", "default", &[]), [lane("default", false)]);
-        assert_eq!(planned(alarms, "alarms", &[]), [lane("alarms", false)], "no connections for nothing");
+        assert_eq!(
+            planned(alarms, "alarms", &[]),
+            [lane("alarms", false)],
+            "no connections for nothing"
+        );
         assert_eq!(planned(alarms, "default", &[]), [lane("default", false)]);
         assert_eq!(
             planned(alarms, "alarms", &["default", "alarms", "old"]),
@@ -101,6 +108,9 @@ mod tests {
         let gone = leaving_queue(&config, "gone");
         assert_eq!((gone.on_full, gone.max_age), (OnFull::Backpressure, None));
         assert_eq!(gone.max_bytes, 32 * 1024 * 1024);
-        assert_eq!(leaving_queue(&config, "kept").max_age.map(|age| age.as_secs()), Some(7200));
+        assert_eq!(
+            leaving_queue(&config, "kept").max_age.map(|age| age.as_secs()),
+            Some(7200)
+        );
     }
 }

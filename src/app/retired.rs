@@ -18,7 +18,10 @@ use crate::files::sync_folder_of;
 pub fn retire(data_dir: &DataDir, lane: &str) -> Result<()> {
     let (folder, kept) = (data_dir.lane(lane), data_dir.retired(lane));
     if kept.exists() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, kept.display().to_string()));
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            kept.display().to_string(),
+        ));
     }
     move_to(&folder, &kept)?;
     slim(&kept)
@@ -51,9 +54,15 @@ fn move_to(from: &Path, to: &Path) -> Result<()> {
 fn slim(kept: &Path) -> Result<()> {
     for entry in fs::read_dir(kept)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let is_delivered = name.starts_with("g-") && !name.contains(".damaged");
-        let is_over = ["session-", "filters-", routing::FILE].iter().any(|begin| name.starts_with(begin));
+        let is_over = ["session-", "filters-", routing::FILE]
+            .iter()
+            .any(|begin| name.starts_with(begin));
         if is_delivered {
             fs::remove_dir_all(&path)?;
         } else if is_over {

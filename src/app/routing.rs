@@ -41,7 +41,11 @@ pub fn former(folder: &Path, lane: &str, routes: &[Config], assumed: Vec<Mark>, 
         own: assumed,
         former: Vec::new(),
     });
-    let own: Vec<Mark> = routes.iter().filter(|route| route.lane == lane).map(Config::mark).collect();
+    let own: Vec<Mark> = routes
+        .iter()
+        .filter(|route| route.lane == lane)
+        .map(Config::mark)
+        .collect();
     let former = change(before, &own, routes, reach);
     let now = Kept { own, former };
     if kept.as_ref() != Some(&now) {
@@ -100,18 +104,30 @@ mod tests {
 
     fn through(former: &[Former]) -> Vec<(&str, u64)> {
         let pairs = former.iter();
-        pairs.map(|former| (former.mark.filter.as_str(), former.through.0)).collect()
+        pairs
+            .map(|former| (former.mark.filter.as_str(), former.through.0))
+            .collect()
     }
 
     #[test]
     fn a_route_that_moves_away_is_the_lanes_own_up_to_what_it_had_stored() {
         let dir = tempfile::tempdir().expect("temp dir");
         let start = |alarm_lane: &str, cursor, tail| {
-            former(dir.path(), "default", &routes(alarm_lane), Vec::new(), reach(cursor, tail))
+            former(
+                dir.path(),
+                "default",
+                &routes(alarm_lane),
+                Vec::new(),
+                reach(cursor, tail),
+            )
         };
         assert_eq!(through(&start("default", 0, 10)), []);
         assert_eq!(through(&start("alarms", 5, 20)), [("a/+", 20)]);
-        assert_eq!(through(&start("alarms", 5, 30)), [("a/+", 20)], "it stays at that");
+        assert_eq!(
+            through(&start("alarms", 5, 30)),
+            [("a/+", 20)],
+            "it stays at that"
+        );
         assert_eq!(through(&start("default", 5, 30)), [], "it came back");
         assert_eq!(through(&start("alarms", 5, 40)), [("a/+", 40)]);
     }

@@ -108,7 +108,11 @@ fn open_lane(plan: &Plan, ground: &Ground<'_>) -> Result<Option<OpenLane>, AppEr
     match OpenLane::open(plan, ground) {
         Ok(open) => {
             let backlog = open.view().queue.status().balance.queued;
-            tracing::info!(lane, backlog, "no route uses this lane any more: it is emptied, then removed");
+            tracing::info!(
+                lane,
+                backlog,
+                "no route uses this lane any more: it is emptied, then removed"
+            );
             Ok(Some(open))
         }
         Err(error) => {

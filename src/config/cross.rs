@@ -42,7 +42,11 @@ fn check_use(lanes: &[Lane], routes: &[Option<route::Config>], problems: &mut Pr
         });
         if !is_used {
             let mut section = problems.section(format!("lane[{index}]"));
-            section.warn("name", "no route uses this lane", "write lane = in a [[route]], or remove the table");
+            section.warn(
+                "name",
+                "no route uses this lane",
+                "write lane = in a [[route]], or remove the table",
+            );
         }
     }
 }

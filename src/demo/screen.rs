@@ -75,10 +75,10 @@ impl<W: Write> Screen<W> {
     pub(super) fn line(&mut self, line: &Line) -> io::Result<()> {
         let overview = &line.overview;
         // The demo has one lane with one broker.
-        let lane = overview.lanes.first();
-        let mqtt = lane.and_then(|lane| lane.brokers.first());
+        let only = overview.lanes.first();
+        let mqtt = only.and_then(|lane| lane.brokers.first());
         let mqtt = mqtt.map_or("none", |(_, link)| word(link));
-        let kafka = lane.map_or("none", |lane| word(&lane.kafka));
+        let kafka = only.map_or("none", |lane| word(&lane.kafka));
         writeln!(
             self.out,
             "{:>4} s  {:>9}  {:>8}  {:>8}  {:>8}  {mqtt:<12}{kafka}",

@@ -154,7 +154,9 @@ mod tests {
         assert_eq!(two.backlog(), 4);
         assert_eq!(
             two.to_string(),
-            format!("NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0")
+            format!(
+                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0"
+            )
         );
     }
 }

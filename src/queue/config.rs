@@ -116,7 +116,10 @@ pub(crate) struct RawLane {
 impl RawLane {
     /// Keys that are known, but that this version cannot do, and whether they are there.
     pub(crate) const fn planned(&self) -> [(&'static str, bool); 2] {
-        [("weight", self.weight.is_some()), ("max_rate", self.max_rate.is_some())]
+        [
+            ("weight", self.weight.is_some()),
+            ("max_rate", self.max_rate.is_some()),
+        ]
     }
 
     /// Its queue, apart from its name. (serde cannot both flatten and refuse unknown keys.)

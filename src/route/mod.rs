@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 pub use config::{Config, Format};
 pub(crate) use config::{Raw, resolve};
-pub use scope::{Former, Mark};
 use scope::Scope;
+pub use scope::{Former, Mark};
 
 use crate::message::{MessageId, Stored};
 

@@ -172,7 +172,11 @@ fn what_was_stored_before_a_route_moved_away_still_takes_it() {
 fn what_an_old_session_still_brings_takes_the_route_that_it_came_for() {
     let former = [("b/+/#", 5)];
     assert_eq!(topics_in_old(&former, "b/1/new", 9), ["b"]);
-    assert_eq!(topics_in_old(&[], "b/1/new", 9), ["b", "new"], "nobody knows which");
+    assert_eq!(
+        topics_in_old(&[], "b/1/new", 9),
+        ["b", "new"],
+        "nobody knows which"
+    );
 }
 
 #[test]

@@ -11,10 +11,9 @@ use tracing::warn;
 use super::client::{Acknowledgement, Publish};
 use super::counters::{Counters, count};
 use super::fingerprint::fingerprint;
-use super::handover::Seat;
+use super::handover::Copies;
 use super::redelivery::{Seen, Verdict, Window};
 use crate::clock::Clock;
-use crate::filter::covers;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
 use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake};
@@ -80,20 +79,6 @@ impl Durable {
     }
 }
 
-/// Knows the messages that a session brings although another lane may get them too.
-#[derive(Debug)]
-pub struct Copies {
-    /// Filters that this lane wants.
-    pub wanted: Vec<String>,
-    pub seat: Seat,
-}
-
-impl Copies {
-    fn has(&self, topic: &str) -> bool {
-        !self.wanted.iter().any(|filter| covers(filter, topic)) && self.seat.is_elsewhere(topic)
-    }
-}
-
 /// What outlives connections on the way in.
 #[derive(Debug)]
 pub struct Inbound {
@@ -106,8 +91,7 @@ pub struct Inbound {
     pub patience: Duration,
     pub intake: Intake,
     pub window: Window,
-    /// When the session was found with filters that are not wanted any more.
-    pub copies: Option<Copies>,
+    pub copies: Copies,
     pub clock: Clock,
     pub counters: Arc<Counters>,
     /// Position of the newest arrival.
@@ -188,7 +172,7 @@ impl Inbound {
             properties.correlation_data = properties.correlation_data.as_deref().map(own);
         }
         // Marked like what a broker sends twice: a consumer has to know either way.
-        let dup = dup || self.copies.as_ref().is_some_and(|copies| copies.has(&topic));
+        let dup = dup || self.copies.has(&topic);
         let (payload, oversize) = self.cut(&topic, &payload);
         let Seen {
             packet_id,

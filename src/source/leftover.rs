@@ -155,7 +155,11 @@ mod tests {
         leftover.connecting();
         leftover.connected(true);
         assert_eq!(leftover.due(|_| true), ["f/0", "f/1"]);
-        assert_eq!(leftover.answered(1, true), None, "an answer of the connection before");
+        assert_eq!(
+            leftover.answered(1, true),
+            None,
+            "an answer of the connection before"
+        );
     }
 
     #[test]

@@ -84,9 +84,10 @@ use client::{Connector, Identity};
 pub use config::{Config, Version};
 pub(crate) use config::{Raw, resolve};
 pub use counters::Counters;
+use handover::Copies;
 pub use handover::{Handover, Seat};
 use held::HeldFile;
-use inbound::{Copies, Durable, Inbound};
+use inbound::{Durable, Inbound};
 use leftover::Leftover;
 use line::Line;
 use redelivery::{LEAST_UNSEEN, Window};
@@ -300,7 +301,11 @@ impl Source {
                     }
                 }
                 Step::EndSession => {
-                    if stop.run_until_cancelled(self.end_session(connector)).await.is_some() {
+                    if stop
+                        .run_until_cancelled(self.end_session(connector))
+                        .await
+                        .is_some()
+                    {
                         ended = Ended::SessionOver;
                     }
                     break;
@@ -429,11 +434,6 @@ fn inbound(
     let receive_maximum = parts.config.receive_maximum.max(1);
     let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
     window.recall(&parts.recalled, session.tag());
-    let wanted = parts.subscriptions.into_iter().map(|wanted| wanted.filter);
-    let copies = Copies {
-        wanted: wanted.collect(),
-        seat: parts.seat,
-    };
     Inbound {
         broker,
         max_payload: parts.config.max_packet_size,
@@ -442,7 +442,7 @@ fn inbound(
         durable: Durable::new(last, &parts.intake),
         intake: parts.intake,
         window,
-        copies: has_leftover.then_some(copies),
+        copies: Copies::new(parts.seat, &parts.subscriptions, has_leftover),
         clock: parts.clock,
         counters: parts.counters,
         last,

@@ -164,7 +164,10 @@ impl Subscriptions {
 
     /// Those of them that the broker has granted.
     pub fn granted(&self) -> impl Iterator<Item = &str> {
-        let granted = self.filters.iter().filter(|filter| filter.state == State::Granted);
+        let granted = self
+            .filters
+            .iter()
+            .filter(|filter| filter.state == State::Granted);
         granted.map(|filter| filter.wanted.filter.as_str())
     }
 

@@ -76,7 +76,10 @@ impl<'a, E: Events> Reader<'a, E> {
             Event::Granted { packet_id, answers } => self.granted(packet_id, &answers),
             Event::UnsubscribeSent(packet_id) => lock(self.shared.leftover).sent(packet_id),
             Event::Unsubscribed { packet_id, refused } => self.unsubscribed(packet_id, refused),
-            Event::Pong => self.look_whether_unused(),
+            Event::Pong => {
+                self.shared.inbound.copies.ponged();
+                self.look_whether_unused();
+            }
             Event::DisconnectSent => return Err(End::Stopped),
             Event::Other => {}
         }
@@ -100,6 +103,7 @@ impl<'a, E: Events> Reader<'a, E> {
                 .map_err(End::SessionFile)?;
         }
         self.busy = Instant::now();
+        self.shared.inbound.copies.connected();
         if lock(self.shared.leftover).connected(session_present) {
             self.remember();
         }
@@ -137,7 +141,11 @@ impl<'a, E: Events> Reader<'a, E> {
     /// What the session holds now: what is wanted, and what is left to be unsubscribed.
     fn remember(&mut self) {
         let mut filters: Vec<String> = self.shared.subscriptions.wanted().map(str::to_owned).collect();
-        filters.extend(lock(self.shared.leftover).filters().map(str::to_owned));
+        let leftover = lock(self.shared.leftover);
+        let left: Vec<&str> = leftover.filters().collect();
+        self.shared.seat.hold(&left);
+        filters.extend(left.into_iter().map(str::to_owned));
+        drop(leftover);
         self.shared.held.remember(filters);
     }
 

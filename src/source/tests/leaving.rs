@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::super::{Ended, Error};
 use super::super::client::{Event, Failure};
 use super::super::connection::LEAVE;
+use super::super::{Ended, Error};
 use super::script::*;
 use crate::queue::Closed;
 
