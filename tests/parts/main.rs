@@ -14,6 +14,7 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
+//! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -35,6 +36,7 @@ mod delivery;
 mod full_queue;
 mod instrument;
 mod kafka_outage;
+mod lanes;
 mod mosquitto_outage;
 mod shutdown;
 mod sigkill;
