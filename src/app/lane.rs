@@ -352,5 +352,5 @@ fn connector(plan: &Plan, ground: &Ground<'_>, queue: &queue::Monitor) -> KafkaC
     let queue = queue.clone();
     let wake = Arc::new(move || queue.wake_reader());
     let client_id = format!("edgeferry-{}-{}", ground.identity.gateway, plan.name);
-    KafkaConnector::new(&ground.config.kafka, &client_id, wake)
+    KafkaConnector::new(&ground.config.kafka, &client_id, plan.queue.share, wake)
 }

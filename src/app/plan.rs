@@ -2,7 +2,7 @@
 
 use crate::app::{DataDir, DataDirError};
 use crate::config::{Config, Lane};
-use crate::queue::{self, OnFull};
+use crate::queue::{self, OnFull, Share};
 
 /// A lane that is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub fn plan(config: &Config, data_dir: &DataDir) -> Result<Vec<Plan>, DataDirErr
                 is_leaving: true,
             });
         }
+    }
+    let share = Share::of(plans.len());
+    for plan in &mut plans {
+        plan.queue.share = share;
     }
     Ok(plans)
 }

@@ -36,6 +36,33 @@ pub enum OnFull {
     KeepLatest,
 }
 
+/// A lane's part of a budget that all lanes share: what a single lane may use, divided by their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(usize);
+
+impl Share {
+    /// Parts are not made smaller than a quarter: half a megabyte holds 700 small messages, and less would cost rate.
+    const PARTS_MAX: usize = 4;
+
+    /// The part of one of `lanes`.
+    #[must_use]
+    pub fn of(lanes: usize) -> Self {
+        Self(lanes.clamp(1, Self::PARTS_MAX))
+    }
+
+    /// The part of `budget`.
+    #[must_use]
+    pub const fn part(self, budget: usize) -> usize {
+        budget / self.0
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
 /// `[queue]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -59,6 +86,8 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// `old_key_files`: open what was sealed before the key was changed.
     pub old_key_files: Vec<PathBuf>,
+    /// Lanes that share the memory for messages on their way, this one included. Not in the file.
+    pub share: Share,
 }
 
 impl Default for Config {
@@ -74,6 +103,7 @@ impl Default for Config {
             compression: Compression::Zstd,
             key_file: None,
             old_key_files: Vec::new(),
+            share: Share::default(),
         }
     }
 }
@@ -187,5 +217,6 @@ pub(crate) fn resolve(raw: Raw, base: &Config, section: &mut Section<'_, '_>) ->
         ),
         key_file: raw.key_file.or_else(|| base.key_file.clone()),
         old_key_files: raw.old_key_files.unwrap_or_else(|| base.old_key_files.clone()),
+        share: base.share,
     }
 }

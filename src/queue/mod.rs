@@ -40,7 +40,7 @@ pub mod store;
 mod tail;
 mod writer;
 
-pub use config::{Compression, Config, OnFull};
+pub use config::{Compression, Config, OnFull, Share};
 pub(crate) use config::{Raw, RawLane, resolve};
 pub use intake::{Closed, Intake, Room};
 pub use ledger::Reason;
@@ -180,6 +180,7 @@ pub struct Queue {
 /// Makes entrances for sources.
 #[derive(Debug)]
 pub struct Door {
+    memory: usize,
     budget: Arc<Semaphore>,
     offers: SyncSender<Offer>,
 }
@@ -188,7 +189,7 @@ impl Door {
     /// An entrance for one source.
     #[must_use]
     pub fn intake(&self) -> Intake {
-        Intake::new(Arc::clone(&self.budget), self.offers.clone())
+        Intake::new(self.memory, Arc::clone(&self.budget), self.offers.clone())
     }
 }
 
@@ -304,7 +305,7 @@ fn assemble(
     let shared = Arc::new(Shared {
         epoch,
         store: Box::new(opened.store),
-        tail: Tail::at(place.next.previous()),
+        tail: Tail::at(place.next.previous(), config.share),
         marks,
         ledger,
         taken: Mutex::new(Seq::ZERO),
@@ -322,13 +323,15 @@ fn assemble(
     shared.marks.reset(place.values)?;
     shared.skip_holes()?;
     let recalled = recall(&*shared.store, place.next.previous());
-    let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
+    let memory = config.share.part(intake::BUDGET_BYTES);
+    let (sender, receiver) = sync_channel(Intake::channel_len(memory));
     let encoder = Encoder::new(epoch, config.compression)?;
     Ok(Queue {
         writer: Writer::new(receiver, Arc::clone(&shared), encoder, place.next, config),
         reader: Reader::new(Arc::clone(&shared)),
         door: Door {
-            budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)),
+            memory,
+            budget: Arc::new(Semaphore::new(memory)),
             offers: sender,
         },
         monitor: Monitor(shared),

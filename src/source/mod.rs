@@ -75,7 +75,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::message::Qos;
-use crate::queue::intake::{BUDGET_BYTES, Position};
+use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake, Recalled};
 use crate::slots::SlotError;
 use client::v4::V4;
@@ -295,7 +295,7 @@ impl Source {
                 Step::AwaitRoom => {
                     self.line.pushed_back();
                     // Half of the budget, so that we do not come back for a handful of messages.
-                    let room = self.inbound.intake.reserve(BUDGET_BYTES / 2);
+                    let room = self.inbound.intake.reserve(self.inbound.intake.memory() / 2);
                     if let Some(room) = stop.run_until_cancelled(room).await {
                         room?;
                     }

@@ -3,6 +3,7 @@
 //! Alarms and telemetry are published on topics of their own and go to Kafka topics of their own, so that each is judged
 //! alone, whichever lane carried it.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::support::config::{CLIENT_ID, Config};
@@ -11,7 +12,9 @@ use crate::support::devices::sent::Sent;
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
-use crate::support::oracle::{Oracle, PATIENCE, Verdict};
+use crate::support::oracle::{Oracle, PATIENCE, Record, Verdict};
+use crate::support::payload::origin;
+use crate::support::proc_stats;
 use crate::support::scene::{ACK_LIMIT, FILTER};
 use crate::support::wait;
 
@@ -67,13 +70,6 @@ impl<'k> Plant<'k> {
         daemon
     }
 
-    /// Stops it in order and starts it with another configuration.
-    fn change(&self, daemon: &mut Daemon, config: &Config) {
-        daemon.terminate();
-        daemon.reconfigure(config);
-        daemon.restart();
-    }
-
     fn telemetry_fleet(&self, plan: &Plan) -> Devices {
         Devices::start(&self.mosquitto, plan)
     }
@@ -120,11 +116,31 @@ fn lanes_of(oracle: &Oracle) -> Vec<String> {
         .iter()
         .filter_map(|record| record.header("edgeferry-id"));
     let mut lanes: Vec<String> = ids
-        .filter_map(|id| id.splitn(3, '-').nth(1).map(str::to_owned))
+        .filter_map(|id| id.split('-').nth(1).map(str::to_owned))
         .collect();
     lanes.sort();
     lanes.dedup();
     lanes
+}
+
+/// Fails unless each device's messages lie in order within each lane.
+fn assert_in_order_within_each_lane(oracle: &Oracle) {
+    let mut records: Vec<&Record> = oracle.records().iter().collect();
+    records.sort_by_key(|record| (record.partition, record.offset));
+    let mut newest: HashMap<(String, String), u64> = HashMap::new();
+    let mut seen = HashSet::new();
+    for record in records {
+        let (device, seq) = origin(&record.value).expect("one of ours");
+        let id = record.header("edgeferry-id").expect("it has an id");
+        let lane = id.split('-').nth(1).expect("it has a lane").to_owned();
+        if seen.insert((lane.clone(), device.clone(), seq)) {
+            let before = newest.insert((lane.clone(), device.clone()), seq);
+            assert!(
+                before < Some(seq),
+                "lane {lane}, {device}#{seq} behind {before:?}"
+            );
+        }
+    }
 }
 
 fn print(what: &str, verdict: &Verdict) {
@@ -213,7 +229,9 @@ fn a_lane_that_is_added_takes_its_messages_from_the_start() {
     let load = plant.telemetry_fleet(&Plan::default());
     load.until_acked(500, ACK_LIMIT);
     let mark = plant.mosquitto.mark();
-    plant.change(&mut daemon, &plant.with_alarms_in("alarms"));
+    daemon.terminate();
+    daemon.reconfigure(&plant.with_alarms_in("alarms"));
+    daemon.restart();
     plant.mosquitto.until_subscribed(ALARM_FILTER, mark);
     let alarms = plant.alarm_fleet(&burst(1_000)).finish(ACK_LIMIT);
     load.until_acked(500, ACK_LIMIT);
@@ -277,6 +295,7 @@ fn a_route_moves(version: &'static str) {
         ..verdict.clone()
     };
     in_order.assert_clean();
+    assert_in_order_within_each_lane(&oracle);
     assert!(
         verdict.duplicates.marked <= verdict.expected / 2,
         "what comes twice is what came while the route moved"
@@ -334,8 +353,6 @@ fn what_a_lane_had_stored_for_a_route_that_moved_still_takes_it() {
 #[test]
 fn a_removed_lane_is_drained_and_its_session_ended_before_it_goes() {
     let mut kafka = Kafka::start();
-    let plant_kafka = Kafka::absent();
-    drop(plant_kafka);
     let mosquitto = Mosquitto::start();
     let (alarms, telemetry) = (kafka.fresh_topic("alarms"), kafka.fresh_topic("telemetry"));
     let base = Config::new(&kafka)
@@ -395,6 +412,7 @@ fn a_removed_lane_is_drained_and_its_session_ended_before_it_goes() {
         ..verdict
     };
     in_order.assert_clean();
+    assert_in_order_within_each_lane(&oracle);
     let mut old =
         crate::support::mqtt::Link::connect(mosquitto.port(), &format!("{CLIENT_ID}-alarms"), false)
             .expect("the broker is there");
@@ -427,6 +445,7 @@ fn a_lane_is_renamed_and_renamed_back_without_a_loss_and_no_id_is_used_twice() {
         ..verdict
     };
     in_order.assert_clean();
+    assert_in_order_within_each_lane(&oracle);
     assert_eq!(lanes_of(&oracle), ["first", "second"]);
 }
 
@@ -450,4 +469,70 @@ fn a_default_lane_without_routes_makes_no_connections() {
     assert_eq!(connections(&format!("{CLIENT_ID}-alarms")), 1);
     assert_eq!(connections(CLIENT_ID), 1, "and no other");
     assert!(!daemon.store().join("lanes/default").exists());
+}
+
+#[test]
+#[ignore = "a measurement of the release binary: ./dev bench lanes"]
+fn what_a_further_lane_costs() {
+    const MESSAGES: u64 = 40_000;
+    let kafka = shared();
+    println!("lanes  idle RSS  idle anonymous  peak RSS  peak anonymous, MB");
+    for lanes in [1, 2, 4] {
+        let mosquitto = Mosquitto::start();
+        let topic = kafka.fresh_topic("lanes");
+        let names: Vec<String> = (1..=lanes).map(|number| format!("l{number}")).collect();
+        let config = names.iter().fold(
+            Config::new(kafka).broker("local", "5", &mosquitto),
+            |config, lane| {
+                let line = format!("lane = \"{lane}\"");
+                config
+                    .lane(lane, "")
+                    .route_with(&format!("{lane}/{{device}}"), &topic, &line)
+            },
+        );
+        let mark = mosquitto.mark();
+        let mut daemon = Daemon::start(&config);
+        for lane in &names {
+            mosquitto.until_subscribed(&format!("{lane}/+"), mark);
+        }
+        // Each lane connects to Kafka when it first has something for it.
+        let load = |messages| {
+            let fleets: Vec<Devices> = ["l1/{device}", "l2/{device}", "l3/{device}", "l4/{device}"]
+                .iter()
+                .take(lanes)
+                .map(|topic| {
+                    Devices::start(
+                        &mosquitto,
+                        &Plan {
+                            topic,
+                            ..burst(messages)
+                        },
+                    )
+                })
+                .collect();
+            for fleet in fleets {
+                fleet.finish(ACK_LIMIT);
+            }
+            daemon
+                .notify()
+                .until_status("everything is in Kafka", ACK_LIMIT, |status| {
+                    status.matches("backlog 0;").count() == lanes
+                });
+        };
+        let megabytes = |bytes: Option<u64>| bytes.expect("it runs") / 100_000;
+        load(100);
+        wait::let_pass("nobody publishes", Duration::from_secs(5));
+        let idle = [
+            proc_stats::resident(daemon.id()),
+            proc_stats::anonymous(daemon.id()),
+        ]
+        .map(megabytes);
+        load(MESSAGES);
+        let peak = [Some(daemon.peak_rss()), Some(daemon.peak_anonymous())].map(megabytes);
+        println!(
+            "{lanes:>5}  {} {} {} {}, in tenths",
+            idle[0], idle[1], peak[0], peak[1]
+        );
+        daemon.terminate();
+    }
 }
