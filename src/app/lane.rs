@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LANE};
 use crate::identity::Identity;
 use crate::link::Link;
-use crate::queue::{self, Queue, Recalled, Writer};
+use crate::queue::{self, Door, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
 use crate::source::{self, Ended, Handover, Source};
@@ -49,6 +49,7 @@ pub struct OpenLane {
     name: String,
     is_leaving: bool,
     sources: Vec<OpenSource>,
+    door: Door,
     writer: Writer,
     drain: Drain<KafkaConnector>,
     view: LaneView,
@@ -62,6 +63,8 @@ pub struct Lane {
     is_leaving: bool,
     sources: JoinSet<(String, Result<Ended, source::Error>)>,
     stop_sources: CancellationToken,
+    /// Keeps the writer going while there is no source: it ends with the last entrance.
+    door: Option<Door>,
     stop_sink: Arc<AtomicBool>,
     threads: Threads,
     names: Names,
@@ -136,17 +139,17 @@ impl OpenLane {
             is_leaving: plan.is_leaving,
             brokers: sources
                 .iter()
-                .map(|(name, link, _)| (name.clone(), Arc::clone(link)))
+                .map(|(name, link, _)| (name.clone(), Arc::downgrade(link)))
                 .collect(),
             queue: queue.monitor,
             sink: Arc::clone(&sink),
         };
         let connector = connector(plan, ground, &view.queue);
-        // The door closes here: from now on only the sources hold entrances, and the writer ends with them.
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
             sources,
+            door: queue.door,
             writer: queue.writer,
             drain: Drain::new(
                 queue.reader,
@@ -184,6 +187,7 @@ impl OpenLane {
             is_leaving: self.is_leaving,
             sources,
             stop_sources,
+            door: Some(self.door),
             stop_sink,
             threads,
             names,
@@ -211,20 +215,13 @@ impl Lane {
     async fn ended(&mut self) -> Outcome {
         loop {
             let is_over = self.is_leaving && self.sources.is_empty();
-            // The writer has no source left to wait for: its end is no surprise.
-            let writer = is_over.then_some(&self.names.writer);
             tokio::select! {
-                biased; // A source that has done its work is known before the writer ends with it.
                 Some(source) = self.sources.join_next() => {
                     if let Some(ended) = unexpected(source) {
                         return Outcome::StageEnded(format!("{}{ended}", self.names.prefix));
                     }
                 }
-                thread = self.threads.next_end() => {
-                    if writer != Some(&thread) {
-                        return Outcome::StageEnded(thread);
-                    }
-                }
+                thread = self.threads.next_end() => return Outcome::StageEnded(thread),
                 () = until_empty(&self.view.queue), if is_over => return Outcome::Emptied,
             }
         }
@@ -238,6 +235,7 @@ impl Lane {
             tracing::warn!("a source did not stop in time; what it did not acknowledge will come again");
             self.sources.shutdown().await;
         }
+        self.door = None;
         self.view.queue.close();
         let (writer, sink) = (self.names.writer.clone(), self.names.sink.clone());
         self.join(&writer).await;

@@ -1,6 +1,6 @@
 //! What an onlooker sees.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,8 +20,8 @@ pub struct LaneView {
     pub name: String,
     /// No route uses it: it runs until it is empty.
     pub is_leaving: bool,
-    /// `[[mqtt]] name` and state, in file order.
-    pub brokers: Vec<(String, Arc<watch::Sender<Link>>)>,
+    /// `[[mqtt]] name` and state, in file order. A source that has done its work takes its link with it.
+    pub brokers: Vec<(String, Weak<watch::Sender<Link>>)>,
     /// Its queue.
     pub queue: queue::Monitor,
     /// Its sink.
@@ -70,7 +70,7 @@ impl LaneView {
             name: self.name.clone(),
             is_leaving: self.is_leaving,
             brokers: brokers
-                .map(|(name, link)| (name.clone(), link.borrow().clone()))
+                .filter_map(|(name, link)| Some((name.clone(), link.upgrade()?.borrow().clone())))
                 .collect(),
             kafka: self.sink.link(),
             queue: self.queue.status(),
