@@ -352,3 +352,6 @@ fn connector(plan: &Plan, ground: &Ground<'_>, queue: &queue::Monitor) -> KafkaC
     let client_id = format!("edgeferry-{}-{}", ground.identity.gateway, plan.name);
     KafkaConnector::new(&ground.config.kafka, &client_id, plan.queue.share, wake)
 }
+
+#[cfg(test)]
+mod tests;
