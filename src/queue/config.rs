@@ -36,7 +36,8 @@ pub enum OnFull {
     KeepLatest,
 }
 
-/// A lane's part of a budget that all lanes share: what a single lane may use, divided by their number.
+/// A lane's part of a budget that all lanes share: what a single lane may use, divided by their number. It keeps a further
+/// lane at a few megabytes (`docs/benchmarks.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(usize);
 
@@ -54,6 +55,12 @@ impl Share {
     #[must_use]
     pub const fn part(self, budget: usize) -> usize {
         budget / self.0
+    }
+
+    /// The part of a number of bytes on disk.
+    #[must_use]
+    pub const fn part_of_bytes(self, bytes: u64) -> u64 {
+        bytes / self.0 as u64
     }
 }
 

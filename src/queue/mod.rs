@@ -287,7 +287,8 @@ impl Monitor {
 pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
     let readable = Arc::new(Signal::default());
     let woken = Arc::clone(&readable);
-    let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    let mut opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    opened.store.share(config.share);
     assemble(opened, readable, folder, epoch, config)
 }
 

@@ -14,6 +14,7 @@ mod recovery;
 mod row;
 
 use crate::message::Seq;
+use crate::queue::Share;
 use crate::queue::codec::{Chunk, read_chunk};
 use crate::queue::generation::{Generation, io_error};
 use crate::queue::store::{Found, Opened, Store, StoreError, Unit};
@@ -89,6 +90,12 @@ impl Generations {
         let last = store.find_end()?;
         let extent = store.row().reach(last);
         Ok(Opened { store, extent })
+    }
+
+    /// Keeps generations smaller from now on: what sled holds in memory follows their size, and it is the most that a
+    /// lane costs.
+    pub fn share(&mut self, share: Share) {
+        self.limit_bytes = share.part_of_bytes(self.limit_bytes);
     }
 
     fn row(&self) -> MutexGuard<'_, Row> {
