@@ -59,10 +59,11 @@ impl<'a, E: Events> Reader<'a, E> {
                 Ok(Ok(event)) => self.handle(event).await,
             };
             if let Err(end) = end {
-                return match (self.pushed_back, self.unused) {
-                    (true, _) => End::PushedBack,
-                    (false, true) => End::Unused,
-                    (false, false) => end,
+                return match end {
+                    _ if self.pushed_back => End::PushedBack,
+                    // The goodbye left behind all that was owed.
+                    End::Stopped if self.unused => End::Unused,
+                    end => end,
                 };
             }
         }

@@ -195,6 +195,22 @@ async fn a_message_that_comes_while_the_session_is_given_up_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_is_owed_an_acknowledgement_is_not_given_up() {
+    let folder = earlier(&["a/+"]).await;
+    let (mut gateway, mut peer) = later(folder, &[], seats().0).await;
+    assert_eq!(peer.heard().await, unsubscribed("a/+"));
+    peer.say(Event::Published(message(7)));
+    let _not_durable = gateway.stored().await;
+    peer.say(done(1));
+    peer.is_silent().await;
+    advance(QUIET).await;
+    peer.say(Event::Pong);
+    peer.is_silent().await;
+    peer.fail(Failure::Closed);
+    assert!(!gateway.peer().await.is_clean);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_is_ended_again_and_again_until_the_broker_has_heard_it() {
     let folder = earlier(&["a/+"]).await;
     let (mut gateway, mut peer) = later(folder, &[], seats().0).await;
