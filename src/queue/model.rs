@@ -14,7 +14,13 @@ use tokio::runtime::Runtime;
 use super::sim::Disk;
 use super::tests::{arrival, config};
 use super::*;
+use crate::message::Arrival;
 use crate::message::Stored;
+use crate::queue::codec::decode;
+use crate::queue::generations::{Generations, Waker};
+use crate::queue::opening::assemble;
+use crate::queue::store::Found;
+use std::path::Path;
 
 #[derive(Debug, Clone)]
 enum Action {

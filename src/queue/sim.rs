@@ -14,6 +14,8 @@ use super::ledger::Replacement;
 use super::store::{RawBlock, Unit};
 use super::tests::{Lane, arrival, config, passed, positions};
 use super::*;
+use crate::queue::opening::assemble;
+use crate::queue::store::{Extent, Found, Opened, StoreError};
 
 /// Shared by all stores opened on it.
 #[derive(Debug, Clone, Default)]
