@@ -129,7 +129,7 @@ pub struct Delivery {
     pub packet_id: u16,
     /// QoS of the PUBLISH as it came.
     pub qos: u8,
-    /// DUP flag of the PUBLISH: a stored message that has it may be a second copy.
+    /// DUP flag of the PUBLISH, or its topic is moving from one lane to another: it may be a second copy.
     pub dup: bool,
     /// RETAIN flag of the PUBLISH.
     pub retained: bool,
@@ -205,6 +205,36 @@ impl Arrival {
     pub fn cost(&self) -> usize {
         let properties = self.properties.as_deref().map_or(0, Properties::len);
         Self::OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
+    }
+}
+
+#[cfg(test)]
+impl Arrival {
+    /// QoS 1, position and packet id 1.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            broker: Arc::from("default"),
+            topic: "a/b".to_owned(),
+            payload: Bytes::from_static(b"x"),
+            oversize: None,
+            properties: None,
+            delivery: Delivery {
+                session: SessionTag(1),
+                position: 1,
+                packet_id: 1,
+                qos: 1,
+                dup: false,
+                retained: false,
+                fingerprint: 0,
+            },
+            stamp: Stamp {
+                unix_ms: 1,
+                boot_ms: 1,
+                boot: 1,
+                synchronised: true,
+            },
+            origin: None,
+        }
     }
 }
 

@@ -6,4 +6,4 @@ pub mod logging;
 pub mod overview;
 pub mod systemd;
 
-pub use overview::Overview;
+pub use overview::{LaneOverview, Overview};

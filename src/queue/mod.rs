@@ -54,7 +54,7 @@ mod wear;
 mod writer;
 
 pub use ballast::Ballast;
-pub use config::{Compression, Config, OnFull};
+pub use config::{Compression, Config, OnFull, Share};
 pub(crate) use config::{Raw, RawLane, resolve};
 pub use expiry::Now;
 pub use intake::{Closed, Intake, Room};
@@ -308,8 +308,9 @@ pub struct Queue {
 }
 
 /// Makes entrances for sources.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Door {
+    memory: usize,
     budget: Arc<Semaphore>,
     offers: SyncSender<Offer>,
 }
@@ -318,7 +319,7 @@ impl Door {
     /// An entrance for one source.
     #[must_use]
     pub fn intake(&self) -> Intake {
-        Intake::new(Arc::clone(&self.budget), self.offers.clone())
+        Intake::new(self.memory, Arc::clone(&self.budget), self.offers.clone())
     }
 }
 
@@ -460,7 +461,8 @@ fn try_open(
     create_folder(folder)?;
     let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
     settle(folder, ledger.replacement())?;
-    let opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    let mut opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    opened.store.share(config.share);
     assemble(opened, readable, folder, epoch, config, keys, outside)
 }
 
@@ -512,7 +514,7 @@ fn assemble(
         keys: keys.clone(),
         folder: folder.to_owned(),
         store: Box::new(opened.store),
-        tail: Tail::at(place.values.durable),
+        tail: Tail::at(place.values.durable, config.share),
         marks,
         ledger,
         taken: Mutex::new(Seq::ZERO),
@@ -548,7 +550,8 @@ fn assemble(
     faults::point("open.reset");
     key_ids::note(folder, keys, place.next, place.values.cursor)?;
     shared.sweep();
-    let (sender, receiver) = sync_channel(Intake::CHANNEL_LEN);
+    let memory = config.share.part(intake::BUDGET_BYTES);
+    let (sender, receiver) = sync_channel(Intake::channel_len(memory));
     let encoder = Encoder::new(epoch, config.compression, keys)?;
     let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
     let mut writer = Writer::new(
@@ -568,7 +571,8 @@ fn assemble(
         writer,
         reader: Reader::new(Arc::clone(&shared)),
         door: Door {
-            budget: Arc::new(Semaphore::new(intake::BUDGET_BYTES)),
+            memory,
+            budget: Arc::new(Semaphore::new(memory)),
             offers: sender,
         },
         monitor: Monitor(shared),

@@ -6,6 +6,7 @@ mod conflict;
 mod destination;
 pub mod pattern;
 mod raw;
+mod scope;
 pub mod template;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use bytes::Bytes;
 
 pub use config::{Config, Format};
 pub(crate) use config::{Raw, resolve};
+use scope::Scope;
+pub use scope::{Former, Mark};
 
 use crate::message::{Arrival, MessageId, Stored};
 
@@ -80,20 +83,31 @@ pub struct Outcome {
     pub refusals: Vec<Refusal>,
 }
 
-/// All routes of one lane.
+/// The routes of one lane, and those of the others for what this lane has of their messages.
 #[derive(Debug, Clone)]
 pub struct Router {
-    routes: Vec<Config>,
+    /// All of the file, in its order.
+    routes: Vec<(Config, Scope)>,
     gateway: String,
     lane: Arc<str>,
 }
 
 impl Router {
-    /// A router that stamps `gateway` and `lane` into the records.
+    /// A router that stamps `gateway` and `lane` into the records. `routes` are all of the file.
     #[must_use]
     pub fn new(routes: Vec<Config>, gateway: &str, lane: &str) -> Self {
+        Self::after(routes, &[], gateway, lane)
+    }
+
+    /// The same for a lane that had other routes before.
+    #[must_use]
+    pub fn after(routes: Vec<Config>, former: &[Former], gateway: &str, lane: &str) -> Self {
+        let with_scope = |route: Config| {
+            let scope = scope::of(&route, lane, former);
+            (route, scope)
+        };
         Self {
-            routes,
+            routes: routes.into_iter().map(with_scope).collect(),
             gateway: gateway.to_owned(),
             lane: Arc::from(lane),
         }
@@ -127,7 +141,7 @@ impl Router {
     #[must_use]
     pub fn keys(&self, stored: &Stored) -> Vec<String> {
         let mut keys = Vec::new();
-        for (number, route) in self.routes.iter().enumerate() {
+        for (number, (route, _)) in self.routes.iter().enumerate() {
             if let Some(Ok(record)) = self.shape(number, route, stored, i64::MAX)
                 && !keys.contains(&record.key)
             {
@@ -137,7 +151,10 @@ impl Router {
         keys
     }
 
-    /// Shapes one message. `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
+    /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
+    /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
+    ///
+    /// `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
     /// that has been corrected since may have stamped.
     #[must_use]
     pub fn route(&self, stored: &Stored, now_ms: i64) -> Outcome {
@@ -146,17 +163,33 @@ impl Router {
             outcome.refusals.push(Refusal::Oversize { bytes });
             return outcome;
         }
-        for (number, route) in self.routes.iter().enumerate() {
+        let rounds: [&dyn Fn(Scope) -> bool; 3] = [
+            &|scope| scope.holds_at(stored.seq),
+            &|scope| scope != Scope::Foreign,
+            &|_| true,
+        ];
+        for is_asked in rounds {
+            self.ask(is_asked, stored, now_ms, &mut outcome);
+            if !outcome.records.is_empty() || !outcome.refusals.is_empty() {
+                return outcome;
+            }
+        }
+        outcome.refusals.push(Refusal::NoRoute);
+        outcome
+    }
+
+    /// What the routes of a scope make of it.
+    fn ask(&self, is_asked: impl Fn(Scope) -> bool, stored: &Stored, now_ms: i64, outcome: &mut Outcome) {
+        for (number, (route, scope)) in self.routes.iter().enumerate() {
+            if !is_asked(*scope) {
+                continue;
+            }
             match self.shape(number, route, stored, now_ms) {
                 Some(Ok(record)) => outcome.records.push(record),
                 Some(Err(refusal)) => outcome.refusals.push(refusal),
                 None => {}
             }
         }
-        if outcome.records.is_empty() && outcome.refusals.is_empty() {
-            outcome.refusals.push(Refusal::NoRoute);
-        }
-        outcome
     }
 
     /// What one route makes of it; `None` when it does not match.

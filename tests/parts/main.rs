@@ -20,6 +20,7 @@
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
+//! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -43,6 +44,7 @@ mod full_queue;
 mod identity;
 mod instrument;
 mod kafka_outage;
+mod lanes;
 mod mismatch;
 mod mosquitto_outage;
 mod queue_in_hand;

@@ -58,17 +58,16 @@ impl Daemon {
     }
 
     fn configured(config: &Config) -> Self {
-        let folder = Scratch::new("daemon");
-        std::fs::write(folder.join("edgeferry.toml"), config.text(&folder.join("store")))
-            .expect("the folder is writable");
-        Self {
-            folder,
+        let daemon = Self {
+            folder: Scratch::new("daemon"),
             notify: Notify::listen(),
             watch: None,
             process: None,
             peak_rss: 0,
             peak_anonymous: Arc::default(),
-        }
+        };
+        daemon.reconfigure(config);
+        daemon
     }
 
     /// Starts it again on the same store and waits until it is ready.
@@ -103,6 +102,12 @@ impl Daemon {
         let peak = Arc::clone(&self.peak_anonymous);
         self.watch = Some(MemoryWatch::start(process.id(), peak));
         self.process = Some(process);
+    }
+
+    /// Gives it another configuration, from the next start on.
+    pub fn reconfigure(&self, config: &Config) {
+        let text = config.text(&self.store());
+        std::fs::write(self.folder.join("edgeferry.toml"), text).expect("the folder is writable");
     }
 
     /// SIGTERM; it must exit with 0 within [`STOP_LIMIT`].
