@@ -8,26 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use memchr::memmem;
-
 use crate::message::{Arrival, Seq, Stored};
-use crate::queue::codec::{CHUNK_BYTES, Damage, Header, MAGIC, Unreadable, chunk_length, decode, read_chunk};
+use crate::queue::codec::{Damage, Header, Unreadable, decode};
+use crate::queue::generations::raw::{Hit, Piece, search};
 use crate::queue::seal::Keys;
-
-/// A file is read in steps of this size: few calls, little memory.
-const WINDOW_BYTES: usize = 256 * 1024;
-/// What a medium loses is lost in units of this size or larger; an unreadable one is passed over.
-const SECTOR_BYTES: usize = 4096;
-
-/// Where a chunk stands.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    offset: u64,
-    length: usize,
-}
 
 /// Chunks of one file that agree on the block they belong to.
 #[derive(Debug)]
@@ -35,7 +21,7 @@ struct Candidate {
     block: Header,
     file: usize,
     /// By part.
-    pieces: BTreeMap<u16, Place>,
+    pieces: BTreeMap<u16, Piece>,
 }
 
 /// What was found so far: some 200 bytes of memory for each block.
@@ -63,39 +49,30 @@ impl Dig {
         let file = File::open(&path)?;
         let number = self.files.len();
         self.files.push(path);
-        let mut found = Found::default();
-        let mut buffer = Vec::with_capacity(WINDOW_BYTES + CHUNK_BYTES);
-        let mut base = 0;
-        loop {
-            let end = base + buffer.len() as u64;
-            found.unreadable += read_window(&file, end, &mut buffer);
-            let ended = base + buffer.len() as u64 == end;
-            let used = chunks_in(&buffer, ended, |at, header, length| {
-                found.chunks += 1;
-                let offset = base + at as u64;
-                self.note(number, header, Place { offset, length });
-            });
-            if ended {
-                return Ok(found);
+        let mut chunks = 0;
+        let unreadable = search(&file, |hits| {
+            chunks += hits.len() as u64;
+            for hit in &hits {
+                self.note(number, hit);
             }
-            buffer.drain(..used);
-            base += used as u64;
-        }
+            true
+        });
+        Ok(Found { chunks, unreadable })
     }
 
-    fn note(&mut self, file: usize, header: &Header, place: Place) {
-        let block = header.of_block();
+    fn note(&mut self, file: usize, hit: &Hit) {
+        let block = hit.header.of_block();
         let candidates = self.candidates.entry(block.first).or_default();
         let known = candidates
             .iter_mut()
             .find(|known| known.block == block && known.file == file);
         if let Some(candidate) = known {
-            candidate.pieces.entry(header.part).or_insert(place);
+            candidate.pieces.entry(hit.header.part).or_insert(hit.piece);
         } else {
             candidates.push(Candidate {
                 block,
                 file,
-                pieces: BTreeMap::from([(header.part, place)]),
+                pieces: BTreeMap::from([(hit.header.part, hit.piece)]),
             });
         }
     }
@@ -121,10 +98,7 @@ impl Dig {
     fn read(&self, found: &Candidate, keys: &Keys) -> Result<Vec<Stored>, Unreadable> {
         let path = self.files.get(found.file).ok_or(Damage::Parts)?;
         let file = File::open(path).map_err(|_| Damage::Parts)?;
-        let chunks = found.pieces.values().map(|place| {
-            let mut bytes = vec![0; place.length];
-            file.read_exact_at(&mut bytes, place.offset).map(|()| bytes)
-        });
+        let chunks = found.pieces.values().map(|piece| piece.read(&file));
         let chunks = chunks
             .collect::<io::Result<Vec<_>>>()
             .map_err(|_| Damage::Parts)?;
@@ -137,61 +111,12 @@ impl Dig {
     }
 }
 
-/// Appends what the file holds at `offset`, nothing at its end. What cannot be read comes as zeros; says how much that is.
-fn read_window(file: &File, offset: u64, buffer: &mut Vec<u8>) -> u64 {
-    let known = buffer.len();
-    for bytes in [WINDOW_BYTES, SECTOR_BYTES] {
-        buffer.resize(known + bytes, 0);
-        let read = buffer
-            .get_mut(known..)
-            .map_or(Ok(0), |target| read_some(file, target, offset));
-        if let Ok(read) = read {
-            buffer.truncate(known + read);
-            return 0;
-        }
-    }
-    SECTOR_BYTES as u64
-}
-
-fn read_some(file: &File, target: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(target, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
-}
-
-/// Hands over the whole chunks in `bytes`, and says how many bytes are done with. Unless the file has `ended`, a chunk that
-/// may go on behind them waits for more.
-fn chunks_in(bytes: &[u8], ended: bool, mut found: impl FnMut(usize, &Header, usize)) -> usize {
-    let rest = |at: usize| bytes.get(at..).unwrap_or_default();
-    let mut at = 0;
-    while let Some(begin) = memmem::find(rest(at), &MAGIC).map(|ahead| at + ahead) {
-        let length = chunk_length(rest(begin));
-        let goes_on = length.is_none_or(|length| length <= CHUNK_BYTES && length > rest(begin).len());
-        if goes_on && !ended {
-            return begin;
-        }
-        at = begin + 1;
-        if let Some(chunk) = length.and_then(|length| rest(begin).get(..length))
-            && let Ok((header, _)) = read_chunk(chunk)
-        {
-            found(begin, &header, chunk.len());
-            // What stands in a whole chunk is part of a payload.
-            at = begin + chunk.len();
-        }
-    }
-    let kept = if ended { 0 } else { MAGIC.len() - 1 };
-    at.max(bytes.len().saturating_sub(kept))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Epoch;
     use crate::queue::Compression;
-    use crate::queue::codec::Encoder;
+    use crate::queue::codec::{Encoder, MAGIC};
     use crate::queue::tests::arrival;
 
     fn chunks(first: u64, count: u64, bytes: usize) -> Vec<Vec<u8>> {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 mod names;
 pub(crate) mod probe;
-mod raw;
+pub(super) mod raw;
 mod renew;
 mod rewrite;
 mod row;
