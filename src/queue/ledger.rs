@@ -206,7 +206,9 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<(Self, bool), SlotError> {
         let (mut file, found) = SlotFile::open::<Values>(path, SLOT_BYTES)?;
         // What a killed process left in the page cache counts from here on.
-        file.sync()?;
+        if let Err(error) = file.sync() {
+            tracing::warn!(%error, "cannot sync the ledger now");
+        }
         let was_there = found.is_some();
         let values = found.unwrap_or_default();
         Ok((Self(Mutex::new(Inner { file, values })), was_there))

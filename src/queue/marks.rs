@@ -169,6 +169,7 @@ impl Marks {
         let values = inner.values;
         for _ in 0..2 {
             inner.file.write(&values)?;
+            faults::point("marks.written");
         }
         inner.sync()
     }

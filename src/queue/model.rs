@@ -256,16 +256,18 @@ impl Model {
 
     /// The refusals that a power cut leaves at least.
     fn synced_refusals(&self) -> u64 {
-        let totals = self.synced("ledger", |path| Ledger::open(path).expect("opens").0.totals());
+        let totals = self.synced("ledger", |folder| {
+            Ledger::open(&folder.join("ledger")).expect("opens").0.totals()
+        });
         totals.map_or(0, |totals| totals.of(Reason::DroppedNewest))
     }
 
-    /// Opens a copy of the file as it was synced last.
+    /// Opens a copy of the file as it was synced last, in a folder of its own.
     fn synced<T>(&self, name: &str, open: impl FnOnce(&Path) -> T) -> Option<T> {
         let synced = self.file(&format!("{name}.synced"));
         let copy = tempfile::tempdir().expect("temp dir");
         std::fs::copy(synced, copy.path().join(name)).ok()?;
-        Some(open(&copy.path().join(name)))
+        Some(open(copy.path()))
     }
 
     /// Messages that were stored and never confirmed come into the list when a start finds them.

@@ -309,6 +309,7 @@ impl Writer {
         };
         let shared = &self.shared;
         shared.store.renew_behind(behind)?;
+        faults::point("renew.placed");
         shared.marks.set_durable(last)?;
         shared.tail.reach(last);
         shared.readable.raise();

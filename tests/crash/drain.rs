@@ -9,7 +9,7 @@ use edgeferry::slots::{PAGE_BYTES, SlotFile};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
-use crate::load::{self, EPOCH};
+use crate::load::{self, Full};
 use crate::message::payload;
 use crate::support::wait;
 
@@ -97,10 +97,9 @@ pub fn drain(folder: &Path, max_bytes: u64, outside: &Path) -> Result<Drained, S
 
 /// Opens, reads, writes down.
 pub fn run(orders: &Orders) {
-    let config = load::config(orders.max_bytes, false);
     let Queue {
         mut reader, monitor, ..
-    } = queue::open(&load::lane(&orders.folder), EPOCH, &config).expect("a crash never stops the start");
+    } = load::open(&orders.folder, orders.max_bytes, Full::Backpressure);
     let mut drained = Drained::default();
     let deadline = Instant::now() + LIMIT;
     loop {

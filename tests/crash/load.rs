@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edgeferry::faults;
-use edgeferry::message::{Epoch, Seq};
+use edgeferry::message::{Epoch, Seq, Stored};
 use edgeferry::queue::ledger::{Hole, Ledger};
-use edgeferry::queue::{self, Config, Intake, OnFull, Passed, Queue, Reader, Reason};
+use edgeferry::queue::{self, Config, Intake, OnFull, Outside, Passed, Queue, Reader, Reason};
 use edgeferry::slots::{PAGE_BYTES, SlotFile};
 use serde::{Deserialize, Serialize};
 
@@ -57,23 +57,45 @@ pub struct Orders {
     pub delivers: bool,
     /// Also keeps a session file and a ledger of its own. Their syncs make ext4 write what else is there.
     pub extras: bool,
-    /// `on_full = "drop-oldest"` instead of pushing back.
-    pub drops: bool,
+    /// What a full queue does.
+    pub on_full: Full,
 }
 
-/// What opens the queue: like a daemon's settings, smaller.
-pub fn config(max_bytes: u64, drops: bool) -> Config {
-    Config {
+/// So many devices send in no order, so a full lane has some superseded values everywhere.
+const DEVICES: u64 = 150;
+
+/// `on_full`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Full {
+    /// `"backpressure"`
+    Backpressure,
+    /// `"drop-oldest"`
+    DropOldest,
+    /// `"keep-latest"`
+    KeepLatest,
+}
+
+/// Opens the queue: like a daemon, with smaller settings.
+pub fn open(folder: &Path, max_bytes: u64, on_full: Full) -> Queue {
+    let config = Config {
         max_bytes,
         min_free_bytes: 0,
         commit_interval: Duration::ZERO,
-        on_full: if drops {
-            OnFull::DropOldest
-        } else {
-            OnFull::Backpressure
+        on_full: match on_full {
+            Full::Backpressure => OnFull::Backpressure,
+            Full::DropOldest => OnFull::DropOldest,
+            Full::KeepLatest => OnFull::KeepLatest,
         },
         ..Config::default()
-    }
+    };
+    let outside = Outside {
+        key_of: Some(Arc::new(|stored: &Stored| {
+            let device = Seed::new(stored.arrival.delivery.position).next() % DEVICES;
+            Some(device.into())
+        })),
+        ..Outside::default()
+    };
+    queue::open_with(&lane(folder), EPOCH, &config, &outside).expect("a crash never stops the start")
 }
 
 /// Epoch of all stores here.
@@ -88,14 +110,13 @@ pub fn lane(folder: &Path) -> PathBuf {
 pub fn run(orders: &Orders) {
     let mut journal = Journal::open(&orders.journal);
     journal.note(format!("\nO {};\n", orders.first));
-    let config = config(orders.max_bytes, orders.drops);
     let Queue {
         writer,
         reader,
         door,
         monitor,
         ..
-    } = queue::open(&lane(&orders.folder), EPOCH, &config).expect("a crash never stops the start");
+    } = open(&orders.folder, orders.max_bytes, orders.on_full);
     let intake = door.intake();
     drop(door);
     let writing = std::thread::spawn(move || writer.run());
@@ -154,6 +175,8 @@ async fn offer(orders: &Orders, intake: &Intake) {
             }
             next += burst;
             match seed.between(0, 6) {
+                // Where nothing is delivered, small groups fill the lane evenly.
+                _ if !orders.delivers => until_durable(intake, next - 1).await,
                 0..3 => until_durable(intake, next - 1).await,
                 3 => tokio::time::sleep(Duration::from_micros(seed.between(0, 10_000))).await,
                 _ => tokio::task::yield_now().await,

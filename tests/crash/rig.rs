@@ -260,7 +260,7 @@ impl Rig {
             max_bytes: MAX_BYTES,
             delivers: true,
             extras: !self.orders.without_sync,
-            drops: false,
+            on_full: load::Full::Backpressure,
         };
         let omitted = self
             .orders

@@ -133,7 +133,9 @@ pub(super) fn keep(path: &Path) -> Result<Kept, StoreError> {
     let name = path.extension().unwrap_or_default().to_string_lossy();
     let tag = name.strip_prefix(DAMAGED).unwrap_or_default();
     let kept = path.with_extension(format!("{KEPT}{tag}"));
+    faults::point("keep.begun");
     fs::rename(path, &kept).map_err(|source| io_error(path, source))?;
+    faults::point("keep.renamed");
     let bytes = disk_bytes(&kept);
     Ok(Kept { path: kept, bytes })
 }

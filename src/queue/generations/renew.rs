@@ -11,6 +11,7 @@ use super::names::{NEW, discard, remove};
 use super::raw::Index;
 use super::row::Entry;
 use super::{Generations, View};
+use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Chunk, ChunkKey};
 use crate::queue::generation::{Generation, io_error, sync_folder};
@@ -36,6 +37,7 @@ pub(super) fn renew_behind(store: &Generations, seq: Seq) -> Result<(), StoreErr
         remove(&path).map_err(|source| io_error(&path, source))?;
     }
     let fresh = copy(&index, &firsts, &path)?;
+    faults::point("renew.written");
     put(store, fresh, &path, first)
 }
 
@@ -70,6 +72,7 @@ fn put(store: &Generations, fresh: Generation, path: &Path, first: Seq) -> Resul
     }
     let name = store.path_of(first);
     fs::rename(path, &name).map_err(|source| io_error(path, source))?;
+    faults::point("renew.renamed");
     sync_folder(&store.folder)?;
     let fresh = Arc::new(fresh);
     let replaced = row.entries.pop_back_if(|entry| entry.first == first);

@@ -11,6 +11,7 @@ use super::Generations;
 use super::names::{PREFIX, discard, first_of};
 use super::row::{Entry, Row};
 use super::usage::disk_bytes;
+use crate::faults;
 use crate::queue::codec::Chunk;
 use crate::queue::generation::{Generation, io_error, sync_folder};
 use crate::queue::ledger::Replacement;
@@ -74,8 +75,10 @@ fn put_in_place(folder: &Path, replacement: Replacement) -> Result<(), StoreErro
             discard(&path)?;
         }
     }
+    faults::point("rewrite.discarded");
     let (from, to) = (staged(folder, replacement), placed(folder, replacement));
     fs::rename(&from, &to).map_err(|source| io_error(&from, source))?;
+    faults::point("rewrite.renamed");
     sync_folder(folder)
 }
 
@@ -83,6 +86,7 @@ impl Generations {
     pub(super) fn build(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
         let path = staged(&self.folder, replacement);
         let open = Generation::create(&path)?;
+        faults::point("rewrite.begun");
         groups.iter().try_for_each(|chunks| open.append(chunks))
     }
 
@@ -98,6 +102,7 @@ impl Generations {
 
     /// The row knows it first: whatever becomes of the names, nobody reads the old ones any more.
     pub(super) fn take_place(&self, replacement: Replacement) {
+        faults::point("rewrite.committed");
         let mut row = self.row();
         row.replace(replacement, staged(&self.folder, replacement));
         match put_in_place(&self.folder, replacement) {
