@@ -15,6 +15,7 @@
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
+//! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -36,6 +37,7 @@ mod delivery;
 mod full_queue;
 mod instrument;
 mod kafka_outage;
+mod lane_memory;
 mod lanes;
 mod mosquitto_outage;
 mod shutdown;
