@@ -27,8 +27,8 @@
 //! sends it again.
 //!
 //! **Filters no longer wanted.** A session outlives its configuration. What it may hold is remembered beside it
-//! ([`held`]); what the lane does not want any more is unsubscribed as soon as nothing is lost by it ([`leftover`],
-//! [`handover`]). What the broker has queued for it meanwhile is taken like everything else. A source that wants nothing
+//! (`held`); what the lane does not want any more is unsubscribed as soon as nothing is lost by it (`leftover`,
+//! `handover`). What the broker has queued for it meanwhile is taken like everything else. A source that wants nothing
 //! at all empties the session so, waits until the broker has been quiet for [`QUIET`], and ends it.
 //!
 //! **Positions** ascend for the life of the store: they go on behind the highest that the store or the

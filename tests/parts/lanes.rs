@@ -14,7 +14,6 @@ use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE, Record, Verdict};
 use crate::support::payload::origin;
-use crate::support::proc_stats;
 use crate::support::scene::{ACK_LIMIT, FILTER};
 use crate::support::wait;
 
@@ -469,70 +468,4 @@ fn a_default_lane_without_routes_makes_no_connections() {
     assert_eq!(connections(&format!("{CLIENT_ID}-alarms")), 1);
     assert_eq!(connections(CLIENT_ID), 1, "and no other");
     assert!(!daemon.store().join("lanes/default").exists());
-}
-
-#[test]
-#[ignore = "a measurement of the release binary: ./dev bench lanes"]
-fn what_a_further_lane_costs() {
-    const MESSAGES: u64 = 40_000;
-    let kafka = shared();
-    println!("lanes  idle RSS  idle anonymous  peak RSS  peak anonymous, MB");
-    for lanes in [1, 2, 4] {
-        let mosquitto = Mosquitto::start();
-        let topic = kafka.fresh_topic("lanes");
-        let names: Vec<String> = (1..=lanes).map(|number| format!("l{number}")).collect();
-        let config = names.iter().fold(
-            Config::new(kafka).broker("local", "5", &mosquitto),
-            |config, lane| {
-                let line = format!("lane = \"{lane}\"");
-                config
-                    .lane(lane, "")
-                    .route_with(&format!("{lane}/{{device}}"), &topic, &line)
-            },
-        );
-        let mark = mosquitto.mark();
-        let mut daemon = Daemon::start(&config);
-        for lane in &names {
-            mosquitto.until_subscribed(&format!("{lane}/+"), mark);
-        }
-        // Each lane connects to Kafka when it first has something for it.
-        let load = |messages| {
-            let fleets: Vec<Devices> = ["l1/{device}", "l2/{device}", "l3/{device}", "l4/{device}"]
-                .iter()
-                .take(lanes)
-                .map(|topic| {
-                    Devices::start(
-                        &mosquitto,
-                        &Plan {
-                            topic,
-                            ..burst(messages)
-                        },
-                    )
-                })
-                .collect();
-            for fleet in fleets {
-                fleet.finish(ACK_LIMIT);
-            }
-            daemon
-                .notify()
-                .until_status("everything is in Kafka", ACK_LIMIT, |status| {
-                    status.matches("backlog 0;").count() == lanes
-                });
-        };
-        let megabytes = |bytes: Option<u64>| bytes.expect("it runs") / 100_000;
-        load(100);
-        wait::let_pass("nobody publishes", Duration::from_secs(5));
-        let idle = [
-            proc_stats::resident(daemon.id()),
-            proc_stats::anonymous(daemon.id()),
-        ]
-        .map(megabytes);
-        load(MESSAGES);
-        let peak = [Some(daemon.peak_rss()), Some(daemon.peak_anonymous())].map(megabytes);
-        println!(
-            "{lanes:>5}  {} {} {} {}, in tenths",
-            idle[0], idle[1], peak[0], peak[1]
-        );
-        daemon.terminate();
-    }
 }

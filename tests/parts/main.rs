@@ -21,6 +21,7 @@
 //! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
+//! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -44,6 +45,7 @@ mod full_queue;
 mod identity;
 mod instrument;
 mod kafka_outage;
+mod lane_memory;
 mod lanes;
 mod mismatch;
 mod mosquitto_outage;
