@@ -156,6 +156,8 @@ struct Entry {
     damaged: bool,
     /// The store lost it.
     gone: bool,
+    /// It lies behind a gap behind the watermark, in this block: it does not count before the reader finds it.
+    hidden: Option<(Seq, Seq)>,
 }
 
 impl Entry {
@@ -234,13 +236,14 @@ impl Model {
 
     fn start(&mut self) {
         let synced = self.synced_cursor();
+        let watermark = marks::peek(self.dir.path()).map_or(Seq::ZERO, |values| values.durable);
         let queue = self.backing.open(self.dir.path(), &self.config);
         let cursor = queue.reader.cursor();
         assert!(cursor >= synced, "the cursor lost what was synced");
         let intake = queue.door.intake();
         self.first = self.sizes.len() as u64 + 1;
         self.queue = Some((queue, intake));
-        self.learn();
+        self.learn(watermark);
         self.follow_cursor(cursor);
         self.at = self.cursor.next();
         let refused = self.shared().ledger.totals().of(Reason::DroppedNewest);
@@ -270,19 +273,48 @@ impl Model {
         Some(open(copy.path()))
     }
 
-    /// Messages that were stored and never confirmed come into the list when a start finds them.
-    fn learn(&mut self) {
-        let mut found = Vec::new();
+    /// Messages that were stored and never confirmed come into the list when a start finds them. What lies behind a gap
+    /// behind the watermark may be left of a group that was never finished: it counts once the reader has found it, and
+    /// what was in the gap does not count any more.
+    fn learn(&mut self, watermark: Seq) {
+        let mut reach = watermark;
+        let mut blocks = Vec::new();
         let mut at = Seq::ZERO;
         while let Found::Block(raw) = self.shared().store.read_behind(at).expect("reads") {
             at = raw.first;
-            if let Ok(block) = decode::<Arrival>(&raw.chunks, &Keys::default()) {
-                let messages = block.messages.into_iter();
-                found.extend(messages.map(|(seq, arrival)| (seq, arrival.delivery.position)));
+            let Ok(block) = decode::<Arrival>(&raw.chunks, &Keys::default()) else {
+                continue;
+            };
+            for (seq, arrival) in block.messages {
+                self.enlist(seq, arrival.delivery.position);
+            }
+            if block.first <= reach.next() {
+                reach = reach.max(block.last);
+            }
+            blocks.push((block.first, block.last));
+        }
+        if blocks.last().is_some_and(|(_, last)| *last > reach) {
+            self.hide(reach, &blocks);
+        }
+    }
+
+    fn hide(&mut self, reach: Seq, blocks: &[(Seq, Seq)]) {
+        let behind: Vec<_> = self.list.range(reach.next()..).map(|(seq, _)| *seq).collect();
+        for seq in behind {
+            let block = blocks.iter().find(|(first, last)| (*first..=*last).contains(&seq));
+            match self.list.get_mut(&seq) {
+                Some(entry) if !entry.is_live() => {}
+                Some(entry) if block.is_some() => entry.hidden = block.copied(),
+                _ => self.forget(seq),
             }
         }
-        for (seq, position) in found {
-            self.enlist(seq, position);
+    }
+
+    /// Nobody knows of it any more.
+    fn forget(&mut self, seq: Seq) {
+        if let Some(entry) = self.list.remove(&seq) {
+            self.confirmed.remove(&entry.position);
+            self.forgotten.insert(seq);
         }
     }
 
@@ -293,6 +325,7 @@ impl Model {
             fate: Fate::Kept,
             damaged: false,
             gone: false,
+            hidden: None,
         });
         assert_eq!(entry.position, position, "sequence {seq} used twice");
     }
@@ -400,13 +433,11 @@ impl Model {
         } = self.queue().monitor.status().balance;
         let cursor = self.cursor;
         let count = |which: &dyn Fn(Seq, &Entry) -> bool| {
-            self.list
-                .iter()
-                .filter(|(seq, entry)| which(**seq, entry))
-                .count() as u64
+            let known = self.list.iter().filter(|(_, entry)| entry.hidden.is_none());
+            known.filter(|(seq, entry)| which(**seq, entry)).count() as u64
         };
         let refused = self.refused.0;
-        assert_eq!(received, self.list.len() as u64 + refused, "received");
+        assert_eq!(received, count(&|_, _| true) + refused, "received");
         let kept = |seq, entry: &Entry| seq <= cursor && entry.fate == Fate::Kept;
         assert_eq!(delivered, count(&kept), "delivered");
         let dead = |_, entry: &Entry| entry.fate == Fate::DeadLetter;
@@ -494,11 +525,22 @@ impl Model {
         if first > last {
             return;
         }
-        for (seq, entry) in self.list.range_mut(first..=last) {
-            if entry.is_live() {
-                assert!(entry.damaged || entry.gone, "{seq} is missing");
-                entry.fate = Fate::Lost;
+        let missed: Vec<_> = self
+            .list
+            .range(first..=last)
+            .filter(|(_, entry)| entry.is_live())
+            .map(|(seq, entry)| (*seq, *entry))
+            .collect();
+        for (seq, entry) in missed {
+            assert!(entry.damaged || entry.gone, "{seq} is missing");
+            let hole = self.shared().ledger.hole_at(seq);
+            if entry.hidden.is_some() && hole.is_some_and(|hole| hole.reason == Reason::Skipped) {
+                self.forget(seq);
+                continue;
             }
+            let entry = self.list.get_mut(&seq).expect("listed");
+            entry.fate = Fate::Lost;
+            entry.hidden = None;
         }
     }
 
@@ -510,6 +552,11 @@ impl Model {
         assert_eq!(entry.position, position);
         let size = self.sizes[usize::try_from(position).expect("small") - 1];
         assert_eq!(stored.arrival.payload, payload(position, size));
+        if let Some((first, last)) = entry.hidden {
+            for (_, entry) in self.list.range_mut(first..=last) {
+                entry.hidden = None;
+            }
+        }
         self.at = stored.seq.next();
     }
 
@@ -556,9 +603,16 @@ impl Model {
         shared.marks.sync().expect("syncs");
         shared.record(hole).expect("records");
         shared.store.drop_unit(unit.first).expect("drops");
-        for (_, entry) in self.list.range_mut(hole.first..=hole.last) {
-            if entry.is_live() {
-                entry.fate = Fate::Dropped;
+        let dropped: Vec<_> = self
+            .list
+            .range(hole.first..=hole.last)
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in dropped {
+            match self.list.get_mut(&seq) {
+                Some(entry) if entry.hidden.is_some() => self.forget(seq),
+                Some(entry) if entry.is_live() => entry.fate = Fate::Dropped,
+                _ => {}
             }
         }
     }
@@ -609,10 +663,9 @@ impl Model {
         let known = watermark
             .map_or(Seq::ZERO, |values| values.durable)
             .max(first.previous());
-        let unknown = self.list.split_off(&known.next());
-        for (seq, entry) in unknown {
-            self.confirmed.remove(&entry.position);
-            self.forgotten.insert(seq);
+        let unknown: Vec<_> = self.list.range(known.next()..).map(|(seq, _)| *seq).collect();
+        for seq in unknown {
+            self.forget(seq);
         }
         self.start();
     }
