@@ -49,7 +49,7 @@ fn move_to(from: &Path, to: &Path) -> Result<()> {
     sync_folder_of(from)
 }
 
-/// Deletes what was delivered, and the sessions that have ended. What a crash leaves of it is taken along when the lane
+/// Deletes what was delivered, the note of the keys it needed, and the sessions that have ended. What a crash leaves of it is taken along when the lane
 /// comes back.
 fn slim(kept: &Path) -> Result<()> {
     for entry in fs::read_dir(kept)? {
@@ -60,7 +60,7 @@ fn slim(kept: &Path) -> Result<()> {
             .to_string_lossy()
             .into_owned();
         let is_delivered = name.starts_with("g-") && !name.contains(".damaged");
-        let is_over = ["session-", "filters-", routing::FILE]
+        let is_over = ["session-", "filters-", routing::FILE, "key-ids"]
             .iter()
             .any(|begin| name.starts_with(begin));
         if is_delivered {

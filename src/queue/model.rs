@@ -198,6 +198,7 @@ struct Model {
 
 impl Model {
     fn new(backing: Backing) -> Self {
+        crate::slots::KEEPS_SYNCED.set(true);
         let mut model = Self {
             backing,
             dir: tempfile::tempdir().expect("temp dir"),
@@ -301,7 +302,9 @@ impl Model {
     fn hide(&mut self, reach: Seq, blocks: &[(Seq, Seq)]) {
         let behind: Vec<_> = self.list.range(reach.next()..).map(|(seq, _)| *seq).collect();
         for seq in behind {
-            let block = blocks.iter().find(|(first, last)| (*first..=*last).contains(&seq));
+            let block = blocks
+                .iter()
+                .find(|(first, last)| (*first..=*last).contains(&seq));
             match self.list.get_mut(&seq) {
                 Some(entry) if !entry.is_live() => {}
                 Some(entry) if block.is_some() => entry.hidden = block.copied(),

@@ -545,8 +545,6 @@ fn a_crash_at_any_step_of_a_rewriting_neither_loses_nor_counts_twice() {
             .map(|entry| entry.expect("entry").file_name());
         let left: Vec<_> = names
             .filter(|name| name.to_string_lossy().contains('.'))
-            // Kept by the tests themselves, for power cuts.
-            .filter(|name| !name.to_string_lossy().ends_with(".synced"))
             .collect();
         assert!(left.is_empty(), "{left:?}");
         let mut lane = setup.open(folder.path());
