@@ -251,6 +251,26 @@ fn messages_are_salvaged_from_whatever_is_left_of_a_store() {
 }
 
 #[test]
+fn a_lane_that_no_route_uses_any_more_can_be_purged_and_takes_no_imports() {
+    let gateway = Gateway::filled("gw-b");
+    let config = gateway.path("edgeferry.toml");
+    let moved = text(&config) + "lane = \"other\"\n[[lane]]\nname = \"other\"\n";
+    fs::write(&config, moved).expect("writes");
+    let said = gateway.queue(&["import", "--again", GOLDEN]);
+    assert!(said.code == 64 && said.err.contains("--into"), "{said:?}");
+    let said = gateway.queue(&["purge", "--lane", "default", "--from", "1", "--yes"]);
+    assert!(
+        said.code == 0 && said.out.contains("4 messages removed"),
+        "{said:?}"
+    );
+    let said = gateway.queue(&["import", "--into", "other", GOLDEN]);
+    assert!(
+        said.code == 0 && said.out.starts_with("4 messages taken"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn wrong_usage_says_what_would_be_right() {
     let gateway = Gateway::filled("gw-b");
     let cases: [(&[&str], &str); 8] = [

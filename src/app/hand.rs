@@ -1,27 +1,28 @@
 //! The queue of a stopped store, opened for `edgeferry queue …`.
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::thread::JoinHandle;
 
+use crate::app::plan::{Plan, plan};
 use crate::app::{AppError, DataDir, keys};
 use crate::config::Config;
 use crate::identity::{self, Machine};
 use crate::ops::hand::{Hand, HandLane, Known};
-use crate::queue::{self, Queue};
+use crate::queue::{self, Door, Queue};
 use crate::route::Router;
 
 /// A store that this process has, without sources and sinks.
 #[derive(Debug)]
 pub struct Stopped {
     hand: Hand,
+    /// Keep the writers going, which purge.
+    doors: Vec<Door>,
     writers: Vec<JoinHandle<()>>,
     _data_dir: DataDir,
 }
 
 impl Stopped {
-    /// Opens all lanes that the configuration names or the store has. The store keeps its identity, also on another
-    /// machine (a card in a reader); one that is to be written must be this machine's.
+    /// Opens the lanes that a daemon would run; those that are to be emptied take no imports. The store keeps its
+    /// identity, also on another machine (a card in a reader); one that is to be written must be this machine's.
     ///
     /// # Errors
     /// [`AppError`]
@@ -36,26 +37,31 @@ impl Stopped {
             identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?
         };
         let mut lanes = Vec::new();
-        let mut writers = Vec::new();
-        for name in names(config, &data_dir.path().join("lanes"))? {
-            let lane = config.lanes.iter().find(|lane| lane.name == name);
-            let settings = lane.map(|lane| lane.queue.clone()).unwrap_or_default();
-            let queue = queue::open(&data_dir.lane(&name), identity.epoch, &settings)?;
+        let (mut doors, mut writers) = (Vec::new(), Vec::new());
+        for Plan {
+            name,
+            queue: settings,
+            is_leaving,
+        } in plan(config, &data_dir)?
+        {
             let Queue {
                 writer,
                 door,
                 monitor,
                 ..
-            } = queue;
+            } = queue::open(&data_dir.lane(&name), identity.epoch, &settings)?;
             let writing = std::thread::Builder::new().name("queue writer".to_owned());
             writers.push(writing.spawn(move || writer.run())?);
             let router = Router::new(config.routes.clone(), &identity.gateway, &name);
-            lanes.push(HandLane::new(name, monitor, router, Some(door)));
+            let entrance = (!is_leaving).then(|| door.clone());
+            doors.push(door);
+            lanes.push(HandLane::new(name, monitor, router, entrance));
         }
         let mut known = Known::open(data_dir.path())?;
         known.reconcile(&lanes)?;
         Ok(Self {
             hand: Hand::new(identity, lanes, known, false),
+            doors,
             writers,
             _data_dir: data_dir,
         })
@@ -70,26 +76,11 @@ impl Stopped {
     /// Lets go of the store. What was answered as stored is.
     pub fn close(self) {
         self.hand.close();
+        drop(self.doors);
         for writer in self.writers {
             if writer.join().is_err() {
                 tracing::error!("a queue writer panicked");
             }
         }
     }
-}
-
-/// The lanes of the configuration, then those that only the store has.
-fn names(config: &Config, folder: &Path) -> Result<Vec<String>, AppError> {
-    let mut names: Vec<String> = config.lanes.iter().map(|lane| lane.name.clone()).collect();
-    let mut left = BTreeSet::new();
-    if folder.exists() {
-        for entry in std::fs::read_dir(folder)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if !names.contains(&name) {
-                left.insert(name);
-            }
-        }
-    }
-    names.extend(left);
-    Ok(names)
 }

@@ -243,7 +243,7 @@ impl<'a> Import<'a> {
     /// ends when all are gone.
     fn offer(&self, lane: &HandLane, batch: Vec<Arrival>) -> Result<(), HandError> {
         let door = lane.door.lock().unwrap_or_else(PoisonError::into_inner);
-        let intake = door.as_ref().ok_or(HandError::Stopping)?.intake();
+        let intake = door.as_ref().ok_or_else(|| self.no_door(lane))?.intake();
         drop(door);
         let count = batch.len() as Position;
         for (position, arrival) in (1..).zip(batch) {
@@ -259,6 +259,16 @@ impl<'a> Import<'a> {
             });
             reached.then_some(())
         })
+    }
+
+    fn no_door(&self, lane: &HandLane) -> HandError {
+        if self.hand.is_closing() {
+            return HandError::Stopping;
+        }
+        let name = &lane.name;
+        HandError::Usage(format!(
+            "no route uses the lane {name:?} any more: it is emptied and takes no imports; write --into with another one"
+        ))
     }
 
     fn reserve(&self, lane: &HandLane, intake: &Intake, cost: usize) -> Result<Room, HandError> {
