@@ -98,6 +98,12 @@ impl Clock {
     }
 }
 
+/// The wall clock, milliseconds since 1970, for whoever needs no more than that.
+#[must_use]
+pub fn unix_ms() -> i64 {
+    millis(clock_gettime(ClockId::Realtime))
+}
+
 impl Synchronised {
     fn at(&self, boot_ms: u64) -> bool {
         if self.known.load(Ordering::Relaxed) {

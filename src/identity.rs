@@ -5,12 +5,13 @@
 //! different one on an existing store is refused, because consumers would see another gateway.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::files::replace;
 use crate::message::Epoch;
 
 const FILE: &str = "identity.json";
@@ -195,6 +196,18 @@ pub fn open(
     Ok(Identity { gateway, epoch })
 }
 
+/// The identity that a store has, whatever machine looks at it; `None` when there is none that can be understood.
+///
+/// # Errors
+/// [`IdentityError::Io`]
+pub fn kept(data_dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    let found = read(&data_dir.join(FILE))?;
+    Ok(found.map(|(kept, epoch)| Identity {
+        gateway: kept.gateway,
+        epoch,
+    }))
+}
+
 /// `None` when there is none, or it cannot be understood: then a new epoch is the safe answer.
 fn read(path: &Path) -> Result<Option<(Kept, Epoch)>, IdentityError> {
     let text = match fs::read(path) {
@@ -231,16 +244,7 @@ fn write(path: &Path, gateway: &str, hardware: &str) -> Result<Epoch, IdentityEr
         source,
     };
     let text = serde_json::to_string_pretty(&kept).map_err(|error| fail(error.into()))?;
-    let unfinished = path.with_extension("new");
-    let mut file = fs::File::create(&unfinished).map_err(fail)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(fail)?;
-    fs::rename(&unfinished, path).map_err(fail)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)?;
+    replace(path, text.as_bytes()).map_err(fail)?;
     Ok(epoch)
 }
 

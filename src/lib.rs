@@ -19,6 +19,8 @@ pub mod demo;
 pub mod exit;
 #[doc(hidden)]
 pub mod faults;
+mod files;
+pub mod filter;
 pub mod identity;
 pub mod link;
 pub mod message;

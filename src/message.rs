@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,23 @@ pub struct Stamp {
     pub synchronised: bool,
 }
 
+impl Stamp {
+    /// The wall clock in [`rfc3339`].
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        rfc3339(self.unix_ms)
+    }
+}
+
+/// A time, in milliseconds since 1970, as RFC 3339 with milliseconds, UTC. One before 1970 reads as 1970, one that the
+/// format cannot say as the end of the year 9999.
+#[must_use]
+pub fn rfc3339(unix_ms: i64) -> String {
+    const YEAR_9999_MS: u64 = 253_402_300_799_999;
+    let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0).min(YEAR_9999_MS));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
 /// Tag of one MQTT session as edgeferry sees it: a new random one whenever a broker answers CONNECT
 /// without a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,7 +129,7 @@ pub struct Delivery {
     pub packet_id: u16,
     /// QoS of the PUBLISH as it came.
     pub qos: u8,
-    /// DUP flag of the PUBLISH: a stored message that has it may be a second copy.
+    /// DUP flag of the PUBLISH, or its topic is moving from one lane to another: it may be a second copy.
     pub dup: bool,
     /// RETAIN flag of the PUBLISH.
     pub retained: bool,
@@ -187,6 +205,36 @@ impl Arrival {
     pub fn cost(&self) -> usize {
         let properties = self.properties.as_deref().map_or(0, Properties::len);
         Self::OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
+    }
+}
+
+#[cfg(test)]
+impl Arrival {
+    /// QoS 1, position and packet id 1.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            broker: Arc::from("default"),
+            topic: "a/b".to_owned(),
+            payload: Bytes::from_static(b"x"),
+            oversize: None,
+            properties: None,
+            delivery: Delivery {
+                session: SessionTag(1),
+                position: 1,
+                packet_id: 1,
+                qos: 1,
+                dup: false,
+                retained: false,
+                fingerprint: 0,
+            },
+            stamp: Stamp {
+                unix_ms: 1,
+                boot_ms: 1,
+                boot: 1,
+                synchronised: true,
+            },
+            origin: None,
+        }
     }
 }
 

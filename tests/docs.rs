@@ -38,6 +38,7 @@ fn links_in_the_documents_lead_to_files_of_the_project() {
     for (path, text) in documents() {
         let folder = path.parent().expect("has one");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap_or_default();
             if !target.starts_with("http") {
                 checked += 1;
                 assert!(folder.join(target).exists(), "{}: {target}", path.display());

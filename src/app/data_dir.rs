@@ -1,13 +1,18 @@
 //! The store's folder: made when missing, used by one daemon at a time.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{self, FormatError};
+use crate::config::is_lane_name;
 
 const LANES: &str = "lanes";
 const DEAD_LETTERS: &str = "dead-letters";
+/// How the names of a session's files begin; the name of the broker follows.
+const SESSION: &str = "session-";
+const FILTERS: &str = "filters-";
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,16 +111,46 @@ impl DataDir {
         self.path.join(LANES).join(name)
     }
 
-    /// The folder of the dead letters.
+    /// The lanes that have a log, by name.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn lanes(&self) -> Result<BTreeSet<String>, DataDirError> {
+        folders(&self.path.join("lanes"))
+    }
+
+    /// The folder of a lane's dead letters.
     #[must_use]
-    pub fn dead_letters(&self) -> PathBuf {
-        self.path.join(DEAD_LETTERS)
+    pub fn dead_letters(&self, lane: &str) -> PathBuf {
+        self.path.join(DEAD_LETTERS).join(lane)
     }
 
     /// What a source remembers of its session with a broker.
     #[must_use]
     pub fn session(&self, lane: &str, broker: &str) -> PathBuf {
-        self.lane(lane).join(format!("session-{broker}"))
+        self.lane(lane).join(format!("{SESSION}{broker}"))
+    }
+
+    /// The filters that this session may hold.
+    #[must_use]
+    pub fn filters(&self, lane: &str, broker: &str) -> PathBuf {
+        self.lane(lane).join(format!("{FILTERS}{broker}"))
+    }
+
+    /// The brokers that a lane has, or had, a session with.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn sessions(&self, lane: &str) -> Result<BTreeSet<String>, DataDirError> {
+        let names = names(&self.lane(lane))?.into_iter();
+        let brokers = names.filter_map(|name| Some(name.strip_prefix(SESSION)?.to_owned()));
+        Ok(brokers.collect())
+    }
+
+    /// What is kept of lanes that are no more.
+    #[must_use]
+    pub fn retired(&self, lane: &str) -> PathBuf {
+        self.path.join("retired").join(lane)
     }
 
     /// The folder itself.
@@ -123,6 +158,29 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The names in a folder; none when it is not there.
+fn names(path: &Path) -> Result<Vec<String>, DataDirError> {
+    let fail = |source| DataDirError::Unusable {
+        path: path.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    entries.map(name).collect::<io::Result<_>>().map_err(fail)
+}
+
+/// Folders in a folder that may be a lane's.
+fn folders(path: &Path) -> Result<BTreeSet<String>, DataDirError> {
+    let names = names(path)?.into_iter();
+    Ok(names
+        .filter(|name| is_lane_name(name) && path.join(name).is_dir())
+        .collect())
 }
 
 fn read_owner(lock: &mut File) -> Option<u32> {
@@ -146,6 +204,24 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         std::os::unix::fs::symlink("/dev/full", dir.path().join("lock")).expect("links");
         DataDir::take(dir.path()).expect("takes");
+    }
+
+    #[test]
+    fn only_folders_that_can_be_lanes_are_lanes() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let data_dir = DataDir::take(dir.path()).expect("takes");
+        assert!(data_dir.lanes().expect("reads").is_empty());
+        for name in ["alarms", "lost+found", ".x"] {
+            fs::create_dir_all(data_dir.lane(name)).expect("makes");
+        }
+        fs::write(data_dir.lane("file"), b"").expect("writes");
+        assert_eq!(data_dir.lanes().expect("reads"), ["alarms".to_owned()].into());
+        fs::write(data_dir.session("alarms", "a.b"), b"").expect("writes");
+        fs::write(data_dir.filters("alarms", "c"), b"").expect("writes");
+        assert_eq!(
+            data_dir.sessions("alarms").expect("reads"),
+            ["a.b".to_owned()].into()
+        );
     }
 
     #[test]

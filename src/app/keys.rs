@@ -1,7 +1,7 @@
 //! Whether the keys are there for all that waits in the store: looked at before anything in it is touched.
 
 use super::DataDir;
-use crate::config::{Config, DEFAULT_LANE};
+use crate::config::Config;
 use crate::queue::{self, OpenError};
 
 /// Checks the logs of all lanes, and says what a person should know of the keys.
@@ -10,10 +10,7 @@ use crate::queue::{self, OpenError};
 /// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
 pub(super) fn check(config: &Config, data_dir: &DataDir) -> Result<(), OpenError> {
     for lane in &config.lanes {
-        let mut logs = vec![data_dir.lane(&lane.name)];
-        if lane.name == DEFAULT_LANE {
-            logs.push(data_dir.dead_letters());
-        }
+        let logs = [data_dir.lane(&lane.name), data_dir.dead_letters(&lane.name)];
         let keys = queue::keys_for(&logs, &lane.queue)?;
         for path in keys.exposed() {
             tracing::warn!(path = %path.display(), "everybody on this machine may read this key file: chmod 600 it");

@@ -1,29 +1,43 @@
 //! Builds the stages, connects them, supervises them, shuts them down.
 //!
-//! Only this module knows all stages. Sources are tasks of one thread's runtime; the queue's writer and the sink
-//! are OS threads, because they block. A stage that ends on its own ends the daemon: there is no half-alive one.
+//! Only this module knows all stages. Each lane is a whole pipeline (`lane`); all run side by side (`stages`). Sources are
+//! tasks of one thread's runtime; a lane's writer and its sink are OS threads, because they block. A stage that ends on its
+//! own ends the daemon: there is no half-alive one.
+//!
+//! A lane that no route uses any more (`plan`) runs until its sessions and its queue are empty, and is put away
+//! (`retired`).
 
 mod data_dir;
 mod format;
+mod hand;
 mod keys;
+mod lane;
 pub mod memory;
+mod plan;
+mod retired;
+mod routing;
 mod stages;
 mod subscriptions;
+mod threads;
+mod view;
 mod watch;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
+pub use hand::Stopped;
 
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
+use crate::ops::hand::KnownError;
 use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::{clock, config, queue, source};
 use stages::Stages;
-pub use stages::View;
+pub use view::{LaneView, View};
 
 /// Why the daemon could not run, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +62,9 @@ pub enum AppError {
         /// The reason.
         source: source::OpenError,
     },
+    /// What was imported is not known.
+    #[error("imports: {0}")]
+    Known(#[from] KnownError),
     /// There is no clock to stamp with.
     #[error(transparent)]
     Clock(#[from] clock::Error),
@@ -67,6 +84,7 @@ impl AppError {
             Self::DataDir(_)
             | Self::Queue(_)
             | Self::DeadLetters(_)
+            | Self::Known(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {
@@ -125,12 +143,12 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
-/// The running pipeline.
+/// All lanes, running.
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
     /// Unlocked last, when nothing uses the store any more.
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
 }
 
 impl Daemon {
@@ -139,7 +157,7 @@ impl Daemon {
     /// # Errors
     /// [`AppError`]; nothing runs.
     pub fn start(config: &Config) -> Result<Self, AppError> {
-        let data_dir = DataDir::take(&config.gateway.data_dir)?;
+        let data_dir = Arc::new(DataDir::take(&config.gateway.data_dir)?);
         keys::check(config, &data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;

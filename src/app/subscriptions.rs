@@ -1,13 +1,26 @@
 //! Which filters a broker is asked for: derived from the routes, none covered by another.
 
-use crate::route::{self, pattern::covers};
+use crate::filter::covers;
+use crate::route;
 use crate::source::{self, Subscription};
 
-/// The subscriptions that `routes` need on `broker`, in route order. A filter that another one covers is not
-/// subscribed to itself: the broker would send a copy for each.
-pub fn derive(routes: &[route::Config], broker: &source::Config) -> Vec<Subscription> {
+/// The subscriptions that the routes of `lane` need on `broker`, in route order. A filter that another one covers is
+/// not subscribed to itself: the broker would send a copy for each.
+pub fn derive(routes: &[route::Config], lane: &str, broker: &source::Config) -> Vec<Subscription> {
+    combine(routes.iter().filter(|route| route.lane == lane), broker)
+}
+
+/// The same for all routes, as if there were one lane.
+pub fn derive_all(routes: &[route::Config], broker: &source::Config) -> Vec<Subscription> {
+    combine(routes.iter(), broker)
+}
+
+fn combine<'a>(
+    routes: impl Iterator<Item = &'a route::Config>,
+    broker: &source::Config,
+) -> Vec<Subscription> {
     let mut wanted: Vec<Subscription> = Vec::new();
-    for route in routes.iter().filter(|route| route.takes(&broker.name)) {
+    for route in routes.filter(|route| route.takes(&broker.name)) {
         let filter = route.from.filter();
         if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
             known.qos = known.qos.max(route.qos);
@@ -34,7 +47,8 @@ mod tests {
         });
         let text = format!("{head}{}", tables.collect::<Vec<_>>().concat());
         let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
-        let wanted = derive(&config.routes, &config.brokers[0]);
+        let wanted = derive(&config.routes, "default", &config.brokers[0]);
+        assert!(derive(&config.routes, "other", &config.brokers[0]).is_empty());
         let wanted: Vec<_> = wanted
             .iter()
             .map(|one| (one.filter.as_str(), one.qos as u8))

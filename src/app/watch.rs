@@ -1,11 +1,12 @@
 //! Keeps the service manager informed, and hungry when the pipeline hangs.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use crate::app::stages::View;
+use crate::app::view::{LaneView, View};
 use crate::link::Link;
-use crate::ops::{Overview, systemd};
+use crate::ops::{LaneOverview, systemd};
 
 /// The status line is refreshed this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
@@ -19,23 +20,34 @@ const STANDSTILL: Duration = Duration::from_mins(5);
 pub async fn over(view: View) -> Infallible {
     let interval = systemd::watchdog_interval().map_or(STATUS_INTERVAL, |limit| limit.min(STATUS_INTERVAL));
     let mut ticks = tokio::time::interval(interval);
-    let mut progress = Progress::default();
+    let mut progress = BTreeMap::new();
     let mut said = None;
     loop {
         ticks.tick().await;
-        let overview = view.overview();
-        if view.writer_age() < HANG && view.sink_age() < HANG && progress.is_sound(&overview, Instant::now())
-        {
+        let lanes = view.lanes();
+        // Every lane is looked at, also behind one that hangs.
+        let sound = lanes.iter().filter(|lane| is_sound(lane, &mut progress)).count();
+        if sound == lanes.len() {
             systemd::watchdog();
-        } else {
-            tracing::error!(%overview, "the pipeline does not move");
         }
+        let overview = view.overview();
         let line = overview.to_string();
         if said.as_ref() != Some(&line) {
             systemd::status(&overview);
             said = Some(line);
         }
     }
+}
+
+/// Whether the lane's threads go round, and what should move does.
+fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool {
+    let overview = lane.overview();
+    let progress = progress.entry(lane.name.clone()).or_default();
+    let sound = progress.is_sound(&overview, Instant::now()) && lane.silence() < HANG;
+    if !sound {
+        tracing::error!(lane = lane.name, %overview, "the pipeline does not move");
+    }
+    sound
 }
 
 /// Notices a pipeline that should move and does not.
@@ -49,7 +61,7 @@ struct Progress {
 impl Progress {
     /// Whether something moved lately, or there is a good reason that nothing does: no backlog, a link that is away
     /// or refuses, a full dead-letter store.
-    fn is_sound(&mut self, overview: &Overview, now: Instant) -> bool {
+    fn is_sound(&mut self, overview: &LaneOverview, now: Instant) -> bool {
         let should_move =
             overview.queue.balance.queued > 0 && overview.kafka == Link::Up && overview.held.is_none();
         let done = overview
@@ -69,28 +81,16 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{Balance, Status, Wear};
     use crate::sink::monitor::Counts;
 
-    fn overview(backlog: u64, kafka: Link, delivered: u64) -> Overview {
-        Overview {
-            brokers: Vec::new(),
+    fn overview(backlog: u64, kafka: Link, delivered: u64) -> LaneOverview {
+        LaneOverview {
             kafka,
-            queue: Status {
-                balance: Balance {
-                    queued: backlog,
-                    ..Balance::default()
-                },
-                bytes: 0,
-                wear: Wear::default(),
-                full: false,
-                failure: None,
-            },
-            held: None,
             counts: Counts {
                 delivered,
                 ..Counts::default()
             },
+            ..LaneOverview::for_test("default", backlog)
         }
     }
 

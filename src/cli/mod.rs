@@ -9,6 +9,7 @@ use crate::app;
 use crate::exit::Exit;
 
 mod check;
+mod queue;
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ enum Verb {
     Run(ConfigFile),
     /// Check a configuration file and report all problems
     Check(ConfigFile),
+    /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
+    Queue(Box<queue::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     Demo {
@@ -36,7 +39,12 @@ enum Verb {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/edgeferry/edgeferry.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/edgeferry/edgeferry.toml"
+    )]
     config: PathBuf,
 }
 
@@ -52,6 +60,7 @@ fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
         Verb::Check(file) => check::check(&file.config),
+        Verb::Queue(arguments) => queue::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
     }

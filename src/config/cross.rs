@@ -1,7 +1,7 @@
-//! What only brokers and routes together can tell.
+//! What only brokers, lanes and routes together can tell.
 
 use crate::config::Lane;
-use crate::route::pattern::{covers, overlaps};
+use crate::filter::{covers, overlaps};
 use crate::settings::{Problems, Section};
 use crate::source::Version;
 use crate::{route, source};
@@ -14,6 +14,7 @@ pub(super) fn check(
     routes: &[Option<route::Config>],
     problems: &mut Problems<'_>,
 ) {
+    check_use(lanes, routes, problems);
     for (index, route) in routes.iter().enumerate() {
         let Some(route) = route else { continue };
         let mut section = problems.section(format!("route[{index}]"));
@@ -26,6 +27,26 @@ pub(super) fn check(
             {
                 warn_of_copies(earlier, &mut section);
             }
+        }
+    }
+}
+
+/// A lane that no route names runs only to be emptied.
+fn check_use(lanes: &[Lane], routes: &[Option<route::Config>], problems: &mut Problems<'_>) {
+    let tables = lanes.iter().filter(|lane| lane.has_table).enumerate();
+    for (index, lane) in tables {
+        let is_used = routes.iter().any(|route| match route {
+            Some(route) => route.lane == lane.name,
+            // It may be the one.
+            None => true,
+        });
+        if !is_used {
+            let mut section = problems.section(format!("lane[{index}]"));
+            section.warn(
+                "name",
+                "no route uses this lane",
+                "write lane = in a [[route]], or remove the table",
+            );
         }
     }
 }
@@ -56,8 +77,10 @@ fn check_lane(lanes: &[Lane], route: &route::Config, section: &mut Section<'_, '
 /// and has no subscription identifiers to tell. A covered filter is not subscribed, so it does no harm.
 fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &route::Config) -> bool {
     let (first, second) = (one.from.filter(), other.from.filter());
+    let same_session = one.lane == other.lane;
     let partly = overlaps(&first, &second) && !covers(&first, &second) && !covers(&second, &first);
-    partly
+    same_session
+        && partly
         && brokers
             .iter()
             .any(|broker| is_old(broker) && one.takes(&broker.name) && other.takes(&broker.name))

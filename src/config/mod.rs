@@ -17,6 +17,7 @@ mod gateway;
 mod lane;
 
 pub use gateway::Gateway;
+pub(crate) use lane::is_name as is_lane_name;
 pub use lane::{DEFAULT_LANE, Lane};
 
 /// Everything the file says, checked and complete with defaults.
@@ -28,6 +29,8 @@ pub struct Config {
     pub brokers: Vec<source::Config>,
     /// `[[route]]`, at least one, in file order.
     pub routes: Vec<route::Config>,
+    /// `[queue]`: for lanes without a table.
+    pub queue: queue::Config,
     /// `[[lane]]` over `[queue]`, in file order; always one named `default`.
     pub lanes: Vec<Lane>,
     /// `[kafka]`
@@ -102,6 +105,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         gateway: gateway?,
         brokers,
         routes,
+        queue: base,
         lanes,
         kafka,
         dead_letter,

@@ -92,7 +92,7 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
     let pipeline = Pipeline::start(config, Arc::clone(&interrupt))?;
     let reader = Reader::start(&cluster.bootstrap_servers(), devices::names())?;
     let view = pipeline.view().clone();
-    let fleet = Fleet::start(broker.address(), move || view.last_durable().0 > 0)?;
+    let fleet = Fleet::start(broker.address(), move || view.stored() > 0)?;
     let scene = Scene {
         broker: &broker,
         cluster: &cluster,

@@ -74,16 +74,19 @@ impl<W: Write> Screen<W> {
     /// One line of numbers.
     pub(super) fn line(&mut self, line: &Line) -> io::Result<()> {
         let overview = &line.overview;
-        let mqtt = overview.brokers.first().map_or("none", |(_, link)| word(link));
+        // The demo has one lane with one broker.
+        let only = overview.lanes.first();
+        let mqtt = only.and_then(|lane| lane.brokers.first());
+        let mqtt = mqtt.map_or("none", |(_, link)| word(link));
+        let kafka = only.map_or("none", |lane| word(&lane.kafka));
         writeln!(
             self.out,
-            "{:>4} s  {:>9}  {:>8}  {:>8}  {:>8}  {mqtt:<12}{}",
+            "{:>4} s  {:>9}  {:>8}  {:>8}  {:>8}  {mqtt:<12}{kafka}",
             line.time.as_secs(),
             line.published,
             line.stored,
-            overview.queue.balance.queued,
+            overview.backlog(),
             line.in_kafka,
-            word(&overview.kafka),
         )?;
         self.out.flush()
     }

@@ -125,7 +125,7 @@ impl<'a, W: Write> Story<'a, W> {
             }
             self.scene.interrupt.wait_until(Instant::now() + LOOK_EVERY)?;
         }
-        self.stored_before = self.scene.view.last_durable().0;
+        self.stored_before = self.scene.view.stored();
         self.screen.columns()?;
         self.scene.fleet.publish(true);
         self.began = Instant::now();
@@ -139,7 +139,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.screen
             .say("Kafka is taken away: the devices go on, and the backlog grows.")?;
         self.watch(AWAY)?;
-        let waited = self.scene.view.overview().queue.balance.queued;
+        let waited = self.scene.view.overview().backlog();
         let goal = self.scene.fleet.published();
         self.scene.cluster.bring_back()?;
         let back = Instant::now();
@@ -155,7 +155,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.watch(SETTLE)?;
         self.watch_until(END_LIMIT, |scene| {
             let published = scene.fleet.published();
-            let backlog = scene.view.overview().queue.balance.queued;
+            let backlog = scene.view.overview().backlog();
             scene.fleet.acknowledged() >= published && in_kafka(scene) >= published && backlog == 0
         })?;
         Ok(Table {
@@ -233,12 +233,7 @@ impl<'a, W: Write> Story<'a, W> {
         let in_kafka = in_kafka(&self.scene);
         let guests = self.scene.reader.tally().take_guests();
         let overview = self.scene.view.overview();
-        let stored = self
-            .scene
-            .view
-            .last_durable()
-            .0
-            .saturating_sub(self.stored_before);
+        let stored = self.scene.view.stored().saturating_sub(self.stored_before);
         let line = Line {
             time: self.began.elapsed(),
             published: self.scene.fleet.published(),

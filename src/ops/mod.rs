@@ -1,7 +1,9 @@
 //! How the daemon shows itself: logs, the service manager, the state of the whole.
 
+pub mod control;
+pub mod hand;
 pub mod logging;
 pub mod overview;
 pub mod systemd;
 
-pub use overview::Overview;
+pub use overview::{LaneOverview, Overview};

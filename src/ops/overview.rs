@@ -9,6 +9,17 @@ use crate::sink::monitor::Counts;
 /// One look at everything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overview {
+    /// All lanes that run.
+    pub lanes: Vec<LaneOverview>,
+}
+
+/// One look at a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneOverview {
+    /// Its name.
+    pub name: String,
+    /// No route uses it: it runs until it is empty.
+    pub is_leaving: bool,
     /// `[[mqtt]] name` and state, in file order.
     pub brokers: Vec<(String, Link)>,
     /// The link to Kafka.
@@ -25,6 +36,20 @@ impl Overview {
     /// Whether the configuration works on all links. A link that is merely away is no reason to be unready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        self.lanes.iter().all(LaneOverview::is_ready)
+    }
+
+    /// Messages that are durable and not done, in all lanes.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.queue.balance.queued).sum()
+    }
+}
+
+impl LaneOverview {
+    /// See [`Overview::is_ready`].
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         self.kafka.is_ready()
             && self.brokers.iter().all(|(_, link)| link.is_ready())
             && self.queue.failure.is_none()
@@ -33,10 +58,25 @@ impl Overview {
 }
 
 impl fmt::Display for Overview {
+    /// One lane is not named; several stand one behind the other.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_ready() {
             f.write_str("NOT READY; ")?;
         }
+        if let [lane] = &self.lanes[..] {
+            return lane.fmt(f);
+        }
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " | " };
+            let leaving = if lane.is_leaving { " (being removed)" } else { "" };
+            write!(f, "{gap}{}{leaving}: {lane}", lane.name)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for LaneOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "backlog {}", self.queue.balance.queued)?;
         if self.queue.full {
             f.write_str(" (queue full)")?;
@@ -64,5 +104,60 @@ impl fmt::Display for Overview {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl LaneOverview {
+    /// A lane that works, with this backlog.
+    pub(crate) fn for_test(name: &str, queued: u64) -> Self {
+        let balance = queue::Balance {
+            queued,
+            ..queue::Balance::default()
+        };
+        Self {
+            name: name.to_owned(),
+            is_leaving: false,
+            brokers: Vec::new(),
+            kafka: Link::Up,
+            queue: queue::Status {
+                balance,
+                bytes: 0,
+                wear: queue::Wear::default(),
+                full: false,
+                failure: None,
+            },
+            held: None,
+            counts: Counts::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lane_is_not_named_and_several_are() {
+        let mut first = LaneOverview::for_test("default", 3);
+        first.brokers = vec![("local".to_owned(), Link::Up)];
+        let one = Overview {
+            lanes: vec![first.clone()],
+        };
+        let line = "backlog 3; mqtt local: up; kafka: up; delivered 0";
+        assert_eq!(one.to_string(), line);
+        let mut second = LaneOverview::for_test("alarms", 1);
+        second.is_leaving = true;
+        second.kafka = Link::Refused("no".to_owned());
+        let two = Overview {
+            lanes: vec![first, second],
+        };
+        assert_eq!(two.backlog(), 4);
+        assert_eq!(
+            two.to_string(),
+            format!(
+                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0"
+            )
+        );
     }
 }

@@ -411,6 +411,9 @@ pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
     if version != VERSION {
         return Err(Unreadable::Version(version));
     }
+    if !is_sound(&header, slice) {
+        return Err(Damage::Contents.into());
+    }
     Ok((header, slice))
 }
 
@@ -418,10 +421,15 @@ pub fn read_chunk(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
 /// searched for them too. `None` when it is damaged.
 #[must_use]
 pub fn header_of(bytes: &[u8]) -> Option<Header> {
-    take_apart(bytes).ok().map(|(_, header, _)| header)
+    let (_, header, slice) = take_apart(bytes).ok()?;
+    is_sound(&header, slice).then_some(header)
 }
 
-/// Version, header and slice of a whole chunk.
+fn is_sound(header: &Header, slice: &[u8]) -> bool {
+    slice.len() == usize::from(header.length) && header.span > 0
+}
+
+/// Version, header and slice of a chunk whose checksum holds.
 fn take_apart(bytes: &[u8]) -> Result<(u8, Header, &[u8]), Damage> {
     let (header, slice) = bytes.split_at_checked(HEADER_BYTES).ok_or(Damage::Short)?;
     let (covered, crc) = header.split_last_chunk::<4>().ok_or(Damage::Short)?;
@@ -431,11 +439,8 @@ fn take_apart(bytes: &[u8]) -> Result<(u8, Header, &[u8]), Damage> {
     if u32::from_be_bytes(*crc) != checksum(covered, slice) {
         return Err(Damage::Checksum);
     }
-    let (version, parsed) = parse_header(covered)?;
-    if slice.len() != usize::from(parsed.length) || parsed.span == 0 {
-        return Err(Damage::Contents);
-    }
-    Ok((version, parsed, slice))
+    let (version, header) = parse_header(covered)?;
+    Ok((version, header, slice))
 }
 
 /// The chunk that bytes begin with, whatever comes behind it: for bytes found on a disk.

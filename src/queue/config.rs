@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::settings::{PerDay, Period, Section, Size};
 
@@ -35,6 +36,40 @@ pub enum OnFull {
     KeepLatest,
 }
 
+/// A lane's part of a budget that all lanes share: what a single lane may use, divided by their number. It keeps a further
+/// lane at a few megabytes (`docs/benchmarks.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(usize);
+
+impl Share {
+    /// Parts are not made smaller than a quarter: half a megabyte holds 700 small messages, and less would cost rate.
+    const PARTS_MAX: usize = 4;
+
+    /// The part of one of `lanes`.
+    #[must_use]
+    pub fn of(lanes: usize) -> Self {
+        Self(lanes.clamp(1, Self::PARTS_MAX))
+    }
+
+    /// The part of `budget`.
+    #[must_use]
+    pub const fn part(self, budget: usize) -> usize {
+        budget / self.0
+    }
+
+    /// The part of a number of bytes on disk.
+    #[must_use]
+    pub const fn part_of_bytes(self, bytes: u64) -> u64 {
+        bytes / self.0 as u64
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
 /// `[queue]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -58,6 +93,8 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// `old_key_files`: open what was sealed before the key was changed.
     pub old_key_files: Vec<PathBuf>,
+    /// Lanes that share the memory for messages on their way, this one included. Not in the file.
+    pub share: Share,
 }
 
 impl Default for Config {
@@ -73,6 +110,7 @@ impl Default for Config {
             compression: Compression::Zstd,
             key_file: None,
             old_key_files: Vec::new(),
+            share: Share::default(),
         }
     }
 }
@@ -98,6 +136,8 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLane {
     pub(crate) name: Option<String>,
+    weight: Option<IgnoredAny>,
+    max_rate: Option<IgnoredAny>,
     max_bytes: Option<Size>,
     min_free_bytes: Option<Size>,
     max_age: Option<Period>,
@@ -111,6 +151,14 @@ pub(crate) struct RawLane {
 }
 
 impl RawLane {
+    /// Keys that are known, but that this version cannot do, and whether they are there.
+    pub(crate) const fn planned(&self) -> [(&'static str, bool); 2] {
+        [
+            ("weight", self.weight.is_some()),
+            ("max_rate", self.max_rate.is_some()),
+        ]
+    }
+
     /// Its queue, apart from its name. (serde cannot both flatten and refuse unknown keys.)
     pub(crate) fn into_queue(self) -> Raw {
         Raw {
@@ -176,5 +224,6 @@ pub(crate) fn resolve(raw: Raw, base: &Config, section: &mut Section<'_, '_>) ->
         ),
         key_file: raw.key_file.or_else(|| base.key_file.clone()),
         old_key_files: raw.old_key_files.unwrap_or_else(|| base.old_key_files.clone()),
+        share: base.share,
     }
 }

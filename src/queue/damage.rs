@@ -18,6 +18,11 @@ use tokio::runtime::Runtime;
 use super::codec::{MAGIC, chunk_length};
 use super::tests::{arrival, config, passed};
 use super::*;
+use crate::queue::codec::read_chunk;
+use crate::queue::generations::{Generations, Waker};
+use crate::queue::opening::assemble;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Generations of 128 KiB.
 const BUDGET: u64 = 1024 * 1024;
@@ -630,7 +635,7 @@ fn delivery_waits_at_a_place_that_is_still_being_read_and_intake_does_not() {
     let first: u64 = name
         .parent()
         .and_then(Path::to_str)
-        .and_then(|name| name[2..].parse().ok())
+        .and_then(|name| name.strip_prefix("g-")?.parse().ok())
         .expect("a generation");
     let mut last = DELIVERED;
     while let Some(stored) = driven.queue.reader.read_next().expect("reads") {
@@ -646,10 +651,10 @@ fn delivery_waits_at_a_place_that_is_still_being_read_and_intake_does_not() {
         delivered.last().map(|(_, position)| *position),
         Some(MESSAGES + 1)
     );
-    let lost = driven.lost();
-    assert_eq!(lost.first().copied(), Some(first));
+    let gone = driven.lost();
+    assert_eq!(gone.first().copied(), Some(first));
     assert_eq!(
-        lost.len() + delivered.len(),
+        gone.len() + delivered.len(),
         usize::try_from(MESSAGES + 1 - last).expect("small")
     );
 }

@@ -17,6 +17,7 @@ pub type Position = u64;
 /// Memory for messages that arrived and are not durable yet, shared by all sources of a lane.
 ///
 /// 2 MiB: twice the largest group, so that the next one gathers while one is written; a twentieth of the memory goal.
+/// Several lanes share it.
 /// A larger message takes the whole budget for itself.
 pub const BUDGET_BYTES: usize = 2 * 1024 * 1024;
 
@@ -59,15 +60,18 @@ pub struct Offer {
 /// One source's entrance.
 #[derive(Debug)]
 pub struct Intake {
+    /// Bytes of the whole budget.
+    memory: usize,
     budget: Arc<Semaphore>,
     offers: SyncSender<Offer>,
     durable: Arc<watch::Sender<Position>>,
 }
 
 impl Intake {
-    /// An entrance to the writer behind `offers`. The channel holds at least [`Intake::CHANNEL_LEN`] offers.
-    pub(super) fn new(budget: Arc<Semaphore>, offers: SyncSender<Offer>) -> Self {
+    /// An entrance to the writer behind `offers`. The channel holds at least [`Intake::channel_len`] offers.
+    pub(super) fn new(memory: usize, budget: Arc<Semaphore>, offers: SyncSender<Offer>) -> Self {
         Self {
+            memory,
             budget,
             offers,
             durable: Arc::new(watch::Sender::new(0)),
@@ -77,22 +81,24 @@ impl Intake {
     /// An entrance with a budget of its own, and the writer's end of it.
     #[cfg(test)]
     pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
-        let (offers, received) = std::sync::mpsc::sync_channel(Self::CHANNEL_LEN);
+        let (offers, received) = std::sync::mpsc::sync_channel(Self::channel_len(BUDGET_BYTES));
         (
-            Self::new(Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
+            Self::new(BUDGET_BYTES, Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
             received,
         )
     }
 
     /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too.
-    pub(super) const CHANNEL_LEN: usize = BUDGET_BYTES / Arrival::OVERHEAD_BYTES + 1;
+    pub(super) const fn channel_len(memory: usize) -> usize {
+        memory / Arrival::OVERHEAD_BYTES + 1
+    }
 
     /// Waits until `cost` bytes (see [`Arrival::cost`]) fit into the budget. Cancel safe.
     ///
     /// # Errors
     /// [`Closed`] when the writer ended.
     pub async fn reserve(&self, cost: usize) -> Result<Room, Closed> {
-        let bytes = u32::try_from(cost.min(BUDGET_BYTES)).map_err(|_| Closed)?;
+        let bytes = u32::try_from(cost.min(self.memory)).map_err(|_| Closed)?;
         let permit = Arc::clone(&self.budget)
             .acquire_many_owned(bytes)
             .await
@@ -100,13 +106,34 @@ impl Intake {
         Ok(Room(permit))
     }
 
+    /// Bytes of the budget that this entrance shares with others.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// Hands an arrival to the writer. Never waits: the room guarantees a slot.
     ///
     /// # Errors
     /// [`Closed`] when the writer ended.
     pub fn offer(&self, arrival: Arrival, room: Room, commit_now: bool) -> Result<(), Closed> {
+        let position = arrival.delivery.position;
+        self.offer_at(position, arrival, room, commit_now)
+    }
+
+    /// The same for an arrival whose own position is another gateway's: `position` is what gets confirmed.
+    ///
+    /// # Errors
+    /// [`Closed`] when the writer ended.
+    pub fn offer_at(
+        &self,
+        position: Position,
+        arrival: Arrival,
+        room: Room,
+        commit_now: bool,
+    ) -> Result<(), Closed> {
         let receipt = Receipt {
-            position: arrival.delivery.position,
+            position,
             durable: Arc::clone(&self.durable),
         };
         let offer = Offer {

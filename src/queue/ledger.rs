@@ -5,7 +5,7 @@
 //! cursor that holds no messages any more is a [`Hole`]: it is durable before the messages are deleted, so no crash
 //! counts a message twice or takes a removal for a loss. Messages that were never stored are only counted. Messages
 //! that a rewritten unit leaves out are counted in the same write that commits the rewriting ([`Replacement`]); how many
-//! of a stretch are gone in this way is remembered until the cursor has passed it ([`Thinned`]), so that a hole over it
+//! of a stretch are gone in this way is remembered until the cursor has passed it (`Thinned`), so that a hole over it
 //! does not count them again.
 //!
 //! What is left follows: `queued = received - delivered - dead-lettered - removed`.

@@ -73,7 +73,7 @@ impl Marks {
         Self::open_file(&folder.join(FILE))
     }
 
-    fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
+    pub(super) fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
         let inner = Inner {

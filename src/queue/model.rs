@@ -14,7 +14,13 @@ use tokio::runtime::Runtime;
 use super::sim::Disk;
 use super::tests::{arrival, config};
 use super::*;
+use crate::message::Arrival;
 use crate::message::Stored;
+use crate::queue::codec::decode;
+use crate::queue::generations::{Generations, Waker};
+use crate::queue::opening::assemble;
+use crate::queue::store::Found;
+use std::path::Path;
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -192,6 +198,7 @@ struct Model {
 
 impl Model {
     fn new(backing: Backing) -> Self {
+        crate::slots::KEEPS_SYNCED.set(true);
         let mut model = Self {
             backing,
             dir: tempfile::tempdir().expect("temp dir"),
@@ -247,7 +254,7 @@ impl Model {
 
     /// The cursor that a power cut leaves at least.
     fn synced_cursor(&self) -> Seq {
-        let found = self.synced("marks", marks::peek);
+        let found = self.synced("marks", |path| Marks::open_file(path).expect("opens").1);
         found.flatten().map_or(Seq::ZERO, |values| values.cursor)
     }
 
@@ -657,7 +664,7 @@ impl Model {
         disk.forget_unsynced(0);
         disk.set_aside(first);
         self.lose_from(first);
-        let watermark = marks::peek(self.dir.path());
+        let watermark = Marks::open_file(&self.file("marks")).expect("opens").1;
         let known = watermark
             .map_or(Seq::ZERO, |values| values.durable)
             .max(first.previous());

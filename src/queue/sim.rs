@@ -14,6 +14,8 @@ use super::ledger::Replacement;
 use super::store::{RawBlock, Unit};
 use super::tests::{Lane, arrival, config, passed, positions};
 use super::*;
+use crate::queue::opening::assemble;
+use crate::queue::store::{Extent, Found, Opened, StoreError};
 
 /// Shared by all stores opened on it.
 #[derive(Debug, Clone, Default)]
@@ -27,9 +29,9 @@ pub(super) struct State {
     /// `None`: no end to it.
     capacity: Option<usize>,
     fault: Option<Fault>,
+    staged: Option<(Replacement, Vec<Chunk>)>,
     /// First sequence of a newest unit that is set aside: nothing is known of it but that.
     aside: Option<Seq>,
-    staged: Option<(Replacement, Vec<Chunk>)>,
 }
 
 /// An append that will fail.

@@ -4,28 +4,32 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::message::{Seq, Stored};
+use crate::queue::Share;
 
 /// Memory for durable messages that Kafka has not confirmed yet. Beyond it the oldest are read from disk
 /// again. 2 MiB hold 2,700 small messages: more than a healthy link has under way.
+/// Several lanes share it.
 const TAIL_BYTES: usize = 2 * 1024 * 1024;
 
 /// Consecutive messages that end at the durable tail.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tail(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     messages: VecDeque<Stored>,
     bytes: usize,
+    limit: usize,
     last: Seq,
 }
 
 impl Tail {
     /// An empty window behind `last`.
     #[must_use]
-    pub fn at(last: Seq) -> Self {
+    pub fn at(last: Seq, share: Share) -> Self {
         Self(Mutex::new(Inner {
             last,
+            limit: share.part(TAIL_BYTES),
             ..Inner::default()
         }))
     }
@@ -53,7 +57,7 @@ impl Tail {
             inner.last = stored.seq;
             inner.messages.push_back(stored);
         }
-        while inner.bytes > TAIL_BYTES {
+        while inner.bytes > inner.limit {
             inner.pop();
         }
     }

@@ -6,7 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::message::{Arrival, Delivery};
 use crate::message::{SessionTag, Stamp, Stored};
+use crate::queue::codec::Encoder;
+use crate::queue::generations::{Generations, Waker};
+use crate::queue::place::Place;
+use crate::queue::store::Extent;
+use crate::queue::writer::Unproven;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -309,7 +315,7 @@ fn skipped(first: u64, last: u64) -> Hole {
 fn place(found: Option<Values>, extent: Extent) -> Place {
     let dir = tempfile::tempdir().expect("temp dir");
     let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
-    super::place(found, extent, &ledger)
+    place::place(found, extent, &ledger)
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::message::Qos;
 use crate::route::conflict;
 use crate::route::pattern::Pattern;
+use crate::route::scope::Mark;
 use crate::route::template::Template;
 use crate::settings::{Problems, Section};
 
@@ -45,6 +46,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Recognises the route after a restart.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            filter: self.from.filter(),
+            broker: self.broker.clone(),
+        }
+    }
+
     /// Whether the route takes messages of the broker with this name.
     #[must_use]
     pub fn takes(&self, broker: &str) -> bool {

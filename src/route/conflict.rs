@@ -21,7 +21,7 @@ pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {
 fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
     let same_topic = meaning(&route.topic, &route.from) == meaning(&other.topic, &other.from);
     let same_key = meaning(&route.key, &route.from) == meaning(&other.key, &other.from);
-    if route.qos != other.qos {
+    if route.qos != other.qos && route.lane == other.lane {
         let wrong = format!(
             "is {}, but {} in route[{earlier}] for the same messages",
             route.qos as u8, other.qos as u8

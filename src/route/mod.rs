@@ -6,6 +6,7 @@ mod conflict;
 mod destination;
 pub mod pattern;
 mod raw;
+mod scope;
 pub mod template;
 
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use bytes::Bytes;
 
 pub use config::{Config, Format};
 pub(crate) use config::{Raw, resolve};
+use scope::Scope;
+pub use scope::{Former, Mark};
 
-use crate::message::{MessageId, Stored};
+use crate::message::{Arrival, MessageId, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
@@ -80,28 +83,46 @@ pub struct Outcome {
     pub refusals: Vec<Refusal>,
 }
 
-/// All routes of one lane.
-#[derive(Debug)]
+/// The routes of one lane, and those of the others for what this lane has of their messages.
+#[derive(Debug, Clone)]
 pub struct Router {
-    routes: Vec<Config>,
+    /// All of the file, in its order.
+    routes: Vec<(Config, Scope)>,
     gateway: String,
     lane: Arc<str>,
 }
 
 impl Router {
-    /// A router that stamps `gateway` and `lane` into the records.
+    /// A router that stamps `gateway` and `lane` into the records. `routes` are all of the file.
     #[must_use]
     pub fn new(routes: Vec<Config>, gateway: &str, lane: &str) -> Self {
+        Self::after(routes, &[], gateway, lane)
+    }
+
+    /// The same for a lane that had other routes before.
+    #[must_use]
+    pub fn after(routes: Vec<Config>, former: &[Former], gateway: &str, lane: &str) -> Self {
+        let with_scope = |route: Config| {
+            let scope = scope::of(&route, lane, former);
+            (route, scope)
+        };
         Self {
-            routes,
+            routes: routes.into_iter().map(with_scope).collect(),
             gateway: gateway.to_owned(),
             lane: Arc::from(lane),
         }
     }
 
-    /// The name every copy of this message has.
+    /// The name every copy of this message has. One that was imported keeps the name that its first gateway gave it.
     #[must_use]
     pub fn id(&self, stored: &Stored) -> MessageId {
+        if let Some(origin) = stored.arrival.origin.as_deref() {
+            return MessageId {
+                epoch: origin.epoch,
+                lane: Arc::from(origin.lane.as_str()),
+                seq: origin.seq,
+            };
+        }
         MessageId {
             epoch: stored.epoch,
             lane: Arc::clone(&self.lane),
@@ -109,7 +130,31 @@ impl Router {
         }
     }
 
-    /// Shapes one message. `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
+    /// The gateway that received it first.
+    #[must_use]
+    pub fn gateway<'a>(&'a self, arrival: &'a Arrival) -> &'a str {
+        let origin = arrival.origin.as_deref();
+        origin.map_or(self.gateway.as_str(), |origin| origin.gateway.as_str())
+    }
+
+    /// The keys that its records get, in route order, each once. Empty when no route makes a record of it.
+    #[must_use]
+    pub fn keys(&self, stored: &Stored) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (number, (route, _)) in self.routes.iter().enumerate() {
+            if let Some(Ok(record)) = self.shape(number, route, stored, i64::MAX)
+                && !keys.contains(&record.key)
+            {
+                keys.push(record.key);
+            }
+        }
+        keys
+    }
+
+    /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
+    /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
+    ///
+    /// `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
     /// that has been corrected since may have stamped.
     #[must_use]
     pub fn route(&self, stored: &Stored, now_ms: i64) -> Outcome {
@@ -118,17 +163,33 @@ impl Router {
             outcome.refusals.push(Refusal::Oversize { bytes });
             return outcome;
         }
-        for (number, route) in self.routes.iter().enumerate() {
+        let rounds: [&dyn Fn(Scope) -> bool; 3] = [
+            &|scope| scope.holds_at(stored.seq),
+            &|scope| scope != Scope::Foreign,
+            &|_| true,
+        ];
+        for is_asked in rounds {
+            self.ask(is_asked, stored, now_ms, &mut outcome);
+            if !outcome.records.is_empty() || !outcome.refusals.is_empty() {
+                return outcome;
+            }
+        }
+        outcome.refusals.push(Refusal::NoRoute);
+        outcome
+    }
+
+    /// What the routes of a scope make of it.
+    fn ask(&self, is_asked: impl Fn(Scope) -> bool, stored: &Stored, now_ms: i64, outcome: &mut Outcome) {
+        for (number, (route, scope)) in self.routes.iter().enumerate() {
+            if !is_asked(*scope) {
+                continue;
+            }
             match self.shape(number, route, stored, now_ms) {
                 Some(Ok(record)) => outcome.records.push(record),
                 Some(Err(refusal)) => outcome.refusals.push(refusal),
                 None => {}
             }
         }
-        if outcome.records.is_empty() && outcome.refusals.is_empty() {
-            outcome.refusals.push(Refusal::NoRoute);
-        }
-        outcome
     }
 
     /// What one route makes of it; `None` when it does not match.
@@ -158,7 +219,10 @@ impl Router {
             // The client takes 0 for "now", which would be another time in every copy.
             let timestamp_ms = arrival.stamp.unix_ms.clamp(1, now_ms.max(1));
             Ok(match route.format {
-                Format::Raw => raw::shape(&self.gateway, &self.id(stored), arrival, topic, key, timestamp_ms),
+                Format::Raw => {
+                    let gateway = self.gateway(arrival);
+                    raw::shape(gateway, &self.id(stored), arrival, topic, key, timestamp_ms)
+                }
             })
         })
     }

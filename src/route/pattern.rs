@@ -1,7 +1,7 @@
 //! MQTT patterns with names: `devices/{device}/telemetry`.
 //!
 //! A pattern is an MQTT topic filter whose wildcards may have names, so that Kafka topic and key can use
-//! what they matched. Filters (no names any more) are compared with [`covers`] and [`overlaps`].
+//! what they matched. Filters (no names any more) are compared by [`crate::filter`].
 
 use std::fmt;
 
@@ -143,12 +143,6 @@ impl Pattern {
         }
         left.is_none().then_some(Captures { values })
     }
-
-    /// Whether every topic that matches `other` matches this pattern too.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        covers(&self.filter(), &other.filter())
-    }
 }
 
 impl fmt::Display for Pattern {
@@ -246,53 +240,6 @@ impl<'a> Captures<'a> {
             .find(|(known, _)| *known == name)
             .map(|(_, value)| *value)
     }
-}
-
-/// Whether every topic that matches the filter `narrow` matches the filter `wide` too.
-#[must_use]
-pub fn covers(wide: &str, narrow: &str) -> bool {
-    let (wide, narrow) = (simplest(wide), simplest(narrow));
-    if hides(wide, narrow) {
-        return false;
-    }
-    let mut narrow = narrow.split('/');
-    for level in wide.split('/') {
-        match (level, narrow.next()) {
-            ("#", _) => return true,
-            (_, None | Some("#")) => return false,
-            ("+", Some(_)) => {}
-            (level, Some(other)) if level == other => {}
-            _ => return false,
-        }
-    }
-    narrow.next().is_none()
-}
-
-/// Whether some topic matches both filters.
-#[must_use]
-pub fn overlaps(one: &str, other: &str) -> bool {
-    let (one, other) = (simplest(one), simplest(other));
-    if hides(one, other) || hides(other, one) {
-        return false;
-    }
-    let (mut one, mut other) = (one.split('/'), other.split('/'));
-    loop {
-        match (one.next(), other.next()) {
-            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
-            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
-            _ => return false,
-        }
-    }
-}
-
-/// `+/#` is `#` written differently, because `a/#` matches `a`.
-fn simplest(filter: &str) -> &str {
-    if filter == "+/#" { "#" } else { filter }
-}
-
-/// Whether the wildcard that `wide` begins with is kept from `narrow` by the rule for topics with a `$`.
-fn hides(wide: &str, narrow: &str) -> bool {
-    wide.starts_with(['+', '#']) && narrow.starts_with('$')
 }
 
 /// Whether `name` may stand between braces, in patterns and templates.

@@ -1,7 +1,5 @@
 //! `format = "raw"`: the payload byte for byte, facts about it in headers.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use crate::message::{Arrival, MessageId};
 use crate::route::KafkaRecord;
 
@@ -33,7 +31,7 @@ pub(super) fn shape(
     let mut headers = vec![
         (ID, id.to_string()),
         (GATEWAY, gateway.to_owned()),
-        (ARRIVAL, rfc3339(arrival.stamp.unix_ms)),
+        (ARRIVAL, arrival.stamp.rfc3339()),
         (MQTT_TOPIC, arrival.topic.clone()),
     ];
     let marks = [
@@ -54,10 +52,4 @@ pub(super) fn shape(
         headers,
         timestamp_ms,
     }
-}
-
-/// A time before 1970 reads as 1970.
-fn rfc3339(unix_ms: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }

@@ -4,12 +4,15 @@ use super::*;
 use crate::message::{Arrival, Delivery, Epoch, Seq, SessionTag, Stamp};
 
 fn router(routes: &str) -> Router {
+    Router::new(parsed(routes).routes, "gw-7", "default")
+}
+
+fn parsed(routes: &str) -> crate::config::Config {
     let head = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
                 [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
-    let config = crate::config::parse(Path::new("test.toml"), &format!("{head}{routes}"))
+    crate::config::parse(Path::new("test.toml"), &format!("{head}{routes}"))
         .expect("valid")
-        .0;
-    Router::new(config.routes, "gw-7", "default")
+        .0
 }
 
 fn stored(topic: &str, payload: &'static [u8]) -> Stored {
@@ -129,6 +132,51 @@ fn every_matching_route_makes_a_record() {
     };
     assert_eq!(topics("devices/d1/telemetry"), ["telemetry", "all"]);
     assert_eq!(topics("devices/d1/status"), ["all"]);
+}
+
+/// Topics that a router of lane `old` gives a message at `seq`.
+fn topics_in_old(former: &[(&str, u64)], topic: &str, seq: u64) -> Vec<String> {
+    let text = "[[lane]]\nname = \"old\"\n[[route]]\nlane = \"old\"\nfrom = \"a/{device}/{rest...}\"\ntopic = \"all\"\n\
+                [[route]]\nfrom = \"a/{device}/alarm\"\ntopic = \"alarms\"\n[[route]]\nfrom = \"b/{device}/{rest...}\"\n\
+                topic = \"b\"\n[[route]]\nfrom = \"b/{device}/new\"\ntopic = \"new\"\n";
+    let former: Vec<Former> = former
+        .iter()
+        .map(|(filter, through)| Former {
+            mark: Mark {
+                filter: (*filter).to_owned(),
+                broker: None,
+            },
+            through: Seq(*through),
+        })
+        .collect();
+    let router = Router::after(parsed(text).routes, &former, "gw-7", "old");
+    let mut message = stored(topic, b"x");
+    message.seq = Seq(seq);
+    let records = router.route(&message, NOW).records.into_iter();
+    records.map(|record| record.topic).collect()
+}
+
+#[test]
+fn a_lane_sends_what_its_own_routes_want_and_no_other_lanes_messages() {
+    assert_eq!(topics_in_old(&[], "a/1/alarm", 5), ["all"]);
+}
+
+#[test]
+fn what_was_stored_before_a_route_moved_away_still_takes_it() {
+    let former = [("a/+/alarm", 5)];
+    assert_eq!(topics_in_old(&former, "a/1/alarm", 5), ["all", "alarms"]);
+    assert_eq!(topics_in_old(&former, "a/1/alarm", 6), ["all"]);
+}
+
+#[test]
+fn what_an_old_session_still_brings_takes_the_route_that_it_came_for() {
+    let former = [("b/+/#", 5)];
+    assert_eq!(topics_in_old(&former, "b/1/new", 9), ["b"]);
+    assert_eq!(
+        topics_in_old(&[], "b/1/new", 9),
+        ["b", "new"],
+        "nobody knows which"
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
+use crate::queue::Share;
 use crate::route::KafkaRecord;
 use crate::sink::Config;
 use crate::sink::producer::{Connector, Producer, Report, SubmitError, Ticket, TopicState};
@@ -18,10 +19,10 @@ use crate::sink::verdict::{Verdict, verdict};
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
 pub(super) const WINDOW_RECORDS: usize = 4_096;
-/// Memory for records under way, KiB. librdkafka's default is 1 GiB.
-const WINDOW_KBYTES: u64 = 4096;
+/// Memory for records under way, KiB. librdkafka's default is 1 GiB. Several lanes share this and the records.
+const WINDOW_KBYTES: usize = 4096;
 /// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
-const MESSAGE_MAX_BYTES: u64 = 1_000_000;
+const MESSAGE_MAX_BYTES: usize = 1_000_000;
 
 /// What edgeferry sets; `kafka.properties` may override only the second list.
 const FIXED: [(&str, &str); 7] = [
@@ -62,9 +63,9 @@ impl std::fmt::Debug for KafkaConnector {
 }
 
 impl KafkaConnector {
-    /// A connector for `config`; `wake` is called whenever there is something to take from a producer.
+    /// A connector for `config` that takes its share of memory; `wake` is called whenever there is something to take from a producer.
     #[must_use]
-    pub fn new(config: &Config, client_id: &str, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(config: &Config, client_id: &str, share: Share, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         let mut client = ClientConfig::new();
         for (name, value) in DEFAULTS {
             client.set(name, value);
@@ -78,8 +79,14 @@ impl KafkaConnector {
             client.set(name, value);
         }
         client.set("bootstrap.servers", config.bootstrap_servers.join(","));
-        client.set("queue.buffering.max.messages", WINDOW_RECORDS.to_string());
-        client.set("queue.buffering.max.kbytes", window_kbytes(config).to_string());
+        client.set(
+            "queue.buffering.max.messages",
+            share.part(WINDOW_RECORDS).to_string(),
+        );
+        client.set(
+            "queue.buffering.max.kbytes",
+            window_kbytes(config, share).to_string(),
+        );
         client.set_log_level(RDKafkaLogLevel::Warning);
         Self {
             client,
@@ -90,12 +97,14 @@ impl KafkaConnector {
 }
 
 /// The client never takes a record larger than its whole buffer, so the buffer follows the largest record.
-fn window_kbytes(config: &Config) -> u64 {
+fn window_kbytes(config: &Config, share: Share) -> usize {
     let largest = config
         .properties
         .get("message.max.bytes")
         .and_then(|bytes| bytes.parse().ok());
-    WINDOW_KBYTES.max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
+    share
+        .part(WINDOW_KBYTES)
+        .max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
 }
 
 impl Connector for KafkaConnector {
@@ -282,7 +291,7 @@ mod tests {
             password_file: None,
             properties: std::collections::BTreeMap::new(),
         };
-        let mut producer = KafkaConnector::new(&config, "test", Arc::new(|| {}))
+        let mut producer = KafkaConnector::new(&config, "test", Share::default(), Arc::new(|| {}))
             .connect()
             .expect("connects");
         let record = KafkaRecord {

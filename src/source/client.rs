@@ -45,6 +45,17 @@ pub enum Event {
         /// One answer per filter, in order.
         answers: Vec<Answer>,
     },
+    /// Our next UNSUBSCRIBE left, under this packet id.
+    UnsubscribeSent(u16),
+    /// UNSUBACK.
+    Unsubscribed {
+        /// Of the UNSUBSCRIBE that it answers.
+        packet_id: u16,
+        /// The broker's words when it did not do it. MQTT 3.1.1 has none.
+        refused: Option<String>,
+    },
+    /// PINGRESP: whatever the broker sent before has come.
+    Pong,
     /// Our DISCONNECT was flushed to the socket; so was everything before it.
     DisconnectSent,
     /// Something that only shows that the connection lives.
@@ -127,6 +138,11 @@ pub trait Connector {
 
     /// A new connection that accepts packets up to `packet_limit` bytes.
     fn connect(&self, packet_limit: u32) -> (Self::Client, Self::Events);
+
+    /// A new connection that ends the session: the one that the broker keeps, and its own with its DISCONNECT.
+    ///
+    /// That is how both versions can say it. (MQTT 5 could say it with a DISCONNECT too, but the client cannot.)
+    fn connect_clean(&self) -> (Self::Client, Self::Events);
 }
 
 /// The receiving side of a connection.
@@ -142,6 +158,8 @@ pub trait Client {
     fn acknowledge(&self, what: Acknowledgement) -> impl Future<Output = Result<(), Gone>> + Send;
     /// One SUBSCRIBE packet with all of `filters`.
     fn subscribe(&self, filters: &[Subscription]) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// One UNSUBSCRIBE packet for one filter.
+    fn unsubscribe(&self, filter: &str) -> impl Future<Output = Result<(), Gone>> + Send;
     /// DISCONNECT that leaves the session with the broker.
     fn disconnect(&self) -> impl Future<Output = Result<(), Gone>> + Send;
 }

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::client::{Acknowledgement, Publish};
 use super::counters::{Counters, count};
 use super::fingerprint::fingerprint;
+use super::handover::Copies;
 use super::redelivery::{Seen, Verdict, Window};
 use crate::clock::Clock;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
@@ -90,6 +91,7 @@ pub struct Inbound {
     pub patience: Duration,
     pub intake: Intake,
     pub window: Window,
+    pub copies: Copies,
     pub clock: Clock,
     pub counters: Arc<Counters>,
     /// Position of the newest arrival.
@@ -169,6 +171,8 @@ impl Inbound {
         if let Some(properties) = properties.as_deref_mut() {
             properties.correlation_data = properties.correlation_data.as_deref().map(own);
         }
+        // Marked like what a broker sends twice: a consumer has to know either way.
+        let dup = dup || self.copies.has(&topic);
         let (payload, oversize) = self.cut(&topic, &payload);
         let Seen {
             packet_id,

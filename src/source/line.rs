@@ -74,6 +74,30 @@ impl Line {
         self.works(refusal);
     }
 
+    /// UNSUBACK.
+    pub fn unsubscribed(&self, filter: &str, refused: Option<String>) {
+        let (broker, client_id) = (&*self.broker, &self.client_id);
+        match refused {
+            None => info!(
+                broker,
+                client_id, filter, "unsubscribed: no route of this lane wants it any more"
+            ),
+            Some(why) => warn!(
+                broker,
+                client_id, filter, why, "the broker does not unsubscribe; trying again later"
+            ),
+        }
+    }
+
+    /// The broker keeps nothing for us any more.
+    pub fn session_ended(&self) {
+        let (broker, client_id) = (&*self.broker, &self.client_id);
+        info!(
+            broker,
+            client_id, "the MQTT session is no longer needed, and was ended"
+        );
+    }
+
     fn works(&self, refusal: Option<String>) {
         self.set(refusal.map_or(Link::Up, Link::Refused));
     }

@@ -26,6 +26,11 @@
 //! it comes back when half of the memory budget is free. The message in hand was not stored, so the broker
 //! sends it again.
 //!
+//! **Filters no longer wanted.** A session outlives its configuration. What it may hold is remembered beside it
+//! (`held`); what the lane does not want any more is unsubscribed as soon as nothing is lost by it (`leftover`,
+//! `handover`). What the broker has queued for it meanwhile is taken like everything else. A source that wants nothing
+//! at all empties the session so, waits until the broker has been quiet for [`QUIET`], and ends it.
+//!
 //! **Positions** ascend for the life of the store: they go on behind the highest that the store or the
 //! session file knows.
 //!
@@ -45,7 +50,10 @@ mod config;
 mod connection;
 mod counters;
 mod fingerprint;
+mod handover;
+mod held;
 mod inbound;
+mod leftover;
 mod line;
 mod outages;
 mod redelivery;
@@ -57,16 +65,17 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::message::Qos;
-use crate::queue::intake::{BUDGET_BYTES, Position};
+use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake, Recalled};
 use crate::slots::SlotError;
 use client::v4::V4;
@@ -75,7 +84,11 @@ use client::{Connector, Identity};
 pub use config::{Config, Version};
 pub(crate) use config::{Raw, resolve};
 pub use counters::Counters;
+use handover::Copies;
+pub use handover::{Handover, Seat};
+use held::HeldFile;
 use inbound::{Durable, Inbound};
+use leftover::Leftover;
 use line::Line;
 use redelivery::{LEAST_UNSEEN, Window};
 use retry::{Retry, Step};
@@ -85,6 +98,13 @@ use subscribe::Subscriptions;
 /// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16
 /// MiB), a topic and the usual properties of at most 64 KiB each, and as much again for user properties.
 pub const TRANSPORT_LIMIT: u32 = 16 * 1024 * 1024 + 256 * 1024;
+
+/// Silence after which a broker that answers has nothing left for a session without filters: it sends what it has as
+/// fast as the window and the link allow.
+pub const QUIET: Duration = Duration::from_secs(10);
+/// Keep alive of a connection that only waits for that silence: its end is noticed with an answer to a ping. The least
+/// that the client takes.
+const WAITING_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,14 +122,20 @@ pub struct Parts {
     pub config: Config,
     /// Complete: with gateway id and lane.
     pub client_id: String,
-    /// What to subscribe to.
+    /// What to subscribe to. Nothing: the session is emptied and ended.
     pub subscriptions: Vec<Subscription>,
+    /// Filters that the session may hold when nothing is remembered about it.
+    pub assumed: Vec<String>,
+    /// This lane's place among all that want something of the broker.
+    pub seat: Seat,
     /// Where arrivals go.
     pub intake: Intake,
     /// What the store remembers of this broker, oldest first.
     pub recalled: Vec<Recalled>,
     /// Where the session is remembered; its folder exists.
     pub session_file: PathBuf,
+    /// Where the session's filters are remembered.
+    pub filters_file: PathBuf,
     /// State of the link, for the operator.
     pub link: Arc<watch::Sender<Link>>,
     /// What is counted.
@@ -156,6 +182,15 @@ impl OpenError {
     }
 }
 
+/// How a source ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked.
+    Stopped,
+    /// Nothing was wanted, and the session is no more. Its files are removed.
+    SessionOver,
+}
+
 /// Why a source ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -171,12 +206,20 @@ pub struct Source {
     inbound: Inbound,
     subscriptions: Subscriptions,
     session: Mutex<SessionFile>,
+    leftover: Mutex<Leftover>,
+    held: HeldFile,
+    seat: Seat,
+    /// What is removed when the session is over.
+    files: [PathBuf; 2],
+    /// See [`QUIET`]; only when nothing is wanted.
+    quiet: Option<Duration>,
     retry: Retry,
     line: Line,
 }
 
 impl Source {
-    /// Reads the password and the session file, and takes in what the store remembers. Connects nowhere.
+    /// Reads the password and the session's files, and takes in what the store remembers. Connects nowhere. All sources
+    /// of all lanes are opened before the first one runs: each has to know what the others want.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -199,15 +242,27 @@ impl Source {
             had_session,
         );
         let password = password(&parts.config)?;
+        let (held, leftover) = remember(&parts, had_session);
+        let files = [parts.session_file.clone(), parts.filters_file.clone()];
+        let quiet = parts.subscriptions.is_empty().then_some(QUIET);
+        let mut config = parts.config.clone();
+        if quiet.is_some() {
+            config.keep_alive = config.keep_alive.min(WAITING_KEEP_ALIVE);
+        }
         let identity = Identity {
-            config: parts.config.clone(),
+            config,
             client_id: parts.client_id.clone(),
             password,
         };
         Ok(Self {
             subscriptions: Subscriptions::new(parts.subscriptions.clone()),
-            inbound: inbound(parts, &identity, &session, broker, last),
+            seat: parts.seat.clone(),
+            inbound: inbound(parts, &identity, &session, broker, last, !leftover.is_empty()),
             session: Mutex::new(session),
+            leftover: Mutex::new(leftover),
+            held,
+            files,
+            quiet,
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
             line,
             identity,
@@ -218,7 +273,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Closed`].
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, stop: CancellationToken) -> Result<Ended, Error> {
         match self.identity.config.version {
             Version::V3_1_1 => {
                 let connector = V4(self.identity.clone());
@@ -231,7 +286,8 @@ impl Source {
         }
     }
 
-    async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<(), Error> {
+    async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<Ended, Error> {
+        let mut ended = Ended::Stopped;
         while !stop.is_cancelled() {
             match self.connect(connector, stop).await {
                 Step::Finish => break,
@@ -239,10 +295,20 @@ impl Source {
                 Step::AwaitRoom => {
                     self.line.pushed_back();
                     // Half of the budget, so that we do not come back for a handful of messages.
-                    let room = self.inbound.intake.reserve(BUDGET_BYTES / 2);
+                    let room = self.inbound.intake.reserve(self.inbound.intake.memory() / 2);
                     if let Some(room) = stop.run_until_cancelled(room).await {
                         room?;
                     }
+                }
+                Step::EndSession => {
+                    if stop
+                        .run_until_cancelled(self.end_session(connector))
+                        .await
+                        .is_some()
+                    {
+                        ended = Ended::SessionOver;
+                    }
+                    break;
                 }
                 Step::Again { wait, why } => {
                     if why == retry::Why::TakenOver {
@@ -255,7 +321,26 @@ impl Source {
             counters::count(&self.inbound.counters.reconnects);
         }
         self.inbound.counters.say(&self.inbound.broker);
-        Ok(())
+        Ok(ended)
+    }
+
+    /// Ends the session, however long that takes, and forgets it.
+    async fn end_session<C: Connector>(&mut self, connector: &C) {
+        while let Err(failure) = connection::end_session(connector).await {
+            if let Step::Again { wait, why } = self.retry.ended(connection::End::Failed(failure), None) {
+                self.line.failed(why);
+                sleep(wait).await;
+            }
+        }
+        for path in &self.files {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    warn!(path = %path.display(), %error, "cannot forget the session; it will be looked for again");
+                }
+                _ => {}
+            }
+        }
+        self.line.session_ended();
     }
 
     /// One connection, and what its end means.
@@ -264,8 +349,12 @@ impl Source {
             inbound: &mut self.inbound,
             subscriptions: &mut self.subscriptions,
             session: &self.session,
+            leftover: &self.leftover,
+            held: &mut self.held,
+            seat: &self.seat,
             line: &mut self.line,
             keep_alive: self.identity.keep_alive(),
+            quiet: self.quiet,
         };
         let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
         self.retry
@@ -316,12 +405,31 @@ fn believe(
     Ok((session, last))
 }
 
+/// Notes what the session will hold, before anything is asked for, and finds what it holds and should not.
+fn remember(parts: &Parts, had_session: bool) -> (HeldFile, Leftover) {
+    let mut held = HeldFile::open(&parts.filters_file);
+    let assumed = if had_session { &parts.assumed[..] } else { &[] };
+    let before = held.filters().unwrap_or(assumed).to_vec();
+    parts.seat.want(&parts.subscriptions, &before);
+    let mut filters: Vec<String> = parts
+        .subscriptions
+        .iter()
+        .map(|wanted| wanted.filter.clone())
+        .collect();
+    let is_left = |filter: &String| !filters.contains(filter);
+    let left: Vec<String> = before.into_iter().filter(is_left).collect();
+    filters.extend_from_slice(&left);
+    held.remember(filters);
+    (held, Leftover::new(left))
+}
+
 fn inbound(
     parts: Parts,
     identity: &Identity,
     session: &SessionFile,
     broker: Arc<str>,
     last: Position,
+    has_leftover: bool,
 ) -> Inbound {
     let receive_maximum = parts.config.receive_maximum.max(1);
     let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
@@ -334,6 +442,7 @@ fn inbound(
         durable: Durable::new(last, &parts.intake),
         intake: parts.intake,
         window,
+        copies: Copies::new(parts.seat, &parts.subscriptions, has_leftover),
         clock: parts.clock,
         counters: parts.counters,
         last,

@@ -32,6 +32,8 @@ pub enum Step {
     Closed,
     /// Stay away until there is room.
     AwaitRoom,
+    /// End the session.
+    EndSession,
     /// Try again after `wait`.
     Again {
         /// How long to stay away.
@@ -87,6 +89,7 @@ impl Retry {
             End::Stopped => return Step::Finish,
             End::Closed => return Step::Closed,
             End::PushedBack => return Step::AwaitRoom,
+            End::Unused => return Step::EndSession,
             End::Silent => Failure::Unreachable("nothing heard for three keep alives".to_owned()),
             End::SessionFile(error) => {
                 Failure::Unreachable(format!("cannot write the session file: {error}"))
@@ -241,5 +244,6 @@ mod tests {
         assert_eq!(retry.ended(End::Stopped, SHORT), Step::Finish);
         assert_eq!(retry.ended(End::Closed, SHORT), Step::Closed);
         assert_eq!(retry.ended(End::PushedBack, SHORT), Step::AwaitRoom);
+        assert_eq!(retry.ended(End::Unused, SHORT), Step::EndSession);
     }
 }

@@ -157,6 +157,20 @@ impl Subscriptions {
         }
     }
 
+    /// All filters that are wanted.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| filter.wanted.filter.as_str())
+    }
+
+    /// Those of them that the broker has granted.
+    pub fn granted(&self) -> impl Iterator<Item = &str> {
+        let granted = self
+            .filters
+            .iter()
+            .filter(|filter| filter.state == State::Granted);
+        granted.map(|filter| filter.wanted.filter.as_str())
+    }
+
     /// What is refused at the moment, in one line; `None` when nothing is.
     pub fn refusal(&self) -> Option<String> {
         let mut refused = self.filters.iter().filter_map(|filter| match &filter.state {

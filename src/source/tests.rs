@@ -3,6 +3,7 @@
 mod acknowledging;
 mod connecting;
 mod leaving;
+mod moving;
 mod pushing_back;
 mod repeating;
 mod script;

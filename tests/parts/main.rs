@@ -15,10 +15,13 @@
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
-//! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
-//! | [`identity`] | a cloned store on another board; a store under another gateway id |
+//! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
+//! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
+//! | [`identity`] | a cloned store on another board; a store under another gateway id |
+//! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
+//! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -42,8 +45,11 @@ mod full_queue;
 mod identity;
 mod instrument;
 mod kafka_outage;
+mod lane_memory;
+mod lanes;
 mod mismatch;
 mod mosquitto_outage;
+mod queue_in_hand;
 mod sealed;
 mod shutdown;
 mod sigkill;

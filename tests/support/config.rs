@@ -20,6 +20,7 @@ pub struct Config {
     bootstrap: String,
     properties: Vec<(String, String)>,
     queue: Vec<String>,
+    lanes: Vec<String>,
     routes: Vec<String>,
 }
 
@@ -33,6 +34,7 @@ impl Config {
             bootstrap: kafka.bootstrap(),
             properties: Vec::new(),
             queue: Vec::new(),
+            lanes: Vec::new(),
             routes: Vec::new(),
         }
     }
@@ -92,6 +94,12 @@ impl Config {
         self
     }
 
+    /// Adds a `[[lane]]` table with further lines.
+    pub fn lane(mut self, name: &str, lines: &str) -> Self {
+        self.lanes.push(format!("name = \"{name}\"\n{lines}\n"));
+        self
+    }
+
     /// Another gateway id than the usual one.
     pub fn gateway(mut self, id: &str) -> Self {
         id.clone_into(&mut self.gateway);
@@ -119,6 +127,7 @@ impl Config {
         };
         tables("mqtt", &self.brokers);
         tables("route", &self.routes);
+        tables("lane", &self.lanes);
         if !self.queue.is_empty() {
             write!(text, "[queue]\n{}\n\n", self.queue.join("\n")).expect("text can grow");
         }

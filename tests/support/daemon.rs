@@ -4,7 +4,7 @@
 //! names the release binary.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,17 +58,16 @@ impl Daemon {
     }
 
     fn configured(config: &Config) -> Self {
-        let folder = Scratch::new("daemon");
-        std::fs::write(folder.join("edgeferry.toml"), config.text(&folder.join("store")))
-            .expect("the folder is writable");
-        Self {
-            folder,
+        let daemon = Self {
+            folder: Scratch::new("daemon"),
             notify: Notify::listen(),
             watch: None,
             process: None,
             peak_rss: 0,
             peak_anonymous: Arc::default(),
-        }
+        };
+        daemon.reconfigure(config);
+        daemon
     }
 
     /// Starts it again on the same store and waits until it is ready.
@@ -105,6 +104,12 @@ impl Daemon {
         self.process = Some(process);
     }
 
+    /// Gives it another configuration, from the next start on.
+    pub fn reconfigure(&self, config: &Config) {
+        let text = config.text(&self.store());
+        std::fs::write(self.folder.join("edgeferry.toml"), text).expect("the folder is writable");
+    }
+
     /// SIGTERM; it must exit with 0 within [`STOP_LIMIT`].
     pub fn terminate(&mut self) {
         self.sample();
@@ -132,6 +137,35 @@ impl Daemon {
     pub fn assert_alive(&mut self) {
         let ended = self.process.as_mut().expect("edgeferry was started").ended();
         assert!(ended.is_none(), "edgeferry ended: {ended:?}");
+    }
+
+    /// `edgeferry queue` with its configuration; must end with 0. What it says on standard output.
+    pub fn queue(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.try_queue(arguments);
+        assert_eq!(code, Some(0), "edgeferry queue {arguments:?}: {out}{err}");
+        out
+    }
+
+    /// The same: exit code, standard output, standard error.
+    pub fn try_queue(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let named = named_binary();
+        let binary = named
+            .as_deref()
+            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
+        let output = Command::new(binary)
+            .arg("queue")
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.join("edgeferry.toml"))
+            .output()
+            .expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// A file beside its store.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// What it has written to standard error, over all starts.

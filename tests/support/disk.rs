@@ -57,10 +57,14 @@ impl Disk {
             .create(true)
             .open(self.neighbour())
             .expect("a name needs no space");
-        // Ever smaller pieces, until not one byte fits; ext4 decides about some of them at the sync only.
-        for piece in [1 << 20, 1 << 16, 1 << 12, 1] {
+        // Ever smaller pieces, down to a block of the smallest file systems.
+        for piece in [1 << 20, 1 << 16, 1 << 12, 1 << 10] {
             let bytes = vec![0x5a; piece];
-            while file.write_all(&bytes).is_ok() && file.sync_data().is_ok() {}
+            while file.write_all(&bytes).is_ok() {}
+            // What is written may be refused only here.
+            if let Err(error) = file.sync_data() {
+                eprintln!("the neighbour is full: {error}");
+            }
         }
     }
 

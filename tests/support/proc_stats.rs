@@ -77,6 +77,12 @@ pub fn anonymous(pid: u32) -> Option<u64> {
     Some(number_after(&status, "RssAnon:")? * 1024)
 }
 
+/// Resident memory now, bytes; with the parts of the program file that were read.
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(number_after(&status, "VmRSS:")? * 1024)
+}
+
 fn number_after(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(label))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 mod names;
 pub(crate) mod probe;
-mod raw;
+pub(super) mod raw;
 mod renew;
 mod rewrite;
 mod row;
@@ -33,6 +33,7 @@ mod usage;
 
 use crate::faults;
 use crate::message::Seq;
+use crate::queue::Share;
 use crate::queue::codec::{Chunk, read_chunk};
 use crate::queue::generation::Generation;
 use crate::queue::ledger::Replacement;
@@ -176,6 +177,12 @@ impl Generations {
             .next();
         store.make_room();
         Ok(Opened { store, extent })
+    }
+
+    /// Keeps generations smaller from now on: what sled holds in memory follows their size, and it is the most that a
+    /// lane costs.
+    pub fn share(&mut self, share: Share) {
+        self.limit_bytes = share.part_of_bytes(self.limit_bytes);
     }
 
     fn row(&self) -> MutexGuard<'_, Row> {

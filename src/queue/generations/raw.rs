@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 
 use memchr::memmem;
 
@@ -23,38 +23,78 @@ const SECTOR_BYTES: usize = 4096;
 
 /// Where a chunk stands in the file.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+pub(in crate::queue) struct Piece {
     offset: u64,
     length: usize,
 }
 
-/// A chunk that was found.
-#[derive(Debug)]
-pub(super) struct Hit {
-    header: Header,
-    piece: Piece,
+impl Piece {
+    /// What stands there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::queue) fn read(self, file: &File) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length];
+        file.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
 }
 
-/// Reads the whole file, as far as it can be read, and hands over what each step of [`WINDOW_BYTES`] holds until
-/// `found` says that it is enough.
-pub(super) fn search(file: &File, mut found: impl FnMut(Vec<Hit>) -> bool) {
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
+/// A chunk that was found.
+#[derive(Debug)]
+pub(in crate::queue) struct Hit {
+    pub(in crate::queue) header: Header,
+    pub(in crate::queue) piece: Piece,
+}
+
+/// Reads the whole file, or device, as far as it can be read, and hands over what each step of [`WINDOW_BYTES`] holds
+/// until `found` says that it is enough. Returns how many bytes could not be read.
+pub(in crate::queue) fn search(file: &File, mut found: impl FnMut(Vec<Hit>) -> bool) -> u64 {
+    let length = length_of(file);
     let mut buffer = Vec::with_capacity(WINDOW_BYTES + CHUNK_BYTES);
     let mut base = 0;
+    let mut unreadable = 0;
     loop {
         let end = base + buffer.len() as u64;
-        let ended = end >= length || !read_window(file, end, &mut buffer);
+        let window = match end < length {
+            true => read_window(file, end, &mut buffer),
+            false => Window::End,
+        };
+        if window == Window::Unreadable {
+            unreadable += SECTOR_BYTES as u64;
+        }
+        let ended = window == Window::End;
         let (hits, used) = chunks_in(&buffer, base, ended);
         if !found(hits) || ended {
-            return;
+            return unreadable;
         }
         buffer.drain(..used);
         base += used as u64;
     }
 }
 
-/// Appends what the file holds at `offset`. False at its end. What cannot be read comes as zeros.
-fn read_window(file: &File, offset: u64, buffer: &mut Vec<u8>) -> bool {
+fn length_of(mut file: &File) -> u64 {
+    match file.metadata() {
+        // It says nothing of its length but where its end is.
+        Ok(metadata) if metadata.file_type().is_block_device() => {
+            file.seek(SeekFrom::End(0)).unwrap_or_default()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Window {
+    Read,
+    /// A sector of zeros stands for what cannot be read.
+    Unreadable,
+    End,
+}
+
+/// Appends what the file holds at `offset`. What cannot be read comes as zeros.
+fn read_window(file: &File, offset: u64, buffer: &mut Vec<u8>) -> Window {
     let known = buffer.len();
     let mut read = |bytes: usize| {
         buffer.resize(known + bytes, 0);
@@ -66,8 +106,9 @@ fn read_window(file: &File, offset: u64, buffer: &mut Vec<u8>) -> bool {
         got
     };
     match read(WINDOW_BYTES).or_else(|_| read(SECTOR_BYTES)) {
-        Ok(got) => got > 0,
-        Err(_) => true,
+        Ok(0) => Window::End,
+        Ok(_) => Window::Read,
+        Err(_) => Window::Unreadable,
     }
 }
 

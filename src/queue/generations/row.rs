@@ -250,9 +250,10 @@ impl Entry {
     }
 
     pub(super) fn open(first: Seq, path: PathBuf, handle: &Arc<Generation>) -> Self {
+        let bytes = disk_bytes(&path);
         Self {
             handle: Arc::downgrade(handle),
-            ..Self::closed(first, path.clone(), disk_bytes(&path), false)
+            ..Self::closed(first, path, bytes, false)
         }
     }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::filter::{covers, overlaps};
 
 /// Matches `pattern` against `topic` and gives the captures as `name=value`, joined by commas.
 fn check(pattern: &str, topic: &str) -> Option<String> {

@@ -11,7 +11,7 @@ use super::{
     Acknowledgement, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure, Gone, Identity,
     Publish, REQUESTS,
 };
-use crate::source::{Qos, Subscription};
+use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
 /// Largest packet that we send, bytes: a SUBSCRIBE with a full batch of the longest filters (64 KiB) fits.
 const OUTGOING_LIMIT: usize = 1024 * 1024;
@@ -31,13 +31,23 @@ impl Connector for V4 {
     type Events = V4Events;
 
     fn connect(&self, packet_limit: u32) -> (V4Client, V4Events) {
-        let (client, mut events) = AsyncClient::new(options(&self.0, packet_limit), REQUESTS);
-        let mut network = NetworkOptions::new();
-        network.set_connection_timeout(CONNECT_TIMEOUT_S);
-        network.set_tcp_nodelay(true);
-        events.set_network_options(network);
-        (V4Client(client), V4Events(events))
+        open(options(&self.0, packet_limit))
     }
+
+    fn connect_clean(&self) -> (V4Client, V4Events) {
+        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        options.set_clean_session(true);
+        open(options)
+    }
+}
+
+fn open(options: MqttOptions) -> (V4Client, V4Events) {
+    let (client, mut events) = AsyncClient::new(options, REQUESTS);
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(CONNECT_TIMEOUT_S);
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    (V4Client(client), V4Events(events))
 }
 
 fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
@@ -78,6 +88,10 @@ impl Client for V4Client {
             .map_err(|_| Gone)
     }
 
+    async fn unsubscribe(&self, filter: &str) -> Result<(), Gone> {
+        self.0.unsubscribe(filter).await.map_err(|_| Gone)
+    }
+
     async fn disconnect(&self) -> Result<(), Gone> {
         self.0.disconnect().await.map_err(|_| Gone)
     }
@@ -95,6 +109,9 @@ impl Events for V4Events {
         match self.0.poll().await.map_err(|error| failure(&error))? {
             rumqttc::Event::Incoming(packet) => incoming(packet),
             rumqttc::Event::Outgoing(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
+            rumqttc::Event::Outgoing(Outgoing::Unsubscribe(packet_id)) => {
+                Ok(Event::UnsubscribeSent(packet_id))
+            }
             rumqttc::Event::Outgoing(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
             rumqttc::Event::Outgoing(_) => Ok(Event::Other),
         }
@@ -114,6 +131,11 @@ fn incoming(packet: Packet) -> Result<Event, Failure> {
                 answers,
             })
         }
+        Packet::UnsubAck(unsuback) => Ok(Event::Unsubscribed {
+            packet_id: unsuback.pkid,
+            refused: None,
+        }),
+        Packet::PingResp => Ok(Event::Pong),
         _ => Ok(Event::Other),
     }
 }

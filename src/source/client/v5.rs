@@ -4,7 +4,7 @@ use rumqttc::NetworkOptions;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, PublishProperties, RetainForwardRule,
-    SubscribeReasonCode,
+    SubscribeReasonCode, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
@@ -15,7 +15,7 @@ use super::{
     Publish, REQUESTS,
 };
 use crate::message::Properties;
-use crate::source::{Qos, Subscription};
+use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
 /// Slots for PUBLISH packets of our own, of which there are none. The client's default of 65,535 costs 14 MB.
 const OUTGOING_INFLIGHT: u16 = 16;
@@ -38,14 +38,23 @@ impl Connector for V5 {
     type Events = V5Events;
 
     fn connect(&self, packet_limit: u32) -> (V5Client, V5Events) {
-        let (client, events) = AsyncClient::new(options(&self.0, packet_limit), REQUESTS);
-        (
-            V5Client(client),
-            V5Events {
-                events,
-                keep_alive: self.0.keep_alive(),
-            },
-        )
+        self.open(options(&self.0, packet_limit))
+    }
+
+    fn connect_clean(&self) -> (V5Client, V5Events) {
+        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        options.set_clean_start(true);
+        // Without it the session ends with its connection (MQTT 5, 3.1.2.11.2).
+        options.set_session_expiry_interval(None);
+        self.open(options)
+    }
+}
+
+impl V5 {
+    fn open(&self, options: MqttOptions) -> (V5Client, V5Events) {
+        let (client, events) = AsyncClient::new(options, REQUESTS);
+        let keep_alive = self.0.keep_alive();
+        (V5Client(client), V5Events { events, keep_alive })
     }
 }
 
@@ -101,6 +110,10 @@ impl Client for V5Client {
             .map_err(|_| Gone)
     }
 
+    async fn unsubscribe(&self, filter: &str) -> Result<(), Gone> {
+        self.0.unsubscribe(filter).await.map_err(|_| Gone)
+    }
+
     async fn disconnect(&self) -> Result<(), Gone> {
         self.0.disconnect().await.map_err(|_| Gone)
     }
@@ -123,6 +136,7 @@ impl Events for V5Events {
         match self.events.poll().await.map_err(|error| failure(&error))? {
             Incoming(packet) => self.incoming(packet),
             Sent(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
+            Sent(Outgoing::Unsubscribe(packet_id)) => Ok(Event::UnsubscribeSent(packet_id)),
             Sent(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
             Sent(_) => Ok(Event::Other),
         }
@@ -146,6 +160,11 @@ impl V5Events {
                     answers,
                 })
             }
+            Incoming::UnsubAck(unsuback) => Ok(Event::Unsubscribed {
+                packet_id: unsuback.pkid,
+                refused: unsuback.reasons.into_iter().find_map(unsubscribe_refusal),
+            }),
+            Incoming::PingResp(_) => Ok(Event::Pong),
             _ => Ok(Event::Other),
         }
     }
@@ -206,6 +225,13 @@ fn answer(code: SubscribeReasonCode) -> Answer {
         SubscribeReasonCode::WildcardSubscriptionsNotSupported => "0xA2, no wildcards",
     };
     Answer::Refused(text.to_owned())
+}
+
+fn unsubscribe_refusal(reason: UnsubAckReason) -> Option<String> {
+    match reason {
+        UnsubAckReason::Success | UnsubAckReason::NoSubscriptionExisted => None,
+        reason => Some(format!("{reason:?}")),
+    }
 }
 
 fn failure(error: &ConnectionError) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,13 @@ pub struct Reader<'a, E> {
     orders: mpsc::Sender<Order>,
     leave: CancellationToken,
     established: &'a OnceLock<Instant>,
+    /// Wakes whoever unsubscribes.
+    answered: &'a Notify,
     pushed_back: bool,
+    /// When something last came for a lane that wants nothing.
+    busy: Instant,
+    /// The broker has nothing left for us.
+    unused: bool,
 }
 
 impl<'a, E: Events> Reader<'a, E> {
@@ -29,6 +35,7 @@ impl<'a, E: Events> Reader<'a, E> {
         orders: mpsc::Sender<Order>,
         leave: CancellationToken,
         established: &'a OnceLock<Instant>,
+        answered: &'a Notify,
     ) -> Self {
         Self {
             events,
@@ -36,7 +43,10 @@ impl<'a, E: Events> Reader<'a, E> {
             orders,
             leave,
             established,
+            answered,
             pushed_back: false,
+            busy: Instant::now(),
+            unused: false,
         }
     }
 
@@ -49,7 +59,12 @@ impl<'a, E: Events> Reader<'a, E> {
                 Ok(Ok(event)) => self.handle(event).await,
             };
             if let Err(end) = end {
-                return if self.pushed_back { End::PushedBack } else { end };
+                return match end {
+                    _ if self.pushed_back => End::PushedBack,
+                    // The goodbye left behind all that was owed.
+                    End::Stopped if self.unused => End::Unused,
+                    end => end,
+                };
             }
         }
     }
@@ -60,6 +75,12 @@ impl<'a, E: Events> Reader<'a, E> {
             Event::Published(publish) => self.published(publish).await?,
             Event::SubscribeSent(packet_id) => self.shared.subscriptions.sent(packet_id),
             Event::Granted { packet_id, answers } => self.granted(packet_id, &answers),
+            Event::UnsubscribeSent(packet_id) => lock(self.shared.leftover).sent(packet_id),
+            Event::Unsubscribed { packet_id, refused } => self.unsubscribed(packet_id, refused),
+            Event::Pong => {
+                self.shared.inbound.copies.ponged();
+                self.look_whether_unused();
+            }
             Event::DisconnectSent => return Err(End::Stopped),
             Event::Other => {}
         }
@@ -82,7 +103,14 @@ impl<'a, E: Events> Reader<'a, E> {
                 .begin(new_tag())
                 .map_err(End::SessionFile)?;
         }
+        self.busy = Instant::now();
+        self.shared.inbound.copies.connected();
+        if lock(self.shared.leftover).connected(session_present) {
+            self.remember();
+        }
+        self.answered.notify_one();
         let packets = self.shared.subscriptions.connected(session_present);
+        self.tell_granted();
         self.shared
             .line
             .connected(session_present, self.shared.subscriptions.refusal());
@@ -90,9 +118,45 @@ impl<'a, E: Events> Reader<'a, E> {
     }
 
     fn subscribe(&mut self, packets: Vec<Vec<Subscription>>) -> Result<(), End> {
-        packets
-            .into_iter()
-            .try_for_each(|filters| self.order(Order::Subscribe(filters)))
+        packets.into_iter().try_for_each(|filters| {
+            self.shared.seat.ask(&filters);
+            self.order(Order::Subscribe(filters))
+        })
+    }
+
+    /// Other lanes' sessions wait for this before they do without.
+    fn tell_granted(&self) {
+        let granted: Vec<&str> = self.shared.subscriptions.granted().collect();
+        self.shared.seat.grant(&granted);
+    }
+
+    fn unsubscribed(&mut self, packet_id: u16, refused: Option<String>) {
+        self.busy = Instant::now();
+        let filter = lock(self.shared.leftover).answered(packet_id, refused.is_none());
+        self.answered.notify_one();
+        let Some(filter) = filter else { return };
+        self.shared.line.unsubscribed(&filter, refused);
+        self.remember();
+    }
+
+    /// What the session holds now: what is wanted, and what is left to be unsubscribed.
+    fn remember(&mut self) {
+        let mut filters: Vec<String> = self.shared.subscriptions.wanted().map(str::to_owned).collect();
+        let leftover = lock(self.shared.leftover);
+        let left: Vec<&str> = leftover.filters().collect();
+        self.shared.seat.hold(&left);
+        filters.extend(left.into_iter().map(str::to_owned));
+        drop(leftover);
+        self.shared.held.remember(filters);
+    }
+
+    /// With nothing subscribed any more, and nothing sent for a while by a broker that answers, nothing is left there.
+    fn look_whether_unused(&mut self) {
+        let Some(quiet) = self.shared.quiet else { return };
+        if lock(self.shared.leftover).is_empty() && self.busy.elapsed() >= quiet {
+            self.unused = true;
+            self.leave.cancel();
+        }
     }
 
     fn granted(&mut self, packet_id: u16, answers: &[Answer]) {
@@ -100,12 +164,20 @@ impl<'a, E: Events> Reader<'a, E> {
             .shared
             .subscriptions
             .answered(packet_id, answers, Instant::now());
+        self.tell_granted();
         self.shared
             .line
             .answered(&outcome, self.shared.subscriptions.refusal());
     }
 
     async fn published(&mut self, publish: Publish) -> Result<(), End> {
+        self.busy = Instant::now();
+        if self.unused {
+            // There was something left after all. It comes again on the next connection.
+            self.unused = false;
+            let why = "a message came while the session was given up".to_owned();
+            return Err(End::Failed(Failure::Unreachable(why)));
+        }
         if self.leave.is_cancelled() {
             // Not acknowledged: the broker keeps it.
             count(&self.shared.inbound.counters.received);

@@ -1,6 +1,6 @@
 //! Acknowledges, in order of arrival, what is durable.
 //!
-//! SUBSCRIBE packets go through the same FIFO. The first ones are ahead of everything; one that repeats a
+//! SUBSCRIBE and UNSUBSCRIBE packets go through the same FIFO. The first ones are ahead of everything; one that repeats a
 //! refused filter waits until the messages before it are durable, which is milliseconds, or does not matter
 //! while the queue is stuck.
 
@@ -54,6 +54,7 @@ impl<'a, C: Client> Sender<'a, C> {
         loop {
             let sent = match self.next().await {
                 Some(Order::Subscribe(filters)) => self.client.subscribe(&filters).await,
+                Some(Order::Unsubscribe(filter)) => self.client.unsubscribe(&filter).await,
                 Some(Order::Acknowledge(owed)) => match self.acknowledge(owed).await {
                     Ok(sent) => sent,
                     Err(error) => return error,

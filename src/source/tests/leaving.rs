@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::super::Error;
 use super::super::client::{Event, Failure};
 use super::super::connection::LEAVE;
+use super::super::{Ended, Error};
 use super::script::*;
 use crate::queue::Closed;
 
@@ -22,7 +22,7 @@ async fn a_stop_acknowledges_what_was_taken_and_takes_no_more() {
     assert_eq!(peer.heard().await, Action::Disconnect);
     gateway.stores_nothing().await;
     assert_eq!(total(&gateway.counters.put_back), 1);
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,7 +33,7 @@ async fn a_stop_does_not_wait_for_ever() {
     let _never_confirmed = gateway.stored().await;
     let start = Instant::now();
     gateway.stop.cancel();
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
     assert_eq!(start.elapsed().as_secs(), LEAVE.as_secs());
 }
 
@@ -43,7 +43,7 @@ async fn a_stop_before_the_connection_is_established_is_at_once() {
     let _peer = gateway.peer().await;
     let start = Instant::now();
     gateway.stop.cancel();
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
     assert_eq!(start.elapsed().as_secs(), 0);
 }
 
@@ -54,7 +54,7 @@ async fn a_stop_during_a_backoff_is_at_once() {
     gateway.link_is(|link| !link.is_ready()).await;
     let start = Instant::now();
     gateway.stop.cancel();
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
     assert_eq!(start.elapsed().as_secs(), 0);
 }
 
@@ -64,7 +64,7 @@ async fn a_broker_that_leaves_first_ends_a_stop_too() {
     let peer = gateway.connected(false).await;
     gateway.stop.cancel();
     peer.fail(Failure::Closed);
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::time::{Instant, advance};
 
+use super::super::Ended;
 use super::super::client::{Event, Publish};
 use super::script::*;
 use crate::link::Link;
@@ -80,7 +81,7 @@ async fn a_stop_while_waiting_for_room_is_heard() {
     let (gateway, mut peer, _offer) = full().await;
     gateway.stop.cancel();
     peer.is_dropped().await;
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,5 +89,5 @@ async fn a_stop_while_staying_away_is_heard() {
     let (mut gateway, _peer, _offer) = full().await;
     gateway.link_is(|link| *link == Link::PushedBack).await;
     gateway.stop.cancel();
-    assert_eq!(gateway.ended().await.0, Ok(()));
+    assert_eq!(gateway.ended().await.0, Ok(Ended::Stopped));
 }

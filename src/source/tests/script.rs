@@ -33,6 +33,7 @@ const ATTEMPTS_AHEAD: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Subscribe(Vec<String>),
+    Unsubscribe(String),
     Acknowledge(u16),
     Disconnect,
 }
@@ -40,6 +41,8 @@ pub enum Action {
 /// The broker's end of one connection.
 pub struct Peer {
     pub packet_limit: u32,
+    /// The connection ends the session.
+    pub is_clean: bool,
     events: mpsc::Sender<Result<Event, Failure>>,
     actions: mpsc::Receiver<Action>,
 }
@@ -55,6 +58,7 @@ struct ScriptEvents {
     events: mpsc::Receiver<Result<Event, Failure>>,
     actions: mpsc::Sender<Action>,
     subscribes: u16,
+    unsubscribes: u16,
 }
 
 impl Connector for Script {
@@ -62,11 +66,22 @@ impl Connector for Script {
     type Events = ScriptEvents;
 
     fn connect(&self, packet_limit: u32) -> (ScriptClient, ScriptEvents) {
+        self.open(packet_limit, false)
+    }
+
+    fn connect_clean(&self) -> (ScriptClient, ScriptEvents) {
+        self.open(TRANSPORT_LIMIT, true)
+    }
+}
+
+impl Script {
+    fn open(&self, packet_limit: u32, is_clean: bool) -> (ScriptClient, ScriptEvents) {
         let (request, requests) = mpsc::channel(REQUESTS);
         let (say, events) = mpsc::channel(SAID_AHEAD);
         let (actions, heard) = mpsc::channel(SAID_AHEAD);
         let peer = Peer {
             packet_limit,
+            is_clean,
             events: say,
             actions: heard,
         };
@@ -78,6 +93,7 @@ impl Connector for Script {
                 events,
                 actions,
                 subscribes: 0,
+                unsubscribes: 0,
             },
         )
     }
@@ -105,6 +121,10 @@ impl Client for ScriptClient {
         self.request(Action::Subscribe(filters)).await
     }
 
+    async fn unsubscribe(&self, filter: &str) -> Result<(), Gone> {
+        self.request(Action::Unsubscribe(filter.to_owned())).await
+    }
+
     async fn disconnect(&self) -> Result<(), Gone> {
         self.request(Action::Disconnect).await
     }
@@ -129,6 +149,10 @@ impl ScriptEvents {
             Action::Subscribe(_) => {
                 self.subscribes += 1;
                 Event::SubscribeSent(self.subscribes)
+            }
+            Action::Unsubscribe(_) => {
+                self.unsubscribes += 1;
+                Event::UnsubscribeSent(self.unsubscribes)
             }
             Action::Acknowledge(_) => Event::Other,
             Action::Disconnect => Event::DisconnectSent,
@@ -202,9 +226,17 @@ pub struct Gateway {
     pub link: watch::Receiver<Link>,
     pub counters: Arc<Counters>,
     pub stop: CancellationToken,
-    pub task: JoinHandle<Result<(), Error>>,
+    pub task: JoinHandle<Result<Ended, Error>>,
     pub folder: TempDir,
     peers: mpsc::Receiver<Peer>,
+}
+
+/// At QoS 1.
+pub fn wanted(filter: &str) -> Subscription {
+    Subscription {
+        filter: filter.to_owned(),
+        qos: Qos::AtLeastOnce,
+    }
 }
 
 fn config() -> Config {
@@ -230,21 +262,33 @@ impl Gateway {
 
     /// A later process on the same data.
     pub fn start_in(folder: TempDir, recalled: Vec<Recalled>, boot: u64) -> Self {
+        let seat = Arc::new(Handover::default()).seat("default", "default");
+        Self::start_with(folder, recalled, boot, &["a/+"], seat)
+    }
+
+    /// The same with these filters, among others.
+    pub fn start_with(
+        folder: TempDir,
+        recalled: Vec<Recalled>,
+        boot: u64,
+        filters: &[&str],
+        seat: Seat,
+    ) -> Self {
         let (intake, offers) = Intake::for_test();
         let (told, link) = watch::channel(Link::default());
         let (connected, peers) = mpsc::channel(ATTEMPTS_AHEAD);
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
-        let wanted = Subscription {
-            filter: "a/+".to_owned(),
-            qos: Qos::AtLeastOnce,
-        };
+        let wanted = filters.iter().map(|filter| wanted(filter));
         let source = Source::open(Parts {
             config: config(),
             client_id: "edgeferry-gw-default".to_owned(),
-            subscriptions: vec![wanted],
+            subscriptions: wanted.collect(),
+            assumed: vec!["assumed".to_owned()],
+            seat,
             intake,
             recalled,
             session_file: folder.path().join("session"),
+            filters_file: folder.path().join("filters"),
             link: Arc::new(told),
             counters: Arc::clone(&counters),
             clock: Clock::with_probe(boot, || true),
@@ -301,7 +345,7 @@ impl Gateway {
             .clone()
     }
 
-    pub async fn ended(self) -> (Result<(), Error>, TempDir) {
+    pub async fn ended(self) -> (Result<Ended, Error>, TempDir) {
         let ended = timeout(Duration::from_mins(1), self.task).await;
         (
             ended.expect("the source should have ended").expect("no panic"),

@@ -1,0 +1,390 @@
+//! One lane: a whole pipeline from its brokers to Kafka, with nothing that another lane could hold up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::plan::Plan;
+use crate::app::routing::{self, Reach};
+use crate::app::threads::Threads;
+use crate::app::view::LaneView;
+use crate::app::{AppError, DataDir, subscriptions};
+use crate::clock::Clock;
+use crate::config::{Config, DEFAULT_LANE};
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::ops::hand::HandLane;
+use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
+use crate::route::{self, Router};
+use crate::sink::dead_letter::KeepError;
+use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
+use crate::source::{self, Ended, Handover, Source};
+
+/// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
+/// close it stays below systemd's default of 90 s. Lanes stop at the same time, so their number does not matter.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the sources may take to store and acknowledge at a stop.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a thread may take to end once it is told to.
+const THREAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a lane that is to go looks whether it is empty.
+const EMPTY_POLL: Duration = Duration::from_millis(500);
+
+/// What all lanes stand on.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    pub config: &'a Config,
+    pub data_dir: &'a DataDir,
+    pub identity: &'a Identity,
+    pub clock: Clock,
+    pub handover: Arc<Handover>,
+    pub ballast: Arc<Ballast>,
+}
+
+/// A lane whose store is open and whose sources know what they want. Nothing runs yet.
+#[derive(Debug)]
+pub struct OpenLane {
+    name: String,
+    is_leaving: bool,
+    sources: Vec<OpenSource>,
+    door: Door,
+    writer: Writer,
+    drain: Drain<KafkaConnector>,
+    router: Router,
+    view: LaneView,
+}
+
+type OpenSource = (String, Arc<watch::Sender<Link>>, Source);
+
+/// A running lane.
+#[derive(Debug)]
+pub struct Lane {
+    is_leaving: bool,
+    sources: JoinSet<(String, Result<Ended, source::Error>)>,
+    stop_sources: CancellationToken,
+    /// Keeps the writer going while there is no source: it ends with the last entrance.
+    door: Option<Door>,
+    stop_sink: Arc<AtomicBool>,
+    threads: Threads,
+    names: Names,
+    view: LaneView,
+}
+
+/// How a lane ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Stopped,
+    /// No route uses it, and all it had has gone.
+    Emptied,
+    /// A stage ended although nobody asked it to.
+    StageEnded(String),
+}
+
+/// Names of a lane's stages in logs and of its threads.
+#[derive(Debug)]
+struct Names {
+    prefix: String,
+    writer: String,
+    sink: String,
+}
+
+impl Names {
+    fn of(lane: &str) -> Self {
+        let prefix = if lane == DEFAULT_LANE {
+            String::new()
+        } else {
+            format!("{lane} ")
+        };
+        Self {
+            writer: format!("{prefix}queue writer"),
+            sink: format!("{prefix}sink"),
+            prefix,
+        }
+    }
+}
+
+impl OpenLane {
+    /// Opens the lane's store and reads what its sources remember. Connects nowhere.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub fn open(plan: &Plan, ground: &Ground<'_>) -> Result<Self, AppError> {
+        let (config, data_dir, identity) = (ground.config, ground.data_dir, ground.identity);
+        let lane = plan.name.as_str();
+        let folder = data_dir.lane(lane);
+        let is_new = !folder.exists();
+        let outside = outside(
+            ground,
+            Router::new(config.routes.clone(), &identity.gateway, lane),
+        );
+        let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
+        let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
+            DeadLetters::open(
+                &data_dir.dead_letters(lane),
+                identity.epoch,
+                config.dead_letter.max_bytes,
+                queue.keys.clone(),
+            )
+        })?;
+        let sources = open_sources(plan, ground, &queue)?;
+        let reach = Reach {
+            tail: queue.monitor.last(),
+            cursor: queue.reader.cursor(),
+        };
+        let assumed = if is_new {
+            Vec::new()
+        } else {
+            assumed_routes(config, lane)
+        };
+        let former = routing::former(&folder, lane, &config.routes, assumed, reach);
+        let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
+        let sink = Arc::new(sink::Monitor::default());
+        let view = LaneView {
+            name: plan.name.clone(),
+            is_leaving: plan.is_leaving,
+            brokers: sources
+                .iter()
+                .map(|(name, link, _)| (name.clone(), Arc::downgrade(link)))
+                .collect(),
+            queue: queue.monitor,
+            sink: Arc::clone(&sink),
+        };
+        let connector = connector(plan, ground, &view.queue);
+        Ok(Self {
+            name: plan.name.clone(),
+            is_leaving: plan.is_leaving,
+            sources,
+            door: queue.door,
+            writer: queue.writer,
+            drain: Drain::new(
+                queue.reader,
+                router.clone(),
+                connector,
+                dead_letters,
+                sink,
+                ground.clock.clone(),
+            ),
+            router,
+            view,
+        })
+    }
+
+    /// Starts all stages. Must be called in a tokio runtime, when all lanes are open.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(self) -> io::Result<Lane> {
+        let names = Names::of(&self.name);
+        let mut threads = Threads::new(2);
+        let stop_sink = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop_sink);
+        let (writer, drain) = (self.writer, self.drain);
+        threads.spawn(names.writer.clone(), move || writer.run())?;
+        threads.spawn(names.sink.clone(), move || {
+            drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE);
+        })?;
+        let stop_sources = CancellationToken::new();
+        let mut sources = JoinSet::new();
+        for (name, _, source) in self.sources {
+            let stop = stop_sources.clone();
+            sources.spawn(async move { (name, source.run(stop).await) });
+        }
+        Ok(Lane {
+            is_leaving: self.is_leaving,
+            sources,
+            stop_sources,
+            door: Some(self.door),
+            stop_sink,
+            threads,
+            names,
+            view: self.view,
+        })
+    }
+
+    /// For people. A lane that is to go takes no imports.
+    pub fn hand(&self) -> Arc<HandLane> {
+        let door = (!self.is_leaving).then(|| self.door.clone());
+        HandLane::new(
+            self.name.clone(),
+            self.view.queue.clone(),
+            self.router.clone(),
+            door,
+        )
+    }
+
+    /// For onlookers.
+    pub const fn view(&self) -> &LaneView {
+        &self.view
+    }
+}
+
+impl Lane {
+    /// Runs until `stop`, until a stage ends, or until a lane that is to go is empty; then stops what is left.
+    pub async fn run(mut self, stop: CancellationToken) -> Outcome {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Outcome::Stopped,
+            ended = self.ended() => ended,
+        };
+        self.stop().await;
+        outcome
+    }
+
+    async fn ended(&mut self) -> Outcome {
+        loop {
+            let is_over = self.is_leaving && self.sources.is_empty();
+            tokio::select! {
+                Some(source) = self.sources.join_next() => {
+                    if let Some(ended) = unexpected(source) {
+                        return Outcome::StageEnded(format!("{}{ended}", self.names.prefix));
+                    }
+                }
+                thread = self.threads.next_end() => return Outcome::StageEnded(thread),
+                () = until_empty(&self.view.queue), if is_over => return Outcome::Emptied,
+            }
+        }
+    }
+
+    /// Stops in the direction of the data: take no more, store, acknowledge, let Kafka answer, keep the cursor.
+    async fn stop(&mut self) {
+        self.stop_sources.cancel();
+        let stopped = async { while self.sources.join_next().await.is_some() {} };
+        if tokio::time::timeout(SOURCE_PATIENCE, stopped).await.is_err() {
+            tracing::warn!("a source did not stop in time; what it did not acknowledge will come again");
+            self.sources.shutdown().await;
+        }
+        self.door = None;
+        self.view.queue.close();
+        let (writer, sink) = (self.names.writer.clone(), self.names.sink.clone());
+        self.join(&writer).await;
+        self.stop_sink.store(true, Ordering::Relaxed);
+        self.view.queue.wake_reader();
+        self.join(&sink).await;
+    }
+
+    async fn join(&mut self, name: &str) {
+        let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
+        if joined.await.is_err() {
+            tracing::error!(name, "did not end in time");
+        }
+    }
+}
+
+/// A source whose session is over has done its work; every other end is not asked for.
+fn unexpected(source: Result<(String, Result<Ended, source::Error>), JoinError>) -> Option<String> {
+    match source {
+        Ok((_, Ok(Ended::SessionOver))) => None,
+        Ok((name, Ok(Ended::Stopped))) => Some(format!("source {name}")),
+        Ok((name, Err(error))) => {
+            tracing::error!(broker = name, %error, "source ended");
+            Some(format!("source {name}"))
+        }
+        Err(error) => Some(format!("source ({error})")),
+    }
+}
+
+/// Waits until nothing is queued.
+async fn until_empty(queue: &queue::Monitor) {
+    while queue.status().balance.queued > 0 {
+        tokio::time::sleep(EMPTY_POLL).await;
+    }
+}
+
+/// What a lane's routes were in a store from before that was remembered: all were those of the lane `default`.
+fn assumed_routes(config: &Config, lane: &str) -> Vec<route::Mark> {
+    let routes = config.routes.iter().filter(|_| lane == DEFAULT_LANE);
+    routes.map(route::Config::mark).collect()
+}
+
+/// Sources for the brokers that the lane's routes take, and for those that keep a session for it.
+fn open_sources(plan: &Plan, ground: &Ground<'_>, queue: &Queue) -> Result<Vec<OpenSource>, AppError> {
+    let (config, lane) = (ground.config, plan.name.as_str());
+    let sessions = ground.data_dir.sessions(lane)?;
+    for gone in sessions
+        .iter()
+        .filter(|name| config.brokers.iter().all(|broker| broker.name != **name))
+    {
+        tracing::warn!(
+            lane,
+            broker = gone,
+            "no [[mqtt]] table has this name any more: its broker keeps the session, and what it has for it, until they expire"
+        );
+    }
+    let mut sources = Vec::new();
+    for broker in &config.brokers {
+        let wanted = subscriptions::derive(&config.routes, lane, broker);
+        if wanted.is_empty() && !sessions.contains(&broker.name) {
+            continue;
+        }
+        let link = Arc::new(watch::Sender::new(Link::Connecting));
+        let parts = parts(lane, broker, wanted, ground, queue, &link);
+        let source = Source::open(parts).map_err(|source| AppError::Source {
+            broker: broker.name.clone(),
+            source,
+        })?;
+        sources.push((broker.name.clone(), link, source));
+    }
+    Ok(sources)
+}
+
+fn parts(
+    lane: &str,
+    broker: &source::Config,
+    wanted: Vec<source::Subscription>,
+    ground: &Ground<'_>,
+    queue: &Queue,
+    link: &Arc<watch::Sender<Link>>,
+) -> source::Parts {
+    let (config, data_dir) = (ground.config, ground.data_dir);
+    let client_id = broker
+        .client_id
+        .clone()
+        .unwrap_or_else(|| format!("edgeferry-{}", ground.identity.gateway));
+    let recalled: Vec<Recalled> = queue
+        .recalled
+        .iter()
+        .filter(|past| *past.broker == broker.name)
+        .cloned()
+        .collect();
+    // Before filters were remembered there was one lane, with all routes.
+    let assumed = subscriptions::derive_all(&config.routes, broker).into_iter();
+    source::Parts {
+        config: broker.clone(),
+        client_id: format!("{client_id}-{lane}"),
+        subscriptions: wanted,
+        assumed: assumed.map(|subscription| subscription.filter).collect(),
+        seat: ground.handover.seat(&broker.name, lane),
+        intake: queue.door.intake(),
+        recalled,
+        session_file: data_dir.session(lane, &broker.name),
+        filters_file: data_dir.filters(lane, &broker.name),
+        link: Arc::clone(link),
+        counters: Arc::default(),
+        clock: ground.clock.clone(),
+    }
+}
+
+/// What the queue gets from the others.
+fn outside(ground: &Ground<'_>, router: Router) -> Outside {
+    let clock = ground.clock.clone();
+    Outside {
+        now: Some(Arc::new(move || clock.now())),
+        key_of: Some(Arc::new(move |stored| router.destination(stored))),
+        ballast: Some(Arc::clone(&ground.ballast)),
+    }
+}
+
+fn connector(plan: &Plan, ground: &Ground<'_>, queue: &queue::Monitor) -> KafkaConnector {
+    let queue = queue.clone();
+    let wake = Arc::new(move || queue.wake_reader());
+    let client_id = format!("edgeferry-{}-{}", ground.identity.gateway, plan.name);
+    KafkaConnector::new(&ground.config.kafka, &client_id, plan.queue.share, wake)
+}
+
+#[cfg(test)]
+mod tests;

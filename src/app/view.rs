@@ -1,0 +1,87 @@
+//! What an onlooker sees.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::link::Link;
+use crate::ops::{LaneOverview, Overview};
+use crate::{queue, sink};
+
+/// All lanes that run; one that has been emptied is gone from it.
+#[derive(Debug, Clone, Default)]
+pub struct View(Arc<Mutex<Vec<LaneView>>>);
+
+/// One lane.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    /// Its name.
+    pub name: String,
+    /// No route uses it: it runs until it is empty.
+    pub is_leaving: bool,
+    /// `[[mqtt]] name` and state, in file order. A source that has done its work takes its link with it.
+    pub brokers: Vec<(String, Weak<watch::Sender<Link>>)>,
+    /// Its queue.
+    pub queue: queue::Monitor,
+    /// Its sink.
+    pub sink: Arc<sink::Monitor>,
+}
+
+impl View {
+    fn inner(&self) -> MutexGuard<'_, Vec<LaneView>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, lane: LaneView) {
+        self.inner().push(lane);
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        self.inner().retain(|lane| lane.name != name);
+    }
+
+    /// The lanes now. Not to be held: a lane that has been emptied is closed when the last of these is gone.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<LaneView> {
+        self.inner().clone()
+    }
+
+    /// The state of everything now.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let lanes = self.inner().iter().map(LaneView::overview).collect();
+        Overview { lanes }
+    }
+
+    /// Messages that have ever become durable, in all lanes that run.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.inner().iter().map(|lane| lane.queue.last().0).sum()
+    }
+}
+
+impl LaneView {
+    /// The state of the lane now.
+    #[must_use]
+    pub fn overview(&self) -> LaneOverview {
+        let brokers = self.brokers.iter();
+        LaneOverview {
+            name: self.name.clone(),
+            is_leaving: self.is_leaving,
+            brokers: brokers
+                .filter_map(|(name, link)| Some((name.clone(), link.upgrade()?.borrow().clone())))
+                .collect(),
+            kafka: self.sink.link(),
+            queue: self.queue.status(),
+            held: self.sink.held(),
+            counts: self.sink.counts(),
+        }
+    }
+
+    /// Time since the last sign of life of the thread that has been silent for longest.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.queue.writer_pulse().age().max(self.sink.pulse.age())
+    }
+}

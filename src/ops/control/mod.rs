@@ -1,0 +1,128 @@
+//! The control socket: how `edgeferry queue …` reaches a running daemon.
+//!
+//! `data_dir/control.sock`, for the owner of the store and root alone. A connection carries one request: a JSON line (see
+//! [`crate::ops::hand::Request`]), for an import with the file behind it. The answers are JSON lines; the last one is `done`
+//! or `error`.
+//!
+//! Connections are accepted on the runtime and served on threads of their own, because a look into the store blocks.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::ops::hand::Hand;
+
+mod connection;
+
+/// Name of the socket in `data_dir`.
+const NAME: &str = "control.sock";
+/// Connections at a time: a person and a few scripts. Each may take a thread and a block of messages.
+const CONNECTIONS_MAX: usize = 4;
+/// How long connections may take to end at a stop: they look at least this often whether it has begun.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where the socket of a store is.
+#[must_use]
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(NAME)
+}
+
+/// The socket, being served.
+#[derive(Debug)]
+pub struct Control {
+    hand: Arc<Hand>,
+    path: PathBuf,
+    accepting: JoinHandle<()>,
+    connections: Arc<Semaphore>,
+}
+
+impl Control {
+    /// Begins to serve `hand`. Must be called in a runtime, by the one that has locked `data_dir`: a socket that is there
+    /// was left behind.
+    ///
+    /// # Errors
+    /// Those of the file system, also when the path is too long for a socket (107 bytes).
+    pub fn start(data_dir: &Path, hand: Arc<Hand>) -> io::Result<Self> {
+        let path = path(data_dir);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), Arc::clone(&connections)));
+        Ok(Self {
+            hand,
+            path,
+            accepting,
+            connections,
+        })
+    }
+
+    /// Takes no more requests, ends those that are going on, and lets go of the lanes.
+    pub async fn stop(self) {
+        self.hand.close();
+        self.accepting.abort();
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "cannot remove the control socket");
+        }
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let ended = tokio::time::timeout(STOP_PATIENCE, self.connections.acquire_many(all));
+        if ended.await.is_err() {
+            tracing::warn!("a control connection did not end in time");
+        }
+    }
+}
+
+/// Accepts for ever. Whoever comes while all connections are taken waits in the socket's own queue.
+async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaphore>) {
+    /// Pause after a failure, for instance for want of file handles.
+    const PAUSE: Duration = Duration::from_secs(1);
+    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a control connection");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let hand = Arc::clone(&hand);
+        let served = admitted(stream).and_then(|stream| {
+            std::thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || {
+                    connection::serve(&stream, &hand);
+                    drop(permit);
+                })
+        });
+        if let Err(error) = served {
+            tracing::warn!(%error, "a control connection is refused");
+        }
+    }
+}
+
+/// The mode of the socket keeps others out; before it was set, and where a file system has no modes, this does.
+fn admitted(stream: UnixStream) -> io::Result<std::os::unix::net::UnixStream> {
+    let peer = stream.peer_cred()?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    if peer != own && peer != 0 {
+        return Err(io::Error::other(format!(
+            "user {peer} is neither the owner nor root"
+        )));
+    }
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests;

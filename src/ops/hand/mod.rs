@@ -1,0 +1,343 @@
+//! The queue in a person's hand: what `edgeferry queue …` does, on lanes that are open.
+//!
+//! The same functions serve a stopped store, which the command opens itself, and a running daemon, through its control
+//! socket. They look through [`crate::queue::inspect`], so whoever writes and delivers is not disturbed; a message that is
+//! delivered meanwhile is simply not there any more.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+mod answer;
+mod export;
+mod filter;
+pub mod format;
+mod import;
+mod known;
+mod list;
+mod purge;
+mod ranges;
+mod request;
+mod salvage;
+mod verify;
+
+pub use answer::{
+    Answer, FaultSeen, HoleState, Imported, LaneState, Peeked, Purged, Salvaged, UnitState, Verified,
+};
+pub use known::{Known, KnownError};
+pub use request::{Bound, Filter, Request, VERSION, Verb};
+pub use salvage::{Salvage, Site};
+
+use crate::exit::Exit;
+use crate::identity::Identity;
+use crate::message::{Origin, Stored};
+use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
+use crate::queue::store::StoreError;
+use crate::queue::{Closed, Door, Monitor, PurgeError};
+use crate::route::Router;
+use filter::Matcher;
+use format::FormatError;
+
+/// Why something could not be done, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum HandError {
+    /// It was asked for wrongly; the text says what would be right.
+    #[error("{0}")]
+    Usage(String),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Messages cannot be removed, or not all of them: the ledger counts those that were.
+    #[error("cannot remove: {0}")]
+    Purge(#[from] PurgeError),
+    /// What was imported and purged cannot be noted.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// The file to import is none.
+    #[error("the file cannot be imported: {0}")]
+    Format(#[from] FormatError),
+    /// A message cannot be said in JSON.
+    #[error("cannot write a line: {0}")]
+    Line(#[from] serde_json::Error),
+    /// Another long look is going on.
+    #[error(
+        "another queue command is at work: each one has an older generation of its own in memory, so there is one at a time; try again when it is done"
+    )]
+    Busy,
+    /// The daemon stops.
+    #[error("edgeferry is stopping; what was not answered is not done")]
+    Stopping,
+    /// There is no room.
+    #[error("the queue is full; what was taken stays, import the same file again when there is room")]
+    Full,
+    /// Whoever asked is gone.
+    #[error("the answer cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Closed> for HandError {
+    fn from(_: Closed) -> Self {
+        Self::Stopping
+    }
+}
+
+impl HandError {
+    /// The exit code that belongs to it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Format(FormatError::Foreign | FormatError::Version(_)) => Exit::Usage,
+            Self::Store(_) | Self::Purge(_) | Self::Known(_) | Self::Full => Exit::Storage,
+            Self::Format(FormatError::Io(_))
+            | Self::Line(_)
+            | Self::Busy
+            | Self::Stopping
+            | Self::Output(_) => Exit::Failure,
+        }
+    }
+}
+
+/// A lane that is open.
+#[derive(Debug)]
+pub struct HandLane {
+    /// Its name.
+    pub name: String,
+    /// The look into it.
+    pub monitor: Monitor,
+    /// Tells what becomes of its messages.
+    pub router: Arc<Router>,
+    /// The way in; gone once a stop has begun, because the writer ends when all ways in are gone.
+    pub door: Mutex<Option<Door>>,
+}
+
+impl HandLane {
+    /// A lane that takes imports through `door`.
+    #[must_use]
+    pub fn new(name: String, monitor: Monitor, router: Router, door: Option<Door>) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            monitor,
+            router: Arc::new(router),
+            door: Mutex::new(door),
+        })
+    }
+
+    /// Takes no more imports.
+    fn shut(&self) {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(door);
+    }
+
+    /// A look at what is queued and can match.
+    fn queued(&self, matcher: &Matcher) -> Browser {
+        let first = self.monitor.cursor().next().max(*matcher.range().start());
+        self.monitor.browse(first, *matcher.range().end())
+    }
+}
+
+/// All lanes of a store, open.
+#[derive(Debug)]
+pub struct Hand {
+    identity: Identity,
+    lanes: Mutex<Vec<Arc<HandLane>>>,
+    known: Mutex<Known>,
+    /// Held during a long look.
+    at_work: Mutex<()>,
+    closing: AtomicBool,
+    /// A sink is at work: a full queue gets room.
+    delivers: bool,
+}
+
+/// Where answers go. An error ends the work.
+pub type Output<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
+
+impl Hand {
+    /// A hand on `lanes`. `delivers` says whether a sink is at work on them.
+    #[must_use]
+    pub fn new(identity: Identity, lanes: Vec<Arc<HandLane>>, known: Known, delivers: bool) -> Self {
+        Self {
+            identity,
+            lanes: Mutex::new(lanes),
+            known: Mutex::new(known),
+            at_work: Mutex::new(()),
+            closing: AtomicBool::new(false),
+            delivers,
+        }
+    }
+
+    /// A stop begins: what is going on ends soon, and nothing holds up the writers.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        for lane in self.lanes() {
+            lane.shut();
+        }
+    }
+
+    /// Lets go of a lane that is put away: its store closes once nobody looks into it any more.
+    pub fn release(&self, name: &str) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes
+            .extract_if(.., |lane| lane.name == name)
+            .for_each(|lane| lane.shut());
+    }
+
+    fn lanes(&self) -> Vec<Arc<HandLane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a stop has begun.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Does what is asked. `input` holds what follows the request.
+    ///
+    /// # Errors
+    /// [`HandError`]; what was answered before holds.
+    pub fn serve(
+        &self,
+        verb: &Verb,
+        input: &mut dyn io::BufRead,
+        output: Output<'_>,
+    ) -> Result<Exit, HandError> {
+        let _one = self.begin(verb)?;
+        match verb {
+            Verb::List { lane } => self.list(lane.as_deref(), output),
+            Verb::Peek {
+                filter,
+                limit,
+                payload,
+            } => self.peek(filter, *limit, *payload, output),
+            Verb::Export { filter, limit } => self.export(filter, *limit, output),
+            Verb::Import { into, again } => self.import(into.as_deref(), *again, input, output),
+            Verb::Verify { lane } => self.verify(lane.as_deref(), output),
+            Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
+        }
+    }
+
+    /// One long look at a time; `ls` is none.
+    fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
+        if matches!(verb, Verb::List { .. }) {
+            return Ok(None);
+        }
+        match self.at_work.try_lock() {
+            Ok(guard) => Ok(Some(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(HandError::Busy),
+        }
+    }
+
+    /// The lanes that are meant.
+    fn chosen(&self, name: Option<&str>) -> Result<Vec<Arc<HandLane>>, HandError> {
+        match name {
+            Some(name) => Ok(vec![self.lane(name)?]),
+            None => Ok(self.lanes()),
+        }
+    }
+
+    fn lane(&self, name: &str) -> Result<Arc<HandLane>, HandError> {
+        let lanes = self.lanes();
+        lanes
+            .iter()
+            .find(|lane| lane.name == name)
+            .cloned()
+            .ok_or_else(|| {
+                let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+                HandError::Usage(format!(
+                    "there is no lane {name:?}; there is: {}",
+                    names.join(", ")
+                ))
+            })
+    }
+
+    /// Where a message was stored first.
+    fn origin(&self, lane: &HandLane, stored: &Stored) -> Origin {
+        origin(&self.identity, &lane.name, stored)
+    }
+
+    /// Gives what is queued and matches to `take`, in order, until it has enough. What cannot be read is told and passed.
+    fn walk(
+        &self,
+        lane: &HandLane,
+        matcher: &Matcher,
+        output: Output<'_>,
+        mut take: impl FnMut(Stored, Output<'_>) -> Result<Flow, HandError>,
+    ) -> Result<Flow, HandError> {
+        let mut browser = lane.queued(matcher);
+        while let Some(piece) = self.next_piece(&mut browser)? {
+            let cursor = lane.monitor.cursor();
+            match piece {
+                Piece::Messages(messages) => {
+                    let wanted = messages
+                        .into_iter()
+                        .filter(|stored| stored.seq > cursor && matcher.matches(stored, &lane.router));
+                    for stored in wanted {
+                        if take(stored, output)? == Flow::Enough {
+                            return Ok(Flow::Enough);
+                        }
+                    }
+                }
+                Piece::Fault(stretch, fault) => {
+                    let Stretch { first, last } = stretch;
+                    let name = &lane.name;
+                    output(Answer::Note(format!("lane {name}, {first} to {last}: {fault}")))?;
+                }
+                Piece::Hole(_) | Piece::Gone(_) | Piece::Wait => {}
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    /// What stands next, waiting for it while it is being read from raw bytes.
+    fn next_piece(&self, browser: &mut Browser) -> Result<Option<Piece>, HandError> {
+        let began = Instant::now();
+        loop {
+            self.go_on()?;
+            match browser.next_piece()? {
+                Some(Piece::Wait) if began.elapsed() >= PATIENCE => return Ok(Some(browser.give_up())),
+                Some(Piece::Wait) => std::thread::park_timeout(LOOK),
+                piece => return Ok(piece),
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn go_on(&self) -> Result<(), HandError> {
+        if self.is_closing() {
+            Err(HandError::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// How often a wait looks again.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Where a message in `lane` of the store `own` was stored first.
+fn origin(own: &Identity, lane: &str, stored: &Stored) -> Origin {
+    let here = || Origin {
+        gateway: own.gateway.clone(),
+        epoch: stored.epoch,
+        lane: lane.to_owned(),
+        seq: stored.seq,
+    };
+    stored.arrival.origin.as_deref().cloned().unwrap_or_else(here)
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Go on.
+    On,
+    /// The limit is reached.
+    Enough,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Opening a lane: its parts are put together around what is on the disk.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use crate::faults;
+use crate::message::{Arrival, Delivery, Epoch, Seq};
+use crate::pulse::Pulse;
+use crate::queue::codec::{EncodeError, Encoder, decode};
+use crate::queue::drops::Drops;
+use crate::queue::expiry::{Expiry, Now};
+use crate::queue::generations::{self, Generations, Waker, settle};
+use crate::queue::intake::{self, Intake};
+use crate::queue::jobs::Jobs;
+use crate::queue::ledger::Ledger;
+use crate::queue::marks::Marks;
+use crate::queue::place::{Place, account_for, place, reach};
+use crate::queue::relief::{KeyOf, Relief};
+use crate::queue::seal::{KeyFileError, Keys, MissingKeys, key_ids};
+use crate::queue::store::{Found, Opened, Store, StoreError};
+use crate::queue::tail::Tail;
+use crate::queue::wear::Meter;
+use crate::queue::writer::Writer;
+use crate::queue::{Ballast, Config, Door, Monitor, Queue, Reader, Shared};
+use crate::signal::Signal;
+use crate::slots::SlotError;
+
+/// How many of the newest messages are shown to the sources at start. Matches what the store retains.
+const RECALL_MESSAGES: usize = 4096;
+/// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
+const RECALL_PATIENCE: Duration = Duration::from_secs(2);
+const RECALL_POLL: Duration = Duration::from_millis(50);
+
+/// What the store remembers of an earlier delivery, newest last: lets a source recognise redeliveries
+/// after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// `[[mqtt]] name`
+    pub broker: Arc<str>,
+    /// How it was delivered.
+    pub delivery: Delivery,
+}
+
+/// Why a lane cannot be opened. Damage inside it is never the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The marks cannot be written.
+    #[error("marks: {0}")]
+    Marks(#[from] SlotError),
+    /// The encoder cannot be set up.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// A key is not given; nothing was touched.
+    #[error(transparent)]
+    MissingKeys(#[from] MissingKeys),
+}
+
+impl OpenError {
+    /// Whether there is no space left for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Marks(error) => error.is_full(),
+            Self::Encode(_) | Self::KeyFile(_) | Self::MissingKeys(_) => false,
+        }
+    }
+}
+
+/// What a lane gets from outside. What is missing is done without.
+#[derive(Clone, Default)]
+pub struct Outside {
+    /// The clock that `max_age` is judged by. Without it nothing expires.
+    pub now: Option<Now>,
+    /// Whose value a message is, for `on_full = "keep-latest"`. Without it a full lane takes nothing more.
+    pub key_of: Option<KeyOf>,
+    /// The reserve for a full disk.
+    pub ballast: Option<Arc<Ballast>>,
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outside")
+            .field("now", &self.now.is_some())
+            .field("key_of", &self.key_of.is_some())
+            .field("ballast", &self.ballast)
+            .finish()
+    }
+}
+
+/// Opens the lane in `folder`, created when missing, with nothing from outside.
+///
+/// # Errors
+/// [`OpenError`] when the folder cannot be used at all.
+pub fn open(folder: &Path, epoch: Epoch, config: &Config) -> Result<Queue, OpenError> {
+    open_with(folder, epoch, config, &Outside::default())
+}
+
+/// Opens the lane in `folder`, created when missing. On a full disk the ballast is used.
+///
+/// # Errors
+/// [`OpenError`] when the folder cannot be used at all.
+pub fn open_with(
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
+    let keys = keys_for(&[folder.to_owned()], config)?;
+    let open = || try_open(folder, epoch, config, &keys, outside);
+    match &outside.ballast {
+        Some(ballast) => ballast.relieve(OpenError::is_full, open),
+        None => open(),
+    }
+}
+
+fn try_open(
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    keys: &Keys,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
+    let readable = Arc::new(Signal::default());
+    let woken = Arc::clone(&readable);
+    create_folder(folder)?;
+    let (ledger, _) = Ledger::open(&folder.join("ledger"))?;
+    settle(folder, ledger.replacement())?;
+    let mut opened = Generations::open(folder, config.max_bytes, Waker::new(move || woken.raise()))?;
+    opened.store.share(config.share);
+    assemble(opened, readable, folder, epoch, config, keys, outside)
+}
+
+/// The keys that the configuration names, after a look whether they open all that waits in `logs`, which are left as
+/// they are.
+///
+/// # Errors
+/// [`OpenError::KeyFile`] and [`OpenError::MissingKeys`].
+pub fn keys_for(logs: &[PathBuf], config: &Config) -> Result<Keys, OpenError> {
+    let keys = Keys::load(config.key_file.as_deref(), &config.old_key_files)?;
+    logs.iter().try_for_each(|log| key_ids::check(log, &keys))?;
+    Ok(keys)
+}
+
+/// Format version of the newest chunk of the log in `folder`, which is left as it is. `None` when there is none.
+#[must_use]
+pub fn newest_version(folder: &Path) -> Option<u8> {
+    generations::probe::newest_chunk(folder).map(|chunk| chunk.version)
+}
+
+fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Puts the parts of a lane together around its opened store.
+pub(super) fn assemble(
+    opened: Opened<impl Store + 'static>,
+    readable: Arc<Signal>,
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    keys: &Keys,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
+    let (marks, found) = Marks::open(folder)?;
+    let (ledger, was_there) = Ledger::open(&folder.join("ledger"))?;
+    if let Some(found) = found.filter(|_| !was_there) {
+        account_for(&found, &ledger)?;
+    }
+    let extent = found.map_or(opened.extent, |marks| {
+        reach(&opened.store, marks.durable, opened.extent)
+    });
+    let place = place(found, extent, &ledger);
+    let shared = Arc::new(Shared {
+        epoch,
+        keys: keys.clone(),
+        folder: folder.to_owned(),
+        store: Box::new(opened.store),
+        tail: Tail::at(place.values.durable, config.share),
+        marks,
+        ledger,
+        taken: Mutex::new(Seq::ZERO),
+        looked: AtomicU64::new(0),
+        readable,
+        writer_pulse: Pulse::default(),
+        meter: Meter::new(config),
+        full: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        jobs: Jobs::default(),
+        expiry: expiry(config, outside),
+        ballast: outside.ballast.clone(),
+        drops: Drops::default(),
+        store_failure: Mutex::new(None),
+    });
+    settle_down(&shared, &place, found.map(|marks| marks.durable))?;
+    equip(shared, &place, config, outside)
+}
+
+/// Notes on the disk where the log goes on.
+fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result<(), OpenError> {
+    faults::point("open.placed");
+    if let Some(skipped) = place.skipped {
+        let watermark = watermark.unwrap_or(skipped.last);
+        if let Err(error) = shared.store.renew_behind(watermark) {
+            tracing::warn!(%error, "cannot write anew what is left behind a loss: until it is delivered it may be in memory alone");
+        }
+        shared.record(skipped)?;
+        faults::point("open.recorded");
+    }
+    // The same is found out again at the next start. No sequence is used that is not reserved durably.
+    if let Err(error) = shared
+        .marks
+        .reset(place.values)
+        .and_then(|()| shared.skip_holes())
+    {
+        tracing::warn!(%error, "cannot write the marks now");
+    }
+    faults::point("open.reset");
+    key_ids::note(&shared.folder, &shared.keys, place.next, place.values.cursor)?;
+    shared.sweep();
+    Ok(())
+}
+
+/// Makes the ends that go to different threads.
+fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside) -> Result<Queue, OpenError> {
+    let memory = config.share.part(intake::BUDGET_BYTES);
+    let (sender, receiver) = sync_channel(Intake::channel_len(memory));
+    let encoder = Encoder::new(shared.epoch, config.compression, &shared.keys)?;
+    let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
+    let mut writer = Writer::new(
+        receiver,
+        Arc::clone(&shared),
+        encoder,
+        place.next,
+        place.unproven,
+        config,
+        relief,
+    );
+    if let Err(error) = writer.renew() {
+        shared.report_store_failure(&error);
+    }
+    let recalled = recall(&shared);
+    Ok(Queue {
+        writer,
+        reader: Reader::new(Arc::clone(&shared)),
+        door: Door {
+            memory,
+            budget: Arc::new(Semaphore::new(memory)),
+            offers: sender,
+        },
+        keys: shared.keys.clone(),
+        monitor: Monitor(shared),
+        recalled,
+    })
+}
+
+fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
+    let now = outside.now.clone()?;
+    let max_age = config.max_age?;
+    Some(Expiry { max_age, now })
+}
+
+/// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
+fn recall(shared: &Shared) -> Vec<Recalled> {
+    let deadline = Instant::now() + RECALL_PATIENCE;
+    let mut recalled = Vec::new();
+    let mut seen = 0;
+    let mut from = shared.tail.last();
+    while seen < RECALL_MESSAGES && from > Seq::ZERO {
+        let raw = match shared.store.read(from) {
+            Ok(Found::Block(raw)) => raw,
+            Ok(Found::Salvaging) if Instant::now() < deadline => {
+                shared.readable.wait(RECALL_POLL);
+                continue;
+            }
+            _ => break,
+        };
+        if raw.first > from {
+            break;
+        }
+        let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
+            break;
+        };
+        seen += block.messages.len();
+        // What was imported did not come from our brokers, although theirs may have the same names.
+        let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
+        let deliveries = block.messages.into_iter().rev().filter(own);
+        recalled.extend(deliveries.map(|(_, arrival)| Recalled {
+            broker: arrival.broker,
+            delivery: arrival.delivery,
+        }));
+        from = raw.first.previous();
+    }
+    recalled.reverse();
+    recalled
+}

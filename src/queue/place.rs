@@ -1,0 +1,129 @@
+//! Where a log goes on, from what its marks and its store say.
+
+use crate::message::Seq;
+use crate::queue::codec::read_chunk;
+use crate::queue::ledger::{Hole, Ledger, Reason};
+use crate::queue::marks::Values;
+use crate::queue::store::{Extent, Found, Store};
+use crate::queue::writer::Unproven;
+use crate::slots::SlotError;
+
+/// Where the log goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Sequence of the next message.
+    pub(super) next: Seq,
+    pub(super) values: Values,
+    /// Sequences that are left out because it cannot be seen which of them were used.
+    pub(super) skipped: Option<Hole>,
+    /// What the watermark does not know.
+    pub(super) unproven: Option<Unproven>,
+}
+
+/// Without marks, a generation that is set aside is taken to have used this many sequences at most: ten times
+/// what 16 MiB hold of the smallest messages, all alike and compressed.
+const USED_UNSEEN: u64 = 1 << 32;
+
+/// A store without its ledger: the messages before the cursor that are not accounted for were removed or never there.
+pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
+    let done = found
+        .delivered
+        .saturating_add(found.dead_lettered)
+        .saturating_add(found.expired);
+    match found.cursor.0.saturating_sub(done) {
+        0 => Ok(()),
+        count => {
+            tracing::warn!(
+                count,
+                "the ledger is lost: what became of these messages is not known any more"
+            );
+            ledger.count(Reason::Skipped, count, true)
+        }
+    }
+}
+
+/// How far the store reaches without a gap behind the watermark. Blocks behind a gap may be what an interrupted group left,
+/// or all that is left of many: which sequences were used cannot be seen.
+pub(super) fn reach(store: &impl Store, durable: Seq, extent: Extent) -> Extent {
+    let mut last = durable;
+    while let Ok(Found::Block(raw)) = store.read(last.next()) {
+        let end = raw.chunks.first().and_then(|chunk| read_chunk(chunk).ok());
+        match end.map(|(header, _)| header.last()) {
+            Some(end) if raw.first <= last.next() && end > last => last = end,
+            _ => break,
+        }
+    }
+    match extent.last {
+        Some(end) if end > last => Extent {
+            last: Some(last),
+            unsure: true,
+            ..extent
+        },
+        _ => extent,
+    }
+}
+
+/// Decides where the log goes on, from what the marks and the store say.
+///
+/// A tail that the marks call durable and the store does not have may be lost (the reader finds out, after salvage);
+/// then the next sequence is one that was never used, because the lost ones may have reached Kafka. So it is when that
+/// cannot be seen.
+pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> Place {
+    let begun = extent.newest.map(Seq::previous);
+    let stored = extent.last.max(begun).unwrap_or(Seq::ZERO);
+    let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
+    let unsure = extent.unsure || found.is_none() && extent.hollow;
+    // Without marks, what the store holds is sent (again) from the start; what it does not hold was delivered.
+    let marks = found.unwrap_or_else(|| {
+        let cursor = if extent.last.is_some() || unsure {
+            trimmed
+        } else {
+            stored
+        };
+        let removed = ledger.totals().sequences();
+        let behind = ledger.gone(cursor.next(), stored);
+        Values {
+            cursor,
+            durable: stored,
+            reserved: stored.plus(if unsure { USED_UNSEEN } else { 1 }),
+            delivered: cursor.0.saturating_sub(removed.saturating_sub(behind)),
+            dead_lettered: 0,
+            expired: 0,
+        }
+    });
+    let whole = stored >= marks.durable && !unsure;
+    let unproven = (whole && stored > marks.durable).then_some(Unproven {
+        behind: marks.durable,
+        last: stored,
+    });
+    let next = if whole {
+        stored.next()
+    } else {
+        marks.reserved.max(marks.durable.max(stored).next())
+    };
+    // What the marks call durable is looked for by the reader; what lies behind was never confirmed.
+    let unseen = marks.durable.max(stored).next();
+    let skipped = (unseen < next).then_some(Hole {
+        first: unseen,
+        last: next.previous(),
+        reason: Reason::Skipped,
+    });
+    let values = Values {
+        cursor: if whole {
+            marks.cursor.min(stored)
+        } else {
+            marks.cursor
+        },
+        durable: match unproven {
+            Some(Unproven { behind, .. }) => behind,
+            None => next.previous(),
+        },
+        ..marks
+    };
+    Place {
+        next,
+        values,
+        skipped,
+        unproven,
+    }
+}

@@ -1,0 +1,290 @@
+//! Who wants what of one broker, over all lanes, so that a filter moves from one session to another without a gap.
+//!
+//! A session keeps a filter that its lane no longer wants until every wanted filter that shares messages with it has been
+//! granted, whichever lane wants it. Meanwhile the broker sends a message to both sessions, and nobody can tell which
+//! ones: so they are marked as possible second copies, on both sides ([`Copies`]).
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Subscription;
+use crate::filter::{covers, overlaps};
+
+/// All filters that are wanted, by any lane.
+#[derive(Debug, Default)]
+pub struct Handover(watch::Sender<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    wants: Vec<Want>,
+    holds: Vec<Hold>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Want {
+    broker: String,
+    lane: String,
+    filter: String,
+    /// The SUBSCRIBE may have left, in this process or an earlier one.
+    asked: bool,
+    /// The broker has granted it in this process.
+    granted: bool,
+}
+
+/// A filter that a session may hold and that its lane does not want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hold {
+    broker: String,
+    lane: String,
+    filter: String,
+}
+
+/// One lane's place at one broker.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    all: Arc<Handover>,
+    broker: String,
+    lane: String,
+}
+
+impl Handover {
+    /// The place of `lane` at `broker`.
+    #[must_use]
+    pub fn seat(self: &Arc<Self>, broker: &str, lane: &str) -> Seat {
+        Seat {
+            all: Arc::clone(self),
+            broker: broker.to_owned(),
+            lane: lane.to_owned(),
+        }
+    }
+}
+
+impl Seat {
+    /// Says what the lane wants; `before` is what its session may hold. To be said for all lanes before any of them
+    /// connects.
+    pub(super) fn want(&self, wanted: &[Subscription], before: &[String]) {
+        let wants = wanted.iter().map(|wanted| Want {
+            broker: self.broker.clone(),
+            lane: self.lane.clone(),
+            filter: wanted.filter.clone(),
+            asked: before.contains(&wanted.filter),
+            granted: false,
+        });
+        let left = before
+            .iter()
+            .filter(|held| wanted.iter().all(|wanted| wanted.filter != **held));
+        let holds = left.map(|filter| Hold {
+            broker: self.broker.clone(),
+            lane: self.lane.clone(),
+            filter: filter.clone(),
+        });
+        self.all.0.send_modify(|all| {
+            all.wants.extend(wants);
+            all.holds.extend(holds);
+        });
+    }
+
+    /// Of what it does not want, the session holds no more than this.
+    pub(super) fn hold(&self, left: &[&str]) {
+        self.all.0.send_if_modified(|all| {
+            let before = all.holds.len();
+            all.holds.retain(|hold| {
+                !self.is_ours(&hold.broker, &hold.lane) || left.contains(&hold.filter.as_str())
+            });
+            all.holds.len() != before
+        });
+    }
+
+    /// A SUBSCRIBE for these is about to leave.
+    pub(super) fn ask(&self, filters: &[Subscription]) {
+        self.change(|want| want.asked |= filters.iter().any(|wanted| wanted.filter == want.filter));
+    }
+
+    /// Exactly these are granted now.
+    pub(super) fn grant(&self, granted: &[&str]) {
+        self.change(|want| want.granted = granted.contains(&want.filter.as_str()));
+    }
+
+    /// Whether the session can do without `filter`: all that is wanted of its messages comes another way.
+    pub(super) fn can_spare(&self, filter: &str) -> bool {
+        let all = self.all.0.borrow();
+        let mut sharing = all
+            .wants
+            .iter()
+            .filter(|want| want.broker == self.broker && overlaps(&want.filter, filter));
+        sharing.all(|want| want.granted)
+    }
+
+    /// Whether another lane may have asked for this message too.
+    fn is_wanted_elsewhere(&self, topic: &str) -> bool {
+        let all = self.all.0.borrow();
+        let mut others = all
+            .wants
+            .iter()
+            .filter(|want| want.broker == self.broker && want.lane != self.lane);
+        others.any(|want| want.asked && covers(&want.filter, topic))
+    }
+
+    /// What other lanes' sessions hold and should not.
+    fn held_elsewhere(&self) -> Vec<String> {
+        let all = self.all.0.borrow();
+        let others = all.holds.iter();
+        others
+            .filter(|hold| hold.broker == self.broker && hold.lane != self.lane)
+            .map(|hold| hold.filter.clone())
+            .collect()
+    }
+
+    /// Changes whenever [`Seat::can_spare`] may have changed.
+    pub(super) fn changes(&self) -> Changes {
+        Changes(self.all.0.subscribe())
+    }
+
+    fn is_ours(&self, broker: &str, lane: &str) -> bool {
+        self.broker == broker && self.lane == lane
+    }
+
+    fn change(&self, change: impl Fn(&mut Want)) {
+        self.all.0.send_if_modified(|all| {
+            let mut changed = false;
+            let wants = all.wants.iter_mut();
+            for want in wants.filter(|want| self.is_ours(&want.broker, &want.lane)) {
+                let before = want.clone();
+                change(want);
+                changed |= *want != before;
+            }
+            changed
+        });
+    }
+}
+
+/// Knows the messages that another lane's session may have got too.
+#[derive(Debug)]
+pub struct Copies {
+    seat: Seat,
+    wanted: Vec<String>,
+    /// The session was found with filters that are not wanted.
+    is_old: bool,
+    /// What other sessions may have got until lately.
+    elsewhere: Vec<String>,
+    /// What they held at the last PINGRESP.
+    last_seen: Vec<String>,
+}
+
+impl Copies {
+    pub(super) fn new(seat: Seat, wanted: &[Subscription], is_old: bool) -> Self {
+        Self {
+            seat,
+            wanted: wanted.iter().map(|wanted| wanted.filter.clone()).collect(),
+            is_old,
+            elsewhere: Vec::new(),
+            last_seen: Vec::new(),
+        }
+    }
+
+    /// CONNACK.
+    pub(super) fn connected(&mut self) {
+        if self.elsewhere.is_empty() {
+            self.elsewhere = self.seat.held_elsewhere();
+            self.last_seen = self.elsewhere.clone();
+        }
+    }
+
+    /// PINGRESP. What other sessions let go of before the last one cannot have a copy of what comes now: our ping left
+    /// after that, and what the broker sent before its answer has come.
+    pub(super) fn ponged(&mut self) {
+        if !self.elsewhere.is_empty() {
+            self.elsewhere = std::mem::replace(&mut self.last_seen, self.seat.held_elsewhere());
+        }
+    }
+
+    /// Whether this message may be one of them.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
+        self.elsewhere.iter().any(|filter| covers(filter, topic))
+            || self.is_old && !is_ours() && self.seat.is_wanted_elsewhere(topic)
+    }
+}
+
+/// See [`Seat::changes`].
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<All>);
+
+impl Changes {
+    /// Waits for a change since the last wait. For ever when nobody is left to change anything.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Qos;
+
+    fn wanted(filter: &str) -> Vec<Subscription> {
+        vec![Subscription {
+            filter: filter.to_owned(),
+            qos: Qos::AtLeastOnce,
+        }]
+    }
+
+    #[test]
+    fn a_filter_stays_until_all_that_share_its_messages_are_granted() {
+        let handover = Arc::new(Handover::default());
+        let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
+        let elsewhere = handover.seat("other broker", "new");
+        old.want(&wanted("t/+"), &[]);
+        new.want(&wanted("a/+"), &[]);
+        elsewhere.want(&wanted("a/+"), &[]);
+        assert!(old.can_spare("x/+"), "nobody wants it any more");
+        assert!(!old.can_spare("a/1"));
+        old.grant(&["t/+"]);
+        assert!(!old.can_spare("+/+"));
+        new.grant(&["a/+"]);
+        assert!(old.can_spare("+/+"));
+        assert!(old.can_spare("a/1"));
+        new.grant(&[]);
+        assert!(!old.can_spare("a/1"), "its session was lost");
+    }
+
+    #[test]
+    fn what_comes_on_an_old_session_is_marked_once_another_lane_may_have_asked_for_it() {
+        let handover = Arc::new(Handover::default());
+        let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
+        old.want(
+            &wanted("b/+"),
+            &["a/+".to_owned(), "b/+".to_owned(), "c/+".to_owned()],
+        );
+        new.want(&wanted("a/+"), &[]);
+        let copies = Copies::new(old, &wanted("b/+"), true);
+        assert!(!copies.has("a/1"));
+        new.ask(&wanted("a/+"));
+        assert!(copies.has("a/1"));
+        assert!(!copies.has("b/1"), "its own");
+        assert!(!copies.has("c/1"), "nobody else's");
+        let earlier = handover.seat("b", "earlier");
+        earlier.want(&wanted("c/+"), &["c/+".to_owned()]);
+        assert!(copies.has("c/1"), "an earlier process asked");
+    }
+
+    #[test]
+    fn what_comes_to_the_new_lane_is_marked_until_the_old_session_has_surely_let_go() {
+        let handover = Arc::new(Handover::default());
+        let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
+        old.want(&wanted("b/+"), &["a/+".to_owned(), "b/+".to_owned()]);
+        new.want(&wanted("#"), &[]);
+        let mut copies = Copies::new(new, &wanted("#"), false);
+        copies.connected();
+        copies.ponged();
+        assert!(copies.has("a/1") && !copies.has("b/1"));
+        old.hold(&[]);
+        copies.ponged();
+        assert!(copies.has("a/1"), "its ping may have left before");
+        copies.ponged();
+        assert!(!copies.has("a/1"));
+    }
+}
