@@ -136,7 +136,7 @@ impl Marks {
 
     /// Notes that everything up to `seq` is durable. To be called before anybody hears of it: what lies behind the
     /// watermark after a SIGKILL was never acknowledged, and Kafka has not seen it. A power cut takes it back by
-    /// [`SYNC_INTERVAL`] at most.
+    /// `SYNC_INTERVAL` at most.
     ///
     /// # Errors
     /// [`SlotError`]: the watermark may be behind.

@@ -16,7 +16,8 @@ use crate::support::scratch::Scratch;
 /// sysexits' EX_IOERR: the store.
 const STORAGE: i32 = 74;
 
-/// Every file of a store and what it holds, but for the lock: a daemon that looks at the store takes it.
+/// Every file of a store and what it holds, but for the lock, which a daemon that looks at the store takes, and the socket that
+/// a killed one leaves.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("lists") {
@@ -24,7 +25,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             all.insert(path.clone(), Vec::new());
             all.extend(contents(&path));
-        } else if !path.ends_with("lock") {
+        } else if path.is_file() && !path.ends_with("lock") {
             let bytes = fs::read(&path).expect("reads");
             all.insert(path, bytes);
         }

@@ -7,12 +7,12 @@
 //! **sled writes, and never opens what it finds.** An open overwrites everything behind the first tear it meets, so one bad
 //! block would cost all messages behind it; it may also fail for ever, hang, panic, and break the threads that all sled
 //! databases of the process share. So each start begins a new generation (212 bytes with its first message; opening an
-//! old one writes 512 KiB), and what is closed is read from its raw bytes: [`raw`] finds the chunks, [`salvage`] bounds
+//! old one writes 512 KiB), and what is closed is read from its raw bytes: `raw` finds the chunks, `salvage` bounds
 //! the time. Recovery is not a special case: a damaged generation is read like every other one, and nothing that reads
 //! ever writes to it.
 //!
 //! A generation in which something is missing is renamed to `*.damaged-*` and read on; once it is delivered it is kept as
-//! `*.kept-*` for people, within [`KEPT_PART`] of the budget.
+//! `*.kept-*` for people, within a quarter of the budget.
 
 use std::collections::VecDeque;
 use std::io;
