@@ -295,7 +295,12 @@ impl Model {
             blocks.push((block.first, block.last));
         }
         if blocks.last().is_some_and(|(_, last)| *last > reach) {
-            self.hide(reach, &blocks);
+            // The name of the newest unit says that everything before it was used.
+            let begun = match self.backing.disk() {
+                Some(disk) => disk.aside(),
+                None => self.shared().store.units().last().map(|unit| unit.first),
+            };
+            self.hide(reach.max(begun.map_or(Seq::ZERO, Seq::previous)), &blocks);
         }
     }
 

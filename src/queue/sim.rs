@@ -101,6 +101,11 @@ impl Disk {
         self.state().aside = Some(first);
     }
 
+    /// Where the unit that is set aside begins.
+    pub(super) fn aside(&self) -> Option<Seq> {
+        self.state().aside
+    }
+
     pub(super) fn drop_from(&self, first: Seq) {
         self.state().chunks.split_off(&ChunkKey { first, part: 0 });
     }
