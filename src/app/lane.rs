@@ -290,7 +290,7 @@ fn unexpected(source: Result<(String, Result<Ended, source::Error>), JoinError>)
 
 /// Waits until nothing is queued.
 async fn until_empty(queue: &queue::Monitor) {
-    while queue.status().balance.queued > 0 {
+    while !queue.is_drained() {
         tokio::time::sleep(EMPTY_POLL).await;
     }
 }

@@ -59,7 +59,8 @@ fn slim(kept: &Path) -> Result<()> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let is_delivered = name.starts_with("g-") && !name.contains(".damaged");
+        let is_aside = name.contains(".damaged") || name.contains(".kept");
+        let is_delivered = name.starts_with("g-") && !is_aside;
         let is_over = ["session-", "filters-", routing::FILE, "key-ids"]
             .iter()
             .any(|begin| name.starts_with(begin));

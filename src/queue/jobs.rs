@@ -26,6 +26,9 @@ pub enum PurgeError {
     /// More stretches of the log are rewritten than the ledger can remember.
     #[error("too many stretches of the log are rewritten already; some have to be delivered first")]
     TooMany,
+    /// What a start found at the end of the log is not written anew yet: nothing is removed before.
+    #[error("the end of the log could not be written anew yet; try again")]
+    Unproven,
     /// What is left cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -38,7 +41,7 @@ impl PurgeError {
         match self {
             Self::Store(error) => error.is_full(),
             Self::Ledger(error) => error.is_full(),
-            Self::Closed | Self::TooMany | Self::Encode(_) => false,
+            Self::Closed | Self::TooMany | Self::Unproven | Self::Encode(_) => false,
         }
     }
 }

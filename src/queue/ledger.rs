@@ -379,11 +379,21 @@ impl Inner {
         self.file.write_beside_synced(&values)?;
         faults::point("ledger.written");
         if durably {
-            self.file.sync()?;
+            if let Err(error) = self.file.sync() {
+                self.take_back();
+                return Err(error.into());
+            }
             faults::point("ledger.synced");
         }
         self.values = values;
         Ok(())
+    }
+
+    /// A restart must not find what the caller is told was not written.
+    fn take_back(&mut self) {
+        if let Err(error) = self.file.write_beside_synced(&self.values) {
+            tracing::warn!(%error, "cannot take back what was written to the ledger");
+        }
     }
 }
 

@@ -98,6 +98,8 @@ struct Shared {
     taken: Mutex<Seq>,
     /// The reader looked for messages in what was left out behind a loss, up to here.
     looked: AtomicU64,
+    /// What the start found behind the watermark is not written anew yet; the tail does not show it.
+    unproven: AtomicBool,
     readable: Arc<Signal>,
     writer_pulse: Pulse,
     meter: Meter,
@@ -316,6 +318,15 @@ impl Monitor {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         }
+    }
+
+    /// Whether nothing is left to deliver, and that is certain.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let cursor = self.0.behind_holes(self.0.marks.values().cursor);
+        !self.0.unproven.load(Ordering::Relaxed)
+            && self.0.balance().queued == 0
+            && cursor >= self.0.tail.last()
     }
 
     /// The last durable message.

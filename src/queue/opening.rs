@@ -196,6 +196,7 @@ pub(super) fn assemble(
         ledger,
         taken: Mutex::new(Seq::ZERO),
         looked: AtomicU64::new(0),
+        unproven: AtomicBool::new(place.unproven.is_some()),
         readable,
         writer_pulse: Pulse::default(),
         meter: Meter::new(config),

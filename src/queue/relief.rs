@@ -14,7 +14,7 @@ use crate::queue::codec::{Encoder, decode};
 use crate::queue::compaction::{Judge, Outcome, Thin, commit, drop_whole, floor, thin};
 use crate::queue::jobs::{Filter, PurgeError, Purged};
 use crate::queue::ledger::Reason;
-use crate::queue::store::{Found, Unit};
+use crate::queue::store::{Found, StoreError, Unit};
 use crate::queue::{Config, OnFull, Shared};
 
 /// Says whose value a message is: of two with the same key, the newer one supersedes the older. `None`: of nobody, it is
@@ -42,8 +42,8 @@ pub(super) struct Relief {
     max_bytes: u64,
     /// Bytes appended since the last compaction; `None` before the first.
     written: Option<u64>,
-    /// When each unit can be too old as a whole, milliseconds since 1970; `None` for never.
-    due: BTreeMap<Seq, Option<i64>>,
+    /// The end of each unit, and when it can be too old as a whole, milliseconds since 1970; `None` for never.
+    due: BTreeMap<Seq, (Seq, Option<i64>)>,
     looked: Option<Instant>,
 }
 
@@ -264,13 +264,16 @@ impl Relief {
             let Some(last) = unit.last.filter(|_| unit.first > floor) else {
                 continue;
             };
-            let newest = match self.due.get(&unit.first) {
-                Some(newest) => *newest,
-                None => *self
-                    .due
-                    .entry(unit.first)
-                    .or_insert(newest_time(&shared, unit.first, last)?),
+            let known = self.due.get(&unit.first).filter(|(end, _)| *end == last);
+            let newest = match known {
+                Some((_, newest)) => *newest,
+                None => match newest_time(&shared, unit.first, last) {
+                    // A slow disk: looked at again in the next round.
+                    Err(PurgeError::Store(StoreError::Salvaging)) => continue,
+                    newest => newest?,
+                },
             };
+            self.due.insert(unit.first, (last, newest));
             if newest.is_some_and(|unix_ms| expiry.is_past(unix_ms)) {
                 drop_whole(&shared, unit, Reason::Expired)?;
             }
@@ -309,8 +312,10 @@ fn newest_time(shared: &Shared, first: Seq, last: Seq) -> Result<Option<i64>, Pu
             from = hole.last.next();
             continue;
         }
-        let Found::Block(raw) = shared.store.read(from)? else {
-            return Ok(None);
+        let raw = match shared.store.read(from)? {
+            Found::Block(raw) => raw,
+            Found::Nothing => return Ok(None),
+            Found::Salvaging => return Err(StoreError::Salvaging.into()),
         };
         let Ok(block) = decode::<Arrival>(&raw.chunks, &shared.keys) else {
             return Ok(None);

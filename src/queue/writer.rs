@@ -149,6 +149,11 @@ impl Writer {
     /// # Errors
     /// [`PurgeError`].
     pub fn purge(&mut self, filter: &Filter) -> Purged {
+        // The newest unit may hold more than the tail knows.
+        if let Err(error) = self.renew() {
+            self.shared.report_store_failure(&error);
+            return Err(PurgeError::Unproven);
+        }
         self.relief.purge(&mut self.encoder, filter)
     }
 
@@ -314,6 +319,7 @@ impl Writer {
         shared.tail.reach(last);
         shared.readable.raise();
         shared.store_recovered();
+        shared.unproven.store(false, Ordering::Relaxed);
         self.unproven = None;
         Ok(())
     }

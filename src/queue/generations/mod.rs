@@ -95,6 +95,8 @@ pub struct Generations {
     /// Bytes of `kept`.
     kept_bytes: AtomicU64,
     beside: Beside,
+    /// A rewritten generation that is committed and not in its place yet.
+    unfinished: Mutex<Option<Replacement>>,
     threads: Threads,
     scrub: Mutex<Scrub>,
     /// Called when a salvage ends.
@@ -165,6 +167,7 @@ impl Generations {
             kept: Mutex::new(listing.kept),
             kept_bytes: AtomicU64::new(kept_bytes),
             beside: Beside::default(),
+            unfinished: Mutex::default(),
             threads: Threads::default(),
             scrub: Mutex::new(Scrub::new()),
             waker,
@@ -485,6 +488,7 @@ impl Store for Generations {
     }
 
     fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
+        self.finish_replacing()?;
         let built = self.build(replacement, groups);
         if built.is_err() {
             self.give_up(replacement);

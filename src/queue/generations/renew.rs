@@ -25,8 +25,11 @@ pub(super) fn renew_behind(store: &Generations, seq: Seq) -> Result<(), StoreErr
     let Some(newest) = store.row().entries.back().map(|entry| entry.first) else {
         return Ok(());
     };
-    let View::Known(index) = store.view(newest, store.patience.read)? else {
-        return Ok(());
+    let index = match store.view(newest, store.patience.read)? {
+        View::Known(index) => index,
+        // It was written in this run.
+        View::Open(_) => return Ok(()),
+        View::Wait => return Err(StoreError::Salvaging),
     };
     let firsts: Vec<_> = index.ending_behind(seq).collect();
     let Some(first) = firsts.first().copied() else {
@@ -71,6 +74,11 @@ fn put(store: &Generations, fresh: Generation, path: &Path, first: Seq) -> Resul
         entry.set_aside()?;
     }
     let name = store.path_of(first);
+    let is_known = row.entries.iter().any(|entry| entry.path == name);
+    if !is_known && name.symlink_metadata().is_ok() {
+        // An earlier attempt got so far and could not be synced.
+        discard(&name)?;
+    }
     fs::rename(path, &name).map_err(|source| io_error(path, source))?;
     faults::point("renew.renamed");
     sync_folder(&store.folder)?;

@@ -6,9 +6,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
 use super::Generations;
-use super::names::{PREFIX, discard, first_of};
+use super::names::{DAMAGED, PREFIX, discard, first_of, keep};
 use super::row::{Entry, Row};
 use super::usage::disk_bytes;
 use crate::faults;
@@ -67,16 +68,23 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 
 /// Deletes the old generations and gives the new one its name.
 fn put_in_place(folder: &Path, replacement: Replacement) -> Result<(), StoreError> {
+    let (from, to) = (staged(folder, replacement), placed(folder, replacement));
+    if !from.exists() {
+        // It has its name, and only that may not be durable yet.
+        return sync_folder(folder);
+    }
     let replaced = replacement.first..=replacement.last;
     for path in paths(folder)? {
-        let is_old =
-            path.extension().is_none() && first_of(&path).is_some_and(|first| replaced.contains(&first));
-        if is_old {
-            discard(&path)?;
+        if !first_of(&path).is_some_and(|first| replaced.contains(&first)) {
+            continue;
+        }
+        match path.extension() {
+            None => discard(&path)?,
+            Some(name) if name.to_string_lossy().starts_with(DAMAGED) => keep(&path).map(|_| ())?,
+            Some(_) => {}
         }
     }
     faults::point("rewrite.discarded");
-    let (from, to) = (staged(folder, replacement), placed(folder, replacement));
     fs::rename(&from, &to).map_err(|source| io_error(&from, source))?;
     faults::point("rewrite.renamed");
     sync_folder(folder)
@@ -103,14 +111,36 @@ impl Generations {
     /// The row knows it first: whatever becomes of the names, nobody reads the old ones any more.
     pub(super) fn take_place(&self, replacement: Replacement) {
         faults::point("rewrite.committed");
+        self.row().replace(replacement, staged(&self.folder, replacement));
+        *self.unfinished() = Some(replacement);
+        if let Err(error) = self.finish_replacing() {
+            tracing::warn!(%error, "a rewritten generation gets its place later");
+        }
+    }
+
+    /// Gives the generation that was committed last its place. The ledger remembers one: no other is committed before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: to be tried again; it is read from where it is.
+    pub(super) fn finish_replacing(&self) -> Result<(), StoreError> {
+        let mut unfinished = self.unfinished();
+        let Some(replacement) = *unfinished else {
+            return Ok(());
+        };
         let mut row = self.row();
-        row.replace(replacement, staged(&self.folder, replacement));
-        match put_in_place(&self.folder, replacement) {
-            Ok(()) => row.moved(replacement, placed(&self.folder, replacement)),
-            Err(error) => tracing::warn!(%error, "a rewritten generation gets its place at the next start"),
+        let placed_now = put_in_place(&self.folder, replacement);
+        if !staged(&self.folder, replacement).exists() {
+            row.moved(replacement, placed(&self.folder, replacement));
         }
         drop(row);
         self.beside.changed();
+        placed_now?;
+        *unfinished = None;
+        Ok(())
+    }
+
+    fn unfinished(&self) -> MutexGuard<'_, Option<Replacement>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

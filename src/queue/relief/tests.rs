@@ -755,3 +755,66 @@ fn whole_units_that_are_too_old_give_back_their_space_without_a_reader() {
     let delivered = assert_accounts(&mut lane);
     assert_eq!(delivered, (end + 1..=60).collect::<Vec<_>>());
 }
+
+fn join_two(lane: &mut Lane, units: &[Unit], hook: impl FnMut(compaction::Step)) -> u64 {
+    let mut encoder = Encoder::new(Epoch(5), Compression::None, &Keys::default()).expect("encoder");
+    let mut run = None;
+    for unit in units.iter().rev() {
+        let last = unit.last.expect("closed");
+        let mut even = |stored: &Stored| stored.arrival.delivery.position.is_multiple_of(2);
+        let thin = thin(lane.shared(), &mut encoder, *unit, last, &mut even)
+            .expect("reads")
+            .expect("whole");
+        run = Some(match run.take() {
+            Some(newer) => Thin::join(newer, thin),
+            None => thin,
+        });
+    }
+    let run = run.expect("one");
+    let removed = run.removed;
+    let outcome = compaction::commit_in_steps(lane.shared(), run, Reason::Superseded, hook);
+    assert_eq!(outcome.expect("commits"), Outcome::Done);
+    removed
+}
+
+#[test]
+fn units_that_are_joined_are_as_young_as_the_youngest_of_them() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (setup, mut lane) = aged(dir.path(), |_| false);
+    lane.queue.writer.expire_now();
+    let units = lane.closed();
+    let end = units[0].last.expect("closed").0;
+    let young_end = units[1].last.expect("closed").0;
+    join_two(&mut lane, &units[0..2], |_| {});
+    setup.unix_ms.store(
+        60_001 + i64::try_from(end).expect("small") * 1000,
+        Ordering::Relaxed,
+    );
+    lane.queue.writer.expire_now();
+    let delivered = assert_accounts(&mut lane);
+    assert!(
+        delivered.iter().any(|p| *p > end && *p <= young_end),
+        "messages that are not too old were dropped"
+    );
+}
+
+#[test]
+fn a_damaged_unit_that_was_rewritten_does_not_come_back() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let setup = Setup::new(OnFull::Backpressure);
+    let mut lane = setup.open(dir.path());
+    lane.put(1..=60);
+    let units = lane.closed();
+    let seq = units[2].first;
+    loop {
+        lane.shared().store.read(seq).expect("reads");
+        if !lane.shared().store.suspect(seq).expect("suspects") {
+            break;
+        }
+    }
+    let removed = join_two(&mut lane, &units[1..3], |_| {});
+    drop(lane);
+    let mut lane = setup.open(dir.path());
+    let delivered = positions(&lane.deliver());
+    assert_eq!(delivered.len() as u64, 60 - removed);
+}
