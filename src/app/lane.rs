@@ -82,6 +82,8 @@ pub enum Outcome {
     Stopped,
     /// No route uses it, and all it had has gone.
     Emptied,
+    /// Another gateway with the same identity took over.
+    Fenced,
     /// A stage ended although nobody asked it to.
     StageEnded(String),
 }
@@ -244,9 +246,16 @@ impl Lane {
                         return Outcome::StageEnded(format!("{}{ended}", self.names.prefix));
                     }
                 }
-                thread = self.threads.next_end() => return Outcome::StageEnded(thread),
+                thread = self.threads.next_end() => return self.thread_ended(thread),
                 () = until_empty(&self.view.queue), if is_over => return Outcome::Emptied,
             }
+        }
+    }
+
+    fn thread_ended(&self, name: String) -> Outcome {
+        match self.view.sink.is_fenced() {
+            true => Outcome::Fenced,
+            false => Outcome::StageEnded(name),
         }
     }
 

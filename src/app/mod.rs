@@ -71,6 +71,15 @@ pub enum AppError {
     /// The runtime or a thread cannot be started, or signals cannot be received.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
+    /// Another gateway with the same identity took over.
+    #[error(
+        "lane {lane}: another edgeferry with the same identity took over; two must never run on copies of one store. Stop the \
+         other one, or move its data_dir away so that it gets an identity of its own"
+    )]
+    Fenced {
+        /// The lane that found out.
+        lane: String,
+    },
     /// A stage ended although nobody asked it to.
     #[error("the {0} ended unexpectedly; the log says why")]
     StageEnded(String),
@@ -91,6 +100,7 @@ impl AppError {
                 true => Exit::Storage,
                 false => Exit::Usage,
             },
+            Self::Fenced { .. } => Exit::Fenced,
             Self::Clock(_) | Self::Start(_) | Self::StageEnded(_) => Exit::Failure,
         }
     }
@@ -182,12 +192,12 @@ impl Daemon {
     /// direction of the data.
     ///
     /// # Errors
-    /// [`AppError::StageEnded`] when a stage ended by itself.
+    /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         let view = self.view();
         let ended = tokio::select! {
             () = stop => None,
-            stage = self.stages.ended() => Some(stage),
+            error = self.stages.ended() => Some(error),
             never = watch::over(view) => match never {},
         };
         systemd::stopping();
@@ -195,7 +205,7 @@ impl Daemon {
         self.stages.stop().await;
         match ended {
             None => Ok(()),
-            Some(stage) => Err(AppError::StageEnded(stage)),
+            Some(error) => Err(error),
         }
     }
 }

@@ -67,14 +67,15 @@ impl Stages {
     }
 
     /// Waits for a stage that ends by itself, and names it. Lanes that are to go are put away meanwhile.
-    pub async fn ended(&mut self) -> String {
+    pub async fn ended(&mut self) -> AppError {
         loop {
             match self.lanes.join_next().await {
                 Some(Ok((name, Outcome::Emptied))) => self.put_away(&name),
-                Some(Ok((_, Outcome::StageEnded(stage)))) => return stage,
-                Some(Ok((name, Outcome::Stopped))) => return format!("lane {name}"),
-                Some(Err(error)) => return format!("lane ({error})"),
-                None => return "pipeline".to_owned(),
+                Some(Ok((_, Outcome::StageEnded(stage)))) => return AppError::StageEnded(stage),
+                Some(Ok((lane, Outcome::Fenced))) => return AppError::Fenced { lane },
+                Some(Ok((name, Outcome::Stopped))) => return AppError::StageEnded(format!("lane {name}")),
+                Some(Err(error)) => return AppError::StageEnded(format!("lane ({error})")),
+                None => return AppError::StageEnded("pipeline".to_owned()),
             }
         }
     }

@@ -26,6 +26,10 @@ const TOPIC_LEN_MAX: usize = 249;
 /// What goes from the route to the sink: one record for Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaRecord {
+    /// Number of the `[[route]]` that made it, from 0.
+    pub route: usize,
+    /// The topic came from names in the route's `topic`: it may be one that nobody made.
+    pub is_templated: bool,
     /// Kafka topic; legal.
     pub topic: String,
     /// Key; never empty.
@@ -219,10 +223,18 @@ impl Router {
             // The client takes 0 for "now", which would be another time in every copy.
             let timestamp_ms = arrival.stamp.unix_ms.clamp(1, now_ms.max(1));
             Ok(match route.format {
-                Format::Raw => {
-                    let gateway = self.gateway(arrival);
-                    raw::shape(gateway, &self.id(stored), arrival, topic, key, timestamp_ms)
-                }
+                Format::Raw => KafkaRecord {
+                    route: number,
+                    is_templated: !route.topic.is_static(),
+                    ..raw::shape(
+                        self.gateway(arrival),
+                        &self.id(stored),
+                        arrival,
+                        topic,
+                        key,
+                        timestamp_ms,
+                    )
+                },
             })
         })
     }

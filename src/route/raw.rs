@@ -46,6 +46,8 @@ pub(super) fn shape(
             .map(|(_, name, value)| (name, value.to_owned())),
     );
     KafkaRecord {
+        route: 0,
+        is_templated: false,
         topic,
         key,
         payload: arrival.payload.clone(),

@@ -59,6 +59,8 @@ fn raw_carries_the_bytes_and_says_where_they_came_from() {
     assert_eq!(
         outcome.records,
         [KafkaRecord {
+            route: 0,
+            is_templated: false,
             topic: "telemetry".to_owned(),
             key: "d1".to_owned(),
             payload: Bytes::from_static(b"\0\xff"),

@@ -7,10 +7,12 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `failure` what happens when it fails.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
+//! there, `failure` what happens when it fails.
 
 mod failure;
 mod feed;
+mod topics;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -115,9 +117,10 @@ impl<C: Connector> Drain<C> {
         }
     }
 
-    /// Runs until `stopping` says so, then lets Kafka answer what is under way, `patience` at most.
+    /// Runs until `stopping` says so, then lets Kafka answer what is under way, `patience` at most. Ends by itself only when
+    /// another gateway with the same identity took over, which the monitor shows.
     pub fn run(mut self, stopping: impl Fn() -> bool, patience: Duration) {
-        while !stopping() {
+        while !stopping() && !self.monitor.is_fenced() {
             let wait = self.step(Instant::now());
             self.reader.wait(wait);
         }

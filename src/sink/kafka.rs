@@ -90,7 +90,7 @@ impl KafkaConnector {
         client.set_log_level(RDKafkaLogLevel::Warning);
         Self {
             client,
-            password_file: config.password_file.clone(),
+            password_file: config.security.password_file.clone(),
             wake,
         }
     }
@@ -209,7 +209,12 @@ impl std::fmt::Debug for KafkaProducer {
 }
 
 impl Producer for KafkaProducer {
-    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
+    fn submit(
+        &mut self,
+        record: &KafkaRecord,
+        partition: Option<i32>,
+        ticket: Ticket,
+    ) -> Result<(), SubmitError> {
         let headers = record.headers.iter().fold(
             OwnedHeaders::new_with_capacity(record.headers.len()),
             |headers, (key, value)| {
@@ -219,11 +224,12 @@ impl Producer for KafkaProducer {
                 })
             },
         );
-        let out = BaseRecord::with_opaque_to(&record.topic, ticket)
+        let mut out = BaseRecord::with_opaque_to(&record.topic, ticket)
             .key(&record.key)
             .payload(record.payload.as_ref())
             .headers(headers)
             .timestamp(record.timestamp_ms);
+        out.partition = partition;
         self.producer
             .send(out)
             .map_err(|(error, _)| match error.rdkafka_error_code() {
@@ -256,7 +262,9 @@ impl Producer for KafkaProducer {
         match found.error() {
             Some(error) => missing_or_away(Code::from(error)),
             None if found.partitions().is_empty() => TopicState::Missing(Code::UnknownTopicOrPartition),
-            None => TopicState::Present,
+            None => TopicState::Present {
+                partitions: found.partitions().len(),
+            },
         }
     }
 }
@@ -287,21 +295,21 @@ mod tests {
         cluster.create_topic("t", 1, 1).expect("topic");
         let config = Config {
             bootstrap_servers: vec![cluster.bootstrap_servers()],
-            compression: "lz4".to_owned(),
-            password_file: None,
-            properties: std::collections::BTreeMap::new(),
+            ..Config::for_test()
         };
         let mut producer = KafkaConnector::new(&config, "test", Share::default(), Arc::new(|| {}))
             .connect()
             .expect("connects");
         let record = KafkaRecord {
+            route: 0,
+            is_templated: false,
             topic: "t".to_owned(),
             key: "a\0b".to_owned(),
             payload: Bytes::new(),
             headers: vec![("h", "c\0d".to_owned())],
             timestamp_ms: 1,
         };
-        producer.submit(&record, 7).expect("taken");
+        producer.submit(&record, None, 7).expect("taken");
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", cluster.bootstrap_servers())
             .set("group.id", "test")

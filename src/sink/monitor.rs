@@ -1,7 +1,7 @@
 //! What the sink shows of itself: the link, counters, the alarms in the log.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ pub struct Monitor {
     dead_letters: AtomicU64,
     rewinds: AtomicU64,
     held: Mutex<Option<String>>,
+    fenced: AtomicBool,
 }
 
 /// Counters since the start.
@@ -78,6 +79,12 @@ impl Monitor {
         if *self.link.borrow() != Link::Up {
             self.set_link(Link::Up);
         }
+    }
+
+    /// Whether another gateway with the same identity took over: this one must not go on.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
     }
 
     pub(super) fn rewound(&self) {

@@ -34,7 +34,10 @@ pub enum SubmitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicState {
     /// With at least one partition.
-    Present,
+    Present {
+        /// How many it has.
+        partitions: usize,
+    },
     /// The cluster does not know it, or does not show it to us.
     Missing(Code),
     /// The cluster could not be asked.
@@ -44,11 +47,16 @@ pub enum TopicState {
 /// A connection to one Kafka cluster. Its guarantees end with it: records without a report when it is dropped
 /// may or may not be stored.
 pub trait Producer {
-    /// Hands a record over for sending, in order. Never waits.
+    /// Hands a record over for sending, in order: to `partition`, or to the one that its key gives. Never waits.
     ///
     /// # Errors
     /// [`SubmitError`]; the record was not taken.
-    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError>;
+    fn submit(
+        &mut self,
+        record: &KafkaRecord,
+        partition: Option<i32>,
+        ticket: Ticket,
+    ) -> Result<(), SubmitError>;
 
     /// Takes the delivery reports that have come in, in order.
     fn reports(&mut self) -> Vec<Report>;

@@ -90,7 +90,12 @@ struct Client {
 }
 
 impl Producer for Client {
-    fn submit(&mut self, record: &KafkaRecord, ticket: Ticket) -> Result<(), SubmitError> {
+    fn submit(
+        &mut self,
+        record: &KafkaRecord,
+        _partition: Option<i32>,
+        ticket: Ticket,
+    ) -> Result<(), SubmitError> {
         let mut cluster = self.kafka.cluster();
         let fails = |(_, record): &(Ticket, KafkaRecord)| cluster.failure(record).is_some();
         if self.broken || cluster.late_reports && self.pending.iter().any(fails) {
@@ -149,7 +154,7 @@ impl Producer for Client {
         self.kafka.cluster().questions += 1;
         match self.kafka.cluster().missing.contains(topic) {
             true => TopicState::Missing(Code::UnknownTopicOrPartition),
-            false => TopicState::Present,
+            false => TopicState::Present { partitions: 1 },
         }
     }
 }
