@@ -407,10 +407,6 @@ fn bounds_and_their_neighbours() {
 #[test]
 fn what_is_planned_is_not_called_unknown() {
     assert_eq!(
-        check("", "delivery = \"exactly-once\"\n", ""),
-        "kafka.delivery: \"exactly-once\" is not built yet; write \"at-least-once\""
-    );
-    assert_eq!(
         check("", "", "format = \"wasp\"\n"),
         "route[0].format: \"wasp\" is not built yet; write \"raw\""
     );

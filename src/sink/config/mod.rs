@@ -121,7 +121,6 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
         bootstrap_servers: resolve_servers(raw.bootstrap_servers, section),
         security: Security {
             password_file: raw.password_file,
-            ..Security::default()
         },
         delivery: section.one_of(
             "delivery",
