@@ -171,6 +171,7 @@ impl OpenLane {
                 dead_letters,
                 sink,
                 ground.clock.clone(),
+                (&config.kafka).into(),
             ),
             router,
             view,

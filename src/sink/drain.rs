@@ -7,14 +7,16 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
-//! there, `failure` what happens when it fails.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` where a record goes there, `known` what
+//! is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does.
 
 mod failure;
 mod feed;
+mod known;
+mod stall;
 mod topics;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +28,11 @@ use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
-use failure::Failure;
+use failure::{Failure, Suspect};
 use feed::Fed;
+pub use known::TopicRules;
+use known::Topics;
+use stall::Stall;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -54,7 +59,9 @@ pub struct Drain<C: Connector> {
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
-    topics: HashSet<String>,
+    topics: Topics,
+    /// About when this process was started.
+    started: Instant,
     /// The topic that was there last: what an idle link is tried with.
     known_topic: Option<String>,
     /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
@@ -62,14 +69,18 @@ pub struct Drain<C: Connector> {
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
-    strikes: (Seq, u32),
+    /// The record that was submitted last with nothing else under way.
+    lone: Option<Ticket>,
+    suspect: Option<Suspect>,
     /// Records that Kafka refuses for what they are, of messages whose turn has not come.
-    rejected: BTreeMap<Seq, Vec<Refusal>>,
+    /// By their number in the message: two routes may give the same topic.
+    rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    stall: Stall,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -91,6 +102,7 @@ impl<C: Connector> Drain<C> {
         dead_letters: DeadLetters,
         monitor: Arc<Monitor>,
         clock: Clock,
+        rules: TopicRules,
     ) -> Self {
         Self {
             reader,
@@ -103,17 +115,20 @@ impl<C: Connector> Drain<C> {
             window: Window::default(),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
-            topics: HashSet::new(),
+            topics: Topics::new(rules),
+            started: Instant::now(),
             known_topic: None,
             asked: false,
             failure: None,
             alone_until: None,
-            strikes: (Seq::ZERO, 0),
+            lone: None,
+            suspect: None,
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
             refused_since: None,
             write_refused: false,
+            stall: Stall::default(),
         }
     }
 
@@ -132,6 +147,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.watch_flight(now);
         let worked = self.settle().and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
@@ -199,6 +215,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.stall.over();
         self.monitor.delivered();
     }
 
