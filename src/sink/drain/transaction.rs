@@ -13,6 +13,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Drain, StepError};
+use crate::faults;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::Passed;
@@ -158,6 +159,7 @@ impl<C: Connector> Drain<C> {
         };
         match producer.begin() {
             Ok(()) => {
+                faults::point("transaction.opened");
                 transactions.stage = Stage::Open { since: now };
                 true
             }
@@ -249,6 +251,7 @@ impl<C: Connector> Drain<C> {
             self.monitor.fence();
             return Ok(false);
         }
+        faults::point("transaction.taken");
         transactions.was_fenced = false;
         transactions.known = Some(Author(found.by));
         transactions.stage = Stage::Idle;
@@ -293,15 +296,16 @@ impl<C: Connector> Drain<C> {
             _ => now,
         };
         transactions.stage = Stage::Committing { since };
-        crate::faults::point("commit.begun");
+        faults::point("transaction.begun");
         let begun = Instant::now();
         match producer.commit(cursor, PATIENCE) {
             Ok(()) => {
-                crate::faults::point("commit.done");
+                faults::point("transaction.committed");
                 transactions.stage = Stage::Idle;
                 transactions.pending = None;
                 transactions.cost = begun.elapsed();
                 self.advance(cursor, passed)?;
+                faults::point("transaction.advanced");
                 Ok(true)
             }
             Err(error) if error.is_retriable && now.duration_since(since) < COMMIT_LIMIT => {

@@ -12,6 +12,7 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Context, TRANSACTION_TIMEOUT};
+use crate::faults;
 use crate::message::Seq;
 use crate::sink::producer::{Committed, TransactionError};
 
@@ -196,7 +197,7 @@ impl Session {
             self.send_cursor(producer, cursor, patience)
                 .map_err(|error| failed(&error))?;
             self.offsets_sent = Some(cursor);
-            crate::faults::point("commit.cursor");
+            faults::point("transaction.cursor");
         }
         producer
             .commit_transaction(patience)
