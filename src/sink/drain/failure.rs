@@ -94,9 +94,13 @@ impl<C: Connector> Drain<C> {
         match verdict(failure.code) {
             Verdict::Suspect => self.suspect(failure, seq, now),
             Verdict::Hold | Verdict::Untimely => self.hold(failure, seq, now),
-            // Without a transactional id nobody can take our place: a new producer has one of its own.
-            Verdict::Fenced | Verdict::Wait | Verdict::Rewind | Verdict::Echo => {
+            Verdict::Wait | Verdict::Rewind | Verdict::Echo => {
                 self.topics.doubt(&failure.topic);
+                self.rewind(now);
+            }
+            // Without a transactional id nobody can take our place: a new producer has one of its own.
+            Verdict::Fenced => {
+                self.fenced();
                 self.rewind(now);
             }
         }
@@ -146,7 +150,12 @@ impl<C: Connector> Drain<C> {
         self.producer = None;
         self.failure = None;
         self.unsent.clear();
-        self.ahead.append(&mut self.window.abandon());
+        let mut stored = self.window.abandon();
+        match &mut self.transactions {
+            // Nobody sees what was stored in a transaction that did not commit.
+            Some(transactions) => transactions.reset(),
+            None => self.ahead.append(&mut stored),
+        }
         self.lone = None;
         self.stall.over();
         self.reader.rewind();

@@ -31,11 +31,21 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
+        if !self.may_submit(now)? {
+            return Ok(Fed::Tried);
+        }
         let limit = if self.alone_until.is_some() {
             1
         } else {
             WINDOW_MESSAGES
         };
+        let fed = self.fill(limit, now)?;
+        let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
+        Ok(if committed { Fed::Interrupted } else { fed })
+    }
+
+    /// Takes and submits until the window has `limit` messages, or something is in the way.
+    fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
         loop {
             if !self.unsent.is_empty() && self.has_company() {
                 return Ok(Fed::Tried);
@@ -47,7 +57,7 @@ impl<C: Connector> Drain<C> {
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
                 }
-            } else if self.window.len() >= limit {
+            } else if self.window.len() >= limit || self.is_commit_due(now) {
                 return Ok(Fed::Tried);
             } else if !self.take()? {
                 self.try_idle_link(now);
@@ -78,7 +88,7 @@ impl<C: Connector> Drain<C> {
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
-        confirmed.resize(outcome.records.len(), false);
+        confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
             .filter(|(number, (_, confirmed))| !**confirmed && !is_rejected(*number))
@@ -102,7 +112,11 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = match (self.place(ticket, &record, now), &mut self.producer) {
+        let place = match self.place(ticket, &record, now) {
+            Place::At(_) if !self.others_are_placed(now) || !self.begin(now) => Place::Later,
+            place => place,
+        };
+        let submitted = match (place, &mut self.producer) {
             (Place::At(partition), Some(producer)) => producer.submit(&record, Some(partition), ticket),
             (Place::Never(refusal), _) => {
                 self.window.refused(ticket, refusal);
