@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
+
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::devices::{Devices, Plan};
@@ -86,6 +89,38 @@ fn grows(mode: &str) -> Oracle {
     let new = oracle.records().iter().filter(|record| record.partition >= 5);
     assert!(new.count() > 100, "the new partitions are used");
     oracle
+}
+
+/// edgeferry chooses partitions by the answer to its own question, so librdkafka must know what that answer said.
+#[test]
+fn librdkafka_takes_a_record_for_a_new_partition_right_after_it_was_asked_for_the_topic() {
+    let topic = shared().fresh_topic_with("asked", 1, &[]);
+    let producer: BaseProducer = shared()
+        .client()
+        .set("enable.idempotence", "true")
+        .create()
+        .expect("a plain producer");
+    let send = |partition| {
+        let record = BaseRecord::<str, str>::to(&topic)
+            .payload("x")
+            .partition(partition);
+        producer.send(record).map_err(|(error, _)| error)
+    };
+    send(0).expect("taken");
+    producer.flush(LIMIT).expect("kafka takes it");
+    for partitions in 2..10 {
+        shared().grow_topic(&topic, partitions);
+        let refused = send(partitions - 1).expect_err("it has not been asked");
+        let unknown = Some(RDKafkaErrorCode::UnknownPartition);
+        assert_eq!(refused.rdkafka_error_code(), unknown);
+        wait::until("the cluster answers with the new count", LIMIT, || {
+            let metadata = producer.client().fetch_metadata(Some(&topic), LIMIT).ok()?;
+            let found = metadata.topics().first()?.partitions().len();
+            (i32::try_from(found) == Ok(partitions)).then_some(())
+        });
+        send(partitions - 1).expect("taken right away");
+    }
+    producer.flush(LIMIT).expect("kafka takes them");
 }
 
 #[test]

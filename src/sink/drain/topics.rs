@@ -18,7 +18,8 @@ use crate::sink::verdict::is_absence;
 
 /// Patience with a question for a topic. Bounds what a stop has to wait for.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(3);
-/// Patience with one that is not needed to go on: the feeder stands still meanwhile.
+/// Patience with one that is not needed to go on: the feeder stands still meanwhile. Behind a full link it goes unanswered;
+/// then what is known has to do for another while.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a record can go.
@@ -86,7 +87,7 @@ impl<C: Connector> Drain<C> {
             TopicState::Unreachable(code) => {
                 self.topics.unanswered(topic, now);
                 // A refused password looks like this too, and says so by itself.
-                if self.refused_since.is_none() {
+                if self.refused_since.is_none() && patience == TOPIC_PATIENCE {
                     self.monitor.set_link(Link::Down(code.to_string()));
                 }
                 false
