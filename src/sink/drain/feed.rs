@@ -40,6 +40,11 @@ impl<C: Connector> Drain<C> {
             WINDOW_MESSAGES
         };
         let fed = self.fill(limit, now)?;
+        if fed == Fed::Tried && self.window.front_done().is_some() {
+            // Nobody reports what was refused on the spot: without this it would wait for the next round.
+            self.settle()?;
+            return Ok(Fed::Interrupted);
+        }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
     }
