@@ -182,10 +182,11 @@ impl Topics {
             return;
         }
         let before = known.partitions;
-        if partitions > before && self.rules.on_change == OnPartitionChange::Drain {
-            known.coming = Some(partitions);
-        } else {
+        if partitions > before && self.rules.on_change == OnPartitionChange::Warn {
             known.partitions = partitions;
+        } else {
+            // Fewer means that the topic was made anew: what is under way may fail, and then has to be sent before what follows.
+            known.coming = Some(partitions);
         }
         tracing::warn!(
             topic,
