@@ -42,6 +42,19 @@ pub struct KafkaRecord {
     pub timestamp_ms: i64,
 }
 
+impl KafkaRecord {
+    /// What it takes on the way, about: contents and headers before compression.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.key.len() + self.payload.len() + headers
+    }
+}
+
 /// Why a route does not make a record of a message. It becomes a dead letter with this reason, never a drop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {

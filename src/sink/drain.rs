@@ -25,6 +25,7 @@ use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
+use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
 use failure::Failure;
@@ -38,6 +39,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Pause after a failure, doubled up to the maximum while nothing gets through.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of records that the client holds at most, on a link that takes them.
+const IN_FLIGHT_BYTES: usize = crate::sink::kafka::WINDOW_BYTES;
 /// A link refused as a whole (password, certificate) is tried with a new client this often.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
@@ -52,6 +55,7 @@ pub struct Drain<C: Connector> {
     clock: Clock,
     producer: Option<C::Producer>,
     window: Window,
+    pace: Pace,
     /// Records of the newest message in the window that the client has not taken yet.
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
@@ -105,6 +109,7 @@ impl<C: Connector> Drain<C> {
             clock,
             producer: None,
             window: Window::default(),
+            pace: Pace::new(IN_FLIGHT_BYTES),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
             topics: HashSet::new(),
@@ -237,6 +242,7 @@ impl<C: Connector> Drain<C> {
                 passed.dead_lettered += 1;
             }
             cursor = Some(done.stored.seq);
+            self.pace.confirmed(done.bytes);
             self.window.pop();
         }
         if let Some(cursor) = cursor {

@@ -1,6 +1,6 @@
 //! Towards Kafka: takes messages from the queue, shapes them, hands their records to the client in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -50,6 +50,10 @@ impl<C: Connector> Drain<C> {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
                 }
+                if !self.has_room(now) {
+                    self.unsent.push_front((ticket, record));
+                    return Ok(Fed::Tried);
+                }
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
                 }
@@ -95,8 +99,21 @@ impl<C: Connector> Drain<C> {
         Ok(true)
     }
 
+    /// Whether the link has room for one more record; otherwise a report, or the time for the next portion, is waited for.
+    fn has_room(&mut self, now: Instant) -> bool {
+        match self.pace.wait(now) {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                self.feed_after = Some(now + wait);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
+        let bytes = record.bytes();
         let is_ready =
             self.topic_is_there(&record.topic, now) && self.others_are_there(now) && self.begin(now);
         let submitted = is_ready.then(|| match &mut self.producer {
@@ -104,7 +121,11 @@ impl<C: Connector> Drain<C> {
             None => Err(SubmitError::Full),
         });
         match submitted {
-            Some(Ok(())) => return true,
+            Some(Ok(())) => {
+                self.window.submitted(ticket, bytes);
+                self.pace.submitted(bytes, now);
+                return true;
+            }
             Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
                 // The client's own limit: it depends on this record alone.
                 let code = Code::MessageSizeTooLarge.to_string();
