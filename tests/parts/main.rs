@@ -23,6 +23,7 @@
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
+//! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -55,3 +56,4 @@ mod queue_in_hand;
 mod sealed;
 mod shutdown;
 mod sigkill;
+mod slow_link;
