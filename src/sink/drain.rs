@@ -7,15 +7,18 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
-//! there, `failure` what happens when it fails, `transaction` what exactly-once adds.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` where a record goes there, `known` what
+//! is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does, `transaction` what
+//! exactly-once adds.
 
 mod failure;
 mod feed;
+mod known;
+mod stall;
 mod topics;
 mod transaction;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +31,11 @@ use crate::sink::monitor::Monitor;
 use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
-use failure::Failure;
+use failure::{Failure, Suspect};
 use feed::Fed;
+pub use known::TopicRules;
+use known::Topics;
+use stall::Stall;
 use transaction::Transactions;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
@@ -60,7 +66,11 @@ pub struct Drain<C: Connector> {
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
-    topics: HashSet<String>,
+    topics: Topics,
+    /// About when this process was started.
+    started: Instant,
+    /// Fixed topics of the lane that nobody has asked for yet.
+    unseen: VecDeque<String>,
     /// The topic that was there last: what an idle link is tried with.
     known_topic: Option<String>,
     /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
@@ -68,9 +78,12 @@ pub struct Drain<C: Connector> {
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
-    strikes: (Seq, u32),
+    /// The record that was submitted last with nothing else under way.
+    lone: Option<Ticket>,
+    suspect: Option<Suspect>,
     /// Records that Kafka refuses for what they are, of messages whose turn has not come.
-    rejected: BTreeMap<Seq, Vec<Refusal>>,
+    /// By their number in the message: two routes may give the same topic.
+    rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
@@ -78,6 +91,7 @@ pub struct Drain<C: Connector> {
     transactions: Option<Transactions>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    stall: Stall,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -99,9 +113,11 @@ impl<C: Connector> Drain<C> {
         dead_letters: DeadLetters,
         monitor: Arc<Monitor>,
         clock: Clock,
+        rules: TopicRules,
     ) -> Self {
         Self {
             reader,
+            unseen: router.fixed_topics().into(),
             router,
             connector,
             dead_letters,
@@ -112,18 +128,21 @@ impl<C: Connector> Drain<C> {
             pace: Pace::new(IN_FLIGHT_BYTES),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
-            topics: HashSet::new(),
+            topics: Topics::new(rules),
+            started: Instant::now(),
             known_topic: None,
             asked: false,
             failure: None,
             alone_until: None,
-            strikes: (Seq::ZERO, 0),
+            lone: None,
+            suspect: None,
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
             refused_since: None,
             transactions: None,
             write_refused: false,
+            stall: Stall::default(),
         }
     }
 
@@ -151,6 +170,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.watch_flight(now);
         let worked = self.settle().and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
@@ -219,6 +239,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.stall.over();
         self.monitor.delivered();
     }
 

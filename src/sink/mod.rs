@@ -20,6 +20,7 @@ mod forbidden;
 pub mod kafka;
 pub mod monitor;
 mod pace;
+mod partition;
 pub mod producer;
 mod properties;
 pub mod verdict;
