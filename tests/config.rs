@@ -437,10 +437,6 @@ fn what_is_planned_is_not_called_unknown() {
 #[test]
 fn exactly_once_needs_a_place_for_the_cursor_of_each_lane() {
     assert_eq!(
-        check("", "cursor_topic = \"cursors\"\n", ""),
-        "kafka.cursor_topic: means nothing with delivery = \"at-least-once\"; leave it out, or write delivery = \"exactly-once\""
-    );
-    assert_eq!(
         check("", "delivery = \"exactly-once\"\ncursor_topic = \"a b\"\n", ""),
         "kafka.cursor_topic: \"a b\" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\""
     );

@@ -42,7 +42,7 @@ pub(super) fn check_cursor(
     if kafka.delivery != Delivery::ExactlyOnce {
         if kafka.cursor_topic.is_some() {
             let mut section = problems.section("kafka");
-            section.error(
+            section.warn(
                 "cursor_topic",
                 "means nothing with delivery = \"at-least-once\"",
                 "leave it out, or write delivery = \"exactly-once\"",
