@@ -1,6 +1,6 @@
 //! Towards Kafka: takes messages from the queue, shapes them, hands their records to the client in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -59,6 +59,10 @@ impl<C: Connector> Drain<C> {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
                 }
+                if !self.has_room(now) {
+                    self.unsent.push_front((ticket, record));
+                    return Ok(Fed::Tried);
+                }
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
                 }
@@ -115,8 +119,21 @@ impl<C: Connector> Drain<C> {
         Ok(true)
     }
 
+    /// Whether the link has room for one more record; otherwise a report, or the time for the next portion, is waited for.
+    fn has_room(&mut self, now: Instant) -> bool {
+        match self.pace.wait(now) {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                self.feed_after = Some(now + wait);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
+        let bytes = record.bytes();
         let place = match self.place(ticket, &record, now) {
             Place::At(_) if !self.others_are_placed(now) || !self.begin(now) => Place::Later,
             place => place,
@@ -133,6 +150,8 @@ impl<C: Connector> Drain<C> {
             Ok(()) => {
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
+                self.window.submitted(ticket, bytes);
+                self.pace.submitted(bytes, now);
                 return true;
             }
             Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {
