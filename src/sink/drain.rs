@@ -7,11 +7,12 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` which of them are
 //! there, `failure` what happens when it fails.
 
 mod failure;
 mod feed;
+mod link;
 mod topics;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -25,9 +26,11 @@ use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
 use crate::sink::producer::{Connector, Producer, Ticket};
+use crate::sink::rate::Gate;
 use crate::sink::window::Window;
 use failure::Failure;
 use feed::Fed;
+use link::Watch;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -70,6 +73,8 @@ pub struct Drain<C: Connector> {
     refused_since: Option<Instant>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    gate: Gate,
+    watch: Watch,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -114,7 +119,15 @@ impl<C: Connector> Drain<C> {
             feed_after: None,
             refused_since: None,
             write_refused: false,
+            gate: Gate::default(),
+            watch: Watch::default(),
         }
+    }
+
+    /// The same, sending no more than `gate` lets through.
+    #[must_use]
+    pub fn limited(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Runs until `stopping` says so, then lets Kafka answer what is under way, `patience` at most. Ends by itself only when
@@ -132,6 +145,8 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.look_after_link(now);
+        self.gate.leave();
         let worked = self.settle().and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
@@ -148,8 +163,10 @@ impl<C: Connector> Drain<C> {
                 self.hold_feed(now);
             }
         }
+        self.monitor.set_limited(self.gate.closed_until().is_some());
         let held = self
             .feed_after
+            .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         held.min(HEARTBEAT).max(Duration::from_millis(1))
     }
@@ -199,6 +216,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.watch.is_well();
         self.monitor.delivered();
     }
 

@@ -87,6 +87,10 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
+        if !self.gate.is_open(now) {
+            self.unsent.push_front((ticket, record));
+            return false;
+        }
         let submitted = self
             .topic_is_there(&record.topic, now)
             .then(|| match &mut self.producer {
@@ -94,7 +98,10 @@ impl<C: Connector> Drain<C> {
                 None => Err(SubmitError::Full),
             });
         match submitted {
-            Some(Ok(())) => return true,
+            Some(Ok(())) => {
+                self.gate.charge(&record);
+                return true;
+            }
             Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
                 // The client's own limit: it depends on this record alone.
                 let code = Code::MessageSizeTooLarge.to_string();
