@@ -13,20 +13,29 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
+use crate::message::Seq;
 use crate::queue::Share;
 use crate::route::KafkaRecord;
 use crate::sink::Config;
-use crate::sink::producer::{Connector, Producer, Report, SubmitError, Ticket, TopicState};
+use crate::sink::producer::{
+    Committed, Connector, Producer, Report, SubmitError, Ticket, TopicState, TransactionError,
+};
 use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
 pub use secrets::{SecretError, check as check_secrets};
 pub(super) use settings::WINDOW_RECORDS;
 pub use settings::beside as settings_beside;
+pub use transactional::Transactional;
+use transactional::{Session, failed};
 
 mod context;
 mod secrets;
 mod settings;
+mod transactional;
+
+/// How long a transaction may stay open (Kafka's default): the coordinator takes it back by then, and readers wait no longer.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Makes [`KafkaProducer`]s.
 pub struct KafkaConnector {
@@ -34,6 +43,7 @@ pub struct KafkaConnector {
     client_id: String,
     share: Share,
     voice: Arc<Voice>,
+    transactional: Option<Transactional>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -48,19 +58,31 @@ impl std::fmt::Debug for KafkaConnector {
 impl KafkaConnector {
     /// A connector for `config` that takes its share of memory; `wake` is called whenever there is something to take from a producer.
     #[must_use]
-    pub fn new(config: &Config, client_id: &str, share: Share, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(
+        config: &Config,
+        client_id: &str,
+        share: Share,
+        transactional: Option<Transactional>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
         Self {
             config: config.clone(),
             client_id: client_id.to_owned(),
             share,
             voice: Arc::default(),
+            transactional,
             wake,
         }
     }
 
     /// Settings of a producer, with secrets as they are now.
     fn settings(&self) -> Result<ClientConfig, SecretError> {
-        let mut client = settings::producer(&self.config, &self.client_id, self.share)?;
+        let mut client = settings::producer(
+            &self.config,
+            &self.client_id,
+            self.share,
+            self.transactional.as_ref(),
+        )?;
         secrets::apply(&self.config.security, &mut client)?;
         Ok(client)
     }
@@ -71,6 +93,7 @@ impl Connector for KafkaConnector {
 
     fn connect(&mut self) -> Result<KafkaProducer, String> {
         let client = self.settings().map_err(|error| error.to_string())?;
+        let beside = settings::beside(&self.config, &self.client_id).map_err(|error| error.to_string())?;
         let inbox = Arc::new(Inbox {
             events: Mutex::default(),
             wake: Arc::clone(&self.wake),
@@ -83,7 +106,15 @@ impl Connector for KafkaConnector {
         let producer = client
             .create_with_context(context)
             .map_err(|error| error.to_string())?;
-        Ok(KafkaProducer { producer, inbox })
+        let transaction = self
+            .transactional
+            .as_mut()
+            .map(|transactional| transactional.session(beside, Beside::new(&self.config)));
+        Ok(KafkaProducer {
+            producer,
+            inbox,
+            transaction,
+        })
     }
 }
 
@@ -168,6 +199,7 @@ impl ProducerContext for Context {
 pub struct KafkaProducer {
     producer: ThreadedProducer<Context>,
     inbox: Arc<Inbox>,
+    transaction: Option<Session>,
 }
 
 impl std::fmt::Debug for KafkaProducer {
@@ -215,6 +247,30 @@ impl Producer for KafkaProducer {
         // A failure of the producer as a whole has its reason elsewhere.
         let reason = (code == Code::Fatal).then(|| self.producer.client().fatal_error());
         Some(reason.flatten().map_or(code, |(reason, _)| reason))
+    }
+
+    fn take_over(&mut self, patience: Duration) -> Result<Committed, TransactionError> {
+        match &mut self.transaction {
+            Some(session) => session.take_over(&self.producer, patience),
+            None => Ok(Committed::default()),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        self.producer.begin_transaction().map_err(|error| failed(&error))
+    }
+
+    fn commit(&mut self, cursor: Seq, patience: Duration) -> Result<(), TransactionError> {
+        match &mut self.transaction {
+            Some(session) => session.commit(&self.producer, cursor, patience),
+            None => Ok(()),
+        }
+    }
+
+    fn abort(&mut self, patience: Duration) {
+        if let Err(error) = self.producer.abort_transaction(patience) {
+            tracing::debug!(%error, "the open transaction is left to whoever comes next");
+        }
     }
 
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
@@ -265,7 +321,7 @@ mod tests {
             bootstrap_servers: vec![cluster.bootstrap_servers()],
             ..Config::for_test()
         };
-        let mut producer = KafkaConnector::new(&config, "test", Share::default(), Arc::new(|| {}))
+        let mut producer = KafkaConnector::new(&config, "test", Share::default(), None, Arc::new(|| {}))
             .connect()
             .expect("connects");
         let record = KafkaRecord {

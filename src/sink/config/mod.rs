@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use std::time::Duration;
 
+use crate::route::is_legal_topic;
 use crate::settings::{Address, Period, Rate, Section};
 use crate::sink::properties::{self, RawProperties};
 
@@ -162,7 +163,7 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
             &[],
             Delivery::AtLeastOnce,
         ),
-        cursor_topic: raw.cursor_topic,
+        cursor_topic: resolve_cursor_topic(raw.cursor_topic, section),
         unknown_topic_after: section
             .at_least(
                 "unknown_topic_after",
@@ -211,6 +212,15 @@ fn resolve_compression(word: Option<&str>, preset: Preset, section: &mut Section
 pub(crate) fn resolve_max_rate(rate: Option<Rate>, section: &mut Section<'_, '_>) -> Option<Rate> {
     let rate = rate?;
     Some(section.at_least("max_rate", Some(rate), rate, rate.least()))
+}
+
+fn resolve_cursor_topic(topic: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
+    let is_legal = topic.as_deref().is_none_or(is_legal_topic);
+    if !is_legal {
+        let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
+        section.error("cursor_topic", format!("{topic:?} is no topic name"), right);
+    }
+    topic.filter(|_| is_legal)
 }
 
 fn resolve_servers(servers: Option<Vec<String>>, section: &mut Section<'_, '_>) -> Vec<String> {

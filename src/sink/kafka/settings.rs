@@ -9,6 +9,7 @@ use crate::queue::Share;
 use crate::sink::config::{Config, Preset, Sasl, Security, Tls};
 
 use super::secrets::{self, SecretError};
+use super::transactional::Transactional;
 
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
@@ -19,11 +20,9 @@ const WINDOW_KBYTES: usize = 4096;
 const MESSAGE_MAX_BYTES: usize = 1_000_000;
 
 /// What edgeferry sets; `kafka.properties` may override only the others.
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 6] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
-    // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
-    ("enable.gapless.guarantee", "true"),
     ("max.in.flight.requests.per.connection", "5"),
     // The queue is the buffer: nothing expires in the client.
     ("message.timeout.ms", "0"),
@@ -69,9 +68,21 @@ pub(super) const fn preset(preset: Preset) -> [(&'static str, &'static str); 4] 
 }
 
 /// Settings of a producer that takes its share of memory, without secrets.
-pub(super) fn producer(config: &Config, client_id: &str, share: Share) -> Result<ClientConfig, SecretError> {
+pub(super) fn producer(
+    config: &Config,
+    client_id: &str,
+    share: Share,
+    transactional: Option<&Transactional>,
+) -> Result<ClientConfig, SecretError> {
     let mut client = link(config, client_id)?;
     client.set("compression.type", &config.compression);
+    match transactional {
+        Some(transactional) => transactional.configure(&mut client),
+        // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
+        None => {
+            client.set("enable.gapless.guarantee", "true");
+        }
+    }
     for (name, value) in FIXED {
         client.set(name, value);
     }
@@ -169,7 +180,7 @@ mod tests {
     use super::*;
 
     fn told(config: &Config) -> ClientConfig {
-        producer(config, "me", Share::default()).expect("no credentials are needed")
+        producer(config, "me", Share::default(), None).expect("no credentials are needed")
     }
 
     #[test]
