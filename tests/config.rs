@@ -672,9 +672,6 @@ fn tokens_are_not_fetched_and_the_problem_says_what_to_do_instead() {
             "{problem}"
         );
     }
-    accepted(&format!(
-        "{REST}{KAFKA}[kafka.properties]\nsasl.oauthbearer.method = \"default\"\n{ROUTE}"
-    ));
 }
 
 #[test]

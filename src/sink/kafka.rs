@@ -164,7 +164,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.voice.say(reason);
+        // That all are away is the state of the link; why each of them is, is said here.
+        if error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
+            self.voice.say(reason);
+        }
         if let Some(code) = error.rdkafka_error_code() {
             self.inbox.events().note(code);
             (self.inbox.wake)();

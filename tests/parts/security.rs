@@ -10,9 +10,9 @@ use crate::support::config::{Config, GATEWAY};
 use crate::support::daemon::Daemon;
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::secure::{self, Authority, Door, Grant, PASSWORD, Secure, USER};
-use crate::support::kafka::{PARTITIONS, unused_topic};
+use crate::support::kafka::{Brokers, PARTITIONS, unused_topic};
 use crate::support::mosquitto::Mosquitto;
-use crate::support::oracle::Oracle;
+use crate::support::oracle::{Oracle, Reader};
 use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
 use crate::support::scratch::Scratch;
 use crate::support::wait;
@@ -23,6 +23,9 @@ const NOTICED: Duration = Duration::from_secs(40);
 const AT_ONCE: Duration = Duration::from_secs(15);
 /// What is tried again by itself is tried every 30 s.
 const BY_ITSELF: Duration = Duration::from_secs(60);
+
+/// How long a reader looks for what must not be there.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Files with secrets.
 struct Files(Scratch);
@@ -80,7 +83,7 @@ fn until_state(daemon: &Daemon, state: &str) {
     daemon
         .notify()
         .until_status(&format!("the link is {state}"), NOTICED, |status| {
-            status.contains(&format!("kafka {state} ("))
+            status.contains(&format!("kafka: {state} ("))
         });
 }
 
@@ -340,8 +343,9 @@ fn a_broker_whose_certificate_has_expired_holds_and_a_good_one_goes_on() {
     scene.conclude(&secure, devices).assert_clean();
 }
 
-/// The least rights for each mode: with one less it holds and says so; when it is granted it goes on.
-fn needs_exactly(name: &str, rights: &[(Grant, &str)], topic: &str, change: impl Fn(Config) -> Config) {
+/// The least rights for each mode: with one less it holds and says so (in the state, and behind something in the log); when it
+/// is granted it goes on.
+fn needs_exactly(name: &str, rights: &[(Grant, &str, &str)], topic: &str, change: impl Fn(Config) -> Config) {
     let secure = secure::shared();
     let certificate = secure.authority().certificate(name);
     let mosquitto = Mosquitto::start();
@@ -356,23 +360,23 @@ fn needs_exactly(name: &str, rights: &[(Grant, &str)], topic: &str, change: impl
     mosquitto.until_subscribed(FILTER, mark);
     let devices = Devices::start(&mosquitto, &load());
     devices.until_acked(100, ACK_LIMIT);
-    for (right, missed) in rights {
+    for (right, missed, before) in rights {
         daemon
             .notify()
             .until_status(&format!("{right:?} is missed"), BY_ITSELF, |status| {
-                status.starts_with("NOT READY") && status.contains(missed)
+                let is_missed = status.starts_with("NOT READY") && status.contains(missed);
+                is_missed && daemon.log().contains(before)
             });
-        assert_eq!(
-            Oracle::new(secure, topic).available(),
-            0,
-            "before {right:?} nothing comes"
+        let mut reader = Reader::new(&secure.bootstrap(), topic);
+        assert!(
+            reader.next(GLANCE).is_none(),
+            "before {right:?} nothing comes to stay"
         );
         secure.grant(&format!("User:CN={name}"), right);
     }
     let sent = devices.finish(ACK_LIMIT);
     let mut oracle = Oracle::new(secure, topic);
     oracle.until_all_there(&sent, BY_ITSELF);
-    eprintln!("{}", daemon.log());
     daemon.terminate();
     oracle.verdict(&sent).assert_clean();
 }
@@ -386,12 +390,12 @@ fn closed_topic(name: &str) -> String {
 #[test]
 fn at_least_once_needs_to_write_to_the_topic_and_nothing_else() {
     let topic = closed_topic("rights");
-    let rights = [(Grant::Write(topic.clone()), "TopicAuthorizationFailed")];
+    let rights = [(Grant::Write(topic.clone()), "TopicAuthorizationFailed", "")];
     needs_exactly("least", &rights, &topic, |config| config);
 }
 
 #[test]
-fn exactly_once_needs_its_transactional_id_and_its_group_besides() {
+fn exactly_once_needs_its_transactional_id_its_group_and_the_cursors_topic_besides() {
     let topic = closed_topic("rights-once");
     // Both names begin so, with the store's epoch behind it: rights are given by prefix.
     let prefix = format!("edgeferry.{GATEWAY}.");
@@ -399,9 +403,20 @@ fn exactly_once_needs_its_transactional_id_and_its_group_besides() {
         (
             Grant::Transact(prefix.clone()),
             "TransactionalIdAuthorizationFailed",
+            "",
         ),
-        (Grant::Group(prefix), "GroupAuthorizationFailed"),
-        (Grant::Write(topic.clone()), "TopicAuthorizationFailed"),
+        (Grant::Group(prefix), "GroupAuthorizationFailed", ""),
+        (
+            Grant::Write(topic.clone()),
+            "transaction: TopicAuthorizationFailed",
+            "",
+        ),
+        // The cursor can be asked for, but not committed.
+        (
+            Grant::Read(topic.clone()),
+            "transaction: TopicAuthorizationFailed",
+            "Kafka: up",
+        ),
     ];
     needs_exactly("once", &rights, &topic, Config::exactly_once);
 }

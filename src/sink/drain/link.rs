@@ -75,3 +75,28 @@ impl<C: Connector> Drain<C> {
         self.feed_after = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_stalled_when_a_broker_was_away_for_long_and_none_was_confirmed() {
+        let mut watch = Watch::default();
+        let start = Instant::now();
+        assert_eq!(watch.stalled(start + 2 * STALLED), None);
+        watch.note(Code::Authentication, start);
+        assert_eq!(
+            watch.stalled(start + 2 * STALLED),
+            None,
+            "that has a state of its own"
+        );
+        watch.note(Code::Resolve, start);
+        watch.note(Code::BrokerTransportFailure, start + STALLED);
+        assert_eq!(watch.stalled(start + STALLED), None);
+        let later = start + STALLED + Duration::from_millis(1);
+        assert_eq!(watch.stalled(later), Some(Code::Resolve), "since the first");
+        watch.is_well();
+        assert_eq!(watch.stalled(later), None);
+    }
+}

@@ -16,7 +16,7 @@ use crate::sink::config::{Config, Security};
 
 /// Reasons that the log names in each minute: enough to tell one cause from another, too few to fill a disk when each
 /// of many brokers is away for weeks.
-const LOUD_LINES: u32 = 5;
+const LOUD_LINES: usize = 5;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Gives tokens to a client.
@@ -72,9 +72,8 @@ pub(super) struct Voice(Mutex<Quota>);
 #[derive(Debug, Default)]
 struct Quota {
     begun: Option<Instant>,
-    said: u32,
+    said: Vec<String>,
     held_back: u32,
-    last: String,
 }
 
 impl Voice {
@@ -93,15 +92,15 @@ impl Quota {
     fn may_say(&mut self, reason: &str, now: Instant) -> Option<u32> {
         if self.begun.is_none_or(|begun| now.duration_since(begun) >= MINUTE) {
             self.begun = Some(now);
-            self.said = 0;
-            self.last.clear();
+            self.said.clear();
         }
-        if self.last == reason || self.said >= LOUD_LINES {
+        // What follows is how long it took and how often it happened.
+        let cause = reason.split(" (after ").next().unwrap_or(reason);
+        if self.said.len() >= LOUD_LINES || self.said.iter().any(|said| said == cause) {
             self.held_back += 1;
             return None;
         }
-        reason.clone_into(&mut self.last);
-        self.said += 1;
+        self.said.push(cause.to_owned());
         Some(std::mem::take(&mut self.held_back))
     }
 }
@@ -115,7 +114,11 @@ mod tests {
         let mut quota = Quota::default();
         let start = Instant::now();
         assert_eq!(quota.may_say("away", start), Some(0));
-        assert_eq!(quota.may_say("away", start), None, "reported twice");
+        assert_eq!(
+            quota.may_say("away (after 2ms in state CONNECT)", start),
+            None,
+            "again"
+        );
         for number in 1..LOUD_LINES {
             let expected = if number == 1 { 1 } else { 0 };
             assert_eq!(quota.may_say(&number.to_string(), start), Some(expected));

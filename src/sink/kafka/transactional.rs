@@ -15,6 +15,7 @@ use super::{Beside, Context, TRANSACTION_TIMEOUT};
 use crate::faults;
 use crate::message::Seq;
 use crate::sink::producer::{Committed, TransactionError};
+use crate::sink::verdict::{Verdict, verdict};
 
 /// The partition of the cursor topic that the cursor belongs to.
 const PARTITION: i32 = 0;
@@ -25,6 +26,9 @@ const PRODUCER_ONLY: [&str; 4] = [
     "batch.size",
     "batch.num.messages",
 ];
+
+/// Events of a consumer that is asked one question and dropped: a coordinator that refuses is asked about ten times a second.
+const EVENTS_MAX: usize = 100;
 
 /// How a lane delivers exactly once.
 #[derive(Debug, Clone)]
@@ -124,6 +128,15 @@ const fn is_passing(code: Code) -> bool {
     )
 }
 
+/// What the client was refused while a question was asked, if it was.
+fn refusal(consumer: &BaseConsumer<Beside>) -> Option<KafkaError> {
+    let events = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
+    events
+        .take(EVENTS_MAX)
+        .filter_map(Result::err)
+        .find(|error| error.rdkafka_error_code().map(verdict) == Some(Verdict::Hold))
+}
+
 impl Session {
     pub(super) fn take_over(
         &mut self,
@@ -146,7 +159,9 @@ impl Session {
         for topic in &self.transactional.cursor_topics {
             places.add_partition(topic, PARTITION);
         }
-        let found = consumer.committed_offsets(places, patience)?;
+        let asked = consumer.committed_offsets(places, patience);
+        // Where the group's coordinator refuses us, the question itself only times out.
+        let found = asked.map_err(|error| refusal(&consumer).unwrap_or(error))?;
         self.group = consumer.group_metadata();
         let mut newest = Committed::default();
         for place in found.elements() {

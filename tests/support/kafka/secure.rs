@@ -62,6 +62,8 @@ impl Door {
 pub enum Grant {
     /// WRITE on a topic.
     Write(String),
+    /// READ on a topic.
+    Read(String),
     /// WRITE on all transactional ids that begin so.
     Transact(String),
     /// READ on all groups that begin so.
@@ -79,6 +81,7 @@ impl Grant {
         const PREFIXED: i8 = 4;
         let (resource, name, pattern, operation) = match self {
             Self::Write(topic) => (TOPIC, topic, LITERAL, WRITE),
+            Self::Read(topic) => (TOPIC, topic, LITERAL, READ),
             Self::Transact(id) => (TRANSACTIONAL_ID, id, PREFIXED, WRITE),
             Self::Group(group) => (GROUP, group, PREFIXED, READ),
         };
