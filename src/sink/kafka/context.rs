@@ -80,9 +80,10 @@ impl Voice {
     /// The client reports each trouble twice, and the same one again and again.
     pub(super) fn say(&self, reason: &str) {
         let mut quota = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match quota.may_say(reason, Instant::now()) {
-            Some(held_back) => tracing::warn!(reason, held_back, "Kafka client"),
-            None => tracing::debug!(reason, "Kafka client"),
+        if let Some(held_back) = quota.may_say(reason, Instant::now()) {
+            tracing::warn!(reason, held_back, "Kafka client");
+        } else {
+            tracing::debug!(reason, "Kafka client");
         }
     }
 }
@@ -120,7 +121,7 @@ mod tests {
             "again"
         );
         for number in 1..LOUD_LINES {
-            let expected = if number == 1 { 1 } else { 0 };
+            let expected = u32::from(number == 1);
             assert_eq!(quota.may_say(&number.to_string(), start), Some(expected));
         }
         for number in 0..100 {

@@ -195,7 +195,7 @@ mod tests {
             (b"a\nb", "one line of text"),
             (b"a\0b", "one line of text"),
             (b"\xff", "one line of text"),
-            (&[b'a'; 65 * 1024], "one line of text"),
+            (&vec![b'a'; 65 * 1024], "one line of text"),
         ] {
             assert!(
                 secret(contents).is_err_and(|error| error.contains(what)),

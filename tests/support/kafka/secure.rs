@@ -126,7 +126,7 @@ impl Secure {
             let certificate = authority.certificate("broker");
             std::fs::write(&identity, certificate.both()).expect("the folder is writable");
             let usual = properties(folder, port, controller);
-            secured(&usual, port, controller, &ports, &authority, folder)
+            secured(&usual, port, controller, ports, &authority, folder)
         });
         kafka.restart();
         Self {
@@ -197,12 +197,12 @@ fn secured(
     usual: &str,
     port: u16,
     controller: u16,
-    ports: &[u16; 4],
+    ports: [u16; 4],
     authority: &Authority,
     folder: &Scratch,
 ) -> String {
     let all = |line: &dyn Fn(Door, u16) -> String| {
-        let lines = DOORS.into_iter().zip(ports).map(|(door, port)| line(door, *port));
+        let lines = DOORS.into_iter().zip(ports).map(|(door, port)| line(door, port));
         lines.collect::<String>()
     };
     let listeners = all(&|door, port| format!(",{}://127.0.0.1:{port}", door.name()));
