@@ -20,7 +20,7 @@ use crate::support::wait;
 /// Where Debian's ca-certificates puts what all programs believe. There are no links by hash beside it, as OpenSSL itself would need
 /// them.
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The files that a program needs to run.
 fn libraries(binary: &Path) -> Vec<PathBuf> {

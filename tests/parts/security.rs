@@ -22,7 +22,7 @@ const NOTICED: Duration = Duration::from_secs(40);
 /// After a SIGHUP nothing has to be waited for; what else a busy machine takes.
 const AT_ONCE: Duration = Duration::from_secs(15);
 /// What is tried again by itself is tried every 30 s.
-const BY_ITSELF: Duration = Duration::from_secs(60);
+const BY_ITSELF: Duration = Duration::from_mins(1);
 
 /// How long a reader looks for what must not be there.
 const GLANCE: Duration = Duration::from_secs(1);
