@@ -170,6 +170,7 @@ impl OpenLane {
             dead_letters,
             sink,
             ground.clock.clone(),
+            (&config.kafka).into(),
         )
         .limited(gate(plan, ground));
         Ok(Self {

@@ -104,14 +104,7 @@ impl Allowance {
     fn cost(&self, record: &KafkaRecord) -> f64 {
         match self.rate {
             Rate::Messages(_) => 1.0,
-            Rate::Bytes(_) => {
-                let headers: usize = record
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len())
-                    .sum();
-                as_f64(record.key.len() + record.payload.len() + headers)
-            }
+            Rate::Bytes(_) => as_f64(record.bytes()),
         }
     }
 

@@ -45,6 +45,11 @@ impl Watch {
 }
 
 impl<C: Connector> Drain<C> {
+    /// Whether nothing is under way because `max_rate` lets nothing through.
+    pub(super) fn waits_for_rate(&self) -> bool {
+        self.gate.closed_until().is_some() && self.window.is_settled(self.unsent.len())
+    }
+
     pub(super) fn look_after_link(&mut self, now: Instant) {
         self.take_new_secrets(now);
         let is_waiting = self.producer.is_some() && !self.window.is_settled(self.unsent.len());
@@ -69,7 +74,6 @@ impl<C: Connector> Drain<C> {
         self.watch.reloads = reloads;
         tracing::info!("connecting to Kafka with the secrets as they are now");
         self.rewind(now);
-        self.topics.clear();
         self.refused_since = None;
         self.pause = PAUSE_MIN;
         self.feed_after = None;
