@@ -14,7 +14,7 @@ use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
 use crate::app::view::LaneView;
 use crate::app::{AppError, DataDir, subscriptions};
-use crate::clock::Clock;
+use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
 use crate::identity::Identity;
 use crate::link::Link;
@@ -22,7 +22,8 @@ use crate::ops::hand::HandLane;
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{self, DeadLetters, Drain, KafkaConnector};
+use crate::sink::{self, DeadLetters, Drain, KafkaConnector, Times};
+use crate::slots::SlotError;
 use crate::source::{self, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
@@ -139,6 +140,14 @@ impl OpenLane {
             tail: queue.monitor.last(),
             cursor: queue.reader.cursor(),
         };
+        let at = Opened {
+            boot: ground.clock.boot(),
+            tail: reach.tail,
+            cursor: reach.cursor,
+        };
+        let notes = ground
+            .ballast
+            .relieve(SlotError::is_full, || Notes::open(&folder, is_new, at))?;
         let assumed = if is_new {
             Vec::new()
         } else {
@@ -170,7 +179,7 @@ impl OpenLane {
                 connector,
                 dead_letters,
                 sink,
-                ground.clock.clone(),
+                Times::new(ground.clock.clone(), notes, config.kafka.record_timestamp),
             ),
             router,
             view,

@@ -8,8 +8,9 @@
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
 //! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
-//! there, `failure` what happens when it fails.
+//! there, `failure` what happens when it fails, `clocks` what is done about wrong times.
 
+mod clocks;
 mod failure;
 mod feed;
 mod topics;
@@ -18,14 +19,15 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
 use crate::sink::producer::{Connector, Producer, Ticket};
+use crate::sink::times::Times;
 use crate::sink::window::Window;
+use crate::slots::SlotError;
 use failure::Failure;
 use feed::Fed;
 
@@ -47,7 +49,7 @@ pub struct Drain<C: Connector> {
     connector: C,
     dead_letters: DeadLetters,
     monitor: Arc<Monitor>,
-    clock: Clock,
+    times: Times,
     producer: Option<C::Producer>,
     window: Window,
     /// Records of the newest message in the window that the client has not taken yet.
@@ -79,6 +81,8 @@ enum StepError {
     Queue(#[from] QueueError),
     #[error("cannot keep a dead letter: {0}")]
     Keep(#[from] KeepError),
+    #[error("cannot note what is known of the clock: {0}")]
+    Clock(#[from] SlotError),
 }
 
 impl<C: Connector> Drain<C> {
@@ -90,7 +94,7 @@ impl<C: Connector> Drain<C> {
         connector: C,
         dead_letters: DeadLetters,
         monitor: Arc<Monitor>,
-        clock: Clock,
+        times: Times,
     ) -> Self {
         Self {
             reader,
@@ -98,7 +102,7 @@ impl<C: Connector> Drain<C> {
             connector,
             dead_letters,
             monitor,
-            clock,
+            times,
             producer: None,
             window: Window::default(),
             unsent: VecDeque::new(),
@@ -132,7 +136,11 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
-        let worked = self.settle().and_then(|()| self.feed(now));
+        self.times.review(now);
+        let worked = self
+            .settle()
+            .and_then(|()| self.correct())
+            .and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
             Ok(Fed::Paused) => {}
@@ -199,6 +207,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.times.accepted();
         self.monitor.delivered();
     }
 
@@ -252,7 +261,8 @@ impl<C: Connector> Drain<C> {
         }
         let settled = self.settle();
         let synced = self.reader.sync().map_err(StepError::from);
-        for error in [settled.err(), synced.err()].into_iter().flatten() {
+        let noted = self.times.finish().map_err(StepError::from);
+        for error in [settled.err(), synced.err(), noted.err()].into_iter().flatten() {
             self.monitor.troubled(&error);
         }
     }

@@ -21,6 +21,8 @@ pub mod kafka;
 pub mod monitor;
 pub mod producer;
 mod properties;
+mod times;
+mod timing;
 pub mod verdict;
 mod window;
 
@@ -30,3 +32,4 @@ pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
 pub use kafka::KafkaConnector;
 pub use monitor::Monitor;
+pub use times::Times;

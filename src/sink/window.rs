@@ -129,6 +129,13 @@ impl Window {
         waiting <= unsent
     }
 
+    /// Whether the client has nothing of it: all that is outstanding are these `unsent` records.
+    #[must_use]
+    pub fn is_unsubmitted(&self, unsent: usize) -> bool {
+        let outstanding: usize = self.messages.iter().map(|message| message.outstanding).sum();
+        outstanding == unsent
+    }
+
     /// The oldest message, if all of it is decided.
     #[must_use]
     pub fn front_done(&self) -> Option<&InFlight> {

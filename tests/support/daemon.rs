@@ -33,6 +33,7 @@ const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
 pub struct Daemon {
     folder: Scratch,
     notify: Notify,
+    environment: Vec<(&'static str, String)>,
     /// Ends before the process does, so that it never looks at another one.
     watch: Option<MemoryWatch>,
     process: Option<Process>,
@@ -48,6 +49,19 @@ impl Daemon {
         daemon
     }
 
+    /// Starts it with these variables in its environment, now and later.
+    pub fn start_with(config: &Config, environment: &[(&'static str, String)]) -> Self {
+        let mut daemon = Self::configured(config);
+        daemon.set_environment(environment);
+        daemon.restart();
+        daemon
+    }
+
+    /// Gives it other variables, from the next start on.
+    pub fn set_environment(&mut self, environment: &[(&'static str, String)]) {
+        self.environment = environment.to_vec();
+    }
+
     /// Starts it with a configuration or a store that it must refuse: its exit status and what it said.
     pub fn refused(config: &Config) -> (ExitStatus, String) {
         let mut daemon = Self::configured(config);
@@ -61,6 +75,7 @@ impl Daemon {
         let daemon = Self {
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
+            environment: Vec::new(),
             watch: None,
             process: None,
             peak_rss: 0,
@@ -92,12 +107,14 @@ impl Daemon {
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
+        let environment = self.environment.clone();
         let process = Process::spawn("edgeferry", binary, &log, |command| {
             command
                 .arg("run")
                 .arg("--config")
                 .arg(config)
-                .env("NOTIFY_SOCKET", socket);
+                .env("NOTIFY_SOCKET", socket)
+                .envs(environment);
         });
         let peak = Arc::clone(&self.peak_anonymous);
         self.watch = Some(MemoryWatch::start(process.id(), peak));

@@ -34,7 +34,7 @@ const fn is_about_writing(code: Code) -> bool {
 impl<C: Connector> Drain<C> {
     /// Any record of a batch that failed as a whole may be the one.
     pub(super) fn note_suspect(&mut self, ticket: Ticket, code: Code) {
-        if verdict(code) == Verdict::Suspect {
+        if verdict(code) == Verdict::Suspect || code == Code::InvalidTimestamp {
             self.alone_until = self
                 .alone_until
                 .max(self.window.get(ticket).map(|message| message.stored.seq));
@@ -77,6 +77,9 @@ impl<C: Connector> Drain<C> {
             return self.rewind(now);
         };
         tracing::warn!(%seq, topic = failure.topic, code = %failure.code, "Kafka did not take a record");
+        if failure.code == Code::InvalidTimestamp {
+            return self.untimely(failure, seq, now);
+        }
         match verdict(failure.code) {
             Verdict::Suspect => self.suspect(failure, seq, now),
             Verdict::Hold => {

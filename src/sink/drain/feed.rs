@@ -40,6 +40,12 @@ impl<C: Connector> Drain<C> {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
                 }
+                if let Some(message) = self.window.get(ticket)
+                    && let Err(error) = self.times.reserve(&message.stored)
+                {
+                    self.unsent.push_front((ticket, record));
+                    return Err(error.into());
+                }
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
                 }
@@ -57,7 +63,7 @@ impl<C: Connector> Drain<C> {
         let Some(stored) = self.reader.read_next()? else {
             return Ok(false);
         };
-        let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
+        let mut outcome = self.router.route(&stored, &self.times.tell(&stored));
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |record: &KafkaRecord| {
             let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
@@ -87,12 +93,15 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = self
-            .topic_is_there(&record.topic, now)
-            .then(|| match &mut self.producer {
+        let submitted = self.topic_is_there(&record.topic, now).then(|| {
+            if let Some(message) = self.window.get(ticket) {
+                self.times.submitted(&message.stored);
+            }
+            match &mut self.producer {
                 Some(producer) => producer.submit(&record, None, ticket),
                 None => Err(SubmitError::Full),
-            });
+            }
+        });
         match submitted {
             Some(Ok(())) => return true,
             Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {

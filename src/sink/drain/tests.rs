@@ -8,11 +8,15 @@ use bytes::Bytes;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+mod clocks;
+
 use super::*;
+use crate::clock::{Clock, Notes, Opened};
 use crate::link::Link;
 use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
 use crate::queue::seal::Keys;
 use crate::queue::{Compression, Config, Intake, Writer};
+use crate::sink::RecordTimestamp;
 use crate::sink::producer::{Report, SubmitError, TopicState};
 
 /// Records per batch of the scripted cluster.
@@ -35,6 +39,8 @@ struct Cluster {
     trouble: VecDeque<Code>,
     /// Times that a topic was asked for.
     questions: usize,
+    /// Record times that it takes; all of them when there is none.
+    takes_times: Option<std::ops::RangeInclusive<i64>>,
     /// A failed batch is reported a step later than the client refuses what comes behind it.
     late_reports: bool,
 }
@@ -44,6 +50,10 @@ impl Cluster {
     fn failure(&self, record: &KafkaRecord) -> Option<Code> {
         if self.denied.contains(&record.topic) {
             return Some(Code::TopicAuthorizationFailed);
+        }
+        let takes_times = self.takes_times.as_ref();
+        if takes_times.is_some_and(|times| !times.contains(&record.timestamp_ms)) {
+            return Some(Code::InvalidTimestamp);
         }
         let poison = self.poison.iter().find(|(payload, _)| *payload == record.payload);
         poison.map(|(_, code)| *code)
@@ -201,9 +211,17 @@ impl Bench {
         let router = Router::new(parse_routes(table), "gw", "default");
         let dead_letters =
             DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24, Keys::default()).expect("opens");
-        let clock = Clock::system().expect("clock");
+        let folder = dir.path().join("lane");
+        let at = Opened {
+            boot: 1,
+            tail: Seq::ZERO,
+            cursor: Seq::ZERO,
+        };
+        let notes = Notes::open(&folder, true, at).expect("opens");
+        let clock = Clock::with_probe(1, || SYNCHRONISED.get());
+        let times = Times::new(clock, notes, RecordTimestamp::Arrival);
         let monitor = Arc::new(Monitor::default());
-        let drain = Drain::new(queue.reader, router, kafka.clone(), dead_letters, monitor, clock);
+        let drain = Drain::new(queue.reader, router, kafka.clone(), dead_letters, monitor, times);
         Self {
             drain,
             kafka,
@@ -285,14 +303,23 @@ fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
             retained: false,
             fingerprint: 0,
         },
-        stamp: Stamp {
+        stamp: STAMP.get(),
+        origin: None,
+    }
+}
+
+thread_local! {
+    /// What the test's messages are stamped with.
+    static STAMP: std::cell::Cell<Stamp> = const {
+        std::cell::Cell::new(Stamp {
             unix_ms: 1,
             boot_ms: 1,
             boot: 1,
             synchronised: true,
-        },
-        origin: None,
-    }
+        })
+    };
+    /// Whether the test's clock is synchronised.
+    static SYNCHRONISED: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
 }
 
 fn parse_routes(routes: &str) -> Vec<crate::route::Config> {
