@@ -53,20 +53,17 @@ impl Notes {
     ///
     /// # Errors
     /// [`SlotError`]: it must not be submitted.
-    pub fn reserve(&mut self, stored: &Stored) -> Result<(), SlotError> {
-        if self.facts.is_reserved(stored.seq) || !self.facts.is_as_it_stood(stored.seq, &stored.arrival) {
+    pub fn submit(&mut self, stored: &Stored) -> Result<(), SlotError> {
+        if !self.facts.is_as_it_stood(stored.seq, &stored.arrival) {
             return Ok(());
         }
-        let mut facts = self.facts.clone();
-        facts.reserve(stored.seq);
-        self.put(facts)
-    }
-
-    /// A message is submitted.
-    pub fn submitted(&mut self, stored: &Stored) {
-        if self.facts.is_as_it_stood(stored.seq, &stored.arrival) {
-            self.facts.submitted(stored.seq);
+        if !self.facts.is_reserved(stored.seq) {
+            let mut facts = self.facts.clone();
+            facts.reserve(stored.seq);
+            self.put(facts)?;
         }
+        self.facts.submitted(stored.seq);
+        Ok(())
     }
 
     /// Whether there is a fact about this boot.

@@ -71,13 +71,8 @@ impl Times {
     ///
     /// # Errors
     /// [`SlotError`]: it must not be submitted.
-    pub fn reserve(&mut self, stored: &Stored) -> Result<(), SlotError> {
-        self.notes.reserve(stored)
-    }
-
-    /// A record of the message is submitted.
-    pub fn submitted(&mut self, stored: &Stored) {
-        self.notes.submitted(stored);
+    pub fn submit(&mut self, stored: &Stored) -> Result<(), SlotError> {
+        self.notes.submit(stored)
     }
 
     /// Whether the clock was synchronised in this boot and the fact about it is still to be made.

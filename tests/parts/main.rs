@@ -10,6 +10,7 @@
 //! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
+//! | [`clocks`] | a clock ahead, in 1970, synchronised later: nothing lost, corrected where Kafka has not seen it, same bytes where it has |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
@@ -39,6 +40,7 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod clocks;
 mod delivery;
 mod full_disk;
 mod full_queue;

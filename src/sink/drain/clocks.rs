@@ -9,7 +9,7 @@ use super::{Drain, StepError};
 use crate::link::Link;
 use crate::message::Seq;
 use crate::route::Refusal;
-use crate::sink::producer::Connector;
+use crate::sink::producer::{Connector, Ticket};
 use crate::sink::timing::Next;
 
 impl<C: Connector> Drain<C> {
@@ -33,6 +33,14 @@ impl<C: Connector> Drain<C> {
         self.unsent.clear();
         self.ahead.append(&mut self.window.abandon());
         self.reader.rewind();
+    }
+
+    /// A record is about to be submitted: what is said of its time stays.
+    pub(super) fn note_submission(&mut self, ticket: Ticket) -> Result<(), StepError> {
+        if let Some(message) = self.window.get(ticket) {
+            self.times.submit(&message.stored)?;
+        }
+        Ok(())
     }
 
     /// Kafka refused the time of a record. Sent alone, it tells what times are taken; in a batch, any of them may be the

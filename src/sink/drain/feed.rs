@@ -40,13 +40,7 @@ impl<C: Connector> Drain<C> {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
                 }
-                if let Some(message) = self.window.get(ticket)
-                    && let Err(error) = self.times.reserve(&message.stored)
-                {
-                    self.unsent.push_front((ticket, record));
-                    return Err(error.into());
-                }
-                if !self.submit(ticket, record, now) {
+                if !self.submit(ticket, record, now)? {
                     return Ok(Fed::Tried);
                 }
             } else if self.window.len() >= limit {
@@ -92,19 +86,27 @@ impl<C: Connector> Drain<C> {
     }
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
-    pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = self.topic_is_there(&record.topic, now).then(|| {
-            if let Some(message) = self.window.get(ticket) {
-                self.times.submitted(&message.stored);
-            }
-            match &mut self.producer {
-                Some(producer) => producer.submit(&record, None, ticket),
-                None => Err(SubmitError::Full),
-            }
-        });
+    pub(super) fn submit(
+        &mut self,
+        ticket: Ticket,
+        record: KafkaRecord,
+        now: Instant,
+    ) -> Result<bool, StepError> {
+        if !self.topic_is_there(&record.topic, now) {
+            self.unsent.push_front((ticket, record));
+            return Ok(false);
+        }
+        if let Err(error) = self.note_submission(ticket) {
+            self.unsent.push_front((ticket, record));
+            return Err(error);
+        }
+        let submitted = match &mut self.producer {
+            Some(producer) => producer.submit(&record, None, ticket),
+            None => Err(SubmitError::Full),
+        };
         match submitted {
-            Some(Ok(())) => return true,
-            Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
+            Ok(()) => return Ok(true),
+            Err(SubmitError::Refused(Code::MessageSizeTooLarge)) => {
                 // The client's own limit: it depends on this record alone.
                 let code = Code::MessageSizeTooLarge.to_string();
                 self.window.refused(
@@ -114,15 +116,15 @@ impl<C: Connector> Drain<C> {
                         code,
                     },
                 );
-                return true;
+                return Ok(true);
             }
-            Some(Err(SubmitError::Refused(code))) => {
+            Err(SubmitError::Refused(code)) => {
                 self.note_failure(ticket, record.topic.clone(), code, now);
             }
-            Some(Err(SubmitError::Full)) | None => {}
+            Err(SubmitError::Full) => {}
         }
         self.unsent.push_front((ticket, record));
-        false
+        Ok(false)
     }
 
     pub(super) fn connect(&mut self, now: Instant) -> bool {
