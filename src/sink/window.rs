@@ -129,11 +129,15 @@ impl Window {
         waiting <= unsent
     }
 
-    /// Whether the client has nothing of it: all that is outstanding are these `unsent` records.
+    /// Whether no record of what is under way was submitted, `unsent` records aside.
     #[must_use]
-    pub fn is_unsubmitted(&self, unsent: usize) -> bool {
+    pub fn is_untouched(&self, unsent: usize) -> bool {
         let outstanding: usize = self.messages.iter().map(|message| message.outstanding).sum();
         outstanding == unsent
+            && self
+                .messages
+                .iter()
+                .all(|message| !message.confirmed.contains(&true))
     }
 
     /// The oldest message, if all of it is decided.

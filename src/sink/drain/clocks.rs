@@ -5,6 +5,7 @@ use std::time::Instant;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::failure::Failure;
+use super::transaction::Transactions;
 use super::{Drain, StepError};
 use crate::link::Link;
 use crate::message::Seq;
@@ -20,7 +21,8 @@ impl<C: Connector> Drain<C> {
             return Ok(());
         }
         if !self.unsent.is_empty() {
-            if self.failure.is_some() || !self.window.is_unsubmitted(self.unsent.len()) {
+            let has_pending = self.transactions.as_ref().is_some_and(Transactions::has_pending);
+            if has_pending || self.failure.is_some() || !self.window.is_untouched(self.unsent.len()) {
                 return Ok(());
             }
             self.put_back();
