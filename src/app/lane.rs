@@ -23,7 +23,9 @@ use crate::ops::hand::HandLane;
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{self, DeadLetters, Delivery, Drain, KafkaConnector, Times, Transactional};
+use crate::sink::{
+    self, Allowance, DeadLetters, Delivery, Drain, Gate, KafkaConnector, Times, Transactional,
+};
 use crate::slots::SlotError;
 use crate::source::{self, Ended, Handover, Source};
 
@@ -46,6 +48,8 @@ pub struct Ground<'a> {
     pub clock: Clock,
     pub handover: Arc<Handover>,
     pub ballast: Arc<Ballast>,
+    /// `[kafka] max_rate`
+    pub allowance: Option<Arc<Allowance>>,
 }
 
 /// A lane whose store is open and whose sources know what they want. Nothing runs yet.
@@ -177,7 +181,8 @@ impl OpenLane {
             dead_letters,
             sink,
             Times::new(ground.clock.clone(), notes, config.kafka.record_timestamp),
-        );
+        )
+        .limited(gate(plan, ground));
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
@@ -403,6 +408,18 @@ fn outside(ground: &Ground<'_>, router: Router) -> Outside {
         key_of: Some(Arc::new(move |stored| router.destination(stored))),
         ballast: Some(Arc::clone(&ground.ballast)),
     }
+}
+
+/// The limits that the lane shares, and its own.
+fn gate(plan: &Plan, ground: &Ground<'_>) -> Gate {
+    let mut gate = Gate::default();
+    if let Some(allowance) = &ground.allowance {
+        gate.join(allowance, plan.weight);
+    }
+    if let Some(rate) = plan.max_rate {
+        gate.join(&Arc::new(Allowance::new(rate)), plan.weight);
+    }
+    gate
 }
 
 fn connector(

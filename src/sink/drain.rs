@@ -7,12 +7,13 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` which of them are
 //! there, `failure` what happens when it fails, `clocks` what is done about wrong times, `transaction` what exactly-once adds.
 
 mod clocks;
 mod failure;
 mod feed;
+mod link;
 mod topics;
 mod transaction;
 
@@ -26,11 +27,13 @@ use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
 use crate::sink::producer::{Connector, Producer, Ticket};
+use crate::sink::rate::Gate;
 use crate::sink::times::Times;
 use crate::sink::window::Window;
 use crate::slots::SlotError;
 use failure::Failure;
 use feed::Fed;
+use link::Watch;
 use transaction::Transactions;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
@@ -76,6 +79,8 @@ pub struct Drain<C: Connector> {
     transactions: Option<Transactions>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    gate: Gate,
+    watch: Watch,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -123,7 +128,15 @@ impl<C: Connector> Drain<C> {
             refused_since: None,
             transactions: None,
             write_refused: false,
+            gate: Gate::default(),
+            watch: Watch::default(),
         }
+    }
+
+    /// The same, sending no more than `gate` lets through.
+    #[must_use]
+    pub fn limited(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// The same, delivering exactly once: the connector makes producers with a transactional id.
@@ -150,6 +163,8 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.look_after_link(now);
+        self.gate.leave();
         self.times.review(now);
         let worked = self
             .settle()
@@ -171,8 +186,10 @@ impl<C: Connector> Drain<C> {
                 self.hold_feed(now);
             }
         }
+        self.monitor.set_limited(self.gate.closed_until().is_some());
         let held = self
             .feed_after
+            .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         held.min(HEARTBEAT).max(Duration::from_millis(1))
     }
@@ -222,6 +239,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.watch.is_well();
         self.times.accepted();
         self.monitor.delivered();
     }

@@ -21,15 +21,20 @@ pub mod kafka;
 pub mod monitor;
 pub mod producer;
 mod properties;
+pub mod rate;
 mod times;
 mod timing;
 pub mod verdict;
 mod window;
 
-pub use config::{Config, DeadLetterConfig, Delivery, OnPartitionChange, RecordTimestamp, Sasl, Security};
-pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
+pub use config::{
+    ClientCertificate, Config, DeadLetterConfig, Delivery, Mechanism, OnPartitionChange, Preset,
+    RecordTimestamp, Sasl, Security, Tls,
+};
+pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter, resolve_max_rate};
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
-pub use kafka::{KafkaConnector, Transactional};
+pub use kafka::{KafkaConnector, Transactional, check_secrets};
 pub use monitor::Monitor;
+pub use rate::{Allowance, Gate};
 pub use times::Times;

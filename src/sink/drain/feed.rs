@@ -102,9 +102,17 @@ impl<C: Connector> Drain<C> {
         record: KafkaRecord,
         now: Instant,
     ) -> Result<bool, StepError> {
+        if !self.gate.is_open(now) {
+            self.unsent.push_front((ticket, record));
+            return Ok(false);
+        }
         let is_ready =
             self.topic_is_there(&record.topic, now) && self.others_are_there(now) && self.begin(now);
-        let noted = if is_ready { self.note_submission(ticket) } else { Ok(()) };
+        let noted = if is_ready {
+            self.note_submission(ticket)
+        } else {
+            Ok(())
+        };
         if !is_ready || noted.is_err() {
             self.unsent.push_front((ticket, record));
             return noted.map(|()| false);
@@ -114,7 +122,10 @@ impl<C: Connector> Drain<C> {
             None => Err(SubmitError::Full),
         };
         match submitted {
-            Ok(()) => return Ok(true),
+            Ok(()) => {
+                self.gate.charge(&record);
+                return Ok(true);
+            }
             Err(SubmitError::Refused(Code::MessageSizeTooLarge)) => {
                 // The client's own limit: it depends on this record alone.
                 let code = Code::MessageSizeTooLarge.to_string();
