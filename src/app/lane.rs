@@ -1,6 +1,7 @@
 //! One lane: a whole pipeline from its brokers to Kafka, with nothing that another lane could hold up.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -145,14 +146,7 @@ impl OpenLane {
             tail: queue.monitor.last(),
             cursor: queue.reader.cursor(),
         };
-        let at = Opened {
-            boot: ground.clock.boot(),
-            tail: reach.tail,
-            cursor: reach.cursor,
-        };
-        let notes = ground
-            .ballast
-            .relieve(SlotError::is_full, || Notes::open(&folder, is_new, at))?;
+        let times = times(&folder, is_new, reach, ground)?;
         let assumed = if is_new {
             Vec::new()
         } else {
@@ -174,15 +168,8 @@ impl OpenLane {
         let transactional = transactional(lane, ground);
         let is_exactly_once = transactional.is_some();
         let connector = connector(plan, ground, &view.queue, transactional);
-        let drain = Drain::new(
-            queue.reader,
-            router.clone(),
-            connector,
-            dead_letters,
-            sink,
-            Times::new(ground.clock.clone(), notes, config.kafka.record_timestamp),
-        )
-        .limited(gate(plan, ground));
+        let drain = Drain::new(queue.reader, router.clone(), connector, dead_letters, sink, times)
+            .limited(gate(plan, ground));
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
@@ -324,6 +311,19 @@ async fn until_empty(queue: &queue::Monitor) {
     while !queue.is_drained() {
         tokio::time::sleep(EMPTY_POLL).await;
     }
+}
+
+/// What is known of the lane's clocks.
+fn times(folder: &Path, is_new: bool, reach: Reach, ground: &Ground<'_>) -> Result<Times, SlotError> {
+    let at = Opened {
+        boot: ground.clock.boot(),
+        tail: reach.tail,
+        cursor: reach.cursor,
+    };
+    let open = || Notes::open(folder, is_new, at);
+    let notes = ground.ballast.relieve(SlotError::is_full, open)?;
+    let basis = ground.config.kafka.record_timestamp;
+    Ok(Times::new(ground.clock.clone(), notes, basis))
 }
 
 /// What a lane's routes were in a store from before that was remembered: all were those of the lane `default`.

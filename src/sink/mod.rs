@@ -13,6 +13,7 @@
 //!
 //! One OS thread, because the client's calls may block.
 
+pub mod admin;
 mod config;
 pub mod dead_letter;
 pub mod drain;
