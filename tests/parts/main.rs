@@ -10,6 +10,7 @@
 //! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
+//! | [`check_live`] | what Kafka has for a configuration; missing topics are made when that is said, and only then |
 //! | [`clocks`] | a clock ahead, in 1970, synchronised later: nothing lost, corrected where Kafka has not seen it, same bytes where it has |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
@@ -41,6 +42,7 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod check_live;
 mod clocks;
 mod delivery;
 mod exactly_once;
