@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::devices::{Devices, Plan};
+use crate::support::kafka::secure::{Door, Secure};
 use crate::support::kafka::{Kafka, PARTITIONS, shared, unused_topic};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::reader::Record;
 use crate::support::oracle::{Oracle, PATIENCE};
-use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
 use crate::support::scratch::Scratch;
 use crate::support::wait;
 
@@ -297,4 +298,38 @@ fn a_topic_that_takes_no_old_records_gets_them_with_the_time_of_sending() {
     for record in records {
         assert!(record.time_ms.expect("it has one") > now_ms() - HOUR_MS);
     }
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_by_our_clock_holds_and_delivery_goes_on_by_itself() {
+    let mut secure = Secure::start();
+    let early = secure.authority().early("broker");
+    secure.show(&early);
+    let scene = Scene::start("5", &secure, Mosquitto::start(), |config| {
+        let ca = secure.authority().ca();
+        config
+            .bootstrap(&secure.door(Door::Tls))
+            .kafka(&format!("ca_file = \"{}\"", ca.display()))
+            .impatient()
+    });
+    let devices = scene.devices(&Plan {
+        messages: Some(200),
+        rate: None,
+        ..Plan::default()
+    });
+    scene
+        .daemon
+        .notify()
+        .until_status("the link is refused", PATIENCE, |status| {
+            status.contains("kafka refused (")
+        });
+    let log = scene.daemon.log();
+    assert!(
+        log.contains("certificate is not yet valid") || log.contains("certificate verify failed"),
+        "{log}"
+    );
+    // What a clock that is set right changes: the certificate's time has come.
+    let good = secure.authority().certificate("broker");
+    secure.show(&good);
+    scene.conclude(&secure, devices).assert_clean();
 }

@@ -13,6 +13,9 @@
 //! | [`check_live`] | what Kafka has for a configuration; missing topics are made when that is said, and only then |
 //! | [`clocks`] | a clock ahead, in 1970, synchronised later: nothing lost, corrected where Kafka has not seen it, same bytes where it has |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
+//! | [`clean_root`] | the CAs of the system are found without being named, in a root with nothing else in it |
+//! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
+//! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -43,6 +46,7 @@ mod support;
 mod bad_input;
 mod boot;
 mod check_live;
+mod clean_root;
 mod clocks;
 mod delivery;
 mod exactly_once;
@@ -53,9 +57,11 @@ mod instrument;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod links;
 mod mismatch;
 mod mosquitto_outage;
 mod queue_in_hand;
 mod sealed;
+mod security;
 mod shutdown;
 mod sigkill;
