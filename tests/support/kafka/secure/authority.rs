@@ -87,12 +87,12 @@ impl Authority {
     /// The same, but its time begins in 2090: what a client sees whose clock stands long before.
     pub fn early(&self, name: &str) -> Certificate {
         let [key, request, cert, extension] = self.request(name, "early");
-        let settings = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n\
+        let settings = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n\
                         [any]\ncommonName=supplied\n";
         for (file, contents) in [("ca.cnf", settings), ("index", "")] {
             std::fs::write(self.folder.join(file), contents).expect("the folder is writable");
         }
-        let ca = ["-cert", "ca.pem", "-keyfile", "ca.key", "-rand_serial", "-notext"];
+        let ca = ["-cert", "ca.pem", "-keyfile", "ca.key", "-notext"];
         let time = ["-startdate", "20900101000000Z", "-enddate", "20910101000000Z"];
         let files = ["-in", &request, "-extfile", &extension, "-out", &cert];
         let command = ["ca", "-batch", "-config", "ca.cnf"];
