@@ -168,8 +168,16 @@ impl OpenLane {
         let transactional = transactional(lane, ground);
         let is_exactly_once = transactional.is_some();
         let connector = connector(plan, ground, &view.queue, transactional);
-        let drain = Drain::new(queue.reader, router.clone(), connector, dead_letters, sink, times)
-            .limited(gate(plan, ground));
+        let drain = Drain::new(
+            queue.reader,
+            router.clone(),
+            connector,
+            dead_letters,
+            sink,
+            times,
+            (&config.kafka).into(),
+        )
+        .limited(gate(plan, ground));
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,

@@ -69,13 +69,36 @@ pub enum Refusal {
         /// Length of the whole payload.
         bytes: u64,
     },
-    /// Kafka refused the record for what it is.
+    /// Kafka refused the record for what it is. Only in letters of before [`Refusal::Refused`].
     #[error("Kafka topic {topic:?} refused the record: {code}")]
     Rejected {
         /// Where it should have gone.
         topic: String,
         /// Kafka's reason.
         code: String,
+    },
+    // Letters are kept over versions: what is stored is the number of the variant, so new ones come last.
+    /// Kafka refused the record for what it is.
+    #[error("route {route}: Kafka topic {topic:?} refused the record: {code} (sent alone {attempts} times)")]
+    Refused {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// Where it should have gone.
+        topic: String,
+        /// Kafka's reason.
+        code: String,
+        /// Times that it was sent alone and refused; 0 when the client itself did not take it.
+        attempts: u32,
+    },
+    /// The route's topic came out as one that nobody made, for longer than `kafka.unknown_topic_after`.
+    #[error("route {route}: Kafka topic {topic:?} does not exist, and did not appear in {after_s} s")]
+    UnknownTopic {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// Where it should have gone.
+        topic: String,
+        /// How long it was waited for when it was given up, seconds.
+        after_s: u64,
     },
 }
 

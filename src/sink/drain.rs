@@ -7,17 +7,20 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` which of them are
-//! there, `failure` what happens when it fails, `clocks` what is done about wrong times, `transaction` what exactly-once adds.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` where a record goes
+//! there, `known` what is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does, `clocks`
+//! what is done about wrong times, `transaction` what exactly-once adds.
 
 mod clocks;
 mod failure;
 mod feed;
+mod known;
 mod link;
+mod stall;
 mod topics;
 mod transaction;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,9 +34,12 @@ use crate::sink::rate::Gate;
 use crate::sink::times::Times;
 use crate::sink::window::Window;
 use crate::slots::SlotError;
-use failure::Failure;
+use failure::{Failure, Suspect};
 use feed::Fed;
+pub use known::TopicRules;
+use known::Topics;
 use link::Watch;
+use stall::Stall;
 use transaction::Transactions;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
@@ -61,7 +67,9 @@ pub struct Drain<C: Connector> {
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
-    topics: HashSet<String>,
+    topics: Topics,
+    /// About when this process was started.
+    started: Instant,
     /// The topic that was there last: what an idle link is tried with.
     known_topic: Option<String>,
     /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
@@ -69,9 +77,12 @@ pub struct Drain<C: Connector> {
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
-    strikes: (Seq, u32),
+    /// The record that was submitted last with nothing else under way.
+    lone: Option<Ticket>,
+    suspect: Option<Suspect>,
     /// Records that Kafka refuses for what they are, of messages whose turn has not come.
-    rejected: BTreeMap<Seq, Vec<Refusal>>,
+    /// By their number in the message: two routes may give the same topic.
+    rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
@@ -81,6 +92,7 @@ pub struct Drain<C: Connector> {
     write_refused: bool,
     gate: Gate,
     watch: Watch,
+    stall: Stall,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -104,6 +116,7 @@ impl<C: Connector> Drain<C> {
         dead_letters: DeadLetters,
         monitor: Arc<Monitor>,
         times: Times,
+        rules: TopicRules,
     ) -> Self {
         Self {
             reader,
@@ -116,12 +129,14 @@ impl<C: Connector> Drain<C> {
             window: Window::default(),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
-            topics: HashSet::new(),
+            topics: Topics::new(rules),
+            started: Instant::now(),
             known_topic: None,
             asked: false,
             failure: None,
             alone_until: None,
-            strikes: (Seq::ZERO, 0),
+            lone: None,
+            suspect: None,
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
@@ -130,6 +145,7 @@ impl<C: Connector> Drain<C> {
             write_refused: false,
             gate: Gate::default(),
             watch: Watch::default(),
+            stall: Stall::default(),
         }
     }
 
@@ -164,6 +180,7 @@ impl<C: Connector> Drain<C> {
         self.asked = false;
         self.collect(now);
         self.look_after_link(now);
+        self.watch_flight(now);
         self.gate.leave();
         self.times.review(now);
         let worked = self
@@ -241,6 +258,7 @@ impl<C: Connector> Drain<C> {
         self.write_refused = false;
         self.watch.is_well();
         self.times.accepted();
+        self.stall.over();
         self.monitor.delivered();
     }
 

@@ -11,6 +11,7 @@ use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use crate::message::Seq;
@@ -286,11 +287,21 @@ impl Producer for KafkaProducer {
         match found.error() {
             Some(error) => missing_or_away(Code::from(error)),
             None if found.partitions().is_empty() => TopicState::Missing(Code::UnknownTopicOrPartition),
-            None => TopicState::Present {
-                partitions: found.partitions().len(),
-            },
+            None => present(found),
         }
     }
+}
+
+/// A topic with partitions. A partition without a leader has the number -1 for it.
+fn present(topic: &MetadataTopic) -> TopicState {
+    let partitions = topic.partitions().len();
+    let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0);
+    leaderless.map_or(TopicState::Present { partitions }, |partition| {
+        TopicState::Leaderless {
+            partitions,
+            first: partition.id(),
+        }
+    })
 }
 
 /// A topic in the middle of an election is there, only not yet.

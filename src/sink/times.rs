@@ -28,6 +28,8 @@ pub struct Times {
     is_full: bool,
     /// Since when Kafka has taken no time at all.
     hopeless_since: Option<Instant>,
+    /// The message that was refused last, and how often in a row.
+    refused: (Seq, u32),
 }
 
 impl Times {
@@ -42,7 +44,14 @@ impl Times {
             seen: None,
             is_full: false,
             hopeless_since: None,
+            refused: (Seq::ZERO, 0),
         }
+    }
+
+    /// The clock of this machine.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// What the records of a message say when they are sent now.
@@ -130,6 +139,12 @@ impl Times {
 
     /// Kafka refused the time of a record of this message, which was sent alone. What is to be done with it.
     pub fn refused(&mut self, stored: &Stored, now: Instant) -> Next {
+        let before = if self.refused.0 == stored.seq {
+            self.refused.1
+        } else {
+            0
+        };
+        self.refused = (stored.seq, before + 1);
         let told = self.notes.tell(stored);
         let stamp = self.clock.now();
         let wanted_ms = self.wanted_ms(&told, stamp.unix_ms);
@@ -148,6 +163,12 @@ impl Times {
             Next::GiveUp if !stamp.synchronised && now.duration_since(since) < GRACE => Next::Wait,
             next => next,
         }
+    }
+
+    /// How often the message that was refused last was refused alone.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.refused.1
     }
 
     /// Kafka took a record.

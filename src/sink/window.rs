@@ -73,6 +73,20 @@ impl Window {
         self.messages.get(message)
     }
 
+    /// Which record of its message a ticket is, from 0; `None` as in [`Window::get`].
+    #[must_use]
+    pub fn number(&self, ticket: Ticket) -> Option<usize> {
+        self.find(ticket).map(|(_, record)| record)
+    }
+
+    /// Ticket of the oldest record that is not confirmed.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Ticket> {
+        let message = self.messages.front()?;
+        let number = message.confirmed.iter().position(|confirmed| !confirmed)?;
+        Some(message.first.wrapping_add(number))
+    }
+
     /// Positions of the ticket's message in the window, and of its record in the message.
     fn find(&self, ticket: Ticket) -> Option<(usize, usize)> {
         let base = self.messages.front()?.first;

@@ -28,6 +28,9 @@
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
+//! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
+//! | [`unknown_topics`] | topics that nobody made: given up in time, found when they are made, and nothing else is held or doubled |
+//! | [`partitions`] | a topic that grows, and one that is deleted and made anew, under load |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -60,8 +63,11 @@ mod lanes;
 mod links;
 mod mismatch;
 mod mosquitto_outage;
+mod partitions;
 mod queue_in_hand;
+mod refused;
 mod sealed;
 mod security;
 mod shutdown;
 mod sigkill;
+mod unknown_topics;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -337,6 +337,20 @@ impl Kafka {
                 Err(_) => None,
             }
         });
+        wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
+            (self.partitions(name)? == partitions).then_some(())
+        });
+    }
+
+    /// Gives a topic more partitions and waits until they can be written to.
+    pub fn grow_topic(&self, name: &str, partitions: i32) {
+        let count = usize::try_from(partitions).expect("not negative");
+        let grown = block_on(
+            self.admin()
+                .create_partitions(&[NewPartitions::new(name, count)], &Self::admin_options()),
+        );
+        let result = grown.expect("kafka answers").pop().expect("one answer per topic");
+        result.expect("the topic grows");
         wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
             (self.partitions(name)? == partitions).then_some(())
         });

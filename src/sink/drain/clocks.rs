@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use rdkafka::types::RDKafkaErrorCode as Code;
-
 use super::failure::Failure;
 use super::transaction::Transactions;
 use super::{Drain, StepError};
@@ -49,30 +47,40 @@ impl<C: Connector> Drain<C> {
     /// one.
     pub(super) fn untimely(&mut self, failure: &Failure, seq: Seq, now: Instant) {
         let mut next = Next::Try;
-        if self.window.len() == 1
+        if self.lone == Some(failure.ticket)
             && let Some(message) = self.window.get(failure.ticket)
         {
             next = self.times.refused(&message.stored, now);
             // The others may be taken now. If not, they fail as a batch again.
             self.alone_until = Some(seq);
         }
-        self.rewind(now);
-        match next {
-            // Nothing is wrong with the link: no reason to wait.
-            Next::Try => self.feed_after = None,
-            Next::GiveUp => {
-                let refusal = Refusal::Rejected {
-                    topic: failure.topic.clone(),
-                    code: Code::InvalidTimestamp.to_string(),
-                };
-                self.rejected.entry(seq).or_default().push(refusal);
-                self.feed_after = None;
-            }
-            Next::Wait => {
-                let reason = "no time of this gateway's clock, which is not synchronised";
-                self.monitor
-                    .set_link(Link::Refused(format!("{}: {reason}", failure.topic)));
-            }
+        if next == Next::GiveUp {
+            self.refuse_for_its_time(failure, seq);
         }
+        self.rewind(now);
+        if next == Next::Wait {
+            let reason = "no time of this gateway's clock, which is not synchronised";
+            self.monitor
+                .set_link(Link::Refused(format!("{}: {reason}", failure.topic)));
+        } else {
+            // Nothing is wrong with the link: no reason to wait.
+            self.feed_after = None;
+        }
+    }
+
+    /// No time of the record is taken.
+    fn refuse_for_its_time(&mut self, failure: &Failure, seq: Seq) {
+        let (Some(number), Some(record)) =
+            (self.window.number(failure.ticket), self.record_of(failure.ticket))
+        else {
+            return;
+        };
+        let refusal = Refusal::Refused {
+            route: record.route,
+            topic: record.topic,
+            code: failure.code.to_string(),
+            attempts: self.times.attempts(),
+        };
+        self.rejected.entry(seq).or_default().push((number, refusal));
     }
 }

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::known::Need;
+use super::topics::Place;
 use super::{Drain, StepError};
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
@@ -38,6 +40,11 @@ impl<C: Connector> Drain<C> {
             WINDOW_MESSAGES
         };
         let fed = self.fill(limit, now)?;
+        if fed == Fed::Tried && self.window.front_done().is_some() {
+            // Nobody reports what was refused on the spot: without this it would wait for the next round.
+            self.settle()?;
+            return Ok(Fed::Interrupted);
+        }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
     }
@@ -45,8 +52,10 @@ impl<C: Connector> Drain<C> {
     /// Takes and submits until the window has `limit` messages, or something is in the way.
     fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
         loop {
-            if let Some((ticket, record)) = self.unsent.pop_front() {
-                if self.asked && !self.topics.contains(&record.topic) {
+            if !self.unsent.is_empty() && self.has_company() {
+                return Ok(Fed::Tried);
+            } else if let Some((ticket, record)) = self.unsent.pop_front() {
+                if self.asked && self.topics.need(&record.topic, now) == Need::Must {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
                 }
@@ -62,6 +71,21 @@ impl<C: Connector> Drain<C> {
         }
     }
 
+    /// Whether the next record would not be alone although it has to be.
+    fn has_company(&self) -> bool {
+        self.alone_until.is_some() && !self.window.is_settled(self.unsent.len())
+    }
+
+    /// The record of a ticket, shaped again.
+    pub(super) fn record_of(&self, ticket: Ticket) -> Option<KafkaRecord> {
+        let number = self.window.number(ticket)?;
+        let message = self.window.get(ticket)?;
+        let outcome = self
+            .router
+            .route(&message.stored, &self.times.tell(&message.stored));
+        outcome.records.into_iter().nth(number)
+    }
+
     /// Takes the next message from the queue into the window. False when there is none.
     pub(super) fn take(&mut self) -> Result<bool, StepError> {
         let Some(stored) = self.reader.read_next()? else {
@@ -69,18 +93,16 @@ impl<C: Connector> Drain<C> {
         };
         let mut outcome = self.router.route(&stored, &self.times.tell(&stored));
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
-        let is_rejected = |record: &KafkaRecord| {
-            let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
-            rejected.iter().any(names)
-        };
+        let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
         confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
-            .filter(|(_, (record, confirmed))| !**confirmed && !is_rejected(record))
+            .filter(|(number, (_, confirmed))| !**confirmed && !is_rejected(*number))
             .map(|(number, (record, _))| (number, record))
             .collect();
-        outcome.refusals.extend(rejected.iter().cloned());
+        let reasons = rejected.iter().map(|(_, refusal)| refusal.clone());
+        outcome.refusals.extend(reasons);
         let first = self
             .window
             .push(stored, confirmed, wanted.len(), outcome.refusals);
@@ -95,6 +117,11 @@ impl<C: Connector> Drain<C> {
         Ok(true)
     }
 
+    /// Whether a record that has a place may go now.
+    fn may_send(&mut self, now: Instant) -> bool {
+        self.gate.is_open(now) && self.others_are_placed(now) && self.begin(now)
+    }
+
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(
         &mut self,
@@ -102,41 +129,46 @@ impl<C: Connector> Drain<C> {
         record: KafkaRecord,
         now: Instant,
     ) -> Result<bool, StepError> {
-        if !self.gate.is_open(now) {
-            self.unsent.push_front((ticket, record));
-            return Ok(false);
-        }
-        let is_ready =
-            self.topic_is_there(&record.topic, now) && self.others_are_there(now) && self.begin(now);
-        let noted = if is_ready {
-            self.note_submission(ticket)
-        } else {
-            Ok(())
+        let place = match self.place(ticket, &record, now) {
+            Place::At(_) if !self.may_send(now) => Place::Later,
+            place => place,
         };
-        if !is_ready || noted.is_err() {
+        if matches!(place, Place::At(_))
+            && let Err(error) = self.note_submission(ticket)
+        {
             self.unsent.push_front((ticket, record));
-            return noted.map(|()| false);
+            return Err(error);
         }
-        let submitted = match &mut self.producer {
-            Some(producer) => producer.submit(&record, None, ticket),
-            None => Err(SubmitError::Full),
+        let submitted = match (place, &mut self.producer) {
+            (Place::At(partition), Some(producer)) => producer.submit(&record, Some(partition), ticket),
+            (Place::Never(refusal), _) => {
+                self.window.refused(ticket, refusal);
+                return Ok(true);
+            }
+            (Place::Later | Place::At(_), _) => Err(SubmitError::Full),
         };
         match submitted {
             Ok(()) => {
                 self.gate.charge(&record);
+                self.lone = self.alone_until.map(|_| ticket);
+                self.topics.sent(&record.topic, ticket);
                 return Ok(true);
             }
-            Err(SubmitError::Refused(Code::MessageSizeTooLarge)) => {
+            Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {
                 // The client's own limit: it depends on this record alone.
-                let code = Code::MessageSizeTooLarge.to_string();
-                self.window.refused(
-                    ticket,
-                    Refusal::Rejected {
-                        topic: record.topic,
-                        code,
-                    },
-                );
+                let refusal = Refusal::Refused {
+                    route: record.route,
+                    topic: record.topic,
+                    code: code.to_string(),
+                    attempts: 0,
+                };
+                self.window.refused(ticket, refusal);
                 return Ok(true);
+            }
+            Err(SubmitError::Refused(Code::UnknownPartition)) => {
+                // The topic was made anew with fewer partitions.
+                self.topics.doubt(&record.topic);
+                self.hold_feed(now);
             }
             Err(SubmitError::Refused(code)) => {
                 self.note_failure(ticket, record.topic.clone(), code, now);

@@ -69,7 +69,7 @@ impl<C: Connector> Drain<C> {
         self.watch.reloads = reloads;
         tracing::info!("connecting to Kafka with the secrets as they are now");
         self.rewind(now);
-        self.topics.clear();
+        self.topics.doubt_all();
         self.refused_since = None;
         self.pause = PAUSE_MIN;
         self.feed_after = None;

@@ -28,7 +28,7 @@ pub struct Record {
     pub value: Vec<u8>,
     /// Headers by name; the last one wins.
     pub headers: HashMap<String, Vec<u8>>,
-    /// Its time, milliseconds since 1970.
+    /// Time of the record, milliseconds since 1970: the producer's, or the broker's when the topic is set so.
     pub time_ms: Option<i64>,
     /// When this reader saw it.
     pub seen: SystemTime,
