@@ -21,6 +21,8 @@ use crate::sink::producer::{Committed, Report, SubmitError, TopicState, Transact
 
 mod transactions;
 
+/// The boot in which a bench runs. Its messages are from another one, unless a test says otherwise.
+const BOOT: u64 = 7;
 /// Records per batch of the scripted cluster.
 const BATCH: usize = 5;
 
@@ -307,12 +309,12 @@ impl Bench {
             DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24, Keys::default()).expect("opens");
         let folder = dir.path().join("lane");
         let at = Opened {
-            boot: 1,
+            boot: BOOT,
             tail: Seq::ZERO,
             cursor: Seq::ZERO,
         };
         let notes = Notes::open(&folder, true, at).expect("opens");
-        let clock = Clock::with_probe(1, || SYNCHRONISED.get());
+        let clock = Clock::with_probe(BOOT, || SYNCHRONISED.get());
         let times = Times::new(clock, notes, RecordTimestamp::Arrival);
         let monitor = Arc::new(Monitor::default());
         let rules = (&kafka_config).into();

@@ -10,7 +10,7 @@ async fn aged(age_ms: i64, payloads: &[&str]) -> Bench {
     STAMP.set(Stamp {
         unix_ms: unix_ms() - age_ms,
         boot_ms: 1,
-        boot: 1,
+        boot: BOOT,
         synchronised: true,
     });
     Bench::with(payloads).await
@@ -22,7 +22,7 @@ async fn unsynchronised(payloads: &[&str]) -> Bench {
     STAMP.set(Stamp {
         unix_ms: 5_000,
         boot_ms: 5_000,
-        boot: 1,
+        boot: BOOT,
         synchronised: false,
     });
     Bench::with(payloads).await
