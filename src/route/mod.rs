@@ -43,6 +43,19 @@ pub struct KafkaRecord {
     pub timestamp_ms: i64,
 }
 
+impl KafkaRecord {
+    /// What it takes on the way, about: contents and headers before compression.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.key.len() + self.payload.len() + headers
+    }
+}
+
 /// Why a route does not make a record of a message. It becomes a dead letter with this reason, never a drop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
@@ -139,6 +152,19 @@ impl Router {
             gateway: gateway.to_owned(),
             lane: Arc::from(lane),
         }
+    }
+
+    /// The Kafka topics of the lane's own routes that no name of a message is part of, in file order, each once.
+    #[must_use]
+    pub fn fixed_topics(&self) -> Vec<String> {
+        let mut topics = Vec::new();
+        for (route, scope) in &self.routes {
+            let topic = route.topic.to_string();
+            if *scope == Scope::Own && route.topic.is_static() && !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        topics
     }
 
     /// The name every copy of this message has. One that was imported keeps the name that its first gateway gave it.

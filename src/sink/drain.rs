@@ -29,6 +29,7 @@ use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
+use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::rate::Gate;
 use crate::sink::times::Times;
@@ -49,6 +50,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Pause after a failure, doubled up to the maximum while nothing gets through.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of records that the client holds at most, on a link that takes them.
+const IN_FLIGHT_BYTES: usize = crate::sink::kafka::WINDOW_BYTES;
 /// A link refused as a whole (password, certificate) is tried with a new client this often.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
@@ -63,6 +66,7 @@ pub struct Drain<C: Connector> {
     times: Times,
     producer: Option<C::Producer>,
     window: Window,
+    pace: Pace,
     /// Records of the newest message in the window that the client has not taken yet.
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
@@ -70,6 +74,8 @@ pub struct Drain<C: Connector> {
     topics: Topics,
     /// About when this process was started.
     started: Instant,
+    /// Fixed topics of the lane that nobody has asked for yet.
+    unseen: VecDeque<String>,
     /// The topic that was there last: what an idle link is tried with.
     known_topic: Option<String>,
     /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
@@ -120,6 +126,7 @@ impl<C: Connector> Drain<C> {
     ) -> Self {
         Self {
             reader,
+            unseen: router.fixed_topics().into(),
             router,
             connector,
             dead_letters,
@@ -127,6 +134,7 @@ impl<C: Connector> Drain<C> {
             times,
             producer: None,
             window: Window::default(),
+            pace: Pace::new(IN_FLIGHT_BYTES),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
             topics: Topics::new(rules),
@@ -282,6 +290,7 @@ impl<C: Connector> Drain<C> {
                 passed.dead_lettered += 1;
             }
             cursor = Some(done.stored.seq);
+            self.pace.confirmed(done.bytes);
             self.window.pop();
         }
         if let Some(cursor) = cursor {

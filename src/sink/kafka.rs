@@ -25,8 +25,8 @@ use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
 pub use secrets::{SecretError, check as check_secrets};
-pub(super) use settings::WINDOW_RECORDS;
 pub use settings::beside as settings_beside;
+pub(super) use settings::{WINDOW_BYTES, WINDOW_RECORDS};
 pub use transactional::Transactional;
 use transactional::{Session, failed};
 

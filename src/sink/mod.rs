@@ -20,6 +20,7 @@ pub mod drain;
 mod forbidden;
 pub mod kafka;
 pub mod monitor;
+mod pace;
 mod partition;
 pub mod producer;
 mod properties;

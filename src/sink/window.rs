@@ -19,6 +19,8 @@ pub struct InFlight {
     outstanding: usize,
     /// Records that failed, or came back unsent.
     failed: usize,
+    /// Bytes of the records that were submitted.
+    pub bytes: usize,
     /// Routes that refused it: it becomes a dead letter when its turn comes.
     pub refusals: Vec<Refusal>,
 }
@@ -61,6 +63,7 @@ impl Window {
             confirmed,
             outstanding,
             failed: 0,
+            bytes: 0,
             refusals,
         });
         first
@@ -98,6 +101,15 @@ impl Window {
         let message = self.messages.get(position)?;
         let record = ticket.wrapping_sub(message.first);
         (record < message.confirmed.len()).then_some((position, record))
+    }
+
+    /// A record of so many bytes was handed to the client.
+    pub fn submitted(&mut self, ticket: Ticket, bytes: usize) {
+        if let Some((position, _)) = self.find(ticket)
+            && let Some(message) = self.messages.get_mut(position)
+        {
+            message.bytes += bytes;
+        }
     }
 
     /// A record is stored by Kafka.

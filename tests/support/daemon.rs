@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::notify::Notify;
 use super::proc_stats::{self, MemoryWatch, Stats};
-use super::process::{Process, read_log};
+use super::process::{Process, program, read_log};
 use super::scratch::Scratch;
 use super::wait;
 
@@ -34,6 +34,8 @@ pub struct Daemon {
     folder: Scratch,
     notify: Notify,
     environment: Vec<(&'static str, String)>,
+    /// The network namespace that it runs in, unless it is ours.
+    namespace: Option<String>,
     /// Faults on order, for the next start alone.
     fault: Option<(&'static str, String)>,
     /// Ends before the process does, so that it never looks at another one.
@@ -59,6 +61,14 @@ impl Daemon {
         daemon
     }
 
+    /// Starts it in a network namespace and waits until it says that it is ready.
+    pub fn start_in(namespace: &str, config: &Config) -> Self {
+        let mut daemon = Self::configured(config);
+        daemon.namespace = Some(namespace.into());
+        daemon.restart();
+        daemon
+    }
+
     /// Gives it other variables, from the next start on.
     pub fn set_environment(&mut self, environment: &[(&'static str, String)]) {
         self.environment = environment.to_vec();
@@ -78,6 +88,7 @@ impl Daemon {
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
             environment: Vec::new(),
+            namespace: None,
             fault: None,
             watch: None,
             process: None,
@@ -112,7 +123,12 @@ impl Daemon {
         let log = self.folder.join("stderr");
         let environment = self.environment.clone();
         let fault = self.fault.take();
-        let process = Process::spawn("edgeferry", binary, &log, |command| {
+        let ip = program("ip");
+        let first = self.namespace.as_ref().map_or(binary, |_| ip.as_path());
+        let process = Process::spawn("edgeferry", first, &log, |command| {
+            if let Some(namespace) = &self.namespace {
+                command.args(["netns", "exec", namespace]).arg(binary);
+            }
             command.envs(fault);
             command
                 .arg("run")

@@ -45,6 +45,8 @@ pub trait Brokers {
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
+    /// A second address, for clients elsewhere.
+    other: Option<String>,
     folder: Scratch,
     tuning: &'static [&'static str],
     process: Option<Process>,
@@ -84,6 +86,42 @@ impl Kafka {
         kafka
     }
 
+    /// A running broker that listens at another address of this machine as well.
+    pub fn start_also_at(address: &str) -> Self {
+        let mut kafka = Self::absent();
+        let other = format!("{address}:{}", ports::free());
+        let path = kafka.folder.join("server.properties");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        let add = |line: &str| {
+            let listener = match line.split_once('=').expect("a property").0 {
+                "listener.security.protocol.map" => ",OTHER:PLAINTEXT".to_owned(),
+                "listeners" | "advertised.listeners" => format!(",OTHER://{other}"),
+                _ => String::new(),
+            };
+            format!("{line}{listener}\n")
+        };
+        let text: String = text
+            .lines()
+            .map(|line| {
+                if line.contains('=') {
+                    add(line)
+                } else {
+                    format!("{line}\n")
+                }
+            })
+            .collect();
+        let text = format!("{text}inter.broker.listener.name=PLAINTEXT\n");
+        std::fs::write(path, text).expect("the folder is writable");
+        kafka.other = Some(other);
+        kafka.restart();
+        kafka
+    }
+
+    /// The second address.
+    pub fn other_bootstrap(&self) -> String {
+        self.other.clone().expect("it was started with one")
+    }
+
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
         let (port, controller) = (ports::free(), ports::free());
@@ -106,6 +144,7 @@ impl Kafka {
         .expect("the folder is writable");
         let kafka = Self {
             port,
+            other: None,
             folder,
             tuning,
             process: None,

@@ -152,6 +152,7 @@ impl<C: Connector> Drain<C> {
         self.producer = None;
         self.failure = None;
         self.unsent.clear();
+        self.pace.abandoned();
         let mut stored = self.window.abandon();
         match &mut self.transactions {
             // Nobody sees what was stored in a transaction that did not commit.

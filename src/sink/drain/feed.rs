@@ -1,6 +1,6 @@
 //! Towards Kafka: takes messages from the queue, shapes them, hands their records to the client in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -58,6 +58,10 @@ impl<C: Connector> Drain<C> {
                 if self.asked && self.topics.need(&record.topic, now) == Need::Must {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
+                }
+                if !self.has_room(now) {
+                    self.unsent.push_front((ticket, record));
+                    return Ok(Fed::Tried);
                 }
                 if !self.submit(ticket, record, now)? {
                     return Ok(Fed::Tried);
@@ -117,6 +121,18 @@ impl<C: Connector> Drain<C> {
         Ok(true)
     }
 
+    /// Whether the link has room for one more record; otherwise a report, or the time for the next portion, is waited for.
+    fn has_room(&mut self, now: Instant) -> bool {
+        match self.pace.wait(now) {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                self.feed_after = Some(now + wait);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Whether a record that has a place may go now.
     fn may_send(&mut self, now: Instant) -> bool {
         self.gate.is_open(now) && self.others_are_placed(now) && self.begin(now)
@@ -129,6 +145,7 @@ impl<C: Connector> Drain<C> {
         record: KafkaRecord,
         now: Instant,
     ) -> Result<bool, StepError> {
+        let bytes = record.bytes();
         let place = match self.place(ticket, &record, now) {
             Place::At(_) if !self.may_send(now) => Place::Later,
             place => place,
@@ -152,6 +169,8 @@ impl<C: Connector> Drain<C> {
                 self.gate.charge(&record);
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
+                self.window.submitted(ticket, bytes);
+                self.pace.submitted(bytes, now);
                 return Ok(true);
             }
             Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {

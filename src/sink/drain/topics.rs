@@ -77,6 +77,7 @@ impl<C: Connector> Drain<C> {
                 let is_under_way = |ticket| window.get(ticket).is_some();
                 self.topics.found(topic, partitions, is_under_way, now);
                 self.known_topic = Some(topic.to_owned());
+                self.unseen.retain(|unseen| unseen != topic);
                 self.answered();
                 true
             }
@@ -178,22 +179,25 @@ impl<C: Connector> Drain<C> {
             .unwrap_or(self.started)
     }
 
-    /// With nothing to send, nothing shows that a link is back: asks for a topic instead.
+    /// With nothing to send, nothing shows what is wrong with the link, or that it is back, and the first message would have to
+    /// wait for a connection: asks for the lane's topics instead, each once, and for one that was there while the link is away.
     pub(super) fn try_idle_link(&mut self, now: Instant) {
-        let is_well = matches!(self.monitor.link(), Link::Up | Link::Connecting);
-        if is_well || self.asked || !self.window.is_empty() {
+        if self.asked || !self.window.is_empty() {
             return;
         }
-        let Some(topic) = self.known_topic.clone() else {
+        let is_up = matches!(self.monitor.link(), Link::Up);
+        let known = self.known_topic.clone().filter(|_| !is_up);
+        let Some(topic) = self.unseen.front().cloned().or(known) else {
             return;
         };
         if self.producer.is_none() && !self.connect(now) {
             return;
         }
         let answered = self.ask(&topic, TOPIC_PATIENCE, now);
-        if answered && self.topics.absent(&topic).is_some() {
+        if answered && let Some(absent) = self.topics.absent(&topic) {
+            let code = absent.code;
             self.monitor
-                .set_link(Link::Refused(format!("topic {topic:?} is gone")));
+                .set_link(Link::Refused(format!("topic {topic:?}: {code}")));
         }
         if !matches!(self.monitor.link(), Link::Up) {
             self.hold_feed(now);
