@@ -4,17 +4,25 @@
 //! The last is known from `systemd-timesyncd` only. The kernel's own word (`adjtimex`) would hold for every time service,
 //! but no well-kept crate asks for it safely, and what chrony keeps on disk (its drift file) survives reboots and so does
 //! not tell about this one. With chrony a right clock is therefore stamped as not known to be synchronised.
+//!
+//! What can be said later of times that were wrong is in [`facts`].
+
+pub mod facts;
+mod notes;
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::faults;
 use crate::message::Stamp;
+pub use facts::{Correction, Opened, Told};
+pub use notes::Notes;
 
 /// The kernel's id of this boot: a random UUID, made once per boot (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -52,6 +60,8 @@ struct Synchronised {
     known: AtomicBool,
     /// Milliseconds since boot at which to look again.
     look_at_ms: AtomicU64,
+    /// When this boot began by the right clock; set once.
+    began_ms: OnceLock<i64>,
     probe: fn() -> bool,
 }
 
@@ -61,9 +71,14 @@ impl Clock {
     /// # Errors
     /// When the kernel's boot id cannot be read: without it no two stamps could be compared.
     pub fn system() -> Result<Self, Error> {
-        let text = fs::read_to_string(BOOT_ID).map_err(Error::Unreadable)?;
+        let text = match faults::boot_id() {
+            Some(other) => other,
+            None => fs::read_to_string(BOOT_ID).map_err(Error::Unreadable)?,
+        };
         let boot = parse_boot_id(&text).ok_or(Error::NoUuid(text))?;
-        Ok(Self::with_probe(boot, || Path::new(SYNCHRONISED).exists()))
+        Ok(Self::with_probe(boot, || {
+            faults::clock_synchronised().unwrap_or_else(|| Path::new(SYNCHRONISED).exists())
+        }))
     }
 
     /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised.
@@ -71,6 +86,7 @@ impl Clock {
         let synchronised = Synchronised {
             known: AtomicBool::new(false),
             look_at_ms: AtomicU64::new(0),
+            began_ms: OnceLock::new(),
             probe,
         };
         Self {
@@ -88,20 +104,43 @@ impl Clock {
     /// Now, in every sense.
     #[must_use]
     pub fn now(&self) -> Stamp {
-        let boot_ms = u64::try_from(millis(clock_gettime(ClockId::Boottime))).unwrap_or(0);
+        // Asked first: a wall clock that is read after it was set is right.
+        let synchronised = self.synchronised.at(since_boot_ms());
+        let (boot_ms, unix_ms) = (since_boot_ms(), unix_ms());
+        if synchronised {
+            let since_boot = i64::try_from(boot_ms).unwrap_or(i64::MAX);
+            self.synchronised
+                .began_ms
+                .get_or_init(|| unix_ms.saturating_sub(since_boot));
+        }
         Stamp {
-            unix_ms: millis(clock_gettime(ClockId::Realtime)),
+            unix_ms,
             boot_ms,
             boot: self.boot,
-            synchronised: self.synchronised.at(boot_ms),
+            synchronised,
         }
+    }
+
+    /// When this boot began by the right clock. The same at every call; `None` until the clock was seen to be synchronised.
+    #[must_use]
+    pub fn correction(&self) -> Option<Correction> {
+        let began_ms = *self.synchronised.began_ms.get()?;
+        Some(Correction {
+            boot: self.boot,
+            began_ms,
+        })
     }
 }
 
 /// The wall clock, milliseconds since 1970, for whoever needs no more than that.
 #[must_use]
 pub fn unix_ms() -> i64 {
-    millis(clock_gettime(ClockId::Realtime))
+    millis(clock_gettime(ClockId::Realtime)).saturating_add(faults::clock_shift_ms())
+}
+
+/// Milliseconds since boot.
+fn since_boot_ms() -> u64 {
+    u64::try_from(millis(clock_gettime(ClockId::Boottime))).unwrap_or(0)
 }
 
 impl Synchronised {

@@ -1,4 +1,4 @@
-//! Faults on order, for the tests that kill the process at a named point or leave a step out.
+//! Faults on order, for the tests that kill the process at a named point, leave a step out, or put the clock wrong.
 //!
 //! Only builds with debug assertions listen; in a release build every function here is empty. `tests/crash` names the
 //! points and kills at each of them, so a point without an entry there is dead code.
@@ -10,6 +10,15 @@
 pub const KILL_AT: &str = "EDGEFERRY_KILL_AT";
 /// Name of a step that is left out.
 pub const OMIT: &str = "EDGEFERRY_OMIT";
+
+/// Milliseconds by which the wall clock is off, until the file of [`CLOCK_FILE`] says otherwise.
+pub const CLOCK_SHIFT: &str = "EDGEFERRY_CLOCK_SHIFT_MS";
+/// A file: the clock counts as synchronised once it is there, whatever the machine says. What it holds is the shift from then
+/// on, in milliseconds; empty means none.
+pub const CLOCK_FILE: &str = "EDGEFERRY_CLOCK_FILE";
+
+/// Stands in for the kernel's boot id.
+pub const BOOT_ID: &str = "EDGEFERRY_BOOT_ID";
 
 /// A point at which a crash matters.
 #[inline]
@@ -33,6 +42,36 @@ pub fn omits(name: &str) -> bool {
     }
 }
 
+/// The boot id to use instead of the kernel's.
+#[inline]
+#[must_use]
+pub fn boot_id() -> Option<String> {
+    #[cfg(debug_assertions)]
+    return std::env::var(BOOT_ID).ok();
+    #[cfg(not(debug_assertions))]
+    None
+}
+
+/// By how much the wall clock is to be off, milliseconds.
+#[inline]
+#[must_use]
+pub fn clock_shift_ms() -> i64 {
+    #[cfg(debug_assertions)]
+    return armed::clock_shift_ms();
+    #[cfg(not(debug_assertions))]
+    0
+}
+
+/// Whether the clock is to count as synchronised; `None` leaves that to the machine.
+#[inline]
+#[must_use]
+pub fn clock_synchronised() -> Option<bool> {
+    #[cfg(debug_assertions)]
+    return armed::clock_synchronised();
+    #[cfg(not(debug_assertions))]
+    None
+}
+
 /// How often each point was passed so far; empty in a release build.
 #[must_use]
 pub fn passes() -> std::collections::BTreeMap<&'static str, u64> {
@@ -45,6 +84,7 @@ pub fn passes() -> std::collections::BTreeMap<&'static str, u64> {
 #[cfg(debug_assertions)]
 mod armed {
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
     use std::sync::{LazyLock, Mutex, PoisonError};
 
     use rustix::process::{Signal, getpid, kill_process};
@@ -55,6 +95,9 @@ mod armed {
         Some((name.to_owned(), pass.parse().ok()?))
     });
     static OMIT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(super::OMIT).ok());
+    static CLOCK_SHIFT_MS: LazyLock<i64> = LazyLock::new(|| number(std::env::var(super::CLOCK_SHIFT).ok()));
+    static CLOCK_FILE: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os(super::CLOCK_FILE).map(PathBuf::from));
     static PASSES: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn pass(name: &'static str) {
@@ -73,6 +116,22 @@ mod armed {
 
     pub(super) fn omits(name: &str) -> bool {
         OMIT.as_deref() == Some(name)
+    }
+
+    pub(super) fn clock_shift_ms() -> i64 {
+        let file = CLOCK_FILE
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok());
+        file.map_or(*CLOCK_SHIFT_MS, |text| number(Some(text)))
+    }
+
+    pub(super) fn clock_synchronised() -> Option<bool> {
+        CLOCK_FILE.as_ref().map(|path| path.exists())
+    }
+
+    /// What is no number is none.
+    fn number(text: Option<String>) -> i64 {
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
     pub(super) fn passes() -> BTreeMap<&'static str, u64> {

@@ -1,6 +1,7 @@
 //! One lane: a whole pipeline from its brokers to Kafka, with nothing that another lane could hold up.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
 use crate::app::view::LaneView;
 use crate::app::{AppError, DataDir, subscriptions};
-use crate::clock::Clock;
+use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
 use crate::identity::Identity;
 use crate::link::Link;
@@ -23,7 +24,10 @@ use crate::ops::hand::HandLane;
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{self, Allowance, DeadLetters, Delivery, Drain, Gate, KafkaConnector, Transactional};
+use crate::sink::{
+    self, Allowance, DeadLetters, Delivery, Drain, Gate, KafkaConnector, Times, Transactional,
+};
+use crate::slots::SlotError;
 use crate::source::{self, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
@@ -142,6 +146,7 @@ impl OpenLane {
             tail: queue.monitor.last(),
             cursor: queue.reader.cursor(),
         };
+        let times = times(&folder, is_new, reach, ground)?;
         let assumed = if is_new {
             Vec::new()
         } else {
@@ -169,7 +174,7 @@ impl OpenLane {
             connector,
             dead_letters,
             sink,
-            ground.clock.clone(),
+            times,
             (&config.kafka).into(),
         )
         .limited(gate(plan, ground));
@@ -314,6 +319,19 @@ async fn until_empty(queue: &queue::Monitor) {
     while !queue.is_drained() {
         tokio::time::sleep(EMPTY_POLL).await;
     }
+}
+
+/// What is known of the lane's clocks.
+fn times(folder: &Path, is_new: bool, reach: Reach, ground: &Ground<'_>) -> Result<Times, SlotError> {
+    let at = Opened {
+        boot: ground.clock.boot(),
+        tail: reach.tail,
+        cursor: reach.cursor,
+    };
+    let open = || Notes::open(folder, is_new, at);
+    let notes = ground.ballast.relieve(SlotError::is_full, open)?;
+    let basis = ground.config.kafka.record_timestamp;
+    Ok(Times::new(ground.clock.clone(), notes, basis))
 }
 
 /// What a lane's routes were in a store from before that was remembered: all were those of the lane `default`.

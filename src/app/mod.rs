@@ -37,6 +37,7 @@ use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
 use crate::ops::{logging, systemd};
 use crate::sink::dead_letter::KeepError;
+use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
 use stages::Stages;
 pub use view::{LaneView, View};
@@ -67,6 +68,9 @@ pub enum AppError {
     /// What was imported is not known.
     #[error("imports: {0}")]
     Known(#[from] KnownError),
+    /// What is known of the clock cannot be read.
+    #[error("clock: {0}")]
+    ClockNotes(#[from] SlotError),
     /// There is no clock to stamp with.
     #[error(transparent)]
     Clock(#[from] clock::Error),
@@ -96,6 +100,7 @@ impl AppError {
             | Self::Queue(_)
             | Self::DeadLetters(_)
             | Self::Known(_)
+            | Self::ClockNotes(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {

@@ -1,32 +1,84 @@
-//! `edgeferry check`
+//! `edgeferry check`: the file, and with `--live` what Kafka has for it.
 
 use std::io::{self, Write};
 use std::path::Path;
+
+use clap::Args;
 
 use crate::config::{self, LoadError};
 use crate::exit::Exit;
 use crate::settings::Problem;
 
-/// Prints what the file's problems are to stderr, or to stdout that it has none; warnings go to stderr.
-pub(super) fn check(file: &Path) -> Exit {
-    let outcome = config::load(file);
-    let exit = if outcome.is_ok() {
-        Exit::Stopped
-    } else {
-        Exit::Usage
-    };
-    if print(file, &outcome.map(|(_, warnings)| warnings)).is_err() {
-        Exit::Failure
-    } else {
-        exit
+mod judge;
+mod live;
+mod wanted;
+
+/// What is looked at beside the file.
+#[derive(Debug, Args)]
+pub(super) struct Live {
+    /// Connect to Kafka too: which topics are there, and whether they can hold what is sent to them
+    #[arg(long = "live", id = "live")]
+    is_wanted: bool,
+
+    /// Answer in JSON lines
+    #[arg(long, requires = "live")]
+    json: bool,
+
+    /// Make the topics that are missing, with exactly these partitions and replicas
+    #[arg(long, requires_all = ["live", "partitions", "replicas"])]
+    create_topics: bool,
+
+    /// Partitions of each topic that is made; a later change of their number moves devices to other partitions
+    #[arg(long, value_name = "N", requires = "create_topics", value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
+
+    /// Replicas of each topic that is made
+    #[arg(long, value_name = "M", requires = "create_topics", value_parser = clap::value_parser!(i32).range(1..=i64::from(i16::MAX)))]
+    replicas: Option<i32>,
+}
+
+/// How topics are made.
+#[derive(Debug, Clone, Copy)]
+struct Creation {
+    partitions: i32,
+    replicas: i32,
+}
+
+impl Live {
+    fn creation(&self) -> Option<Creation> {
+        Some(Creation {
+            partitions: self.partitions.filter(|_| self.create_topics)?,
+            replicas: self.replicas?,
+        })
     }
 }
 
-fn print(file: &Path, outcome: &Result<Vec<Problem>, LoadError>) -> io::Result<()> {
+/// Prints what the file's problems are to stderr, or to stdout that it has none; warnings go to stderr. Then what Kafka has
+/// for it, when that is asked for.
+pub(super) fn check(file: &Path, live: &Live) -> Exit {
+    let outcome = config::load(file);
+    if print(file, live, &outcome).is_err() {
+        return Exit::Failure;
+    }
     match outcome {
-        Ok(warnings) => {
+        Err(_) => Exit::Usage,
+        Ok((config, _)) if live.is_wanted => live::check(file, &config, live),
+        Ok(_) => Exit::Stopped,
+    }
+}
+
+fn print(
+    file: &Path,
+    live: &Live,
+    outcome: &Result<(config::Config, Vec<Problem>), LoadError>,
+) -> io::Result<()> {
+    match outcome {
+        Ok((_, warnings)) => {
             for warning in warnings {
                 writeln!(io::stderr(), "warning: {warning}")?;
+            }
+            if live.json {
+                return Ok(());
             }
             writeln!(io::stdout(), "{}: ok", file.display())
         }

@@ -23,8 +23,13 @@ struct Cli {
 enum Verb {
     /// Run the daemon
     Run(ConfigFile),
-    /// Check a configuration file and report all problems
-    Check(ConfigFile),
+    /// Check a configuration file and report all problems; with --live also the topics in Kafka
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        live: check::Live,
+    },
     /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
     Queue(Box<queue::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
@@ -59,7 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
-        Verb::Check(file) => check::check(&file.config),
+        Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Queue(arguments) => queue::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),

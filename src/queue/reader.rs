@@ -233,6 +233,12 @@ impl Reader {
         self.shared.tail.last()
     }
 
+    /// Whether the tail shows all that is durable. After a start it may not, for a while.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        !self.shared.unproven.load(Ordering::Relaxed)
+    }
+
     /// Whether everything up to `seq` was given or is known to be missing.
     #[cfg(test)]
     pub(super) fn has_passed(&self, seq: Seq) -> bool {

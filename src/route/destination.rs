@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Router;
+use crate::clock::Told;
 use crate::message::Stored;
 
 impl Router {
@@ -13,7 +14,7 @@ impl Router {
     /// becomes a dead letter, which nothing supersedes.
     #[must_use]
     pub fn destination(&self, stored: &Stored) -> Option<u128> {
-        let outcome = self.route(stored, i64::MAX);
+        let outcome = self.route(stored, &Told::as_it_stood(&stored.arrival.stamp));
         if outcome.records.is_empty() || !outcome.refusals.is_empty() {
             return None;
         }

@@ -18,6 +18,7 @@ pub(crate) use config::{Raw, resolve};
 use scope::Scope;
 pub use scope::{Former, Mark};
 
+use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
@@ -193,9 +194,10 @@ impl Router {
     /// The keys that its records get, in route order, each once. Empty when no route makes a record of it.
     #[must_use]
     pub fn keys(&self, stored: &Stored) -> Vec<String> {
+        let told = Told::as_it_stood(&stored.arrival.stamp);
         let mut keys = Vec::new();
         for (number, (route, _)) in self.routes.iter().enumerate() {
-            if let Some(Ok(record)) = self.shape(number, route, stored, i64::MAX)
+            if let Some(Ok(record)) = self.shape(number, route, stored, &told)
                 && !keys.contains(&record.key)
             {
                 keys.push(record.key);
@@ -207,10 +209,9 @@ impl Router {
     /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
     /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
     ///
-    /// `now_ms` bounds the record time: Kafka refuses times far ahead, which a clock
-    /// that has been corrected since may have stamped.
+    /// `told` is what is said of its time, by what is known of the clocks.
     #[must_use]
-    pub fn route(&self, stored: &Stored, now_ms: i64) -> Outcome {
+    pub fn route(&self, stored: &Stored, told: &Told) -> Outcome {
         let mut outcome = Outcome::default();
         if let Some(bytes) = stored.arrival.oversize {
             outcome.refusals.push(Refusal::Oversize { bytes });
@@ -222,7 +223,7 @@ impl Router {
             &|_| true,
         ];
         for is_asked in rounds {
-            self.ask(is_asked, stored, now_ms, &mut outcome);
+            self.ask(is_asked, stored, told, &mut outcome);
             if !outcome.records.is_empty() || !outcome.refusals.is_empty() {
                 return outcome;
             }
@@ -232,12 +233,12 @@ impl Router {
     }
 
     /// What the routes of a scope make of it.
-    fn ask(&self, is_asked: impl Fn(Scope) -> bool, stored: &Stored, now_ms: i64, outcome: &mut Outcome) {
+    fn ask(&self, is_asked: impl Fn(Scope) -> bool, stored: &Stored, told: &Told, outcome: &mut Outcome) {
         for (number, (route, scope)) in self.routes.iter().enumerate() {
             if !is_asked(*scope) {
                 continue;
             }
-            match self.shape(number, route, stored, now_ms) {
+            match self.shape(number, route, stored, told) {
                 Some(Ok(record)) => outcome.records.push(record),
                 Some(Err(refusal)) => outcome.refusals.push(refusal),
                 None => {}
@@ -251,7 +252,7 @@ impl Router {
         number: usize,
         route: &Config,
         stored: &Stored,
-        now_ms: i64,
+        told: &Told,
     ) -> Option<Result<KafkaRecord, Refusal>> {
         let arrival = &stored.arrival;
         if route
@@ -269,20 +270,11 @@ impl Router {
         } else if key.is_empty() {
             Err(Refusal::EmptyKey { route: number })
         } else {
-            // The client takes 0 for "now", which would be another time in every copy.
-            let timestamp_ms = arrival.stamp.unix_ms.clamp(1, now_ms.max(1));
             Ok(match route.format {
                 Format::Raw => KafkaRecord {
                     route: number,
                     is_templated: !route.topic.is_static(),
-                    ..raw::shape(
-                        self.gateway(arrival),
-                        &self.id(stored),
-                        arrival,
-                        topic,
-                        key,
-                        timestamp_ms,
-                    )
+                    ..raw::shape(self.gateway(arrival), &self.id(stored), arrival, topic, key, told)
                 },
             })
         })

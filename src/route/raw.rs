@@ -1,6 +1,7 @@
 //! `format = "raw"`: the payload byte for byte, facts about it in headers.
 
-use crate::message::{Arrival, MessageId};
+use crate::clock::Told;
+use crate::message::{Arrival, MessageId, rfc3339};
 use crate::route::KafkaRecord;
 
 /// The same for every copy of a message.
@@ -15,8 +16,8 @@ pub const MQTT_TOPIC: &str = "mqtt-topic";
 pub const DUP: &str = "edgeferry-dup";
 /// Present when the broker sent it as a retained message.
 pub const RETAINED: &str = "edgeferry-retained";
-/// Present, with the value `unsynchronised`, when the gateway's clock was not known to be synchronised at
-/// arrival (see [`crate::clock`]).
+/// Present when there is something to know about the times (see [`crate::clock::facts`]): `corrected`,
+/// `unsynchronised`, with bounds where they are known, or `ahead` when the record's time was lowered.
 pub const CLOCK: &str = "edgeferry-clock";
 
 /// One record.
@@ -26,18 +27,17 @@ pub(super) fn shape(
     arrival: &Arrival,
     topic: String,
     key: String,
-    timestamp_ms: i64,
+    told: &Told,
 ) -> KafkaRecord {
     let mut headers = vec![
         (ID, id.to_string()),
         (GATEWAY, gateway.to_owned()),
-        (ARRIVAL, arrival.stamp.rfc3339()),
+        (ARRIVAL, rfc3339(told.arrival_ms)),
         (MQTT_TOPIC, arrival.topic.clone()),
     ];
     let marks = [
         (arrival.delivery.dup, DUP, "true"),
         (arrival.delivery.retained, RETAINED, "true"),
-        (!arrival.stamp.synchronised, CLOCK, "unsynchronised"),
     ];
     headers.extend(
         marks
@@ -45,6 +45,7 @@ pub(super) fn shape(
             .filter(|mark| mark.0)
             .map(|(_, name, value)| (name, value.to_owned())),
     );
+    headers.extend(told.clock.iter().map(|clock| (CLOCK, clock.clone())));
     KafkaRecord {
         route: 0,
         is_templated: false,
@@ -52,6 +53,6 @@ pub(super) fn shape(
         key,
         payload: arrival.payload.clone(),
         headers,
-        timestamp_ms,
+        timestamp_ms: told.record_ms,
     }
 }

@@ -49,11 +49,18 @@ fn stored(topic: &str, payload: &'static [u8]) -> Stored {
 }
 
 const TELEMETRY: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
-const NOW: i64 = 1_763_650_000_000;
+
+fn told(message: &Stored) -> Told {
+    Told::as_it_stood(&message.arrival.stamp)
+}
+
+fn routed(router: &Router, message: &Stored) -> Outcome {
+    router.route(message, &told(message))
+}
 
 #[test]
 fn raw_carries_the_bytes_and_says_where_they_came_from() {
-    let outcome = router(TELEMETRY).route(&stored("devices/d1/telemetry", b"\0\xff"), NOW);
+    let outcome = routed(&router(TELEMETRY), &stored("devices/d1/telemetry", b"\0\xff"));
     let header = |name, value: &str| (name, value.to_owned());
     assert_eq!(outcome.refusals, []);
     assert_eq!(
@@ -81,7 +88,7 @@ fn marks_are_there_only_when_true() {
     message.arrival.delivery.dup = true;
     message.arrival.delivery.retained = true;
     message.arrival.stamp.synchronised = false;
-    let outcome = router(TELEMETRY).route(&message, NOW);
+    let outcome = router(TELEMETRY).route(&message, &told(&message));
     let marks: Vec<_> = outcome.records[0]
         .headers
         .iter()
@@ -99,20 +106,33 @@ fn marks_are_there_only_when_true() {
 }
 
 #[test]
-fn the_record_time_is_never_ahead_of_now_nor_before_1970() {
-    let mut message = stored("devices/d1/telemetry", b"x");
-    let time = |message: &Stored| router(TELEMETRY).route(message, NOW).records[0].timestamp_ms;
-    message.arrival.stamp.unix_ms = NOW + 7_200_000;
-    assert_eq!(time(&message), NOW);
-    message.arrival.stamp.unix_ms = -5;
-    assert_eq!(time(&message), 1);
+fn a_record_says_of_its_time_what_is_told() {
+    let told = Told {
+        arrival_ms: 1_000,
+        record_ms: 2_000,
+        clock: Some("corrected".to_owned()),
+    };
+    let message = stored("devices/d1/telemetry", b"x");
+    let outcome = router(TELEMETRY).route(&message, &told);
+    let record = &outcome.records[0];
+    assert_eq!(record.timestamp_ms, 2_000);
+    assert!(
+        record
+            .headers
+            .contains(&("edgeferry-arrival", "1970-01-01T00:00:01.000Z".to_owned()))
+    );
+    assert!(
+        record
+            .headers
+            .contains(&("edgeferry-clock", "corrected".to_owned()))
+    );
 }
 
 #[test]
 fn a_cut_payload_is_never_forwarded_as_if_it_were_whole() {
     let mut message = stored("devices/d1/telemetry", b"cut");
     message.arrival.oversize = Some(9_000_000);
-    let outcome = router(TELEMETRY).route(&message, NOW);
+    let outcome = router(TELEMETRY).route(&message, &told(&message));
     assert_eq!(
         (outcome.records.len(), outcome.refusals),
         (0, vec![Refusal::Oversize { bytes: 9_000_000 }])
@@ -125,8 +145,7 @@ fn every_matching_route_makes_a_record() {
         format!("{TELEMETRY}[[route]]\nfrom = \"devices/#\"\ntopic = \"all\"\nkey = \"{{device}}\"\n")
             .replace("devices/#", "devices/{device}/{rest...}");
     let topics = |topic| {
-        router(&twice)
-            .route(&stored(topic, b"x"), NOW)
+        routed(&router(&twice), &stored(topic, b"x"))
             .records
             .into_iter()
             .map(|r| r.topic)
@@ -154,7 +173,7 @@ fn topics_in_old(former: &[(&str, u64)], topic: &str, seq: u64) -> Vec<String> {
     let router = Router::after(parsed(text).routes, &former, "gw-7", "old");
     let mut message = stored(topic, b"x");
     message.seq = Seq(seq);
-    let records = router.route(&message, NOW).records.into_iter();
+    let records = router.route(&message, &told(&message)).records.into_iter();
     records.map(|record| record.topic).collect()
 }
 
@@ -202,7 +221,7 @@ fn a_time_of_zero_is_not_left_to_the_client() {
     let mut message = stored("devices/d1/telemetry", b"x");
     for unix_ms in [0, -5] {
         message.arrival.stamp.unix_ms = unix_ms;
-        let outcome = router(TELEMETRY).route(&message, NOW);
+        let outcome = router(TELEMETRY).route(&message, &told(&message));
         assert_eq!(outcome.records[0].timestamp_ms, 1);
     }
 }

@@ -8,9 +8,10 @@
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
 //! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` where a record goes
-//! there, `known` what is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does,
-//! `transaction` what exactly-once adds.
+//! there, `known` what is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does, `clocks`
+//! what is done about wrong times, `transaction` what exactly-once adds.
 
+mod clocks;
 mod failure;
 mod feed;
 mod known;
@@ -23,7 +24,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
@@ -32,7 +32,9 @@ use crate::sink::monitor::Monitor;
 use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::rate::Gate;
+use crate::sink::times::Times;
 use crate::sink::window::Window;
+use crate::slots::SlotError;
 use failure::{Failure, Suspect};
 use feed::Fed;
 pub use known::TopicRules;
@@ -61,7 +63,7 @@ pub struct Drain<C: Connector> {
     connector: C,
     dead_letters: DeadLetters,
     monitor: Arc<Monitor>,
-    clock: Clock,
+    times: Times,
     producer: Option<C::Producer>,
     window: Window,
     pace: Pace,
@@ -106,6 +108,8 @@ enum StepError {
     Queue(#[from] QueueError),
     #[error("cannot keep a dead letter: {0}")]
     Keep(#[from] KeepError),
+    #[error("cannot note what is known of the clock: {0}")]
+    Clock(#[from] SlotError),
 }
 
 impl<C: Connector> Drain<C> {
@@ -117,7 +121,7 @@ impl<C: Connector> Drain<C> {
         connector: C,
         dead_letters: DeadLetters,
         monitor: Arc<Monitor>,
-        clock: Clock,
+        times: Times,
         rules: TopicRules,
     ) -> Self {
         Self {
@@ -127,7 +131,7 @@ impl<C: Connector> Drain<C> {
             connector,
             dead_letters,
             monitor,
-            clock,
+            times,
             producer: None,
             window: Window::default(),
             pace: Pace::new(IN_FLIGHT_BYTES),
@@ -186,7 +190,11 @@ impl<C: Connector> Drain<C> {
         self.look_after_link(now);
         self.watch_flight(now);
         self.gate.leave();
-        let worked = self.settle().and_then(|()| self.feed(now));
+        self.times.review(now);
+        let worked = self
+            .settle()
+            .and_then(|()| self.correct())
+            .and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
             Ok(Fed::Paused) => {}
@@ -257,6 +265,7 @@ impl<C: Connector> Drain<C> {
         self.refused_since = None;
         self.write_refused = false;
         self.watch.is_well();
+        self.times.accepted();
         self.stall.over();
         self.monitor.delivered();
     }
@@ -326,7 +335,8 @@ impl<C: Connector> Drain<C> {
         let settled = self.settle();
         self.end_transaction();
         let synced = self.reader.sync().map_err(StepError::from);
-        for error in [settled.err(), synced.err()].into_iter().flatten() {
+        let noted = self.times.finish().map_err(StepError::from);
+        for error in [settled.err(), synced.err(), noted.err()].into_iter().flatten() {
             self.monitor.troubled(&error);
         }
     }

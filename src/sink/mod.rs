@@ -13,6 +13,7 @@
 //!
 //! One OS thread, because the client's calls may block.
 
+pub mod admin;
 mod config;
 pub mod dead_letter;
 pub mod drain;
@@ -24,6 +25,8 @@ mod partition;
 pub mod producer;
 mod properties;
 pub mod rate;
+mod times;
+mod timing;
 pub mod verdict;
 mod window;
 
@@ -37,3 +40,4 @@ pub use drain::Drain;
 pub use kafka::{KafkaConnector, Transactional, check_secrets};
 pub use monitor::Monitor;
 pub use rate::{Allowance, Gate};
+pub use times::Times;

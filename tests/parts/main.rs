@@ -10,6 +10,8 @@
 //! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
+//! | [`check_live`] | what Kafka has for a configuration; missing topics are made when that is said, and only then |
+//! | [`clocks`] | a clock ahead, in 1970, synchronised later: nothing lost, corrected where Kafka has not seen it, same bytes where it has |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
 //! | [`clean_root`] | the CAs of the system are found without being named, in a root with nothing else in it |
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
@@ -47,7 +49,9 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod check_live;
 mod clean_root;
+mod clocks;
 mod delivery;
 mod exactly_once;
 mod full_disk;

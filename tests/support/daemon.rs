@@ -33,6 +33,7 @@ const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
 pub struct Daemon {
     folder: Scratch,
     notify: Notify,
+    environment: Vec<(&'static str, String)>,
     /// The network namespace that it runs in, unless it is ours.
     namespace: Option<String>,
     /// Faults on order, for the next start alone.
@@ -52,12 +53,25 @@ impl Daemon {
         daemon
     }
 
+    /// Starts it with these variables in its environment, now and later.
+    pub fn start_with(config: &Config, environment: &[(&'static str, String)]) -> Self {
+        let mut daemon = Self::configured(config);
+        daemon.set_environment(environment);
+        daemon.restart();
+        daemon
+    }
+
     /// Starts it in a network namespace and waits until it says that it is ready.
     pub fn start_in(namespace: &str, config: &Config) -> Self {
         let mut daemon = Self::configured(config);
         daemon.namespace = Some(namespace.into());
         daemon.restart();
         daemon
+    }
+
+    /// Gives it other variables, from the next start on.
+    pub fn set_environment(&mut self, environment: &[(&'static str, String)]) {
+        self.environment = environment.to_vec();
     }
 
     /// Starts it with a configuration or a store that it must refuse: its exit status and what it said.
@@ -73,6 +87,7 @@ impl Daemon {
         let daemon = Self {
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
+            environment: Vec::new(),
             namespace: None,
             fault: None,
             watch: None,
@@ -106,6 +121,7 @@ impl Daemon {
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
+        let environment = self.environment.clone();
         let fault = self.fault.take();
         let ip = program("ip");
         let first = self.namespace.as_ref().map_or(binary, |_| ip.as_path());
@@ -118,7 +134,8 @@ impl Daemon {
                 .arg("run")
                 .arg("--config")
                 .arg(config)
-                .env("NOTIFY_SOCKET", socket);
+                .env("NOTIFY_SOCKET", socket)
+                .envs(environment);
         });
         let peak = Arc::clone(&self.peak_anonymous);
         self.watch = Some(MemoryWatch::start(process.id(), peak));

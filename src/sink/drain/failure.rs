@@ -45,7 +45,7 @@ const fn is_about_writing(code: Code) -> bool {
 impl<C: Connector> Drain<C> {
     /// Any record of a batch that failed as a whole may be the one.
     pub(super) fn note_suspect(&mut self, ticket: Ticket, code: Code) {
-        if verdict(code) == Verdict::Suspect {
+        if matches!(verdict(code), Verdict::Suspect | Verdict::Untimely) {
             self.alone_until = self
                 .alone_until
                 .max(self.window.get(ticket).map(|message| message.stored.seq));
@@ -94,7 +94,8 @@ impl<C: Connector> Drain<C> {
         tracing::warn!(%seq, topic = failure.topic, code = ?failure.code, "Kafka did not take a record");
         match verdict(failure.code) {
             Verdict::Suspect => self.suspect(failure, seq, now),
-            Verdict::Hold | Verdict::Untimely => self.hold(failure, seq, now),
+            Verdict::Hold => self.hold(failure, seq, now),
+            Verdict::Untimely => self.untimely(failure, seq, now),
             Verdict::Wait | Verdict::Rewind | Verdict::Echo => {
                 self.topics.doubt(&failure.topic);
                 self.rewind(now);

@@ -63,7 +63,7 @@ impl<C: Connector> Drain<C> {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Tried);
                 }
-                if !self.submit(ticket, record, now) {
+                if !self.submit(ticket, record, now)? {
                     return Ok(Fed::Tried);
                 }
             } else if self.window.len() >= limit || self.is_commit_due(now) {
@@ -84,7 +84,9 @@ impl<C: Connector> Drain<C> {
     pub(super) fn record_of(&self, ticket: Ticket) -> Option<KafkaRecord> {
         let number = self.window.number(ticket)?;
         let message = self.window.get(ticket)?;
-        let outcome = self.router.route(&message.stored, self.clock.now().unix_ms);
+        let outcome = self
+            .router
+            .route(&message.stored, &self.times.tell(&message.stored));
         outcome.records.into_iter().nth(number)
     }
 
@@ -93,7 +95,7 @@ impl<C: Connector> Drain<C> {
         let Some(stored) = self.reader.read_next()? else {
             return Ok(false);
         };
-        let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
+        let mut outcome = self.router.route(&stored, &self.times.tell(&stored));
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
@@ -131,33 +133,50 @@ impl<C: Connector> Drain<C> {
         }
     }
 
+    /// Whether a record that has a place may go now.
+    fn may_send(&mut self, now: Instant) -> bool {
+        self.others_are_placed(now) && self.begin(now)
+    }
+
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
-    pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
+    pub(super) fn submit(
+        &mut self,
+        ticket: Ticket,
+        record: KafkaRecord,
+        now: Instant,
+    ) -> Result<bool, StepError> {
         if !self.gate.is_open(now) {
             self.unsent.push_front((ticket, record));
-            return false;
+            return Ok(false);
         }
         let bytes = record.bytes();
         let place = match self.place(ticket, &record, now) {
-            Place::At(_) if !self.others_are_placed(now) || !self.begin(now) => Place::Later,
+            Place::At(_) if !self.may_send(now) => Place::Later,
             place => place,
         };
+        if matches!(place, Place::At(_))
+            && let Err(error) = self.note_submission(ticket)
+        {
+            self.unsent.push_front((ticket, record));
+            return Err(error);
+        }
         let submitted = match (place, &mut self.producer) {
             (Place::At(partition), Some(producer)) => producer.submit(&record, Some(partition), ticket),
             (Place::Never(refusal), _) => {
                 self.window.refused(ticket, refusal);
-                return true;
+                return Ok(true);
             }
             (Place::Later | Place::At(_), _) => Err(SubmitError::Full),
         };
         match submitted {
             Ok(()) => {
+                self.gate.charge(&record);
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);
                 self.pace.submitted(bytes, now);
                 self.gate.charge(&record);
-                return true;
+                return Ok(true);
             }
             Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {
                 // The client's own limit: it depends on this record alone.
@@ -168,7 +187,7 @@ impl<C: Connector> Drain<C> {
                     attempts: 0,
                 };
                 self.window.refused(ticket, refusal);
-                return true;
+                return Ok(true);
             }
             Err(SubmitError::Refused(Code::UnknownPartition)) => {
                 // The topic was made anew with fewer partitions.
@@ -181,7 +200,7 @@ impl<C: Connector> Drain<C> {
             Err(SubmitError::Full) => {}
         }
         self.unsent.push_front((ticket, record));
-        false
+        Ok(false)
     }
 
     pub(super) fn connect(&mut self, now: Instant) -> bool {

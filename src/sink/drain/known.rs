@@ -260,6 +260,13 @@ impl Topics {
         }
     }
 
+    /// All that is known is looked up again before it is used.
+    pub(super) fn doubt_all(&mut self) {
+        for known in self.known.values_mut() {
+            known.doubted = true;
+        }
+    }
+
     /// The partition count for a record to this topic, by what is known; a new one is taken over when `is_drained`.
     pub(super) fn count(&mut self, topic: &str, is_drained: impl Fn() -> bool) -> Count {
         let Some(known) = self.known.get_mut(topic) else {

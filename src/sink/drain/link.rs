@@ -74,6 +74,7 @@ impl<C: Connector> Drain<C> {
         self.watch.reloads = reloads;
         tracing::info!("connecting to Kafka with the secrets as they are now");
         self.rewind(now);
+        self.topics.doubt_all();
         self.refused_since = None;
         self.pause = PAUSE_MIN;
         self.feed_after = None;

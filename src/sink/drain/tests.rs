@@ -8,15 +8,21 @@ use bytes::Bytes;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+mod clocks;
+
 use super::*;
+use crate::clock::{Clock, Notes, Opened};
 use crate::link::Link;
 use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
 use crate::queue::seal::Keys;
 use crate::queue::{Compression, Config, Intake, Writer};
+use crate::sink::RecordTimestamp;
 use crate::sink::producer::{Committed, Report, SubmitError, TopicState, TransactionError};
 
 mod transactions;
 
+/// The boot in which a bench runs. Its messages are from another one, unless a test says otherwise.
+const BOOT: u64 = 7;
 /// Records per batch of the scripted cluster.
 const BATCH: usize = 5;
 
@@ -44,6 +50,8 @@ struct Cluster {
     trouble: VecDeque<Code>,
     /// Times that a topic was asked for.
     questions: usize,
+    /// Record times that it takes; all of them when there is none.
+    takes_times: Option<std::ops::RangeInclusive<i64>>,
     /// A failed batch is reported a step later than the client refuses what comes behind it.
     late_reports: bool,
     /// Partition counts that are not 1.
@@ -71,6 +79,10 @@ impl Cluster {
     fn failure(&self, record: &KafkaRecord) -> Option<Code> {
         if self.denied.contains(&record.topic) {
             return Some(Code::TopicAuthorizationFailed);
+        }
+        let takes_times = self.takes_times.as_ref();
+        if takes_times.is_some_and(|times| !times.contains(&record.timestamp_ms)) {
+            return Some(Code::InvalidTimestamp);
         }
         if self.poison_keys.contains(&record.key) {
             return Some(Code::InvalidRecord);
@@ -295,7 +307,15 @@ impl Bench {
         let router = Router::new(parse_routes(table), "gw", "default");
         let dead_letters =
             DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24, Keys::default()).expect("opens");
-        let clock = Clock::system().expect("clock");
+        let folder = dir.path().join("lane");
+        let at = Opened {
+            boot: BOOT,
+            tail: Seq::ZERO,
+            cursor: Seq::ZERO,
+        };
+        let notes = Notes::open(&folder, true, at).expect("opens");
+        let clock = Clock::with_probe(BOOT, || SYNCHRONISED.get());
+        let times = Times::new(clock, notes, RecordTimestamp::Arrival);
         let monitor = Arc::new(Monitor::default());
         let rules = (&kafka_config).into();
         let drain = Drain::new(
@@ -304,7 +324,7 @@ impl Bench {
             kafka.clone(),
             dead_letters,
             monitor,
-            clock,
+            times,
             rules,
         );
         Self {
@@ -396,14 +416,23 @@ fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
             retained: false,
             fingerprint: 0,
         },
-        stamp: Stamp {
+        stamp: STAMP.get(),
+        origin: None,
+    }
+}
+
+thread_local! {
+    /// What the test's messages are stamped with.
+    static STAMP: std::cell::Cell<Stamp> = const {
+        std::cell::Cell::new(Stamp {
             unix_ms: 1,
             boot_ms: 1,
             boot: 1,
             synchronised: true,
-        },
-        origin: None,
-    }
+        })
+    };
+    /// Whether the test's clock is synchronised.
+    static SYNCHRONISED: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
 }
 
 fn parse_routes(routes: &str) -> Vec<crate::route::Config> {

@@ -173,8 +173,8 @@ impl<C: Connector> Drain<C> {
             .window
             .get(ticket)
             .map(|message| &message.stored.arrival.stamp);
-        let same_boot = stamp.filter(|stamp| stamp.boot == self.clock.boot());
-        let age = same_boot.map(|stamp| self.clock.now().boot_ms.saturating_sub(stamp.boot_ms));
+        let same_boot = stamp.filter(|stamp| stamp.boot == self.times.clock().boot());
+        let age = same_boot.map(|stamp| self.times.clock().now().boot_ms.saturating_sub(stamp.boot_ms));
         age.and_then(|age| now.checked_sub(Duration::from_millis(age)))
             .unwrap_or(self.started)
     }

@@ -88,6 +88,11 @@ impl Transactions {
         self.pending = None;
     }
 
+    /// Whether messages that are done wait for the commit: until then the cursor lies before them.
+    pub(super) const fn has_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Adds to what the open transaction makes of the cursor. Hands it back when none is open.
     pub(super) fn pass(&mut self, cursor: Seq, passed: Passed) -> Option<(Seq, Passed)> {
         if matches!(self.stage, Stage::Outside | Stage::Idle) {

@@ -14,7 +14,7 @@ use super::transactional::Transactional;
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
 pub(in crate::sink) const WINDOW_RECORDS: usize = 4_096;
-/// What that is in bytes.
+/// What the records under way may take, bytes.
 pub(in crate::sink) const WINDOW_BYTES: usize = WINDOW_KBYTES * 1024;
 /// Memory for records under way, KiB. librdkafka's default is 1 GiB. Several lanes share this and the records.
 const WINDOW_KBYTES: usize = 4096;

@@ -27,7 +27,10 @@ fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
 
     let delivered = second.deliver(2505);
     let router = Router::new(routes(), "gw-b", "default");
-    let outcome = router.route(&delivered[5], i64::MAX);
+    let outcome = router.route(
+        &delivered[5],
+        &crate::clock::Told::as_it_stood(&delivered[5].arrival.stamp),
+    );
     let header = |name| {
         outcome.records[0]
             .headers

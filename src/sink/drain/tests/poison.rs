@@ -137,7 +137,7 @@ async fn with_librdkafka(answers: &[RDKafkaRespErr]) -> (Vec<(u64, Vec<Refusal>)
         connector,
         drain.dead_letters,
         drain.monitor,
-        drain.clock,
+        drain.times,
         (&config).into(),
     );
     let deadline = Instant::now() + Duration::from_mins(1);

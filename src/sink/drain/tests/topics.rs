@@ -157,7 +157,7 @@ async fn a_message_of_this_boot_is_waited_for_since_it_came() {
     );
     let mut stored = bench.drain.window.get(ticket).expect("it waits").stored.clone();
     stored.seq = Seq(2);
-    let stamp = bench.drain.clock.now();
+    let stamp = bench.drain.times.clock().now();
     stored.arrival.stamp = Stamp {
         boot_ms: stamp.boot_ms.saturating_sub(7_000),
         ..stamp

@@ -84,12 +84,32 @@ impl Authority {
         out
     }
 
-    fn make(&self, name: &str, days: &str) -> Certificate {
-        let file = |ending: &str| format!("{name}-{days}.{ending}");
-        let (key, request, cert, extension) = (file("key"), file("csr"), file("pem"), file("ext"));
+    /// The same, but its time begins in 2090: what a client sees whose clock stands long before.
+    pub fn early(&self, name: &str) -> Certificate {
+        let [key, request, cert, extension] = self.request(name, "early");
+        let settings = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n\
+                        [any]\ncommonName=supplied\n";
+        for (file, contents) in [("ca.cnf", settings), ("index", "")] {
+            std::fs::write(self.folder.join(file), contents).expect("the folder is writable");
+        }
+        let ca = ["-cert", "ca.pem", "-keyfile", "ca.key", "-notext"];
+        let time = ["-startdate", "20900101000000Z", "-enddate", "20910101000000Z"];
+        let files = ["-in", &request, "-extfile", &extension, "-out", &cert];
+        let command = ["ca", "-batch", "-config", "ca.cnf"];
+        self.openssl(&[&command[..], &ca, &time, &files].concat());
+        Certificate {
+            cert: self.folder.join(&cert),
+            key: self.folder.join(&key),
+        }
+    }
+
+    /// Makes a key and a request for a certificate; the names of their files, of the certificate's, and of what it extends.
+    fn request(&self, name: &str, variant: &str) -> [String; 4] {
+        let files = ["key", "csr", "pem", "ext"].map(|ending| format!("{name}-{variant}.{ending}"));
+        let [key, request, _, extension] = &files;
         let subject = format!("/CN={name}");
         std::fs::write(
-            self.folder.join(&extension),
+            self.folder.join(extension),
             "subjectAltName=IP:127.0.0.1,DNS:localhost\n",
         )
         .expect("the folder is writable");
@@ -101,12 +121,17 @@ impl Authority {
             "ec_paramgen_curve:P-256",
             "-nodes",
             "-keyout",
-            &key,
+            key,
             "-out",
-            &request,
+            request,
             "-subj",
             &subject,
         ]);
+        files
+    }
+
+    fn make(&self, name: &str, days: &str) -> Certificate {
+        let [key, request, cert, extension] = self.request(name, days);
         self.openssl(&[
             "x509",
             "-req",

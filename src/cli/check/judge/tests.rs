@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::cli::check::wanted::{may_create, templated, wanted};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+fn config(lines: &str) -> Config {
+    let text = format!(
+        "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\nmax_packet_size = 100_000\n{lines}\n\
+         [[route]]\nfrom = \"devices/{{device}}/telemetry\"\ntopic = \"telemetry\"\n"
+    );
+    let kafka = "[kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+    let text = if lines.contains("[kafka]") {
+        text
+    } else {
+        text + kafka
+    };
+    crate::config::parse(std::path::Path::new("test.toml"), &text)
+        .expect("valid")
+        .0
+}
+
+fn topic(settings: &[(&str, String)]) -> Topic {
+    let good = [
+        ("cleanup.policy", "delete".to_owned()),
+        ("max.message.bytes", "1048588".to_owned()),
+        ("message.timestamp.after.max.ms", "3600000".to_owned()),
+        ("message.timestamp.before.max.ms", i64::MAX.to_string()),
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("min.insync.replicas", "2".to_owned()),
+        ("retention.ms", "-1".to_owned()),
+    ];
+    let all = good.iter().chain(settings);
+    Topic {
+        partitions: 5,
+        leaderless: 0,
+        replicas: 3,
+        in_sync: 3,
+        settings: Ok(all
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()),
+    }
+}
+
+fn said(config: &Config, topic: &Topic) -> Vec<(Level, String)> {
+    let remarks = judge(config, &wanted(config)[0], topic).into_iter();
+    remarks.map(|remark| (remark.level, remark.text)).collect()
+}
+
+/// One remark of this level that has these words.
+fn check(config: &Config, topic: &Topic, level: Level, words: &str) {
+    let said = said(config, topic);
+    assert!(
+        said.len() == 1 && said[0].0 == level && said[0].1.contains(words),
+        "{words}: {said:?}"
+    );
+}
+
+#[test]
+fn nothing_is_said_of_a_good_topic() {
+    assert_eq!(said(&config(""), &topic(&[])), []);
+    assert_eq!(overall(&config("")), []);
+}
+
+#[test]
+fn replicas_and_their_least_number_fit_together() {
+    let least = |number: u32| topic(&[("min.insync.replicas", number.to_string())]);
+    let config = config("");
+    check(
+        &config,
+        &least(1),
+        Level::Warning,
+        "what one broker alone has confirmed is lost",
+    );
+    check(
+        &config,
+        &least(3),
+        Level::Warning,
+        "while any of their brokers is away",
+    );
+    check(&config, &least(4), Level::Error, "Kafka takes nothing");
+    let lagging = Topic {
+        in_sync: 1,
+        ..topic(&[])
+    };
+    check(&config, &lagging, Level::Error, "only 1 are in sync");
+    let single = Topic {
+        replicas: 1,
+        in_sync: 1,
+        ..least(1)
+    };
+    assert_eq!(said(&config, &single), [], "one broker is a choice");
+}
+
+#[test]
+fn a_partition_without_a_leader_is_an_error() {
+    let topic = Topic {
+        leaderless: 2,
+        ..topic(&[])
+    };
+    check(
+        &config(""),
+        &topic,
+        Level::Error,
+        "2 of 5 partitions have no leader",
+    );
+}
+
+#[test]
+fn retention_is_held_against_what_may_wait() {
+    let week = topic(&[("retention.ms", (7 * DAY_MS).to_string())]);
+    check(&config(""), &week, Level::Warning, "as long as the queue holds");
+    check(
+        &config("[queue]\nmax_age = \"30days\""),
+        &week,
+        Level::Warning,
+        "max_age = 30days",
+    );
+    assert_eq!(said(&config("[queue]\nmax_age = \"6days\""), &week), []);
+    let send = "[kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\nrecord_timestamp = \"send\"";
+    assert_eq!(said(&config(send), &week), []);
+    let mut by_broker = week;
+    if let Ok(settings) = &mut by_broker.settings {
+        settings.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
+    }
+    assert_eq!(said(&config(""), &by_broker), []);
+}
+
+#[test]
+fn the_whole_chain_of_sizes_is_looked_at() {
+    let small = topic(&[("max.message.bytes", "50000".to_owned())]);
+    check(
+        &config(""),
+        &small,
+        Level::Warning,
+        "records of up to 101024 bytes may come",
+    );
+    let mut large = config("");
+    large.brokers[0].max_packet_size = 1 << 20;
+    let remarks = overall(&large);
+    assert!(
+        remarks.len() == 1 && remarks[0].text.contains("message.max.bytes"),
+        "{remarks:?}"
+    );
+}
+
+#[test]
+fn compaction_and_limits_of_time_are_named() {
+    let config = config("");
+    let compacted = topic(&[("cleanup.policy", "compact".to_owned())]);
+    check(&config, &compacted, Level::Warning, "older ones go");
+    let strict = topic(&[("message.timestamp.after.max.ms", "1000".to_owned())]);
+    check(&config, &strict, Level::Warning, "further ahead");
+    let young = topic(&[("message.timestamp.before.max.ms", "3600000".to_owned())]);
+    check(&config, &young, Level::Warning, "the time of sending");
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_no_reason_to_say_that_all_is_well() {
+    let hidden = Topic {
+        settings: Err(rdkafka::types::RDKafkaErrorCode::TopicAuthorizationFailed),
+        ..topic(&[])
+    };
+    check(&config(""), &hidden, Level::Warning, "DescribeConfigs");
+}
+
+#[test]
+fn each_topic_is_wanted_once_and_templates_are_told_apart() {
+    let config = config(
+        "[[route]]\nfrom = \"a/{device}\"\ntopic = \"telemetry\"\n[[route]]\nfrom = \"b/{device}\"\ntopic = \"t-{device}\"\n\
+         [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\ndelivery = \"exactly-once\"\ncursor_topic = \"cursors\"",
+    );
+    let wanted = wanted(&config);
+    let names: BTreeMap<_, _> = wanted
+        .iter()
+        .map(|one| (one.name.as_str(), one.uses.len()))
+        .collect();
+    assert_eq!(names, BTreeMap::from([("telemetry", 2), ("cursors", 1)]));
+    assert_eq!(
+        templated(&config).map(|(number, _)| number).collect::<Vec<_>>(),
+        [1]
+    );
+    assert!(wanted.iter().all(|one| may_create(&config, one)));
+}

@@ -1,0 +1,293 @@
+//! `edgeferry check --live`: looks at the topics in Kafka, and makes those that are missing when it is told to.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::judge::{self, Level, Remark, TEMPLATED};
+use super::wanted::{Use, Wanted, may_create, templated, wanted};
+use super::{Creation, Live};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::sink::admin::{Admin, AdminError, Topic};
+
+/// What Kafka sees of who asks.
+const CLIENT_ID: &str = "edgeferry-check";
+
+/// One line of the answer.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    /// The cluster answers.
+    Cluster {
+        bootstrap_servers: Vec<String>,
+        brokers: usize,
+    },
+    /// The cluster does not.
+    Unreachable { reason: String },
+    /// One topic.
+    Topic(TopicAnswer),
+    /// A route whose topics cannot be known.
+    Templated {
+        route: usize,
+        topic: String,
+        text: &'static str,
+    },
+    /// What concerns all topics.
+    Remark(Remark),
+    /// The end.
+    Done { errors: usize, warnings: usize },
+}
+
+#[derive(Debug, serde::Serialize)]
+struct TopicAnswer {
+    name: String,
+    uses: Vec<String>,
+    state: State,
+    #[serde(flatten)]
+    found: Option<Found>,
+    remarks: Vec<Remark>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Present,
+    Created,
+    Missing,
+    Unknown,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Found {
+    partitions: usize,
+    replicas: usize,
+    in_sync: usize,
+    /// Settings that decide what becomes of records.
+    settings: std::collections::BTreeMap<String, String>,
+}
+
+/// Settings that are shown.
+const SHOWN: [&str; 7] = [
+    "cleanup.policy",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.type",
+    "min.insync.replicas",
+    "retention.ms",
+];
+
+impl Found {
+    fn of(topic: &Topic) -> Self {
+        let settings = topic.settings.clone().unwrap_or_default().into_iter();
+        Self {
+            partitions: topic.partitions,
+            replicas: topic.replicas,
+            in_sync: topic.in_sync,
+            settings: settings
+                .filter(|(name, _)| SHOWN.contains(&name.as_str()))
+                .collect(),
+        }
+    }
+}
+
+/// Prints what it finds. Exit code 1 when Kafka cannot be reached, or cannot take messages as it is.
+pub(super) fn check(file: &Path, config: &Config, live: &Live) -> Exit {
+    let mut report = Report::new(live.json);
+    if let Err(error) = report.run(config, live) {
+        drop(writeln!(io::stderr(), "{}: {error}", file.display()));
+        return Exit::Failure;
+    }
+    match report.errors {
+        0 => Exit::Stopped,
+        _ => Exit::Failure,
+    }
+}
+
+/// Prints answers and counts what is wrong.
+struct Report {
+    json: bool,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Report {
+    const fn new(json: bool) -> Self {
+        Self {
+            json,
+            errors: 0,
+            warnings: 0,
+        }
+    }
+
+    fn run(&mut self, config: &Config, live: &Live) -> io::Result<()> {
+        let (admin, brokers) = match Admin::connect(&config.kafka, CLIENT_ID) {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.errors += 1;
+                self.say(&Answer::Unreachable {
+                    reason: error.to_string(),
+                })?;
+                return self.done();
+            }
+        };
+        self.say(&Answer::Cluster {
+            bootstrap_servers: config.kafka.bootstrap_servers.clone(),
+            brokers,
+        })?;
+        for remark in judge::overall(config) {
+            self.count(std::slice::from_ref(&remark));
+            self.say(&Answer::Remark(remark))?;
+        }
+        for wanted in wanted(config) {
+            let answer = look(&admin, config, &wanted, live.creation());
+            self.count(&answer.remarks);
+            self.say(&Answer::Topic(answer))?;
+        }
+        for (route, table) in templated(config) {
+            self.say(&Answer::Templated {
+                route,
+                topic: table.topic.to_string(),
+                text: TEMPLATED,
+            })?;
+        }
+        self.done()
+    }
+
+    fn count(&mut self, remarks: &[Remark]) {
+        for remark in remarks {
+            match remark.level {
+                Level::Error => self.errors += 1,
+                Level::Warning => self.warnings += 1,
+            }
+        }
+    }
+
+    fn done(&self) -> io::Result<()> {
+        self.say(&Answer::Done {
+            errors: self.errors,
+            warnings: self.warnings,
+        })
+    }
+
+    fn say(&self, answer: &Answer) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, answer)?;
+            return writeln!(out);
+        }
+        print(&mut out, answer)
+    }
+}
+
+/// Looks at one topic, and makes it when it is missing and that is wanted.
+fn look(admin: &Admin, config: &Config, wanted: &Wanted, creation: Option<Creation>) -> TopicAnswer {
+    let (state, topic, remarks) = match admin.topic(&wanted.name) {
+        Ok(Some(topic)) => (State::Present, Some(topic), Vec::new()),
+        Ok(None) => make(admin, config, wanted, creation),
+        Err(error) => (
+            State::Unknown,
+            None,
+            vec![failed("it cannot be looked at", &error)],
+        ),
+    };
+    let judged = topic.iter().flat_map(|topic| judge::judge(config, wanted, topic));
+    TopicAnswer {
+        name: wanted.name.clone(),
+        uses: wanted.uses.iter().map(Use::to_string).collect(),
+        state,
+        remarks: remarks.into_iter().chain(judged).collect(),
+        found: topic.as_ref().map(Found::of),
+    }
+}
+
+fn make(
+    admin: &Admin,
+    config: &Config,
+    wanted: &Wanted,
+    creation: Option<Creation>,
+) -> (State, Option<Topic>, Vec<Remark>) {
+    let missing = |text: String| {
+        let remark = Remark {
+            level: Level::Error,
+            text,
+        };
+        (State::Missing, None, vec![remark])
+    };
+    let Some(creation) = creation else {
+        return missing(
+            "it is missing, or this user may not see it: its lane waits. Make it, or add --create-topics --partitions N \
+             --replicas M"
+                .to_owned(),
+        );
+    };
+    if !may_create(config, wanted) {
+        return missing(
+            "it is missing, and with this format the consumers make it: start them first".to_owned(),
+        );
+    }
+    let made = admin.create(&wanted.name, creation.partitions, creation.replicas);
+    match made.and_then(|()| admin.topic(&wanted.name)) {
+        Ok(Some(topic)) => (State::Created, Some(topic), Vec::new()),
+        Ok(None) => missing("it was made, and Kafka does not show it yet: look again".to_owned()),
+        Err(error) => (State::Missing, None, vec![failed("it cannot be made", &error)]),
+    }
+}
+
+fn failed(what: &str, error: &AdminError) -> Remark {
+    Remark {
+        level: Level::Error,
+        text: format!("{what}: {error}"),
+    }
+}
+
+fn print(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    match answer {
+        Answer::Cluster {
+            bootstrap_servers,
+            brokers,
+        } => writeln!(
+            out,
+            "Kafka at {}: {brokers} broker(s)",
+            bootstrap_servers.join(", ")
+        ),
+        Answer::Unreachable { reason } => writeln!(out, "error: Kafka cannot be reached: {reason}"),
+        Answer::Topic(topic) => print_topic(out, topic),
+        Answer::Templated { route, topic, text } => writeln!(out, "{topic} (route[{route}]): {text}"),
+        Answer::Remark(remark) => print_remark(out, "", remark),
+        Answer::Done { errors, warnings } => writeln!(out, "{errors} error(s), {warnings} warning(s)"),
+    }
+}
+
+fn print_topic(out: &mut impl Write, topic: &TopicAnswer) -> io::Result<()> {
+    write!(out, "{} ({}): ", topic.name, topic.uses.join(", "))?;
+    match (topic.state, &topic.found) {
+        (state, Some(found)) => {
+            let made = if state == State::Created { "created, " } else { "" };
+            let (partitions, replicas) = (found.partitions, found.replicas);
+            write!(
+                out,
+                "{made}partitions {partitions}, replicas {replicas}, in sync {}",
+                found.in_sync
+            )?;
+            for (name, value) in &found.settings {
+                write!(out, ", {name} {value}")?;
+            }
+            writeln!(out)?;
+        }
+        (State::Missing, None) => writeln!(out, "missing")?,
+        (_, None) => writeln!(out, "unknown")?,
+    }
+    topic
+        .remarks
+        .iter()
+        .try_for_each(|remark| print_remark(out, "  ", remark))
+}
+
+fn print_remark(out: &mut impl Write, indent: &str, remark: &Remark) -> io::Result<()> {
+    let level = match remark.level {
+        Level::Warning => "warning",
+        Level::Error => "error",
+    };
+    writeln!(out, "{indent}{level}: {}", remark.text)
+}
