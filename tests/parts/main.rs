@@ -11,6 +11,7 @@
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
+//! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -39,6 +40,7 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod broker_faults;
 mod delivery;
 mod full_disk;
 mod full_queue;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::kafka::Kafka;
+use super::kafka::Brokers;
 use super::mosquitto::Mosquitto;
 
 /// Gateway id of every daemon in the tests; client ids begin with `edgeferry-gw-test`.
@@ -18,6 +18,7 @@ pub struct Config {
     data_dir: Option<PathBuf>,
     brokers: Vec<String>,
     bootstrap: String,
+    kafka: Vec<String>,
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     lanes: Vec<String>,
@@ -26,12 +27,13 @@ pub struct Config {
 
 impl Config {
     /// The smallest useful file without brokers and routes.
-    pub fn new(kafka: &Kafka) -> Self {
+    pub fn new(kafka: &impl Brokers) -> Self {
         Self {
             gateway: GATEWAY.into(),
             data_dir: None,
             brokers: Vec::new(),
             bootstrap: kafka.bootstrap(),
+            kafka: Vec::new(),
             properties: Vec::new(),
             queue: Vec::new(),
             lanes: Vec::new(),
@@ -40,7 +42,7 @@ impl Config {
     }
 
     /// One broker, and `devices/{device}/telemetry` to `topic` by device.
-    pub fn usual(version: &str, mosquitto: &Mosquitto, kafka: &Kafka, topic: &str) -> Self {
+    pub fn usual(version: &str, mosquitto: &Mosquitto, kafka: &impl Brokers, topic: &str) -> Self {
         Self::new(kafka)
             .broker("local", version, mosquitto)
             .route("devices/{device}/telemetry", topic)
@@ -69,6 +71,12 @@ impl Config {
     pub fn route_with(mut self, from: &str, topic: &str, lines: &str) -> Self {
         self.routes
             .push(format!("from = \"{from}\"\ntopic = \"{topic}\"\n{lines}\n"));
+        self
+    }
+
+    /// Adds a line to `[kafka]`.
+    pub fn kafka(mut self, line: &str) -> Self {
+        self.kafka.push(line.into());
         self
     }
 
@@ -133,8 +141,9 @@ impl Config {
         }
         write!(
             text,
-            "[kafka]\nbootstrap_servers = [\"{}\"]\n\n[kafka.properties]\n",
-            self.bootstrap
+            "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",
+            self.bootstrap.replace(',', "\", \""),
+            self.kafka.join("\n")
         )
         .expect("text can grow");
         for (name, value) in &self.properties {

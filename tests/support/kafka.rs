@@ -1,4 +1,6 @@
-//! An Apache Kafka of our own: one KRaft node that is broker and controller.
+//! An Apache Kafka of our own: one KRaft node that is broker and controller. [`super::cluster`] makes three of them one.
+
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +26,20 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// Partitions of a usual topic: more than one, so that keys are really spread.
 pub const PARTITIONS: i32 = 5;
 
+/// The quick compiler alone halves what a start costs.
+const TUNING: &[&str] = &["-Xmx512m", "-XX:TieredStopAtLevel=1"];
+/// Compiled as in production.
+const TUNING_OF_BENCHMARKS: &[&str] = &["-Xmx512m"];
+
+/// Where topics are: one broker, a cluster of them, or a cluster behind proxies.
+pub trait Brokers {
+    /// What clients connect to first; several addresses are separated by commas.
+    fn bootstrap(&self) -> String;
+
+    /// A new topic with the usual partitions and a name of its own that begins with `name`.
+    fn fresh_topic(&self, name: &str) -> String;
+}
+
 /// One broker: ports, a log folder and at most one process.
 #[derive(Debug)]
 pub struct Kafka {
@@ -33,6 +49,16 @@ pub struct Kafka {
     process: Option<Process>,
 }
 
+impl Brokers for Kafka {
+    fn bootstrap(&self) -> String {
+        Self::bootstrap(self)
+    }
+
+    fn fresh_topic(&self, name: &str) -> String {
+        Self::fresh_topic(self, name)
+    }
+}
+
 /// The broker that tests share which do not disturb it; it ends with the test process.
 pub fn shared() -> &'static Kafka {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
@@ -40,8 +66,7 @@ pub fn shared() -> &'static Kafka {
 }
 
 impl Kafka {
-    /// A running broker of its own, for tests that take it away. The quick compiler alone is used: it
-    /// halves what a start costs.
+    /// A running broker of its own, for tests that take it away.
     pub fn start() -> Self {
         let mut kafka = Self::absent();
         kafka.restart();
@@ -51,7 +76,7 @@ impl Kafka {
     /// A running broker that is compiled as in production, for benchmarks.
     pub fn start_for_benchmark() -> Self {
         let mut kafka = Self {
-            tuning: &[],
+            tuning: TUNING_OF_BENCHMARKS,
             ..Self::absent()
         };
         kafka.restart();
@@ -60,13 +85,19 @@ impl Kafka {
 
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
-        let folder = Scratch::new("kafka");
         let (port, controller) = (ports::free(), ports::free());
-        std::fs::write(
-            folder.join("server.properties"),
-            properties(&folder, port, controller),
-        )
-        .expect("the folder is writable");
+        Self::made_of(port, TUNING, |folder| properties(folder, port, controller))
+    }
+
+    /// A node that is not there yet, with a configuration of its own.
+    pub(super) fn made_of(
+        port: u16,
+        tuning: &'static [&'static str],
+        properties: impl FnOnce(&Scratch) -> String,
+    ) -> Self {
+        let folder = Scratch::new("kafka");
+        std::fs::write(folder.join("server.properties"), properties(&folder))
+            .expect("the folder is writable");
         std::fs::write(
             folder.join("log4j2.properties"),
             include_str!("kafka/log4j2.properties"),
@@ -75,7 +106,7 @@ impl Kafka {
         let kafka = Self {
             port,
             folder,
-            tuning: &["-XX:TieredStopAtLevel=1"],
+            tuning,
             process: None,
         };
         kafka.format();
@@ -87,13 +118,38 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port of its own clients.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether there is a process; a paused one counts.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Starts it on the same port with the data that it left; waits until it serves.
     pub fn restart(&mut self) {
+        self.launch();
+        self.until_serving();
+    }
+
+    /// Starts it and does not wait for anything.
+    pub(super) fn launch(&mut self) {
         assert!(self.process.is_none(), "kafka is running");
-        let mut process = Process::spawn("kafka", &program("java"), &self.folder.join("log"), |command| {
-            self.java(command, "kafka.Kafka", &[]);
-        });
+        self.process = Some(Process::spawn(
+            "kafka",
+            &program("java"),
+            &self.folder.join("log"),
+            |command| self.java(command, "kafka.Kafka", &[]),
+        ));
+    }
+
+    /// Waits until it takes part: it is among the brokers that it tells its clients about.
+    pub(super) fn until_serving(&mut self) {
         let probe: BaseConsumer = self.client().create().expect("a plain client");
+        let port = i32::from(self.port);
+        let process = self.process.as_mut().expect("kafka was launched");
         wait::until("kafka serves", START_LIMIT, || {
             assert!(
                 process.ended().is_none(),
@@ -101,9 +157,12 @@ impl Kafka {
                 process.log()
             );
             let metadata = probe.fetch_metadata(None, Duration::from_millis(500)).ok()?;
-            (!metadata.brokers().is_empty()).then_some(())
+            metadata
+                .brokers()
+                .iter()
+                .any(|broker| broker.port() == port)
+                .then_some(())
         });
-        self.process = Some(process);
     }
 
     /// SIGTERM: an orderly shutdown.
@@ -196,7 +255,18 @@ impl Kafka {
 
     /// Creates a topic and waits until it can be written to.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.create_topic_on(1, name, partitions, config);
+    }
+
+    /// Creates a topic with some `replicas` of each partition and waits until it can be written to.
+    pub(super) fn create_topic_on(
+        &self,
+        replicas: i32,
+        name: &str,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -274,7 +344,7 @@ impl Kafka {
     fn java(&self, command: &mut Command, class: &str, arguments: &[&str]) {
         let logging = self.folder.join("log4j2.properties");
         command
-            .args(["-Xmx512m", "-XX:+UseSerialGC"])
+            .arg("-XX:+UseSerialGC")
             .args(self.tuning)
             .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
             .arg("-cp")
