@@ -3,7 +3,7 @@
 //! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
 //! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
 //! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test,
-//! `./dev mismatch` that of the rate mismatch.
+//! `./dev mismatch` that of the rate mismatch, `./dev storm` that of the storm.
 //!
 //! | module | what its tests show |
 //! | --- | --- |
@@ -14,6 +14,7 @@
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
+//! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
@@ -55,3 +56,4 @@ mod queue_in_hand;
 mod sealed;
 mod shutdown;
 mod sigkill;
+mod storm;

@@ -157,6 +157,12 @@ impl Cluster {
         });
     }
 
+    /// Gives every partition of a topic back to the node that is meant to lead it.
+    pub fn elect_preferred(&self, topic: &str) {
+        let partitions = i32::try_from(self.leaders(topic).len()).expect("few partitions");
+        wire::elect_preferred(self.nodes[0].port(), topic, partitions).expect("kafka elects");
+    }
+
     /// Waits until every replica of every topic is in sync.
     pub fn until_in_sync(&self) {
         let probe: BaseConsumer = client(&self.bootstrap()).create().expect("a plain client");
