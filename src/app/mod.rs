@@ -7,6 +7,7 @@
 //! A lane that no route uses any more (`plan`) runs until its sessions and its queue are empty, and is put away
 //! (`retired`).
 
+mod cursor_topic;
 mod data_dir;
 mod format;
 mod hand;

@@ -46,7 +46,7 @@ fn at_least_once_in_a_storm_loses_and_reorders_nothing() {
 #[test]
 fn exactly_once_in_a_storm_loses_doubles_and_reorders_nothing() {
     let mut storm = Storm::asked_for("exactly_once_in_a_storm_loses_doubles_and_reorders_nothing");
-    storm.run(|config| config.kafka("delivery = \"exactly-once\""));
+    storm.run(Config::exactly_once);
     storm.verdict.assert_clean();
     assert_eq!(
         storm.verdict.duplicates.same_id, 0,

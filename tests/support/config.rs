@@ -80,6 +80,11 @@ impl Config {
         self
     }
 
+    /// Records and cursor as one transaction.
+    pub fn exactly_once(self) -> Self {
+        self.kafka("delivery = \"exactly-once\"")
+    }
+
     /// Adds a librdkafka property.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.into(), value.into()));
