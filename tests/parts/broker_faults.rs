@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use crate::support::cluster::{self, Cluster, NODES};
+use crate::support::cluster::{self, Cluster, GROUPS, NODES, TRANSACTIONS};
 use crate::support::config::{CLIENT_ID, Config};
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::Brokers;
 use crate::support::mosquitto::Mosquitto;
-use crate::support::oracle::Oracle;
+use crate::support::oracle::{Oracle, Verdict};
 use crate::support::proxy::{Proxy, Rules};
 use crate::support::scene::{ACK_LIMIT, Scene};
 use crate::support::seed::Seed;
@@ -114,7 +114,7 @@ fn leaders_moved_by_hand_under_load_cost_nothing() {
     let cluster = cluster::whole();
     let (scene, devices) = under_load(&*cluster, |config| config);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    for _ in 0..5 {
+    for _ in 0..4 {
         cluster.move_leaders(&scene.topic);
         until_more(&oracle, 500);
     }
@@ -128,7 +128,7 @@ fn answers_swallowed_after_the_append_cost_nothing() {
     let cluster = cluster::whole();
     let (scene, devices) = under_load(&cluster.behind_proxies(), |config| config);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let before = swallowed(&cluster);
         set_all(
             &cluster,
@@ -257,6 +257,82 @@ fn brokers_come_and_go_while_the_queue_is_full() {
 /// Messages that wait in the daemon's queue.
 fn queued(scene: &Scene) -> u64 {
     scene.daemon.lane()["queued"].as_u64().expect("a count")
+}
+
+#[test]
+fn coordinators_killed_under_load_deliver_each_message_once() {
+    let mut cluster = cluster::whole();
+    let (mut scene, devices) = under_load(&*cluster, Config::exactly_once);
+    let oracle = Oracle::new(&*cluster, &scene.topic);
+    for round in 0..4 {
+        let node = cluster.coordinator([TRANSACTIONS, GROUPS][round % 2]);
+        cluster.node(node).kill();
+        // Whoever starts now has to find the coordinator that follows, and what the one before had open.
+        if round >= 2 {
+            scene.daemon.kill();
+            scene.daemon.restart();
+        }
+        until_more(&oracle, 1_000);
+        cluster.restart(&[node]);
+        cluster.until_in_sync();
+    }
+    assert_once(&scene.conclude(&*cluster, devices));
+}
+
+#[test]
+fn commits_whose_answers_are_swallowed_or_cut_deliver_each_message_once() {
+    let mut seed = Seed::of_this_run("commits_whose_answers_are_swallowed_or_cut_deliver_each_message_once");
+    let cluster = cluster::whole();
+    let (mut scene, devices) = under_load(&cluster.behind_proxies(), Config::exactly_once);
+    let oracle = Oracle::new(&*cluster, &scene.topic);
+    for round in 0..4 {
+        let before = swallowed(&cluster);
+        set_all(
+            &cluster,
+            Rules {
+                swallow_answers: true,
+                ..Rules::default()
+            },
+        );
+        wait::until("answers are swallowed", LIMIT, || {
+            (swallowed(&cluster) > before).then_some(())
+        });
+        // A commit that was done and a commit that was not look the same from here.
+        wait::let_pass(
+            "answers are swallowed",
+            Duration::from_millis(seed.between(200, 3_000)),
+        );
+        if round % 2 == 0 {
+            scene.daemon.kill();
+            scene.daemon.restart();
+        }
+        set_all(&cluster, Rules::default());
+        cluster.proxies().iter().for_each(Proxy::cut);
+        until_more(&oracle, 1_000);
+    }
+    assert_once(&scene.conclude(&cluster.behind_proxies(), devices));
+}
+
+#[test]
+fn two_brokers_of_three_away_deliver_each_message_once() {
+    let mut cluster = cluster::whole();
+    let (scene, devices) = under_load(&*cluster, Config::exactly_once);
+    let oracle = Oracle::new(&*cluster, &scene.topic);
+    cluster.node(0).kill();
+    cluster.node(1).stop();
+    wait::let_pass("two of three brokers are away", LONGER_THAN_TIMEOUTS);
+    cluster.restart(&[0, 1]);
+    until_more(&oracle, 3_000);
+    assert_once(&scene.conclude(&*cluster, devices));
+}
+
+/// Messages may come twice from MQTT, marked; edgeferry itself repeats none.
+fn assert_once(verdict: &Verdict) {
+    verdict.assert_clean();
+    assert_eq!(
+        verdict.duplicates.same_id, 0,
+        "sent twice by edgeferry:\n{verdict}"
+    );
 }
 
 fn set_all(cluster: &Cluster, rules: Rules) {
