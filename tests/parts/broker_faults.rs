@@ -21,6 +21,8 @@ use crate::support::wait;
 const LIMIT: Duration = Duration::from_secs(120);
 /// Longer than every timeout of [`Config::impatient`].
 const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(12);
+/// Longer than a thread may be silent before the watchdog is no longer fed.
+const LONGER_THAN_THE_WATCHDOG: Duration = Duration::from_secs(40);
 
 /// A daemon under load with `change` to its configuration.
 fn under_load(kafka: &impl Brokers, change: impl FnOnce(Config) -> Config) -> (Scene, Devices) {
@@ -276,6 +278,7 @@ fn coordinators_killed_under_load_deliver_each_message_once() {
         cluster.restart(&[node]);
         cluster.until_in_sync();
     }
+    assert_awake(&scene);
     assert_once(&scene.conclude(&*cluster, devices));
 }
 
@@ -320,10 +323,17 @@ fn two_brokers_of_three_away_deliver_each_message_once() {
     let oracle = Oracle::new(&*cluster, &scene.topic);
     cluster.node(0).kill();
     cluster.node(1).stop();
-    wait::let_pass("two of three brokers are away", LONGER_THAN_TIMEOUTS);
+    wait::let_pass("two of three brokers are away", LONGER_THAN_THE_WATCHDOG);
     cluster.restart(&[0, 1]);
     until_more(&oracle, 3_000);
+    assert_awake(&scene);
     assert_once(&scene.conclude(&*cluster, devices));
+}
+
+/// Whatever the client is asked while Kafka is away, it has to come back from: otherwise systemd ends the daemon.
+fn assert_awake(scene: &Scene) {
+    let log = scene.daemon.log();
+    assert!(!log.contains("the pipeline does not move"), "it hung:\n{log}");
 }
 
 /// Messages may come twice from MQTT, marked; edgeferry itself repeats none.
