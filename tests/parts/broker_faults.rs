@@ -18,11 +18,11 @@ use crate::support::seed::Seed;
 use crate::support::wait;
 
 /// Elections, and a machine that is busy with other tests.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// Longer than every timeout of [`Config::impatient`].
-const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(12);
+const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(8);
 /// Longer than a thread may be silent before the watchdog is no longer fed.
-const LONGER_THAN_THE_WATCHDOG: Duration = Duration::from_secs(40);
+const LONGER_THAN_THE_WATCHDOG: Duration = Duration::from_secs(35);
 
 /// A daemon under load with `change` to its configuration.
 fn under_load(kafka: &impl Brokers, change: impl FnOnce(Config) -> Config) -> (Scene, Devices) {
@@ -36,6 +36,10 @@ fn under_load(kafka: &impl Brokers, change: impl FnOnce(Config) -> Config) -> (S
     });
     devices.until_acked(500, ACK_LIMIT);
     (scene, devices)
+}
+
+fn any_node(seed: &mut Seed) -> usize {
+    usize::try_from(seed.between(0, NODES as u64)).expect("small")
 }
 
 /// Waits until Kafka has `count` records more.
@@ -61,27 +65,27 @@ fn each_broker_of_three_killed_or_stopped_in_turn_is_worked_around() {
             _ => cluster.node(node).stop(),
         }
         // Two of three are enough.
-        until_more(&oracle, 2_000);
+        until_more(&oracle, 1_000);
         cluster.restart(&[node]);
         cluster.until_in_sync();
-        until_more(&oracle, 500);
     }
     scene.conclude(&*cluster, devices).assert_clean();
 }
 
 #[test]
 fn a_paused_broker_that_wakes_up_as_a_leader_of_the_past_changes_nothing() {
+    let mut seed = Seed::of_this_run("a_paused_broker_that_wakes_up_as_a_leader_of_the_past_changes_nothing");
     let mut cluster = cluster::whole();
     let (scene, devices) = under_load(&*cluster, |config| config);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    for node in 0..NODES {
-        cluster.node(node).pause();
-        let others: Vec<usize> = (0..NODES).filter(|other| *other != node).collect();
-        cluster.until_in_sync_are(&scene.topic, &others);
-        until_more(&oracle, 1_500);
-        cluster.node(node).resume();
-        cluster.until_in_sync();
-    }
+    let node = any_node(&mut seed);
+    cluster.node(node).pause();
+    let others: Vec<usize> = (0..NODES).filter(|other| *other != node).collect();
+    cluster.until_in_sync_are(&scene.topic, &others);
+    until_more(&oracle, 1_000);
+    cluster.node(node).resume();
+    cluster.until_in_sync();
+    until_more(&oracle, 500);
     scene.conclude(&*cluster, devices).assert_clean();
 }
 
@@ -91,7 +95,7 @@ fn two_brokers_of_three_away_hold_everything_and_nothing_is_lost() {
     let mut cluster = cluster::whole();
     let (mut scene, devices) = under_load(&*cluster, |config| config);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    let stays = usize::try_from(seed.between(0, 3)).expect("small");
+    let stays = any_node(&mut seed);
     let gone: Vec<usize> = (0..NODES).filter(|node| *node != stays).collect();
     // The first one in order: with two replicas left, everything goes on. The second one is one too many.
     cluster.node(gone[0]).stop();
@@ -190,6 +194,8 @@ fn connections_cut_in_the_middle_of_batches_cost_nothing() {
 
 #[test]
 fn a_slow_link_that_breaks_and_a_leader_that_cannot_be_reached_cost_nothing() {
+    let mut seed =
+        Seed::of_this_run("a_slow_link_that_breaks_and_a_leader_that_cannot_be_reached_cost_nothing");
     let cluster = cluster::whole();
     let (scene, devices) = under_load(&cluster.behind_proxies(), |config| config);
     let oracle = Oracle::new(&*cluster, &scene.topic);
@@ -206,16 +212,17 @@ fn a_slow_link_that_breaks_and_a_leader_that_cannot_be_reached_cost_nothing() {
         cluster.proxies().iter().for_each(Proxy::cut);
     }
     set_all(&cluster, Rules::default());
-    for node in 0..NODES {
-        cluster.proxy(node).set(Rules {
-            refuse: true,
-            ..Rules::default()
-        });
-        // The broker is well and stays the leader of what it leads: there is no other way to these partitions.
-        wait::let_pass("a leader cannot be reached", Duration::from_secs(7));
-        cluster.proxy(node).set(Rules::default());
-        until_more(&oracle, 2_000);
-    }
+    let node = any_node(&mut seed);
+    cluster.proxy(node).set(Rules {
+        refuse: true,
+        ..Rules::default()
+    });
+    // The broker is well and stays the leader of what it leads: there is no other way to these partitions.
+    wait::let_pass("a leader cannot be reached", LONGER_THAN_TIMEOUTS);
+    let held = queued(&scene);
+    assert!(held >= 1_000, "what is behind its records waits for them: {held}");
+    cluster.proxy(node).set(Rules::default());
+    until_more(&oracle, 2_000);
     scene
         .conclude(&cluster.behind_proxies(), devices)
         .assert_clean_without_duplicates();
@@ -244,7 +251,7 @@ fn brokers_come_and_go_while_the_queue_is_full() {
     });
     cluster.restart(&[0, 1]);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    for node in [2, 0, 1] {
+    for node in [2, 0] {
         until_more(&oracle, 500);
         cluster.node(node).kill();
         until_more(&oracle, 500);
@@ -266,11 +273,11 @@ fn coordinators_killed_under_load_deliver_each_message_once() {
     let mut cluster = cluster::whole();
     let (mut scene, devices) = under_load(&*cluster, Config::exactly_once);
     let oracle = Oracle::new(&*cluster, &scene.topic);
-    for round in 0..4 {
+    for round in 0..3 {
         let node = cluster.coordinator([TRANSACTIONS, GROUPS][round % 2]);
         cluster.node(node).kill();
         // Whoever starts now has to find the coordinator that follows, and what the one before had open.
-        if round >= 2 {
+        if round == 2 {
             scene.daemon.kill();
             scene.daemon.restart();
         }
@@ -352,13 +359,9 @@ fn set_all(cluster: &Cluster, rules: Rules) {
 }
 
 fn swallowed(cluster: &Cluster) -> u64 {
-    cluster
-        .proxies()
-        .iter()
-        .map(|proxy| proxy.swallowed_bytes())
-        .sum()
+    cluster.proxies().iter().map(Proxy::swallowed_bytes).sum()
 }
 
 fn cuts(cluster: &Cluster) -> u64 {
-    cluster.proxies().iter().map(|proxy| proxy.cuts()).sum()
+    cluster.proxies().iter().map(Proxy::cuts).sum()
 }

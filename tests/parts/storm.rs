@@ -78,9 +78,10 @@ impl Storm {
     /// As long and as fast as the environment says.
     fn asked_for(test: &str) -> Self {
         let number = |name| {
-            let text = std::env::var(name).ok()?;
+            let value = std::env::var(name).ok()?;
             Some(
-                text.parse::<u32>()
+                value
+                    .parse::<u32>()
                     .unwrap_or_else(|_| panic!("{name} is a number")),
             )
         };

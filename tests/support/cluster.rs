@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use super::kafka::{Brokers, Kafka, PARTITIONS, client, unused_topic, wire};
 use super::proxy::{Proxy, Rules};
@@ -22,7 +23,7 @@ pub const NODES: usize = 3;
 const REPLICAS: i32 = 3;
 
 /// A node that has lost its place catches up in seconds; the machine may be busy.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Three of them share a small machine.
@@ -67,7 +68,7 @@ impl Cluster {
                     })
                 })
                 .collect();
-            let formatted = formatting.into_iter().map(|one| one.join());
+            let formatted = formatting.into_iter().map(std::thread::ScopedJoinHandle::join);
             formatted.map(|one| one.expect("it can be formatted")).collect()
         });
         let proxies = places
@@ -169,7 +170,7 @@ impl Cluster {
         wait::until("all replicas are in sync", LIMIT, || {
             let metadata = probe.fetch_metadata(None, REQUEST_LIMIT).ok()?;
             let brokers = metadata.brokers().len();
-            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
             let whole = partitions.all(|partition| {
                 partition.leader() >= 0 && partition.isr().len() == partition.replicas().len()
             });
@@ -191,7 +192,7 @@ impl Cluster {
         let topic = metadata.topics().first()?;
         let mut partitions: Vec<_> = topic.partitions().iter().collect();
         partitions.sort_by_key(|partition| partition.id());
-        let state = |partition: &&rdkafka::metadata::MetadataPartition| {
+        let state = |partition: &&MetadataPartition| {
             let mut in_sync: Vec<usize> = partition.isr().iter().filter_map(|id| index(*id)).collect();
             in_sync.sort_unstable();
             PartitionState {
