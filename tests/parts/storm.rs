@@ -27,6 +27,7 @@ const SHORT: Duration = Duration::from_secs(30);
 /// Messages per second of a short run: a debug build, and other tests beside it.
 const SHORT_RATE: u32 = 800;
 const RATE: u32 = 2_000;
+const DEVICES: usize = 100;
 /// How long the daemon lives: five seconds in the middle.
 const LIFE_MS: std::ops::Range<u64> = 4_000..6_000;
 /// How long a broker is away: longer than it takes to notice and to elect, most of the time.
@@ -102,7 +103,7 @@ impl Storm {
         let mut cluster = cluster::whole();
         let mut scene = Scene::start("5", &*cluster, Mosquitto::start(), change);
         let devices = scene.devices(&Plan {
-            devices: 100,
+            devices: DEVICES,
             rate: Some(self.rate),
             ..Plan::default()
         });
@@ -117,6 +118,19 @@ impl Storm {
         });
         self.judge(&cluster, scene, devices);
         eprintln!("{self}");
+    }
+
+    /// Marked duplicates by the minute in which the device published them.
+    fn marked_by_minute(&self) -> Vec<usize> {
+        let each_minute = u64::from(self.rate) * 60 / DEVICES as u64;
+        let seqs = self.verdict.marked.iter().filter_map(|name| name.split_once('#'));
+        let mut minutes = Vec::new();
+        for seq in seqs.filter_map(|(_, seq)| seq.parse::<u64>().ok()) {
+            let minute = usize::try_from(seq / each_minute).expect("minutes");
+            minutes.resize(minutes.len().max(minute + 1), 0);
+            minutes[minute] += 1;
+        }
+        minutes
     }
 
     fn judge(&mut self, cluster: &Cluster, mut scene: Scene, devices: Devices) {
@@ -201,6 +215,7 @@ impl fmt::Display for Storm {
         line(
             "redeliveries that MQTT leaves undecided, marked `edgeferry-dup`",
             &self.verdict.duplicates.marked,
-        )
+        )?;
+        line("these by minute", &format!("{:?}", self.marked_by_minute()))
     }
 }
