@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::message::Qos;
+use edgeferry::sink::OnPartitionChange;
 use edgeferry::source::Version;
 use proptest::prelude::*;
 
@@ -127,9 +128,25 @@ fn defaults_are_as_documented() {
     assert_eq!(config.lanes[0].queue.commit_interval.as_millis(), 10);
     assert_eq!(config.dead_letter.max_bytes, 64 << 20);
     assert_eq!(config.kafka.compression, "lz4");
+    assert_eq!(config.kafka.unknown_topic_after.as_secs(), 600);
+    assert_eq!(config.kafka.on_partition_change, OnPartitionChange::Warn);
     assert_eq!(
         (config.routes[0].qos, config.routes[0].key.to_string().as_str()),
         (Qos::AtLeastOnce, "{device}")
+    );
+}
+
+#[test]
+fn what_is_set_about_topics_is_checked() {
+    let problem = check("", "unknown_topic_after = \"0s\"\n", "");
+    assert!(
+        problem.contains("kafka.unknown_topic_after") && problem.contains("1s"),
+        "{problem}"
+    );
+    let problem = check("", "on_partition_change = \"wait\"\n", "");
+    assert!(
+        problem.contains("on_partition_change") && problem.contains("\"drain\""),
+        "{problem}"
     );
 }
 

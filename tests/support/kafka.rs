@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -44,6 +44,8 @@ pub trait Brokers {
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
+    /// A second address, for clients elsewhere.
+    other: Option<String>,
     folder: Scratch,
     tuning: &'static [&'static str],
     process: Option<Process>,
@@ -83,6 +85,42 @@ impl Kafka {
         kafka
     }
 
+    /// A running broker that listens at another address of this machine as well.
+    pub fn start_also_at(address: &str) -> Self {
+        let mut kafka = Self::absent();
+        let other = format!("{address}:{}", ports::free());
+        let path = kafka.folder.join("server.properties");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        let add = |line: &str| {
+            let listener = match line.split_once('=').expect("a property").0 {
+                "listener.security.protocol.map" => ",OTHER:PLAINTEXT".to_owned(),
+                "listeners" | "advertised.listeners" => format!(",OTHER://{other}"),
+                _ => String::new(),
+            };
+            format!("{line}{listener}\n")
+        };
+        let text: String = text
+            .lines()
+            .map(|line| {
+                if line.contains('=') {
+                    add(line)
+                } else {
+                    format!("{line}\n")
+                }
+            })
+            .collect();
+        let text = format!("{text}inter.broker.listener.name=PLAINTEXT\n");
+        std::fs::write(path, text).expect("the folder is writable");
+        kafka.other = Some(other);
+        kafka.restart();
+        kafka
+    }
+
+    /// The second address.
+    pub fn other_bootstrap(&self) -> String {
+        self.other.clone().expect("it was started with one")
+    }
+
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
         let (port, controller) = (ports::free(), ports::free());
@@ -105,6 +143,7 @@ impl Kafka {
         .expect("the folder is writable");
         let kafka = Self {
             port,
+            other: None,
             folder,
             tuning,
             process: None,
@@ -277,6 +316,20 @@ impl Kafka {
                 Err(_) => None,
             }
         });
+        wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
+            (self.partitions(name)? == partitions).then_some(())
+        });
+    }
+
+    /// Gives a topic more partitions and waits until they can be written to.
+    pub fn grow_topic(&self, name: &str, partitions: i32) {
+        let count = usize::try_from(partitions).expect("not negative");
+        let grown = block_on(
+            self.admin()
+                .create_partitions(&[NewPartitions::new(name, count)], &Self::admin_options()),
+        );
+        let result = grown.expect("kafka answers").pop().expect("one answer per topic");
+        result.expect("the topic grows");
         wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
             (self.partitions(name)? == partitions).then_some(())
         });

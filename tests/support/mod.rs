@@ -30,5 +30,6 @@ pub mod proxy;
 pub mod scene;
 pub mod scratch;
 pub mod seed;
+pub mod slow_link;
 pub mod telemetry;
 pub mod wait;
