@@ -1,5 +1,6 @@
-//! Two administrative requests that the client library does not offer, written byte by byte after Kafka's protocol
-//! definitions (`AlterPartitionReassignmentsRequest.json`, `ElectLeadersRequest.json`).
+//! Administrative requests that the client library does not offer, written byte by byte after Kafka's protocol
+//! definitions (`AlterPartitionReassignmentsRequest.json`, `ElectLeadersRequest.json`,
+//! `CreateAclsRequest.json`).
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -13,6 +14,8 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const ELECT_LEADERS: i16 = 43;
+const CREATE_ACLS: i16 = 30;
+const ALLOW: i8 = 3;
 /// The first replica of a partition becomes its leader.
 const PREFERRED: i8 = 0;
 /// No tagged fields.
@@ -41,6 +44,37 @@ pub fn reassign(port: u16, topic: &str, replicas: &[Vec<i32>]) -> io::Result<()>
     let answer = ask(port, ALTER_PARTITION_REASSIGNMENTS, 0, &body)?;
     // Correlation id, tags, and how long we were throttled.
     outcome(&answer, 4 + 1 + 4)
+}
+
+/// One operation on one kind of resource, by the numbers of the protocol.
+#[derive(Debug)]
+pub struct Acl<'a> {
+    /// `ResourceType`
+    pub resource: i8,
+    /// Its name.
+    pub name: &'a str,
+    /// `PatternType`: how the name is meant.
+    pub pattern: i8,
+    /// `AclOperation`
+    pub operation: i8,
+}
+
+/// Allows it a principal, from any host.
+///
+/// # Errors
+/// The connection's, or Kafka's code for the entry.
+pub fn create_acl(port: u16, principal: &str, acl: &Acl<'_>) -> io::Result<()> {
+    let mut body = 1i32.to_be_bytes().to_vec();
+    body.extend(acl.resource.to_be_bytes());
+    text(&mut body, acl.name);
+    body.extend(acl.pattern.to_be_bytes());
+    text(&mut body, principal);
+    text(&mut body, "*");
+    body.extend(acl.operation.to_be_bytes());
+    body.extend(ALLOW.to_be_bytes());
+    let answer = ask(port, CREATE_ACLS, 1, &body)?;
+    // Correlation id, how long we were throttled, and how many entries follow.
+    outcome(&answer, 4 + 4 + 4)
 }
 
 /// Makes the first replica of each of a topic's partitions its leader.
