@@ -72,6 +72,7 @@ fn shipped_files_load_without_a_warning() {
         "examples/minimal.toml",
         "examples/two-brokers.toml",
         "examples/alarms.toml",
+        "examples/exactly-once.toml",
     ] {
         let (_, warnings) = config::load(&shipped(name)).unwrap();
         assert!(warnings.is_empty(), "{name}: {warnings:?}");
@@ -430,6 +431,20 @@ fn what_is_planned_is_not_called_unknown() {
     assert_eq!(
         check("", "", "format = \"xml\"\n"),
         "route[0].format: \"xml\" is not known; write \"raw\""
+    );
+}
+
+#[test]
+fn exactly_once_needs_a_place_for_the_cursor_of_each_lane() {
+    assert_eq!(
+        check("", "delivery = \"exactly-once\"\ncursor_topic = \"a b\"\n", ""),
+        "kafka.cursor_topic: \"a b\" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\""
+    );
+    let alarms = "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"a/{device}\"\ntopic = \"{device}\"\nlane = \"alarms\"\n";
+    assert_eq!(
+        check("", "delivery = \"exactly-once\"\n", alarms),
+        "kafka.cursor_topic: is missing: lane \"alarms\" has no route with a fixed topic to keep its cursor on; write the \
+         name of a topic that is always there, for example cursor_topic = \"edgeferry-cursors\""
     );
 }
 

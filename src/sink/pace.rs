@@ -124,6 +124,8 @@ impl Pace {
             let bytes = u128::from(self.rate()) * TARGET.as_millis() / 1000;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             self.limit = bytes.clamp(LEAST.min(self.most), self.most);
+            let (rate, limit, in_flight) = (self.rate(), self.limit, self.in_flight);
+            tracing::debug!(rate, limit, in_flight, confirmed = self.confirmed, ?span, "link");
         }
         self.confirmed = 0;
         self.was_full = false;
