@@ -2,7 +2,11 @@
 //! which was put there on purpose. A test that cannot fail shows nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -16,6 +20,8 @@ use crate::support::mqtt::Link;
 use crate::support::oracle::verdict::Duplicates;
 use crate::support::oracle::{Oracle, Verdict, murmur2};
 use crate::support::payload::{USUAL_BYTES, origin, payload};
+use crate::support::proxy::{Proxy, Rules};
+use crate::support::{ports, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -101,7 +107,7 @@ fn devices_send_again_what_a_killed_broker_left_unacknowledged() {
 #[test]
 fn devices_publish_as_many_and_as_fast_as_planned() {
     let mosquitto = Mosquitto::start();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let plan = Plan {
         messages: Some(1_000),
         rate: Some(500),
@@ -133,7 +139,7 @@ fn kafka_keeps_records_over_sigkill_and_topics_come_and_go() {
     kafka.restart();
     judge(&kafka, &topic, &sent).assert_clean();
     kafka.delete_topic(&topic);
-    crate::support::wait::until("the topic is gone", LIMIT, || {
+    wait::until("the topic is gone", LIMIT, || {
         kafka.partitions(&topic).is_none().then_some(())
     });
 }
@@ -374,4 +380,94 @@ fn produce(kafka: &Kafka, topic: &str, records: &[Fake]) {
             .expect("the queue has room");
     }
     producer.flush(LIMIT).expect("kafka takes them");
+}
+
+/// Somebody who says back whatever is said, and counts it.
+fn echo() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let heard = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, counter) = (stream.expect("a connection"), Arc::clone(&counter));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                    counter.fetch_add(len, Ordering::Relaxed);
+                    if stream.write_all(&buffer[..len]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, heard)
+}
+
+/// Says something through the proxy and waits for the answer: all of it, and how long that took.
+fn say(port: u16, words: &[u8]) -> io::Result<Duration> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    let begun = Instant::now();
+    stream.write_all(words)?;
+    let mut answer = vec![0; words.len()];
+    stream.read_exact(&mut answer)?;
+    assert_eq!(answer, words, "bytes arrive as they were sent");
+    Ok(begun.elapsed())
+}
+
+/// Longer than any answer takes here.
+const SILENCE: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_proxy_delays_limits_cuts_refuses_and_swallows() {
+    let (target, heard) = echo();
+    let proxy = Proxy::start(ports::free(), target);
+    let port = proxy.port();
+    wait::until("the proxy is there", LIMIT, || say(port, b"hello").ok());
+
+    proxy.set(Rules {
+        delay: Duration::from_millis(200),
+        ..Rules::default()
+    });
+    let there_and_back = say(port, b"hello").expect("an answer");
+    assert!(there_and_back >= Duration::from_millis(400), "{there_and_back:?}");
+
+    proxy.set(Rules {
+        bytes_per_second: Some(100_000),
+        ..Rules::default()
+    });
+    let time = say(port, &vec![7; 50_000]).expect("an answer");
+    assert!(time >= Duration::from_millis(500), "{time:?}");
+
+    let before = heard.load(Ordering::Relaxed);
+    proxy.set(Rules {
+        cut_after: Some(1_000),
+        ..Rules::default()
+    });
+    say(port, &[7; 5_000]).expect_err("it was cut");
+    wait::until("what came before the cut is there", LIMIT, || {
+        (heard.load(Ordering::Relaxed) == before + 1_000).then_some(())
+    });
+    assert_eq!(proxy.cuts(), 1);
+
+    let before = heard.load(Ordering::Relaxed);
+    proxy.set(Rules {
+        swallow_answers: true,
+        ..Rules::default()
+    });
+    say(port, b"hello").expect_err("no answer");
+    assert_eq!(heard.load(Ordering::Relaxed), before + 5, "it was heard");
+    assert_eq!(proxy.swallowed_bytes(), 5);
+
+    proxy.set(Rules {
+        refuse: true,
+        ..Rules::default()
+    });
+    wait::until("the port is closed", LIMIT, || {
+        TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())
+    });
+    proxy.set(Rules::default());
+    wait::until("the proxy is there again", LIMIT, || say(port, b"hello").ok());
 }

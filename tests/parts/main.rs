@@ -3,7 +3,7 @@
 //! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
 //! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
 //! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test,
-//! `./dev mismatch` that of the rate mismatch.
+//! `./dev mismatch` that of the rate mismatch, `./dev storm` that of the storm.
 //!
 //! | module | what its tests show |
 //! | --- | --- |
@@ -16,8 +16,10 @@
 //! | [`clean_root`] | the CAs of the system are found without being named, in a root with nothing else in it |
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
+//! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
+//! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
@@ -49,6 +51,7 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod broker_faults;
 mod check_live;
 mod clean_root;
 mod clocks;
@@ -72,4 +75,5 @@ mod security;
 mod shutdown;
 mod sigkill;
 mod slow_link;
+mod storm;
 mod unknown_topics;

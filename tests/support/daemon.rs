@@ -209,6 +209,13 @@ impl Daemon {
         out
     }
 
+    /// How its only lane stands, as `edgeferry queue ls` says it.
+    pub fn lane(&self) -> serde_json::Value {
+        let said = self.queue(&["ls", "--json"]);
+        let mut answer: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+        answer["lane"].take()
+    }
+
     /// The same: exit code, standard output, standard error.
     pub fn try_queue(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let named = named_binary();

@@ -1,8 +1,9 @@
 //! The parts that tests and benchmarks run for real, and the oracle that judges what came out.
 //!
-//! From the outside in: [`scene`] puts a usual set-up together, [`mosquitto`], [`kafka`] and [`daemon`] are
-//! processes, [`devices`] publish and remember what they published, [`oracle`] reads Kafka with a client
-//! of its own and compares. Below them: [`process`], [`scratch`], [`ports`] and [`wait`].
+//! From the outside in: [`scene`] puts a usual set-up together, [`mosquitto`], [`kafka`], [`cluster`] and
+//! [`daemon`] are processes, [`proxy`] stands on the way between them, [`devices`] publish and remember what
+//! they published, [`oracle`] reads Kafka with a client of its own and compares. Below them: [`process`],
+//! [`scratch`], [`ports`] and [`wait`].
 //!
 //! Nothing here sleeps to let something happen: [`wait::until`] polls with a deadline and says what it
 //! waited for. [`wait::let_pass`] is for scenarios that are about time itself.
@@ -11,6 +12,7 @@
     reason = "shared by the tests and the benchmark; each of them uses a part"
 )]
 
+pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod devices;
@@ -24,6 +26,7 @@ pub mod payload;
 pub mod ports;
 pub mod proc_stats;
 pub mod process;
+pub mod proxy;
 pub mod scene;
 pub mod scratch;
 pub mod seed;

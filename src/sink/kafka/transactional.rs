@@ -19,6 +19,13 @@ use crate::sink::verdict::{Verdict, verdict};
 
 /// The partition of the cursor topic that the cursor belongs to.
 const PARTITION: i32 = 0;
+/// Connections that carry nothing for this long are closed, and made again when they are needed.
+///
+/// librdkafka 2.12 waits for ever to send the cursor when the group's coordinator has just left the cluster: it looks for
+/// another one only when the connection to some broker changes its state (confluentinc/librdkafka#5511 and #5456, seen with
+/// three brokers). While it waits nothing else is sent, so this is such a change: a third of what the watchdog allows.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+const IDLE_PROPERTY: &str = "connections.max.idle.ms";
 /// What a consumer is never given, where a preset or a property sets it: these belong to the producer.
 const PRODUCER_ONLY: [&str; 4] = [
     "compression.level",
@@ -61,6 +68,9 @@ impl Transactional {
             "transaction.timeout.ms",
             TRANSACTION_TIMEOUT.as_millis().to_string(),
         );
+        if client.get(IDLE_PROPERTY).is_none() {
+            client.set(IDLE_PROPERTY, IDLE_LIMIT.as_millis().to_string());
+        }
     }
 
     /// For a new producer; `client` and `context` are those of the consumer beside it.

@@ -175,6 +175,7 @@ fn judge_duplicates(found: &mut Verdict, device: &str, seq: u64, group: &[&Recor
             found.duplicates.same_id += 1;
         } else if is_new_id && record.headers.contains_key("edgeferry-dup") {
             found.duplicates.marked += 1;
+            found.marked.push(name(device, seq));
         } else if is_new_id && resends_left > 0 {
             resends_left -= 1;
             found.duplicates.resent += 1;

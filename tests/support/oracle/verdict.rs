@@ -28,6 +28,8 @@ pub struct Verdict {
     pub reordered: Vec<String>,
     /// Repeated messages.
     pub duplicates: Duplicates,
+    /// Examples for [`Duplicates::marked`].
+    pub marked: Vec<String>,
     /// Examples for [`Duplicates::unrecognisable`].
     pub unrecognisable: Vec<String>,
     /// Records whose key is not their device.
@@ -96,7 +98,7 @@ impl fmt::Display for Verdict {
         line("messages expected", self.expected, &[])?;
         line("records in Kafka", self.records, &[])?;
         line("duplicates, same id and bytes", self.duplicates.same_id, &[])?;
-        line("duplicates, marked", self.duplicates.marked, &[])?;
+        line("duplicates, marked", self.duplicates.marked, &self.marked)?;
         line("resent by the device", self.duplicates.resent, &[])?;
         for (name, found) in self.faults() {
             line(name, found.len(), found)?;
