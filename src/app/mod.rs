@@ -12,6 +12,7 @@ mod format;
 mod hand;
 mod keys;
 mod lane;
+mod letters;
 pub mod memory;
 mod plan;
 mod retired;

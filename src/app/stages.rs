@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::view::View;
-use crate::app::{AppError, DataDir, DataDirError, retired};
+use crate::app::{AppError, DataDir, DataDirError, letters, retired};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ops::control::{self, Control};
-use crate::ops::hand::{Hand, HandLane, Known};
+use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
 use crate::source::Handover;
 
@@ -44,7 +44,14 @@ impl Stages {
         for plan in plan(config, data_dir)? {
             open.extend(open_lane(&plan, &ground)?);
         }
-        let hand = start_hand(data_dir, identity, open.iter().map(OpenLane::hand).collect());
+        let mut boxes: Vec<LetterBox> = open.iter().map(OpenLane::letters).collect();
+        boxes.extend(letters::orphans(config, data_dir, identity, &boxes)?);
+        let hand = start_hand(
+            data_dir,
+            identity,
+            open.iter().map(OpenLane::hand).collect(),
+            boxes,
+        );
         let (mut lanes, stop) = (JoinSet::new(), CancellationToken::new());
         for lane in open {
             let (name, stop) = (lane.view().name.clone(), stop.clone());
@@ -142,6 +149,7 @@ fn start_hand(
     data_dir: &DataDir,
     identity: &Identity,
     lanes: Vec<Arc<HandLane>>,
+    boxes: Vec<LetterBox>,
 ) -> Option<(Arc<Hand>, Control)> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
@@ -153,12 +161,12 @@ fn start_hand(
     if let Err(error) = known.reconcile(&lanes) {
         tracing::error!(%error, "it is not known what became of an interrupted import");
     }
-    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true));
+    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true).with_letters(boxes));
     match Control::start(data_dir.path(), Arc::clone(&hand)) {
         Ok(control) => Some((hand, control)),
         Err(error) => {
             let path = control::path(data_dir.path());
-            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` works on the stopped store only");
+            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only");
             hand.close();
             None
         }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::link::Link;
 use crate::ops::{LaneOverview, Overview};
+use crate::sink::DeadLetters;
 use crate::{queue, sink};
 
 /// All lanes that run; one that has been emptied is gone from it.
@@ -26,6 +27,8 @@ pub struct LaneView {
     pub queue: queue::Monitor,
     /// Its sink.
     pub sink: Arc<sink::Monitor>,
+    /// Its dead letters.
+    pub letters: Arc<DeadLetters>,
 }
 
 impl View {
@@ -76,6 +79,7 @@ impl LaneView {
             queue: self.queue.status(),
             held: self.sink.held(),
             counts: self.sink.counts(),
+            letters: self.letters.stand(),
         }
     }
 

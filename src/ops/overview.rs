@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use bytesize::ByteSize;
+
 use crate::link::Link;
 use crate::queue;
+use crate::sink::dead_letter::Stand;
 use crate::sink::monitor::Counts;
 
 /// One look at everything.
@@ -30,6 +33,8 @@ pub struct LaneOverview {
     pub held: Option<String>,
     /// The sink's counters.
     pub counts: Counts,
+    /// Its dead letters.
+    pub letters: Stand,
 }
 
 impl Overview {
@@ -91,8 +96,20 @@ impl fmt::Display for LaneOverview {
             write!(f, "; mqtt {name}: {link}")?;
         }
         write!(f, "; kafka: {}; delivered {}", self.kafka, self.counts.delivered)?;
-        if self.counts.dead_letters > 0 {
-            write!(f, "; dead letters {}", self.counts.dead_letters)?;
+        let letters = &self.letters;
+        if letters.letters > 0 {
+            write!(
+                f,
+                "; dead letters {} ({})",
+                letters.letters,
+                ByteSize(letters.bytes)
+            )?;
+        }
+        if letters.dropped > 0 {
+            write!(f, "; dead letters dropped {}", letters.dropped)?;
+        }
+        if letters.lost > 0 {
+            write!(f, "; dead letters LOST {}", letters.lost)?;
         }
         for reason in queue::Reason::ALL {
             let count = self.queue.balance.removed.of(reason);
@@ -129,6 +146,7 @@ impl LaneOverview {
             },
             held: None,
             counts: Counts::default(),
+            letters: Stand::default(),
         }
     }
 }
@@ -149,6 +167,12 @@ mod tests {
         let mut second = LaneOverview::for_test("alarms", 1);
         second.is_leaving = true;
         second.kafka = Link::Refused("no".to_owned());
+        second.letters = Stand {
+            letters: 3,
+            bytes: 2048,
+            dropped: 2,
+            lost: 1,
+        };
         let two = Overview {
             lanes: vec![first, second],
         };
@@ -156,7 +180,8 @@ mod tests {
         assert_eq!(
             two.to_string(),
             format!(
-                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0"
+                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0; \
+                 dead letters 3 (2.0 KiB); dead letters dropped 2; dead letters LOST 1"
             )
         );
     }

@@ -45,7 +45,7 @@ pub struct Drain<C: Connector> {
     reader: Reader,
     router: Router,
     connector: C,
-    dead_letters: DeadLetters,
+    dead_letters: Arc<DeadLetters>,
     monitor: Arc<Monitor>,
     clock: Clock,
     producer: Option<C::Producer>,
@@ -88,7 +88,7 @@ impl<C: Connector> Drain<C> {
         reader: Reader,
         router: Router,
         connector: C,
-        dead_letters: DeadLetters,
+        dead_letters: Arc<DeadLetters>,
         monitor: Arc<Monitor>,
         clock: Clock,
     ) -> Self {
@@ -209,12 +209,19 @@ impl<C: Connector> Drain<C> {
         let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
-                kept = self.dead_letters.keep(&done.stored, done.refusals.clone());
-                if kept.is_err() {
-                    break;
+                match self.dead_letters.keep(&done.stored, done.refusals.clone()) {
+                    Ok(true) => self.monitor.dead_lettered(
+                        &self.router.id(&done.stored),
+                        &done.stored,
+                        &done.refusals,
+                    ),
+                    // It was kept before a crash.
+                    Ok(false) => {}
+                    Err(error) => {
+                        kept = Err(error);
+                        break;
+                    }
                 }
-                self.monitor
-                    .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
             }
             if done.refusals.is_empty() {
                 passed.delivered += 1;

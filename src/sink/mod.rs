@@ -24,7 +24,9 @@ mod properties;
 pub mod verdict;
 mod window;
 
-pub use config::{Config, DeadLetterConfig, Delivery, OnPartitionChange, RecordTimestamp, Sasl, Security};
+pub use config::{
+    Config, DeadLetterConfig, Delivery, OnFull, OnPartitionChange, RecordTimestamp, Sasl, Security,
+};
 pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;

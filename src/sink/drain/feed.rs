@@ -58,6 +58,9 @@ impl<C: Connector> Drain<C> {
             return Ok(false);
         };
         let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
+        if let Some(reasons) = self.dead_letters.decided(&stored) {
+            self.rejected.insert(stored.seq, reasons);
+        }
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |record: &KafkaRecord| {
             let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
@@ -70,7 +73,9 @@ impl<C: Connector> Drain<C> {
             .filter(|(_, (record, confirmed))| !**confirmed && !is_rejected(record))
             .map(|(number, (record, _))| (number, record))
             .collect();
-        outcome.refusals.extend(rejected.iter().cloned());
+        let new = |refusal: &&Refusal| !outcome.refusals.contains(refusal);
+        let known: Vec<_> = rejected.iter().filter(new).cloned().collect();
+        outcome.refusals.extend(known);
         let first = self
             .window
             .push(stored, confirmed, wanted.len(), outcome.refusals);

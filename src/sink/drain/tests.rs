@@ -201,6 +201,7 @@ impl Bench {
         let router = Router::new(parse_routes(table), "gw", "default");
         let dead_letters =
             DeadLetters::open(&dir.path().join("dead"), Epoch(1), 1 << 24, Keys::default()).expect("opens");
+        let dead_letters = Arc::new(dead_letters);
         let clock = Clock::system().expect("clock");
         let monitor = Arc::new(Monitor::default());
         let drain = Drain::new(queue.reader, router, kafka.clone(), dead_letters, monitor, clock);
@@ -481,7 +482,8 @@ async fn each_record_of_a_message_fails_alone_twice_before_it_is_refused() {
 async fn the_cursor_moves_up_to_a_dead_letter_that_cannot_be_kept() {
     let mut bench = Bench::with(&["a", "b", "other/topic=x", "c"]).await;
     let full = tempfile::tempdir().expect("temp dir");
-    bench.drain.dead_letters = DeadLetters::open(full.path(), Epoch(1), 0, Keys::default()).expect("opens");
+    bench.drain.dead_letters =
+        Arc::new(DeadLetters::open(full.path(), Epoch(1), 0, Keys::default()).expect("opens"));
     bench.until(|bench| bench.drain.monitor.held().is_some());
     bench.steps(20);
     assert_eq!(bench.drain.reader.cursor(), Seq(2));

@@ -1,0 +1,31 @@
+//! Reasons by name, for filters, headers and JSON: short, stable, never a sentence.
+
+use crate::route::Refusal;
+
+/// The name of a refusal.
+#[must_use]
+pub const fn name(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoRoute => "no-route",
+        Refusal::EmptyKey { .. } => "empty-key",
+        Refusal::IllegalTopic { .. } => "illegal-topic",
+        Refusal::Oversize { .. } => "oversize",
+        Refusal::Rejected { .. } => "rejected",
+    }
+}
+
+/// All names, for whoever writes one wrongly.
+pub const NAMES: [&str; 5] = ["no-route", "empty-key", "illegal-topic", "oversize", "rejected"];
+
+/// How often Kafka was asked for it; `None` when it was never its turn, or nobody counted.
+#[must_use]
+pub const fn attempts(refusal: &Refusal) -> Option<u32> {
+    match refusal {
+        Refusal::NoRoute
+        | Refusal::EmptyKey { .. }
+        | Refusal::IllegalTopic { .. }
+        | Refusal::Oversize { .. } => Some(0),
+        // A letter from before attempts were counted.
+        Refusal::Rejected { .. } => None,
+    }
+}
