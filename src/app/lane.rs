@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::cursor_topic::cursor_topics;
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
@@ -22,7 +23,7 @@ use crate::ops::hand::{HandLane, LetterBox};
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{self, Drain, KafkaConnector};
+use crate::sink::{self, Delivery, Drain, KafkaConnector, Transactional};
 use crate::source::{self, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
@@ -154,21 +155,28 @@ impl OpenLane {
             sink: Arc::clone(&sink),
             letters: Arc::clone(&dead_letters),
         };
-        let connector = connector(plan, ground, &view.queue);
+        let transactional = transactional(lane, ground);
+        let is_exactly_once = transactional.is_some();
+        let connector = connector(plan, ground, &view.queue, transactional);
+        let drain = Drain::new(
+            queue.reader,
+            router.clone(),
+            connector,
+            dead_letters,
+            sink,
+            ground.clock.clone(),
+        );
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
             sources,
             door: queue.door,
             writer: queue.writer,
-            drain: Drain::new(
-                queue.reader,
-                router.clone(),
-                connector,
-                dead_letters,
-                sink,
-                ground.clock.clone(),
-            ),
+            drain: if is_exactly_once {
+                drain.exactly_once()
+            } else {
+                drain
+            },
             router,
             view,
         })
@@ -394,11 +402,43 @@ fn outside(ground: &Ground<'_>, router: Router) -> Outside {
     }
 }
 
-fn connector(plan: &Plan, ground: &Ground<'_>, queue: &queue::Monitor) -> KafkaConnector {
+fn connector(
+    plan: &Plan,
+    ground: &Ground<'_>,
+    queue: &queue::Monitor,
+    transactional: Option<Transactional>,
+) -> KafkaConnector {
     let queue = queue.clone();
     let wake = Arc::new(move || queue.wake_reader());
     let client_id = format!("edgeferry-{}-{}", ground.identity.gateway, plan.name);
-    KafkaConnector::new(&ground.config.kafka, &client_id, plan.queue.share, wake)
+    KafkaConnector::new(
+        &ground.config.kafka,
+        &client_id,
+        plan.queue.share,
+        transactional,
+        wake,
+    )
+}
+
+/// How the lane delivers exactly once, if it does.
+fn transactional(lane: &str, ground: &Ground<'_>) -> Option<Transactional> {
+    if ground.config.kafka.delivery != Delivery::ExactlyOnce {
+        return None;
+    }
+    let topics = cursor_topics(&ground.data_dir.lane(lane), lane, ground.config);
+    if topics.is_empty() {
+        // Only a lane that no route uses any more: `check` refuses the others.
+        tracing::warn!(
+            lane,
+            "no topic for the cursor: what is left of this lane is delivered at least once"
+        );
+        return None;
+    }
+    let (gateway, epoch) = (&ground.identity.gateway, ground.identity.epoch);
+    Some(Transactional::new(
+        format!("edgeferry.{gateway}.{epoch}.{lane}"),
+        topics,
+    ))
 }
 
 #[cfg(test)]

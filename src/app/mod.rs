@@ -7,8 +7,10 @@
 //! A lane that no route uses any more (`plan`) runs until its sessions and its queue are empty, and is put away
 //! (`retired`).
 
+mod cursor_topic;
 mod data_dir;
 mod format;
+mod forward;
 mod hand;
 mod keys;
 mod lane;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::forward::Forwarding;
 use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::view::View;
@@ -25,6 +26,8 @@ pub struct Stages {
     view: View,
     /// For people. It is no part of the pipeline: without it the daemon runs all the same.
     hand: Option<(Arc<Hand>, Control)>,
+    /// For dead letters, if they have a topic.
+    forwarding: Option<Forwarding>,
     data_dir: Arc<DataDir>,
 }
 
@@ -50,7 +53,7 @@ impl Stages {
             data_dir,
             identity,
             open.iter().map(OpenLane::hand).collect(),
-            boxes,
+            boxes.clone(),
         );
         let (mut lanes, stop) = (JoinSet::new(), CancellationToken::new());
         for lane in open {
@@ -59,7 +62,9 @@ impl Stages {
             let lane = lane.start()?;
             lanes.spawn(async move { (name, lane.run(stop).await) });
         }
+        let forwarding = Forwarding::start(config, identity, boxes, &view)?;
         Ok(Self {
+            forwarding,
             lanes,
             stop,
             view,
@@ -76,7 +81,11 @@ impl Stages {
     /// Waits for a stage that ends by itself, and names it. Lanes that are to go are put away meanwhile.
     pub async fn ended(&mut self) -> AppError {
         loop {
-            match self.lanes.join_next().await {
+            let next = tokio::select! {
+                next = self.lanes.join_next() => next,
+                thread = forwarding_ended(&mut self.forwarding) => return AppError::StageEnded(thread),
+            };
+            match next {
                 Some(Ok((name, Outcome::Emptied))) => self.put_away(&name),
                 Some(Ok((_, Outcome::StageEnded(stage)))) => return AppError::StageEnded(stage),
                 Some(Ok((lane, Outcome::Fenced))) => return AppError::Fenced { lane },
@@ -92,6 +101,9 @@ impl Stages {
         self.stop.cancel();
         if let Some((_, control)) = self.hand.take() {
             control.stop().await;
+        }
+        if let Some(forwarding) = self.forwarding.take() {
+            forwarding.stop().await;
         }
         while let Some(ended) = self.lanes.join_next().await {
             if let Ok((name, Outcome::Emptied)) = ended {
@@ -113,6 +125,14 @@ impl Stages {
                 "the lane is empty, but its folder cannot be removed; tried again at the next start"
             ),
         }
+    }
+}
+
+/// For ever, when nothing is forwarded.
+async fn forwarding_ended(forwarding: &mut Option<Forwarding>) -> String {
+    match forwarding {
+        Some(forwarding) => forwarding.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::Lane;
 use crate::filter::{covers, overlaps};
 use crate::settings::{Problems, Section};
+use crate::sink::{self, Delivery};
 use crate::source::Version;
 use crate::{route, source};
 
@@ -52,6 +53,45 @@ pub(super) fn check_dead_letters(
         };
         let mut section = problems.section("dead_letter");
         section.error("topic", wrong, "write a name that no route makes");
+    }
+}
+
+/// Exactly-once keeps each lane's cursor on a topic.
+pub(super) fn check_cursor(
+    kafka: &sink::Config,
+    lanes: &[Lane],
+    routes: &[Option<route::Config>],
+    problems: &mut Problems<'_>,
+) {
+    if kafka.delivery != Delivery::ExactlyOnce {
+        if kafka.cursor_topic.is_some() {
+            let mut section = problems.section("kafka");
+            section.error(
+                "cursor_topic",
+                "means nothing with delivery = \"at-least-once\"",
+                "leave it out, or write delivery = \"exactly-once\"",
+            );
+        }
+        return;
+    }
+    if kafka.cursor_topic.is_some() || routes.iter().any(Option::is_none) {
+        return;
+    }
+    let routes = || routes.iter().flatten();
+    for lane in lanes {
+        let is_used = routes().any(|route| route.lane == lane.name);
+        let is_static = |route: &route::Config| route.lane == lane.name && route.topic.is_static();
+        if is_used && !routes().any(is_static) {
+            let wrong = format!(
+                "is missing: lane {:?} has no route with a fixed topic to keep its cursor on",
+                lane.name
+            );
+            problems.section("kafka").error(
+                "cursor_topic",
+                wrong,
+                "write the name of a topic that is always there, for example cursor_topic = \"edgeferry-cursors\"",
+            );
+        }
     }
 }
 

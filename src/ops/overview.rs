@@ -14,6 +14,8 @@ use crate::sink::monitor::Counts;
 pub struct Overview {
     /// All lanes that run.
     pub lanes: Vec<LaneOverview>,
+    /// Why dead letters are not forwarded to their topic at the moment; they wait here.
+    pub not_forwarded: Option<String>,
 }
 
 /// One look at a lane.
@@ -68,16 +70,24 @@ impl fmt::Display for Overview {
         if !self.is_ready() {
             f.write_str("NOT READY; ")?;
         }
-        if let [lane] = &self.lanes[..] {
-            return lane.fmt(f);
+        match &self.lanes[..] {
+            [lane] => lane.fmt(f)?,
+            lanes => fmt_lanes(lanes, f)?,
         }
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let gap = if index == 0 { "" } else { " | " };
-            let leaving = if lane.is_leaving { " (being removed)" } else { "" };
-            write!(f, "{gap}{}{leaving}: {lane}", lane.name)?;
+        match &self.not_forwarded {
+            Some(reason) => write!(f, "; dead letters not forwarded: {reason}"),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+fn fmt_lanes(lanes: &[LaneOverview], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, lane) in lanes.iter().enumerate() {
+        let gap = if index == 0 { "" } else { " | " };
+        let leaving = if lane.is_leaving { " (being removed)" } else { "" };
+        write!(f, "{gap}{}{leaving}: {lane}", lane.name)?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for LaneOverview {
@@ -161,6 +171,7 @@ mod tests {
         first.brokers = vec![("local".to_owned(), Link::Up)];
         let one = Overview {
             lanes: vec![first.clone()],
+            not_forwarded: None,
         };
         let line = "backlog 3; mqtt local: up; kafka: up; delivered 0";
         assert_eq!(one.to_string(), line);
@@ -175,13 +186,14 @@ mod tests {
         };
         let two = Overview {
             lanes: vec![first, second],
+            not_forwarded: Some("why".to_owned()),
         };
         assert_eq!(two.backlog(), 4);
         assert_eq!(
             two.to_string(),
             format!(
                 "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0; \
-                 dead letters 3 (2.0 KiB); dead letters dropped 2; dead letters LOST 1"
+                 dead letters 3 (2.0 KiB); dead letters dropped 2; dead letters LOST 1; dead letters not forwarded: why"
             )
         );
     }

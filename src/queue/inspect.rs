@@ -78,6 +78,12 @@ impl Monitor {
         }
     }
 
+    /// The cursor as a power cut would leave it.
+    #[must_use]
+    pub fn synced_cursor(&self) -> Seq {
+        self.0.marks.synced_cursor()
+    }
+
     /// Makes the cursor survive a power cut, and says where it stands then.
     ///
     /// # Errors

@@ -258,7 +258,7 @@ fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside)
     let recalled = recall(&shared);
     Ok(Queue {
         writer,
-        reader: Reader::new(Arc::clone(&shared)),
+        reader: Reader::new(Arc::clone(&shared), place.next),
         door: Door {
             memory,
             budget: Arc::new(Semaphore::new(memory)),

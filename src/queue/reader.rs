@@ -41,6 +41,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     ready: VecDeque<Stored>,
     next: Seq,
+    /// The first sequence that was not in use when the log was opened.
+    begun: Seq,
     /// The last message ever handed out: it may be on its way, so it does not expire any more.
     handed: Seq,
     /// Stretches between the cursor and the position in which a rewritten unit holds nothing, ascending. Each lies behind
@@ -78,12 +80,13 @@ enum Step {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, begun: Seq) -> Self {
         let next = shared.marks.values().cursor.next();
         Self {
             shared,
             ready: VecDeque::new(),
             next,
+            begun,
             handed: Seq::ZERO,
             empty: VecDeque::new(),
             unsynced: false,
@@ -216,6 +219,12 @@ impl Reader {
     #[must_use]
     pub fn cursor(&self) -> Seq {
         self.shared.marks.values().cursor
+    }
+
+    /// The last message that may ever have been handed out, by this reader or before the log was opened.
+    #[must_use]
+    pub fn reach(&self) -> Seq {
+        self.handed.max(self.begun.previous())
     }
 
     /// The last durable message.

@@ -155,6 +155,12 @@ impl Router {
         keys
     }
 
+    /// What the headers of each of its records say, whatever route makes it.
+    #[must_use]
+    pub fn facts(&self, stored: &Stored) -> Vec<(&'static str, String)> {
+        raw::facts(self.gateway(&stored.arrival), &self.id(stored), &stored.arrival)
+    }
+
     /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
     /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
     ///

@@ -19,15 +19,8 @@ pub const RETAINED: &str = "edgeferry-retained";
 /// arrival (see [`crate::clock`]).
 pub const CLOCK: &str = "edgeferry-clock";
 
-/// One record.
-pub(super) fn shape(
-    gateway: &str,
-    id: &MessageId,
-    arrival: &Arrival,
-    topic: String,
-    key: String,
-    timestamp_ms: i64,
-) -> KafkaRecord {
+/// Facts about a message, as headers.
+pub(super) fn facts(gateway: &str, id: &MessageId, arrival: &Arrival) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         (ID, id.to_string()),
         (GATEWAY, gateway.to_owned()),
@@ -45,6 +38,19 @@ pub(super) fn shape(
             .filter(|mark| mark.0)
             .map(|(_, name, value)| (name, value.to_owned())),
     );
+    headers
+}
+
+/// One record.
+pub(super) fn shape(
+    gateway: &str,
+    id: &MessageId,
+    arrival: &Arrival,
+    topic: String,
+    key: String,
+    timestamp_ms: i64,
+) -> KafkaRecord {
+    let headers = facts(gateway, id, arrival);
     KafkaRecord {
         route: 0,
         is_templated: false,

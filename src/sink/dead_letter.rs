@@ -22,7 +22,7 @@
 //! | `removal` | taking letters out, giving back space |
 //! | `note` | what is gone, durably |
 //! | `reason` | names of reasons, for machines |
-//! | `forward` | the Kafka topic for dead letters |
+//! | `forward`, `record` | the Kafka topic for dead letters |
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,10 @@ use crate::queue::store::StoreError;
 use crate::route::Refusal;
 use crate::slots::SlotError;
 
+pub mod forward;
 mod note;
 pub mod reason;
+mod record;
 mod removal;
 mod store;
 mod walk;

@@ -8,11 +8,12 @@
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
 //! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
-//! there, `failure` what happens when it fails.
+//! there, `failure` what happens when it fails, `transaction` what exactly-once adds.
 
 mod failure;
 mod feed;
 mod topics;
+mod transaction;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
 use failure::Failure;
 use feed::Fed;
+use transaction::Transactions;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -68,6 +70,8 @@ pub struct Drain<C: Connector> {
     pause: Duration,
     feed_after: Option<Instant>,
     refused_since: Option<Instant>,
+    /// Only when the lane delivers exactly once.
+    transactions: Option<Transactions>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
 }
@@ -113,7 +117,17 @@ impl<C: Connector> Drain<C> {
             pause: PAUSE_MIN,
             feed_after: None,
             refused_since: None,
+            transactions: None,
             write_refused: false,
+        }
+    }
+
+    /// The same, delivering exactly once: the connector makes producers with a transactional id.
+    #[must_use]
+    pub fn exactly_once(self) -> Self {
+        Self {
+            transactions: Some(Transactions::default()),
+            ..self
         }
     }
 
@@ -145,6 +159,7 @@ impl<C: Connector> Drain<C> {
                     self.reader.release_ballast();
                 }
                 self.monitor.troubled(&error);
+                self.commit_before_trouble(now);
                 self.hold_feed(now);
             }
         }
@@ -202,7 +217,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.delivered();
     }
 
-    /// Moves the cursor over the contiguous prefix of done messages, keeping dead letters on the way.
+    /// Passes the contiguous prefix of done messages, keeping dead letters on the way.
     fn settle(&mut self) -> Result<(), StepError> {
         let mut cursor = None;
         let mut passed = Passed::default();
@@ -228,19 +243,32 @@ impl<C: Connector> Drain<C> {
             } else {
                 passed.dead_lettered += 1;
             }
-            let seq = done.stored.seq;
+            cursor = Some(done.stored.seq);
             self.window.pop();
-            cursor = Some(seq);
-            if self.alone_until.is_some_and(|until| until <= seq) {
-                self.alone_until = None;
-            }
         }
         if let Some(cursor) = cursor {
-            self.ahead = self.ahead.split_off(&cursor.next());
-            self.rejected = self.rejected.split_off(&cursor.next());
-            self.reader.advance(cursor, passed)?;
+            self.pass(cursor, passed)?;
         }
         Ok(kept?)
+    }
+
+    /// Moves the cursor, or leaves that to the transaction that is open.
+    fn pass(&mut self, cursor: Seq, passed: Passed) -> Result<(), StepError> {
+        let now = match &mut self.transactions {
+            Some(transactions) => transactions.pass(cursor, passed),
+            None => Some((cursor, passed)),
+        };
+        now.map_or(Ok(()), |(cursor, passed)| self.advance(cursor, passed))
+    }
+
+    /// Moves the cursor, and forgets what was known of the messages up to it.
+    fn advance(&mut self, cursor: Seq, passed: Passed) -> Result<(), StepError> {
+        self.ahead = self.ahead.split_off(&cursor.next());
+        self.rejected = self.rejected.split_off(&cursor.next());
+        if self.alone_until.is_some_and(|until| until <= cursor) {
+            self.alone_until = None;
+        }
+        Ok(self.reader.advance(cursor, passed)?)
     }
 
     /// Takes no more, lets Kafka answer, keeps the cursor.
@@ -258,6 +286,7 @@ impl<C: Connector> Drain<C> {
             self.reader.wait(Duration::from_millis(20));
         }
         let settled = self.settle();
+        self.end_transaction();
         let synced = self.reader.sync().map_err(StepError::from);
         for error in [settled.err(), synced.err()].into_iter().flatten() {
             self.monitor.troubled(&error);

@@ -10,11 +10,18 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
+use crate::message::Seq;
 use crate::queue::Share;
 use crate::route::KafkaRecord;
 use crate::sink::Config;
-use crate::sink::producer::{Connector, Producer, Report, SubmitError, Ticket, TopicState};
+use crate::sink::producer::{
+    Committed, Connector, Producer, Report, SubmitError, Ticket, TopicState, TransactionError,
+};
 use crate::sink::verdict::{Verdict, verdict};
+pub use transactional::Transactional;
+use transactional::{Session, failed};
+
+mod transactional;
 
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
@@ -24,12 +31,13 @@ const WINDOW_KBYTES: usize = 4096;
 /// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
 const MESSAGE_MAX_BYTES: usize = 1_000_000;
 
+/// How long a transaction may stay open (Kafka's default): the coordinator takes it back by then, and readers wait no longer.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// What edgeferry sets; `kafka.properties` may override only the second list.
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 6] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
-    // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
-    ("enable.gapless.guarantee", "true"),
     ("max.in.flight.requests.per.connection", "5"),
     // The queue is the buffer: nothing expires in the client.
     ("message.timeout.ms", "0"),
@@ -51,6 +59,7 @@ const DEFAULTS: [(&str, &str); 6] = [
 pub struct KafkaConnector {
     client: ClientConfig,
     password_file: Option<PathBuf>,
+    transactional: Option<Transactional>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -65,7 +74,13 @@ impl std::fmt::Debug for KafkaConnector {
 impl KafkaConnector {
     /// A connector for `config` that takes its share of memory; `wake` is called whenever there is something to take from a producer.
     #[must_use]
-    pub fn new(config: &Config, client_id: &str, share: Share, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(
+        config: &Config,
+        client_id: &str,
+        share: Share,
+        transactional: Option<Transactional>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
         let mut client = ClientConfig::new();
         for (name, value) in DEFAULTS {
             client.set(name, value);
@@ -87,10 +102,18 @@ impl KafkaConnector {
             "queue.buffering.max.kbytes",
             window_kbytes(config, share).to_string(),
         );
+        match &transactional {
+            Some(transactional) => transactional.configure(&mut client),
+            // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
+            None => {
+                client.set("enable.gapless.guarantee", "true");
+            }
+        }
         client.set_log_level(RDKafkaLogLevel::Warning);
         Self {
             client,
             password_file: config.security.password_file.clone(),
+            transactional,
             wake,
         }
     }
@@ -125,7 +148,15 @@ impl Connector for KafkaConnector {
         let producer = client
             .create_with_context(context)
             .map_err(|error| error.to_string())?;
-        Ok(KafkaProducer { producer, inbox })
+        let transaction = self
+            .transactional
+            .as_mut()
+            .map(|transactional| transactional.session(&client));
+        Ok(KafkaProducer {
+            producer,
+            inbox,
+            transaction,
+        })
     }
 }
 
@@ -200,6 +231,7 @@ impl ProducerContext for Context {
 pub struct KafkaProducer {
     producer: ThreadedProducer<Context>,
     inbox: Arc<Inbox>,
+    transaction: Option<Session>,
 }
 
 impl std::fmt::Debug for KafkaProducer {
@@ -247,6 +279,30 @@ impl Producer for KafkaProducer {
         // A failure of the producer as a whole has its reason elsewhere.
         let reason = (code == Code::Fatal).then(|| self.producer.client().fatal_error());
         Some(reason.flatten().map_or(code, |(reason, _)| reason))
+    }
+
+    fn take_over(&mut self, patience: Duration) -> Result<Committed, TransactionError> {
+        match &mut self.transaction {
+            Some(session) => session.take_over(&self.producer, patience),
+            None => Ok(Committed::default()),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        self.producer.begin_transaction().map_err(|error| failed(&error))
+    }
+
+    fn commit(&mut self, cursor: Seq, patience: Duration) -> Result<(), TransactionError> {
+        match &mut self.transaction {
+            Some(session) => session.commit(&self.producer, cursor, patience),
+            None => Ok(()),
+        }
+    }
+
+    fn abort(&mut self, patience: Duration) {
+        if let Err(error) = self.producer.abort_transaction(patience) {
+            tracing::debug!(%error, "the open transaction is left to whoever comes next");
+        }
     }
 
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
@@ -297,7 +353,7 @@ mod tests {
             bootstrap_servers: vec![cluster.bootstrap_servers()],
             ..Config::for_test()
         };
-        let mut producer = KafkaConnector::new(&config, "test", Share::default(), Arc::new(|| {}))
+        let mut producer = KafkaConnector::new(&config, "test", Share::default(), None, Arc::new(|| {}))
             .connect()
             .expect("connects");
         let record = KafkaRecord {

@@ -30,5 +30,5 @@ pub use config::{
 pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
-pub use kafka::KafkaConnector;
+pub use kafka::{KafkaConnector, Transactional};
 pub use monitor::Monitor;

@@ -87,6 +87,10 @@ impl Monitor {
         self.fenced.load(Ordering::Relaxed)
     }
 
+    pub(super) fn fence(&self) {
+        self.fenced.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn rewound(&self) {
         self.rewinds.fetch_add(1, Ordering::Relaxed);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use crate::message::Seq;
 use crate::route::KafkaRecord;
 
 /// Names a record in delivery reports. Wraps around; only the distance to the window's first counts, because
@@ -44,6 +45,26 @@ pub enum TopicState {
     Unreachable(Code),
 }
 
+/// What the cluster knows of a lane that delivers exactly once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// Every message up to here is delivered. `None` when the cluster knows of none, or has forgotten it.
+    pub cursor: Option<Seq>,
+    /// Who said so: a text of its own for each producer that ever took over.
+    pub by: Option<String>,
+    /// That was an earlier producer of the same connector.
+    pub is_ours: bool,
+}
+
+/// Why a step of a transaction was not done, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionError {
+    /// The client's reason.
+    pub code: Code,
+    /// The same step may be tried again with the same producer; otherwise it is of no use any more.
+    pub is_retriable: bool,
+}
+
 /// A connection to one Kafka cluster. Its guarantees end with it: records without a report when it is dropped
 /// may or may not be stored.
 pub trait Producer {
@@ -63,6 +84,30 @@ pub trait Producer {
 
     /// Takes the last error of the connection as a whole since the last call.
     fn trouble(&mut self) -> Option<Code>;
+
+    /// Exactly once: fences whoever used the lane's transactional id before, ends what that one left open, and asks how far
+    /// it came. Waits, a few times `patience` at most.
+    ///
+    /// # Errors
+    /// [`TransactionError`]: nothing may be submitted.
+    fn take_over(&mut self, patience: Duration) -> Result<Committed, TransactionError>;
+
+    /// Exactly once: what is submitted from here on is one transaction.
+    ///
+    /// # Errors
+    /// [`TransactionError`]
+    fn begin(&mut self) -> Result<(), TransactionError>;
+
+    /// Exactly once: makes everything that was submitted since [`Producer::begin`] visible, and `cursor` the lane's cursor, as
+    /// one step. Waits, a few times `patience` at most.
+    ///
+    /// # Errors
+    /// [`TransactionError`]: whether it was done is known only to whoever takes over next.
+    fn commit(&mut self, cursor: Seq, patience: Duration) -> Result<(), TransactionError>;
+
+    /// Exactly once: takes back what was submitted since [`Producer::begin`], so that no reader waits for it. Waits,
+    /// `patience` at most; whoever takes over next does the same.
+    fn abort(&mut self, patience: Duration);
 
     /// Asks whether a topic is there. Waits for the answer, `patience` at most.
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState;

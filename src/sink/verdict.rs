@@ -12,6 +12,8 @@ pub enum Verdict {
     Hold,
     /// One record of the batch may never be accepted: send one by one to find out which.
     Suspect,
+    /// Another instance with the lane's transactional id took over, or Kafka gave this one up after a long silence.
+    Fenced,
     /// Only a consequence of another error: says nothing by itself.
     Echo,
 }
@@ -29,6 +31,8 @@ pub fn verdict(code: Code) -> Verdict {
         | Code::InvalidTopic
         | Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
         | Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
@@ -41,6 +45,7 @@ pub fn verdict(code: Code) -> Verdict {
         | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedCompressionType => Verdict::Hold,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Verdict::Fenced,
         // Records behind a failed one, handed back unsent.
         Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => Verdict::Echo,
         _ => Verdict::Rewind,

@@ -129,6 +129,17 @@ impl Window {
         waiting <= unsent
     }
 
+    /// Whether no record of what is under way was submitted, `unsent` records aside.
+    #[must_use]
+    pub fn is_untouched(&self, unsent: usize) -> bool {
+        let outstanding: usize = self.messages.iter().map(|message| message.outstanding).sum();
+        outstanding == unsent
+            && self
+                .messages
+                .iter()
+                .all(|message| !message.confirmed.contains(&true))
+    }
+
     /// The oldest message, if all of it is decided.
     #[must_use]
     pub fn front_done(&self) -> Option<&InFlight> {

@@ -90,8 +90,17 @@ const POINTS: &[(&str, &[Scenario])] = {
     ]
 };
 
-/// Points that only a store passes which lost its newest messages. `open.recorded`: shown by the model test instead.
-const ELSEWHERE: &[&str] = &["open.recorded"];
+/// Points that are shown elsewhere: `open.recorded`, which only a store passes that lost its newest messages, by the model;
+/// `transaction.*`, which need a Kafka, by `tests/parts/exactly_once.rs`.
+const ELSEWHERE: &[&str] = &[
+    "open.recorded",
+    "transaction.taken",
+    "transaction.opened",
+    "transaction.begun",
+    "transaction.cursor",
+    "transaction.committed",
+    "transaction.advanced",
+];
 
 /// Passes of a point in the long form.
 const PASSES_ENV: &str = "EDGEFERRY_CRASH_PASSES";

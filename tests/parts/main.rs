@@ -16,6 +16,7 @@
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
+//! | [`exactly_once`] | transactions: killed at every step, fenced, silent for too long, coordinator and cursor topic gone |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
@@ -40,6 +41,7 @@ mod support;
 mod bad_input;
 mod boot;
 mod delivery;
+mod exactly_once;
 mod full_disk;
 mod full_queue;
 mod identity;

@@ -18,6 +18,7 @@ pub struct Config {
     data_dir: Option<PathBuf>,
     brokers: Vec<String>,
     bootstrap: String,
+    kafka: Vec<String>,
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     lanes: Vec<String>,
@@ -32,6 +33,7 @@ impl Config {
             data_dir: None,
             brokers: Vec::new(),
             bootstrap: kafka.bootstrap(),
+            kafka: Vec::new(),
             properties: Vec::new(),
             queue: Vec::new(),
             lanes: Vec::new(),
@@ -70,6 +72,17 @@ impl Config {
         self.routes
             .push(format!("from = \"{from}\"\ntopic = \"{topic}\"\n{lines}\n"));
         self
+    }
+
+    /// Adds a line to `[kafka]`.
+    pub fn kafka(mut self, line: &str) -> Self {
+        self.kafka.push(line.into());
+        self
+    }
+
+    /// Records and cursor as one transaction.
+    pub fn exactly_once(self) -> Self {
+        self.kafka("delivery = \"exactly-once\"")
     }
 
     /// Adds a librdkafka property.
@@ -133,8 +146,9 @@ impl Config {
         }
         write!(
             text,
-            "[kafka]\nbootstrap_servers = [\"{}\"]\n\n[kafka.properties]\n",
-            self.bootstrap
+            "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",
+            self.bootstrap,
+            self.kafka.join("\n")
         )
         .expect("text can grow");
         for (name, value) in &self.properties {

@@ -33,6 +33,8 @@ const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
 pub struct Daemon {
     folder: Scratch,
     notify: Notify,
+    /// Faults on order, for the next start alone.
+    fault: Option<(&'static str, String)>,
     /// Ends before the process does, so that it never looks at another one.
     watch: Option<MemoryWatch>,
     process: Option<Process>,
@@ -61,6 +63,7 @@ impl Daemon {
         let daemon = Self {
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
+            fault: None,
             watch: None,
             process: None,
             peak_rss: 0,
@@ -92,7 +95,9 @@ impl Daemon {
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
+        let fault = self.fault.take();
         let process = Process::spawn("edgeferry", binary, &log, |command| {
+            command.envs(fault);
             command
                 .arg("run")
                 .arg("--config")
@@ -102,6 +107,31 @@ impl Daemon {
         let peak = Arc::clone(&self.peak_anonymous);
         self.watch = Some(MemoryWatch::start(process.id(), peak));
         self.process = Some(process);
+    }
+
+    /// The next start ends with SIGKILL when it passes the point `name` for the `pass`th time. Debug builds only.
+    pub fn kill_at(&mut self, name: &str, pass: u64) {
+        self.fault = Some((edgeferry::faults::KILL_AT, format!("{name}:{pass}")));
+    }
+
+    /// How it ended by itself, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().expect("edgeferry was started").ended()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn until_ended(&mut self, limit: Duration) -> ExitStatus {
+        self.watch = None;
+        let mut process = self.process.take().expect("edgeferry is running");
+        wait::until("edgeferry ends by itself", limit, || process.ended())
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
+        self.process
+            .as_mut()
+            .expect("edgeferry is running")
+            .signal(signal);
     }
 
     /// Gives it another configuration, from the next start on.

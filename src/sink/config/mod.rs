@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use std::time::Duration;
 
+use crate::route::is_legal_topic;
 use crate::settings::{Address, Period, Section};
 use crate::sink::properties::{self, RawProperties};
 
@@ -129,7 +130,7 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
             &[],
             Delivery::AtLeastOnce,
         ),
-        cursor_topic: raw.cursor_topic,
+        cursor_topic: resolve_cursor_topic(raw.cursor_topic, section),
         unknown_topic_after: section
             .at_least(
                 "unknown_topic_after",
@@ -155,6 +156,15 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
         compression: compression.to_owned(),
         properties: properties::resolve(raw.properties, section),
     }
+}
+
+fn resolve_cursor_topic(topic: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
+    let is_legal = topic.as_deref().is_none_or(is_legal_topic);
+    if !is_legal {
+        let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
+        section.error("cursor_topic", format!("{topic:?} is no topic name"), right);
+    }
+    topic.filter(|_| is_legal)
 }
 
 fn resolve_servers(servers: Option<Vec<String>>, section: &mut Section<'_, '_>) -> Vec<String> {

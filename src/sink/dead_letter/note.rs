@@ -33,8 +33,8 @@ pub(super) struct Values {
     pub(super) replacement: Option<Replacement>,
     /// Letters on their way back into a queue.
     pub(super) pending: Option<Pending>,
-    /// What was told of messages that the lane's queue lost: up to this sequence.
-    pub(super) told: Seq,
+    /// Sequences that the lane's queue lost, and of which the Kafka topic was told.
+    pub(super) told: Ranges,
 }
 
 /// Letters that were handed to a queue; a crash may have come before it was noted that they are there.
@@ -57,7 +57,7 @@ struct Written {
     lost: u64,
     replacement: Option<Replacement>,
     pending: Option<Pending>,
-    told: Seq,
+    told: Vec<(u64, u64)>,
 }
 
 fn distances(ranges: &Ranges) -> Vec<(u64, u64)> {
@@ -90,7 +90,7 @@ impl From<&Values> for Written {
             lost: values.lost,
             replacement: values.replacement,
             pending: values.pending.clone(),
-            told: values.told,
+            told: distances(&values.told),
         }
     }
 }
@@ -104,7 +104,7 @@ impl From<Written> for Values {
             lost: written.lost,
             replacement: written.replacement,
             pending: written.pending,
-            told: written.told,
+            told: stretches(&written.told),
         }
     }
 }

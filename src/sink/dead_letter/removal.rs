@@ -11,10 +11,14 @@ use crate::message::Seq;
 use crate::queue::codec::{Block, Chunk};
 use crate::queue::ledger::Replacement;
 use crate::queue::store::{Found, Store, Unit};
+use crate::ranges::Ranges;
 
 /// A unit is rewritten when at most this part of its letters is left: it then gives back most of its space for little
 /// writing.
 const LEFT_PART: u64 = 4;
+/// Stretches of lost messages that are remembered as told; beyond it the space between the nearest ones
+/// counts as told. Only a store that is damaged in a thousand places comes near.
+const TOLD_MAX: usize = 1000;
 /// A unit this small is not worth another one: what sled and the file system take for it is as much.
 const UNIT_BYTES: u64 = 64 * 1024;
 
@@ -41,6 +45,29 @@ impl DeadLetters {
     /// [`KeepError`]: all of them are there, and pending.
     pub fn arrived(&self, numbers: &[Seq]) -> Result<(), KeepError> {
         self.take_out(numbers, false)
+    }
+
+    /// Sequences of `holes` of which the Kafka topic was not told.
+    #[must_use]
+    pub fn untold(&self, holes: &[(Seq, Seq)]) -> Vec<(Seq, Seq)> {
+        let told = &self.inner().note.values.told;
+        let mut untold = Ranges::default();
+        for (first, last) in holes {
+            untold.insert_all(*first, *last);
+        }
+        untold.remove_all(told);
+        untold.iter().collect()
+    }
+
+    /// Notes, durably, that the Kafka topic was told of a stretch.
+    ///
+    /// # Errors
+    /// [`KeepError`]: it will be told again.
+    pub fn told(&self, first: Seq, last: Seq) -> Result<(), KeepError> {
+        self.inner().change(|values| {
+            values.told.insert_all(first, last);
+            values.told.coarsen(TOLD_MAX);
+        })
     }
 
     fn take_out(&self, numbers: &[Seq], stays_pending: bool) -> Result<(), KeepError> {

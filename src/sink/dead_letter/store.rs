@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::note::{Note, Values};
 use super::walk::read;
@@ -33,6 +33,7 @@ pub struct DeadLetters {
     inner: Mutex<Inner>,
     /// Messages that the cursor may not have passed and that are letters already. Held for a look only.
     decided: Mutex<BTreeMap<Seq, (Epoch, Vec<Refusal>)>>,
+    stood: Mutex<Stand>,
     /// Letters that were left in units when they were rewritten, by their first number. One thread at a time rewrites.
     pub(super) rewritten: Mutex<BTreeMap<Seq, u64>>,
 }
@@ -91,6 +92,7 @@ impl DeadLetters {
             on_full: OnFull::Hold,
             inner: Mutex::new(inner),
             decided: Mutex::default(),
+            stood: Mutex::default(),
             rewritten: Mutex::default(),
         };
         letters.sweep(&mut letters.inner());
@@ -274,18 +276,30 @@ impl DeadLetters {
         values.skipped.remove(Seq::ZERO, before);
     }
 
-    /// How they stand now.
+    /// How they stand now, or stood a moment ago: nobody who watches waits for the disk.
     #[must_use]
     pub fn stand(&self) -> Stand {
-        let bytes = self.store.bytes();
+        let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = match self.inner.try_lock() {
+            Ok(inner) => inner,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return *stood,
+        };
         let units = self.store.units();
-        let inner = self.inner();
-        Stand {
+        *stood = Stand {
             letters: units.iter().map(|unit| inner.living(*unit)).sum(),
-            bytes,
+            bytes: self.store.bytes(),
             dropped: inner.note.values.dropped,
             lost: inner.note.values.lost,
-        }
+        };
+        *stood
+    }
+
+    /// Whether the letter of this message may be taken out: a crash must not bring the message again. `cursor` is the
+    /// lane's, as a power cut would leave it; `None` when there is no such lane any more.
+    #[must_use]
+    pub fn is_settled(&self, stored: &Stored, cursor: Option<Seq>) -> bool {
+        cursor.is_none_or(|cursor| stored.seq <= cursor || self.decided(stored).is_none())
     }
 
     /// Letters that were handed to a queue, and of which it is not known whether they are there.

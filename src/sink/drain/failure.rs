@@ -87,6 +87,10 @@ impl<C: Connector> Drain<C> {
                     .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
                 self.rewind(now);
             }
+            Verdict::Fenced => {
+                self.fenced();
+                self.rewind(now);
+            }
             Verdict::Rewind | Verdict::Echo => self.rewind(now),
         }
     }
@@ -117,7 +121,12 @@ impl<C: Connector> Drain<C> {
         self.producer = None;
         self.failure = None;
         self.unsent.clear();
-        self.ahead.append(&mut self.window.abandon());
+        let mut stored = self.window.abandon();
+        match &mut self.transactions {
+            // Nobody sees what was stored in a transaction that did not commit.
+            Some(transactions) => transactions.reset(),
+            None => self.ahead.append(&mut stored),
+        }
         self.reader.rewind();
         self.monitor.rewound();
         self.hold_feed(now);

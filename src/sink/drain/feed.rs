@@ -29,11 +29,21 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
+        if !self.may_submit(now)? {
+            return Ok(Fed::Tried);
+        }
         let limit = if self.alone_until.is_some() {
             1
         } else {
             WINDOW_MESSAGES
         };
+        let fed = self.fill(limit, now)?;
+        let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
+        Ok(if committed { Fed::Interrupted } else { fed })
+    }
+
+    /// Takes and submits until the window has `limit` messages, or something is in the way.
+    fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
         loop {
             if let Some((ticket, record)) = self.unsent.pop_front() {
                 if self.asked && !self.topics.contains(&record.topic) {
@@ -43,7 +53,7 @@ impl<C: Connector> Drain<C> {
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
                 }
-            } else if self.window.len() >= limit {
+            } else if self.window.len() >= limit || self.is_commit_due(now) {
                 return Ok(Fed::Tried);
             } else if !self.take()? {
                 self.try_idle_link(now);
@@ -59,7 +69,12 @@ impl<C: Connector> Drain<C> {
         };
         let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
         if let Some(reasons) = self.dead_letters.decided(&stored) {
-            self.rejected.insert(stored.seq, reasons);
+            let known = self.rejected.entry(stored.seq).or_default();
+            let new: Vec<_> = reasons
+                .into_iter()
+                .filter(|refusal| !known.contains(refusal))
+                .collect();
+            known.extend(new);
         }
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |record: &KafkaRecord| {
@@ -67,7 +82,7 @@ impl<C: Connector> Drain<C> {
             rejected.iter().any(names)
         };
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
-        confirmed.resize(outcome.records.len(), false);
+        confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
             .filter(|(_, (record, confirmed))| !**confirmed && !is_rejected(record))
@@ -92,12 +107,12 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let submitted = self
-            .topic_is_there(&record.topic, now)
-            .then(|| match &mut self.producer {
-                Some(producer) => producer.submit(&record, None, ticket),
-                None => Err(SubmitError::Full),
-            });
+        let is_ready =
+            self.topic_is_there(&record.topic, now) && self.others_are_there(now) && self.begin(now);
+        let submitted = is_ready.then(|| match &mut self.producer {
+            Some(producer) => producer.submit(&record, None, ticket),
+            None => Err(SubmitError::Full),
+        });
         match submitted {
             Some(Ok(())) => return true,
             Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {

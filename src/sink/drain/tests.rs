@@ -13,7 +13,9 @@ use crate::link::Link;
 use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
 use crate::queue::seal::Keys;
 use crate::queue::{Compression, Config, Intake, Writer};
-use crate::sink::producer::{Report, SubmitError, TopicState};
+use crate::sink::producer::{Committed, Report, SubmitError, TopicState, TransactionError};
+
+mod transactions;
 
 /// Records per batch of the scripted cluster.
 const BATCH: usize = 5;
@@ -37,6 +39,8 @@ struct Cluster {
     questions: usize,
     /// A failed batch is reported a step later than the client refuses what comes behind it.
     late_reports: bool,
+    /// What exactly-once needs of a cluster.
+    ledger: transactions::Ledger,
 }
 
 impl Cluster {
@@ -78,6 +82,7 @@ impl Connector for Kafka {
             pending: VecDeque::new(),
             broken: false,
             late: false,
+            epoch: 0,
         })
     }
 }
@@ -87,6 +92,8 @@ struct Client {
     pending: VecDeque<(Ticket, KafkaRecord)>,
     broken: bool,
     late: bool,
+    /// Of its transactional id; 0 without one.
+    epoch: u64,
 }
 
 impl Producer for Client {
@@ -127,11 +134,14 @@ impl Producer for Client {
         let size = self.pending.iter().take_while(same_topic).count().min(BATCH);
         let batch: Vec<_> = self.pending.drain(..size).collect();
         let failed = batch.iter().find_map(|(_, record)| cluster.failure(record));
+        let failed = failed.or_else(|| cluster.ledger.refusal(self.epoch));
         let outcome = failed.map_or(Ok(()), Err);
         if outcome.is_ok() {
-            cluster
-                .stored
-                .extend(batch.iter().map(|(_, record)| record.clone()));
+            let records = batch.iter().map(|(_, record)| record.clone());
+            match self.epoch {
+                0 => cluster.stored.extend(records),
+                _ => cluster.ledger.open.extend(records),
+            }
         }
         drop(cluster);
         let mut reports: Vec<_> = batch
@@ -148,6 +158,27 @@ impl Producer for Client {
 
     fn trouble(&mut self) -> Option<Code> {
         self.kafka.cluster().trouble.pop_front()
+    }
+
+    fn take_over(&mut self, _patience: Duration) -> Result<Committed, TransactionError> {
+        let (epoch, committed) = self.kafka.cluster().ledger.take_over()?;
+        self.epoch = epoch;
+        Ok(committed)
+    }
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        Ok(())
+    }
+
+    fn commit(&mut self, cursor: Seq, _patience: Duration) -> Result<(), TransactionError> {
+        let mut cluster = self.kafka.cluster();
+        let visible = cluster.ledger.commit(self.epoch, cursor);
+        cluster.stored.extend(visible.0);
+        visible.1
+    }
+
+    fn abort(&mut self, _patience: Duration) {
+        self.kafka.cluster().ledger.open.clear();
     }
 
     fn topic_state(&mut self, topic: &str, _patience: Duration) -> TopicState {

@@ -1,9 +1,10 @@
 //! Reads a topic from its beginning with a consumer that belongs to no group.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -74,6 +75,7 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
             .create()
             .expect("a plain consumer");
         let partitions = wait::until(&format!("{topic} can be read"), TOPIC_LIMIT, || {
@@ -84,20 +86,25 @@ impl Reader {
                 .filter(|topic| topic.error().is_none())?;
             Some(topic.partitions().len()).filter(|count| *count > 0)
         });
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            let partition = i32::try_from(partition).expect("few partitions");
-            list.add_partition_offset(topic, partition, Offset::Beginning)
-                .expect("a valid offset");
-        }
-        consumer.assign(&list).expect("assigning needs no broker");
         let probe = kafka::client(bootstrap).create().expect("a plain client");
-        Self {
+        let reader = Self {
             consumer,
             probe,
             topic: topic.into(),
             positions: vec![0; partitions],
+        };
+        reader.assign();
+        reader
+    }
+
+    /// Goes on where it is.
+    fn assign(&self) {
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in (0..).zip(&self.positions) {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(*position))
+                .expect("a valid offset");
         }
+        self.consumer.assign(&list).expect("assigning needs no broker");
     }
 
     /// Number of partitions.
@@ -123,10 +130,34 @@ impl Reader {
         }
     }
 
-    /// Whether everything that is in the topic now has been read.
-    pub fn at_end(&self) -> bool {
-        self.ends()
-            .is_some_and(|ends| ends.iter().zip(&self.positions).all(|(end, read)| read >= end))
+    /// Everything that is in the topic now and was not read. Behind the last record a transaction has a marker, so only Kafka
+    /// itself can say where the end is: once for each time that reading begins.
+    ///
+    /// # Panics
+    ///
+    /// When the end is not reached within `limit`.
+    pub fn rest(&mut self, limit: Duration) -> Vec<Record> {
+        self.assign();
+        let deadline = Instant::now() + limit;
+        let mut at_end = HashSet::new();
+        let mut records = Vec::new();
+        while at_end.len() < self.positions.len() {
+            assert!(Instant::now() < deadline, "the end of the topic is not reached");
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    let record = Record::read(&message);
+                    let partition = usize::try_from(record.partition).expect("partitions count from 0");
+                    self.positions[partition] = record.offset + 1;
+                    at_end.remove(&record.partition);
+                    records.push(record);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    at_end.insert(partition);
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+        records
     }
 
     /// Records in the topic now; with transactions their markers count too.

@@ -152,8 +152,6 @@ impl Hand {
         let cursor = lane.map(|lane| lane.monitor.settle_cursor()).transpose();
         let cursor = cursor.map_err(HandError::Cursor)?;
         let letters = Arc::clone(&letters.letters);
-        Ok(move |stored: &Stored| {
-            cursor.is_none_or(|cursor| stored.seq <= cursor || letters.decided(stored).is_none())
-        })
+        Ok(move |stored: &Stored| letters.is_settled(stored, cursor))
     }
 }

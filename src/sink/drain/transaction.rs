@@ -1,0 +1,371 @@
+//! Exactly once: the records of a stretch of the queue and the cursor behind them become visible as one transaction.
+//!
+//! The cursor that counts is the one in Kafka: the committed offset of a consumer group that is named like the lane's
+//! transactional id, written inside the transaction. The one on disk follows it, so a crash in between costs nothing: whoever
+//! takes over asks Kafka, and passes over what it has.
+//!
+//! * **Nothing is assumed.** Whatever fails, the producer is dropped and a new one takes over: that ends what was open, and
+//!   tells whether the last commit was done.
+//! * **Dead letters** are kept on disk before the transaction commits. When it is not, they are recognised.
+//! * **A producer is fenced** when another one took over, and also when it was silent for longer than the transaction's
+//!   time limit. Only a commit by somebody else in between tells the first from the second.
+
+use std::time::{Duration, Instant};
+
+use super::{Drain, StepError};
+use crate::faults;
+use crate::link::Link;
+use crate::message::Seq;
+use crate::queue::Passed;
+use crate::sink::producer::{Committed, Connector, Producer, TransactionError};
+use crate::sink::verdict::{Verdict, verdict};
+
+/// Patience with each question of a transaction: long enough for a slow link, short enough for the watchdog's thread limit.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An outcome that is not known by then is found out by a new producer. The coordinator gives up no later.
+const COMMIT_LIMIT: Duration = crate::sink::kafka::TRANSACTION_TIMEOUT;
+/// Patience with taking back at a stop: readers would otherwise wait for the transaction's time limit.
+const ABORT_PATIENCE: Duration = Duration::from_secs(2);
+/// A transaction is kept open for this many times what a commit costs: a tenth of the time is spent on commits.
+const OPEN_PER_COMMIT: u32 = 9;
+/// Bounds of that: what a reader waits for at least under load, and how much is sent again after a failure at most.
+const OPEN_MIN: Duration = Duration::from_millis(50);
+const OPEN_MAX: Duration = Duration::from_secs(5);
+/// Messages in one transaction at most: a reader that holds one back has to keep it in memory.
+const MESSAGES_MAX: u64 = 100_000;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct Transactions {
+    stage: Stage,
+    /// Everything up to here is in Kafka although the cursor on disk may lag.
+    pub(super) delivered_through: Seq,
+    /// What the open transaction makes of the cursor.
+    pending: Option<(Seq, Passed)>,
+    /// Who had committed last when this drain took over last; `None` before it did.
+    known: Option<Author>,
+    /// The last producer was fenced.
+    was_fenced: bool,
+    /// What the last commit cost.
+    cost: Duration,
+}
+
+/// Who wrote the cursor in Kafka, if anybody did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Author(Option<String>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The producer has not taken over.
+    Outside,
+    /// Taken over; no transaction is open.
+    Idle,
+    /// Records may have been submitted.
+    Open { since: Instant },
+    /// The commit was begun.
+    Committing { since: Instant },
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Outside,
+            delivered_through: Seq::ZERO,
+            pending: None,
+            known: None,
+            was_fenced: false,
+            cost: Duration::ZERO,
+        }
+    }
+}
+
+impl Transactions {
+    /// The producer is gone, and with it what it had open.
+    pub(super) fn reset(&mut self) {
+        self.stage = Stage::Outside;
+        self.pending = None;
+    }
+
+    /// Adds to what the open transaction makes of the cursor. Hands it back when none is open.
+    pub(super) fn pass(&mut self, cursor: Seq, passed: Passed) -> Option<(Seq, Passed)> {
+        if matches!(self.stage, Stage::Outside | Stage::Idle) {
+            return Some((cursor, passed));
+        }
+        let before = self.pending.map_or(Passed::default(), |(_, passed)| passed);
+        let sum = Passed {
+            delivered: before.delivered + passed.delivered,
+            dead_lettered: before.dead_lettered + passed.dead_lettered,
+        };
+        self.pending = Some((cursor, sum));
+        None
+    }
+
+    /// Whether it is time to commit, so that nothing more is taken.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let messages = self
+            .pending
+            .map_or(0, |(_, passed)| passed.delivered + passed.dead_lettered);
+        match self.stage {
+            Stage::Open { since } => now.duration_since(since) >= self.open_for() || messages >= MESSAGES_MAX,
+            Stage::Committing { .. } => true,
+            Stage::Outside | Stage::Idle => false,
+        }
+    }
+
+    fn open_for(&self) -> Duration {
+        (self.cost * OPEN_PER_COMMIT).clamp(OPEN_MIN, OPEN_MAX)
+    }
+
+    /// Whether another gateway with the same identity has committed since this one took over.
+    fn is_replaced(&self, found: &Committed) -> bool {
+        self.was_fenced && !found.is_ours && self.known.as_ref().is_some_and(|known| known.0 != found.by)
+    }
+}
+
+impl<C: Connector> Drain<C> {
+    /// Whether records may be submitted: always, unless a transaction has to be waited for.
+    pub(super) fn may_submit(&mut self, now: Instant) -> Result<bool, StepError> {
+        let Some(transactions) = &self.transactions else {
+            return Ok(true);
+        };
+        match transactions.stage {
+            Stage::Outside => self.take_over(now),
+            Stage::Committing { .. } => self.commit(now),
+            Stage::Idle | Stage::Open { .. } => Ok(true),
+        }
+    }
+
+    /// Commits when nothing of the open transaction is under way any more. True when it did.
+    pub(super) fn commit_if_settled(&mut self, now: Instant) -> Result<bool, StepError> {
+        let is_open = |transactions: &Transactions| {
+            matches!(transactions.stage, Stage::Open { .. }) && transactions.pending.is_some()
+        };
+        if !self.transactions.as_ref().is_some_and(is_open) || !self.window.is_untouched(self.unsent.len()) {
+            return Ok(false);
+        }
+        self.commit(now)
+    }
+
+    /// Opens a transaction unless one is open. False when that was not possible.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        let Some(transactions) = &mut self.transactions else {
+            return true;
+        };
+        if matches!(transactions.stage, Stage::Open { .. }) {
+            return true;
+        }
+        let Some(producer) = &mut self.producer else {
+            return false;
+        };
+        match producer.begin() {
+            Ok(()) => {
+                faults::point("transaction.opened");
+                transactions.stage = Stage::Open { since: now };
+                true
+            }
+            Err(error) => {
+                self.transaction_failed(error, now);
+                false
+            }
+        }
+    }
+
+    /// Whether the open transaction takes nothing more.
+    pub(super) fn is_commit_due(&self, now: Instant) -> bool {
+        let is_alone = self.alone_until.is_some();
+        let is_due = |transactions: &Transactions| {
+            // Whatever fails alone must not take others back with it.
+            transactions.is_due(now) || is_alone && transactions.pending.is_some()
+        };
+        self.transactions.as_ref().is_some_and(is_due)
+    }
+
+    /// Whether Kafka has the message, as it said when this drain took over.
+    pub(super) fn is_delivered(&self, seq: Seq) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|transactions| seq <= transactions.delivered_through)
+    }
+
+    /// Whether the topics of the other records of a message are there: a transaction that has only a part of a message
+    /// cannot be committed, and what is before the message should not wait for a topic.
+    pub(super) fn others_are_there(&mut self, now: Instant) -> bool {
+        if self.transactions.is_none() {
+            return true;
+        }
+        let topics: Vec<String> = self
+            .unsent
+            .iter()
+            .map(|(_, record)| record.topic.clone())
+            .collect();
+        topics
+            .iter()
+            .all(|topic| self.topics.contains(topic) || !self.asked && self.topic_is_there(topic, now))
+    }
+
+    /// Delivery is held, perhaps for long: what can be committed is, and no reader waits for the rest.
+    pub(super) fn commit_before_trouble(&mut self, now: Instant) {
+        let Some(transactions) = &self.transactions else {
+            return;
+        };
+        let is_open = matches!(transactions.stage, Stage::Open { .. });
+        match self.commit_if_settled(now) {
+            Ok(false) if is_open => {
+                // The next attempt goes one by one, so that it stops right before the trouble.
+                self.alone_until = self
+                    .alone_until
+                    .max(self.window.front_done().map(|done| done.stored.seq));
+                self.rewind(now);
+            }
+            Ok(_) => {}
+            Err(error) => self.monitor.troubled(&error),
+        }
+    }
+
+    fn take_over(&mut self, now: Instant) -> Result<bool, StepError> {
+        if self.producer.is_none() && !self.connect(now) {
+            return Ok(false);
+        }
+        let Some(producer) = &mut self.producer else {
+            return Ok(false);
+        };
+        self.asked = true;
+        let taken = producer.take_over(PATIENCE);
+        let found = match taken {
+            Ok(found) => found,
+            Err(error) => {
+                self.transaction_failed(error, now);
+                return Ok(false);
+            }
+        };
+        self.taken_over(found, now)
+    }
+
+    fn taken_over(&mut self, found: Committed, now: Instant) -> Result<bool, StepError> {
+        let reach = self.reader.reach();
+        let local = self.reader.cursor();
+        let Some(transactions) = &mut self.transactions else {
+            return Ok(true);
+        };
+        if transactions.is_replaced(&found) {
+            tracing::error!("another edgeferry with the same identity delivers this lane's messages");
+            self.monitor.fence();
+            return Ok(false);
+        }
+        faults::point("transaction.taken");
+        transactions.was_fenced = false;
+        transactions.known = Some(Author(found.by));
+        transactions.stage = Stage::Idle;
+        match found.cursor {
+            Some(cursor) if cursor > reach => {
+                tracing::error!(kafka = %cursor, store = %reach, "Kafka's cursor is ahead of the store: the store is older than what was delivered from it (a restored copy?). Its messages are sent again");
+                return self.set_back(local, now);
+            }
+            Some(cursor) => transactions.delivered_through = cursor,
+            None => transactions.delivered_through = Seq::ZERO,
+        }
+        if transactions.delivered_through > local {
+            tracing::info!(%local, kafka = %transactions.delivered_through, "Kafka has more than the cursor on disk says: passing over it");
+        }
+        self.refused_since = None;
+        self.monitor.set_link(Link::Up);
+        Ok(true)
+    }
+
+    /// Makes the cluster's cursor what the store's is.
+    fn set_back(&mut self, cursor: Seq, now: Instant) -> Result<bool, StepError> {
+        if !self.begin(now) {
+            return Ok(false);
+        }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.delivered_through = Seq::ZERO;
+            transactions.pending = Some((cursor, Passed::default()));
+        }
+        self.commit(now)
+    }
+
+    /// Commits. False when it has to be tried again, or failed.
+    fn commit(&mut self, now: Instant) -> Result<bool, StepError> {
+        let (Some(transactions), Some(producer)) = (&mut self.transactions, &mut self.producer) else {
+            return Ok(false);
+        };
+        let Some((cursor, passed)) = transactions.pending else {
+            return Ok(true);
+        };
+        let since = match transactions.stage {
+            Stage::Committing { since } => since,
+            _ => now,
+        };
+        transactions.stage = Stage::Committing { since };
+        faults::point("transaction.begun");
+        let begun = Instant::now();
+        match producer.commit(cursor, PATIENCE) {
+            Ok(()) => {
+                faults::point("transaction.committed");
+                transactions.stage = Stage::Idle;
+                transactions.pending = None;
+                transactions.cost = begun.elapsed();
+                self.advance(cursor, passed)?;
+                faults::point("transaction.advanced");
+                Ok(true)
+            }
+            Err(error) if error.is_retriable && now.duration_since(since) < COMMIT_LIMIT => {
+                tracing::debug!(code = %error.code, "the commit is not answered yet");
+                Ok(false)
+            }
+            Err(error) => {
+                let error = TransactionError {
+                    is_retriable: false,
+                    ..error
+                };
+                self.transaction_failed(error, now);
+                Ok(false)
+            }
+        }
+    }
+
+    fn transaction_failed(&mut self, error: TransactionError, now: Instant) {
+        let code = error.code;
+        tracing::debug!(%code, error.is_retriable, "a transaction has to wait");
+        match verdict(code) {
+            Verdict::Hold => {
+                self.refused_since.get_or_insert(now);
+                self.monitor
+                    .set_link(Link::Refused(format!("transaction: {code}")));
+            }
+            Verdict::Fenced => self.fenced(),
+            _ if self.refused_since.is_some() => {}
+            _ => self.monitor.set_link(Link::Down(code.to_string())),
+        }
+        if error.is_retriable {
+            self.hold_feed(now);
+        } else {
+            self.rewind(now);
+        }
+    }
+
+    /// Kafka does not take this producer any more. Why, whoever takes over finds out.
+    pub(super) fn fenced(&mut self) {
+        if let Some(transactions) = &mut self.transactions {
+            tracing::warn!(
+                "Kafka has given the transactional id to another producer, or given this one up: asking"
+            );
+            transactions.was_fenced = true;
+        }
+    }
+
+    /// At a stop: commits what is settled, takes the rest back.
+    pub(super) fn end_transaction(&mut self) {
+        let committed = self.commit_if_settled(Instant::now());
+        if let Err(error) = &committed {
+            self.monitor.troubled(error);
+        }
+        let is_open = |transactions: &Transactions| {
+            matches!(transactions.stage, Stage::Open { .. } | Stage::Committing { .. })
+        };
+        if self.transactions.as_ref().is_some_and(is_open)
+            && let Some(producer) = &mut self.producer
+        {
+            producer.abort(ABORT_PATIENCE);
+        }
+    }
+}

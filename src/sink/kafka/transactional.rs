@@ -1,0 +1,226 @@
+//! The client's side of exactly-once: the transactional id, and the cursor as the committed offset of a group.
+//!
+//! The group has no members: it is a named place for one number, kept by Kafka, written in the same transaction as the records
+//! (KIP-98). The committed offset is the sequence that comes next, its metadata the tag of the producer that wrote it.
+
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Context, TRANSACTION_TIMEOUT};
+use crate::faults;
+use crate::message::Seq;
+use crate::sink::producer::{Committed, TransactionError};
+
+/// The partition of the cursor topic that the cursor belongs to.
+const PARTITION: i32 = 0;
+/// What a consumer is never given: these belong to the producer.
+const PRODUCER_ONLY: [&str; 14] = [
+    "acks",
+    "enable.idempotence",
+    "enable.gapless.guarantee",
+    "transactional.id",
+    "transaction.timeout.ms",
+    "message.timeout.ms",
+    "partitioner",
+    "compression.type",
+    "compression.level",
+    "linger.ms",
+    "batch.size",
+    "batch.num.messages",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+];
+
+/// How a lane delivers exactly once.
+#[derive(Debug, Clone)]
+pub struct Transactional {
+    id: String,
+    /// Topics that the cursor is looked for in; it is written to the first.
+    cursor_topics: Vec<String>,
+    /// Names this connector among all that ever were.
+    instance: String,
+    /// Producers that it made.
+    made: u64,
+}
+
+impl Transactional {
+    /// For the lane with this transactional id, which is its group's name too. The cursor is kept on the first of
+    /// `cursor_topics`, and looked for on all of them.
+    #[must_use]
+    pub fn new(id: String, cursor_topics: Vec<String>) -> Self {
+        Self {
+            id,
+            cursor_topics,
+            instance: format!("{:016x}", rand::random::<u64>()),
+            made: 0,
+        }
+    }
+
+    pub(super) fn configure(&self, client: &mut ClientConfig) {
+        client.set("transactional.id", &self.id);
+        client.set(
+            "transaction.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis().to_string(),
+        );
+    }
+
+    /// For a new producer with these settings.
+    pub(super) fn session(&mut self, client: &ClientConfig) -> Session {
+        self.made += 1;
+        Session {
+            transactional: self.clone(),
+            client: client.clone(),
+            is_initialised: false,
+            group: None,
+            offsets_sent: None,
+        }
+    }
+
+    fn tag(&self) -> String {
+        format!("{}.{}", self.instance, self.made)
+    }
+
+    fn is_ours(&self, tag: &str) -> bool {
+        tag.strip_prefix(&self.instance)
+            .is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// The transactions of one producer.
+pub(super) struct Session {
+    transactional: Transactional,
+    client: ClientConfig,
+    is_initialised: bool,
+    group: Option<ConsumerGroupMetadata>,
+    /// The cursor that the open transaction has already.
+    offsets_sent: Option<Seq>,
+}
+
+/// What the drain has to know of an error.
+pub(super) fn failed(error: &KafkaError) -> TransactionError {
+    let (code, is_retriable) = match error {
+        KafkaError::Transaction(error) => (error.code(), error.is_retriable() && !error.is_fatal()),
+        // The flush before a commit, and the question for the cursor.
+        error => {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            (code, is_passing(code))
+        }
+    };
+    TransactionError { code, is_retriable }
+}
+
+/// Errors of a question that may be answered next time.
+const fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
+            | Code::UnstableOffsetCommit
+    )
+}
+
+impl Session {
+    pub(super) fn take_over(
+        &mut self,
+        producer: &ThreadedProducer<Context>,
+        patience: Duration,
+    ) -> Result<Committed, TransactionError> {
+        if !self.is_initialised {
+            producer
+                .init_transactions(patience)
+                .map_err(|error| failed(&error))?;
+            self.is_initialised = true;
+        }
+        self.ask(patience).map_err(|error| failed(&error))
+    }
+
+    /// Reads the cursor, and makes the handle that it is written with. The consumer that is needed for both lives no longer.
+    fn ask(&mut self, patience: Duration) -> Result<Committed, KafkaError> {
+        let consumer = self.consumer()?;
+        let mut places = TopicPartitionList::new();
+        for topic in &self.transactional.cursor_topics {
+            places.add_partition(topic, PARTITION);
+        }
+        let found = consumer.committed_offsets(places, patience)?;
+        self.group = consumer.group_metadata();
+        let mut newest = Committed::default();
+        for place in found.elements() {
+            place.error()?;
+            let Offset::Offset(next) = place.offset() else {
+                continue;
+            };
+            let cursor = Seq(u64::try_from(next).unwrap_or_default()).previous();
+            if newest.cursor.is_none_or(|known| known < cursor) {
+                let tag = place.metadata();
+                newest = Committed {
+                    cursor: Some(cursor),
+                    by: Some(tag.to_owned()),
+                    is_ours: self.transactional.is_ours(tag),
+                };
+            }
+        }
+        Ok(newest)
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
+        let mut config = self.client.clone();
+        for name in PRODUCER_ONLY {
+            config.remove(name);
+        }
+        config.set("group.id", &self.transactional.id);
+        config.set("enable.auto.commit", "false");
+        // The answer waits for a commit that is being written (KIP-447).
+        config.set("isolation.level", "read_committed");
+        config.create()
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        producer: &ThreadedProducer<Context>,
+        cursor: Seq,
+        patience: Duration,
+    ) -> Result<(), TransactionError> {
+        if self.offsets_sent != Some(cursor) {
+            self.send_cursor(producer, cursor, patience)
+                .map_err(|error| failed(&error))?;
+            self.offsets_sent = Some(cursor);
+            faults::point("transaction.cursor");
+        }
+        producer
+            .commit_transaction(patience)
+            .map_err(|error| failed(&error))?;
+        self.offsets_sent = None;
+        Ok(())
+    }
+
+    fn send_cursor(
+        &self,
+        producer: &ThreadedProducer<Context>,
+        cursor: Seq,
+        patience: Duration,
+    ) -> Result<(), KafkaError> {
+        let (Some(group), Some(topic)) = (&self.group, self.transactional.cursor_topics.first()) else {
+            return Err(KafkaError::Canceled);
+        };
+        let next = i64::try_from(cursor.next().0).unwrap_or(i64::MAX);
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, PARTITION, Offset::Offset(next))?;
+        if let Some(mut place) = place.find_partition(topic, PARTITION) {
+            place.set_metadata(self.transactional.tag());
+        }
+        producer.send_offsets_to_transaction(&place, group, patience)
+    }
+}
