@@ -69,6 +69,8 @@ pub struct Drain<C: Connector> {
     rejected: BTreeMap<Seq, Vec<Refusal>>,
     pause: Duration,
     feed_after: Option<Instant>,
+    /// The last step could not keep a letter.
+    is_held_by_letters: bool,
     refused_since: Option<Instant>,
     /// Only when the lane delivers exactly once.
     transactions: Option<Transactions>,
@@ -116,6 +118,7 @@ impl<C: Connector> Drain<C> {
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
+            is_held_by_letters: false,
             refused_since: None,
             transactions: None,
             write_refused: false,
@@ -146,7 +149,13 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
-        let worked = self.settle().and_then(|()| self.feed(now));
+        let settled = self.settle();
+        if settled.is_ok() && std::mem::take(&mut self.is_held_by_letters) {
+            // Somebody made room.
+            self.feed_after = None;
+            self.pause = PAUSE_MIN;
+        }
+        let worked = settled.and_then(|()| self.feed(now));
         match worked {
             Ok(Fed::Tried) => self.monitor.recovered(),
             Ok(Fed::Paused) => {}
@@ -158,6 +167,7 @@ impl<C: Connector> Drain<C> {
                 if matches!(&error, StepError::Keep(error) if error.is_full()) {
                     self.reader.release_ballast();
                 }
+                self.is_held_by_letters = matches!(error, StepError::Keep(_));
                 self.monitor.troubled(&error);
                 self.commit_before_trouble(now);
                 self.hold_feed(now);

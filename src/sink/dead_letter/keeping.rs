@@ -63,7 +63,7 @@ fn a_letter_whose_message_comes_again_after_a_crash_is_not_kept_twice_and_says_w
     assert!(open(dir.path()).keep(&stored(1, 7), why.clone()).expect("keeps"));
     let letters = open(dir.path());
     // The cursor was at 4 when the process died.
-    letters.recall(Seq(4)).expect("reads");
+    letters.recall(Seq(4), Seq(9)).expect("reads");
     assert_eq!(letters.decided(&stored(1, 7)), Some(why));
     assert_eq!(letters.decided(&stored(1, 5)), Some(vec![Refusal::NoRoute]));
     for seq in [5, 7] {
@@ -77,11 +77,28 @@ fn a_letter_whose_message_comes_again_after_a_crash_is_not_kept_twice_and_says_w
 }
 
 #[test]
+fn a_letter_of_a_log_that_is_no_more_is_not_taken_for_one_that_may_come_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    keep(&open(dir.path()), [500]);
+    keep(&open(dir.path()), [1, 2]);
+    keep(&open(dir.path()), [400]);
+    let letters = open(dir.path());
+    letters.recall(Seq(1), Seq(9)).expect("reads");
+    assert!(letters.decided(&stored(1, 2)).is_some());
+    for seq in [1, 400, 500] {
+        assert_eq!(letters.decided(&stored(1, seq)), None);
+        assert!(letters.is_settled(&stored(1, seq), Some(Seq(1))));
+    }
+    assert!(!letters.is_settled(&stored(1, 2), Some(Seq(1))));
+    assert!(letters.is_settled(&stored(1, 2), Some(Seq(2))));
+}
+
+#[test]
 fn the_same_sequence_of_another_epoch_is_another_message() {
     let dir = tempfile::tempdir().expect("temp dir");
     keep(&open(dir.path()), [5]);
     let letters = open(dir.path());
-    letters.recall(Seq::ZERO).expect("reads");
+    letters.recall(Seq::ZERO, Seq(9)).expect("reads");
     assert_eq!(letters.decided(&stored(2, 5)), None);
     assert!(letters.keep(&stored(2, 5), Vec::new()).expect("keeps"));
     assert_eq!(letters.stand().letters, 2);

@@ -114,14 +114,17 @@ impl DeadLetters {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks which letters are of messages behind `cursor`: a crash came before the cursor passed them. Damage may hide
-    /// one, which is then kept once more.
+    /// Looks which letters are of messages behind `cursor`, up to `tail`: a crash came before the cursor passed them. One
+    /// behind the tail is of another log, which is no more. Damage may hide one, which is then kept once more.
     ///
     /// # Errors
     /// [`KeepError::Unreadable`]: a key is missing.
-    pub fn recall(&self, cursor: Seq) -> Result<(), KeepError> {
+    pub fn recall(&self, cursor: Seq, tail: Seq) -> Result<(), KeepError> {
         let mut at = self.inner().next.previous();
-        while at > Seq::ZERO {
+        for _ in 0..RECALLED_MAX {
+            if at == Seq::ZERO {
+                break;
+            }
             let Ok(Found::Block(raw)) = self.store.read(at) else {
                 return Ok(());
             };
@@ -133,10 +136,12 @@ impl DeadLetters {
                 continue;
             };
             for (_, letter) in block.messages.into_iter().rev() {
-                if letter.seq <= cursor || self.known().len() >= RECALLED_MAX {
+                if letter.seq <= cursor {
                     return Ok(());
                 }
-                self.decide(letter);
+                if letter.seq <= tail {
+                    self.decide(letter);
+                }
             }
         }
         Ok(())

@@ -632,3 +632,63 @@ async fn a_dead_letter_of_a_new_store_is_not_taken_for_one_of_the_old() {
         .expect("keeps");
     assert_eq!(bench.dead().len(), 2);
 }
+
+/// A crash came behind a letter and before the cursor: what is a letter is not tried again, what is not is.
+#[tokio::test]
+async fn a_letter_that_was_kept_before_a_crash_is_neither_sent_nor_kept_nor_counted_twice() {
+    let mut bench = Bench::with(&["a", "bad", "c", "other/topic=x", "e"]).await;
+    let stored = |seq, topic, payload| Stored {
+        seq: Seq(seq),
+        epoch: Epoch(1),
+        arrival: arrival(seq, topic, payload),
+    };
+    let rejected = Refusal::Rejected {
+        topic: "telemetry".to_owned(),
+        code: "why".to_owned(),
+    };
+    let letters = &bench.drain.dead_letters;
+    let bad = stored(2, "devices/d/telemetry", "bad");
+    letters.keep(&bad, vec![rejected.clone()]).expect("keeps");
+    let unrouted = stored(4, "other/topic", "x");
+    letters.keep(&unrouted, vec![Refusal::NoRoute]).expect("keeps");
+    let folder = bench._dir.path().join("dead");
+    let again = DeadLetters::open(&folder, Epoch(1), 1 << 24, Keys::default()).expect("opens");
+    again.recall(Seq::ZERO, bench.drain.reader.tail()).expect("reads");
+    bench.drain.dead_letters = Arc::new(again);
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "c", "e"]);
+    assert_eq!(bench.kafka.cluster().submitted, 3);
+    assert_eq!(bench.dead(), [(2, vec![rejected]), (4, vec![Refusal::NoRoute])]);
+    assert_eq!(bench.drain.monitor.counts().dead_letters, 0);
+    let values = crate::queue::marks::peek(&bench._dir.path().join("lane")).expect("marks");
+    assert_eq!((values.delivered, values.dead_lettered), (3, 2));
+}
+
+#[tokio::test]
+async fn only_the_route_that_refused_is_passed_over_after_a_crash() {
+    let mut bench = Bench::routed(TWO_ROUTES, &["x"]).await;
+    let topics = |bench: &Bench| -> Vec<String> {
+        let cluster = bench.kafka.cluster();
+        cluster.stored.iter().map(|record| record.topic.clone()).collect()
+    };
+    let mut first = Bench::routed(TWO_ROUTES, &["x"]).await;
+    first.until_empty();
+    let both = topics(&first);
+    let stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival: arrival(1, "devices/d/telemetry", "x"),
+    };
+    let refused = Refusal::Rejected {
+        topic: both[0].clone(),
+        code: "why".to_owned(),
+    };
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![refused])
+        .expect("keeps");
+    bench.until_empty();
+    assert_eq!(topics(&bench), both[1..]);
+    assert_eq!(bench.dead().len(), 1);
+}
