@@ -91,9 +91,9 @@ fn a_record_that_the_broker_refuses_is_shown_and_arrives_with_its_id_once_it_may
     let file = daemon.beside("letters.jsonl");
     daemon.dead_letter(&["export", "--output", file.to_str().expect("text")]);
     let text = std::fs::read_to_string(&file).expect("reads");
-    let line: Value = serde_json::from_str(text.lines().nth(1).expect("a letter")).expect("JSON");
-    assert_eq!(line["reasons"][0]["reason"], "rejected", "{line}");
-    let id = format!("{}-default-2", line["epoch"].as_str().expect("has one"));
+    let letter: Value = serde_json::from_str(text.lines().nth(1).expect("a letter")).expect("JSON");
+    assert_eq!(letter["reasons"][0]["reason"], "rejected", "{letter}");
+    let id = format!("{}-default-2", letter["epoch"].as_str().expect("has one"));
     let shown = daemon.dead_letter(&["show", &id]);
     assert!(
         shown.contains("topic: devices/d1/telemetry\n") && shown.contains("bytes: 60000\n"),

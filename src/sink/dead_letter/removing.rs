@@ -103,6 +103,18 @@ fn units_give_their_space_back_although_a_letter_of_each_is_kept() {
 }
 
 #[test]
+fn many_starts_with_a_letter_each_do_not_fill_the_store() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    // Each start begins a unit, which takes a quarter of a megabyte whatever is in it: the budget is eight of them.
+    for seq in 1..=40 {
+        keep(&open(dir.path()), [seq]);
+    }
+    let letters = open(dir.path());
+    assert_eq!(seqs(&letters), (1..=40).collect::<Vec<u64>>());
+    assert_eq!((letters.stand().letters, letters.stand().lost), (40, 0));
+}
+
+#[test]
 fn a_note_without_the_deletion_that_follows_it_is_finished_at_the_next_open() {
     let dir = tempfile::tempdir().expect("temp dir");
     let letters = open(dir.path());

@@ -172,6 +172,9 @@ impl DeadLetters {
         if self.decided(stored).is_some() {
             return Ok(false);
         }
+        if self.store.bytes() >= self.max_bytes {
+            self.tidy()?;
+        }
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
         inner.note.make().map_err(KeepError::noting)?;

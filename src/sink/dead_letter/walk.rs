@@ -66,12 +66,12 @@ impl DeadLetters {
         let mut inner = self.inner();
         let values = &inner.note.values;
         let known = values.gone.count_within(first, last) + values.skipped.count_within(first, last);
-        let lost = numbers.saturating_sub(known);
-        if lost > 0 {
-            tracing::error!(%first, %last, lost, "dead letters are missing: their store is damaged");
+        let missing = numbers.saturating_sub(known);
+        if missing > 0 {
+            tracing::error!(%first, %last, missing, "dead letters are missing: their store is damaged");
         }
         inner.change(|values| {
-            values.lost = values.lost.saturating_add(lost);
+            values.lost = values.lost.saturating_add(missing);
             values.skipped.remove(first, last);
             values.gone.insert_all(first, last);
         })
@@ -118,17 +118,13 @@ impl Walk<'_> {
         if raw.first >= self.end {
             return Ok(None);
         }
-        match read(&raw, &self.letters.keys)? {
-            Some(block) => {
-                self.next = block.last.next();
-                Ok(Some(self.letters.living(block)))
-            }
-            None => {
-                self.letters.report_missing(raw.first, raw.first)?;
-                self.next = raw.first.next();
-                Ok(Some(Vec::new()))
-            }
+        if let Some(block) = read(&raw, &self.letters.keys)? {
+            self.next = block.last.next();
+            return Ok(Some(self.letters.living(block)));
         }
+        self.letters.report_missing(raw.first, raw.first)?;
+        self.next = raw.first.next();
+        Ok(Some(Vec::new()))
     }
 }
 

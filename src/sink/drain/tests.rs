@@ -203,7 +203,7 @@ struct Bench {
     drain: Drain<Kafka>,
     kafka: Kafka,
     now: Instant,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 const ONE_ROUTE: &str = r#"
@@ -240,7 +240,7 @@ impl Bench {
             drain,
             kafka,
             now: Instant::now(),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -651,7 +651,7 @@ async fn a_letter_that_was_kept_before_a_crash_is_neither_sent_nor_kept_nor_coun
     letters.keep(&bad, vec![rejected.clone()]).expect("keeps");
     let unrouted = stored(4, "other/topic", "x");
     letters.keep(&unrouted, vec![Refusal::NoRoute]).expect("keeps");
-    let folder = bench._dir.path().join("dead");
+    let folder = bench.dir.path().join("dead");
     let again = DeadLetters::open(&folder, Epoch(1), 1 << 24, Keys::default()).expect("opens");
     again.recall(Seq::ZERO, bench.drain.reader.tail()).expect("reads");
     bench.drain.dead_letters = Arc::new(again);
@@ -660,7 +660,7 @@ async fn a_letter_that_was_kept_before_a_crash_is_neither_sent_nor_kept_nor_coun
     assert_eq!(bench.kafka.cluster().submitted, 3);
     assert_eq!(bench.dead(), [(2, vec![rejected]), (4, vec![Refusal::NoRoute])]);
     assert_eq!(bench.drain.monitor.counts().dead_letters, 0);
-    let values = crate::queue::marks::peek(&bench._dir.path().join("lane")).expect("marks");
+    let values = crate::queue::marks::peek(&bench.dir.path().join("lane")).expect("marks");
     assert_eq!((values.delivered, values.dead_lettered), (3, 2));
 }
 

@@ -9,6 +9,7 @@ use crate::message::{Seq, rfc3339};
 use crate::ops::hand::format::{FORMAT, Header, HeaderLane, Lines, Record, VERSION};
 use crate::ops::hand::request::LetterFilter;
 use crate::ops::hand::{Answer, Hand, HandError, Output, origin};
+use crate::queue::Monitor;
 
 impl Hand {
     pub(in crate::ops::hand) fn export_letters(
@@ -48,8 +49,8 @@ impl Hand {
             let monitor = self.lane(&letters.lane).ok().map(|lane| lane.monitor.clone());
             HeaderLane {
                 lane: letters.lane.clone(),
-                cursor: monitor.as_ref().map_or(Seq::ZERO, |monitor| monitor.cursor()),
-                last: monitor.as_ref().map_or(Seq::ZERO, |monitor| monitor.last()),
+                cursor: monitor.as_ref().map_or(Seq::ZERO, Monitor::cursor),
+                last: monitor.as_ref().map_or(Seq::ZERO, Monitor::last),
             }
         });
         Header {

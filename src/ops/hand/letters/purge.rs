@@ -51,18 +51,18 @@ impl Hand {
                 batch.places.insert(&origin);
             }
             if batch.numbers.len() >= BATCH {
-                self.remove_batch(letters, std::mem::take(&mut batch))?;
+                self.remove_batch(letters, &std::mem::take(&mut batch))?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.remove_batch(letters, batch)?;
+        self.remove_batch(letters, &batch)?;
         if yes {
             letters.letters.tidy()?;
         }
         Ok(count.answer(&letters.lane, under_way, yes))
     }
 
-    fn remove_batch(&self, letters: &LetterBox, batch: Batch) -> Result<(), HandError> {
+    fn remove_batch(&self, letters: &LetterBox, batch: &Batch) -> Result<(), HandError> {
         if batch.numbers.is_empty() {
             return Ok(());
         }
