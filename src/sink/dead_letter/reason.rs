@@ -1,6 +1,6 @@
 //! Reasons by name, for filters, headers and JSON: short, stable, never a sentence.
 
-use crate::route::Refusal;
+use crate::route::{KafkaRecord, Refusal};
 
 /// The name of a refusal.
 #[must_use]
@@ -28,4 +28,15 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
         // A letter from before attempts were counted.
         Refusal::Rejected { .. } => None,
     }
+}
+
+/// Whether a letter with these reasons says that the record is not to be sent again.
+#[must_use]
+pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
+    reasons.iter().any(|refusal| match refusal {
+        // The message as a whole: that a route wants it by now is for a redrive to tell.
+        Refusal::NoRoute | Refusal::Oversize { .. } => true,
+        Refusal::EmptyKey { route } | Refusal::IllegalTopic { route, .. } => *route == record.route,
+        Refusal::Rejected { topic, .. } => *topic == record.topic,
+    })
 }

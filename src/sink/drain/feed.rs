@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::{Drain, StepError};
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
+use crate::sink::dead_letter::reason;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
 
 /// Messages under way at most.
@@ -68,14 +69,8 @@ impl<C: Connector> Drain<C> {
             return Ok(false);
         };
         let mut outcome = self.router.route(&stored, self.clock.now().unix_ms);
-        if let Some(reasons) = self.dead_letters.decided(&stored) {
-            let known = self.rejected.entry(stored.seq).or_default();
-            let new: Vec<_> = reasons
-                .into_iter()
-                .filter(|refusal| !known.contains(refusal))
-                .collect();
-            known.extend(new);
-        }
+        // Kept before a crash, or in a transaction that was taken back.
+        let decided = self.dead_letters.decided(&stored).unwrap_or_default();
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |record: &KafkaRecord| {
             let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
@@ -85,12 +80,13 @@ impl<C: Connector> Drain<C> {
         confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
-            .filter(|(_, (record, confirmed))| !**confirmed && !is_rejected(record))
+            .filter(|(_, (record, confirmed))| {
+                !**confirmed && !is_rejected(record) && !reason::refuses(&decided, record)
+            })
             .map(|(number, (record, _))| (number, record))
             .collect();
-        let new = |refusal: &&Refusal| !outcome.refusals.contains(refusal);
-        let known: Vec<_> = rejected.iter().filter(new).cloned().collect();
-        outcome.refusals.extend(known);
+        outcome.refusals.extend(rejected.iter().cloned());
+        outcome.refusals.extend(decided);
         let first = self
             .window
             .push(stored, confirmed, wanted.len(), outcome.refusals);
