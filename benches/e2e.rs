@@ -2,6 +2,7 @@
 //!
 //! Throughput: 200,000 QoS 1 messages of 200 bytes from 100 devices, as fast as the broker takes them.
 //! Latency: 1,000 messages per second, from the device's `write` to the record in a consumer's hands.
+//! Exactly once against at least once, in turn, with a `read_committed` consumer that takes everything.
 //! Devices, Mosquitto, Kafka and the consumer share the cores with edgeferry: the rate is that of the
 //! whole machine, the CPU seconds are edgeferry's own.
 //!
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hdrhistogram::Histogram;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use support::config::Config;
 use support::devices::Plan;
 use support::devices::sent::Sent;
 use support::kafka::Kafka;
@@ -44,6 +46,8 @@ const MESSAGES: u64 = 200_000;
 const DEVICES: usize = 100;
 /// So many records make Kafka's compiler settle.
 const WARM_UP_RECORDS: u64 = 100_000;
+/// Rounds of each delivery mode: the machine is not the same from minute to minute.
+const ROUNDS: usize = 2;
 const LATENCY_RATE: u32 = 1_000;
 const LATENCY_MESSAGES: u64 = 20_000;
 /// `queue.commit_interval` as shipped, and without any wait.
@@ -54,13 +58,104 @@ fn main() {
     warm_up(&kafka);
     let throughput = throughput(&kafka);
     let latencies = COMMIT_INTERVALS.map(|interval| latency(&kafka, interval));
+    let deliveries = Deliveries::measure(&kafka);
     print(&throughput, &latencies);
-    let path = write_json(&throughput, &latencies);
+    deliveries.print();
+    let path = write_json(&throughput, &latencies, &deliveries);
     println!("\nwritten to {}", path.display());
     throughput.verdict.assert_clean();
     for latency in &latencies {
         latency.verdict.assert_clean();
     }
+    deliveries.assert_clean();
+}
+
+/// At least once and exactly once, in turn.
+struct Deliveries {
+    at_least_once: Vec<Read>,
+    exactly_once: Vec<Read>,
+    /// At [`LATENCY_RATE`], exactly once.
+    latency: Latency,
+}
+
+/// The whole load, until a consumer has it.
+struct Read {
+    took: Duration,
+    verdict: Verdict,
+}
+
+impl Deliveries {
+    fn measure(kafka: &Kafka) -> Self {
+        let (mut at_least_once, mut exactly_once) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            at_least_once.push(read(kafka, |config| config));
+            exactly_once.push(read(kafka, Config::exactly_once));
+        }
+        Self {
+            at_least_once,
+            exactly_once,
+            latency: latency_of(kafka, COMMIT_INTERVALS[0], Config::exactly_once),
+        }
+    }
+
+    fn rate(reads: &[Read]) -> f64 {
+        let took: Duration = reads.iter().map(|read| read.took).sum();
+        MESSAGES as f64 * reads.len() as f64 / took.as_secs_f64()
+    }
+
+    fn ratio(&self) -> f64 {
+        Self::rate(&self.exactly_once) / Self::rate(&self.at_least_once)
+    }
+
+    fn print(&self) {
+        println!("\nThe same load until a read_committed consumer has it, {ROUNDS} rounds in turn");
+        println!(
+            "  at least once, msg/s            {:>10.0}",
+            Self::rate(&self.at_least_once)
+        );
+        println!(
+            "  exactly once, msg/s             {:>10.0}",
+            Self::rate(&self.exactly_once)
+        );
+        println!("  exactly once / at least once    {:>10.2}", self.ratio());
+        println!("\n{LATENCY_RATE} messages per second, exactly once, from device to consumer");
+        println!(
+            "  p50, ms                         {:>10.1}",
+            self.latency.millis(0.50)
+        );
+        println!(
+            "  p99, ms                         {:>10.1}",
+            self.latency.millis(0.99)
+        );
+        print!("{}", self.latency.verdict);
+    }
+
+    fn assert_clean(&self) {
+        for read in self.at_least_once.iter().chain(&self.exactly_once) {
+            read.verdict.assert_clean();
+        }
+        self.latency.verdict.assert_clean();
+    }
+}
+
+fn read(kafka: &Kafka, change: fn(Config) -> Config) -> Read {
+    let mut scene = Scene::start("5", kafka, Mosquitto::start(), change);
+    let mut oracle = Oracle::new(kafka, &scene.topic);
+    let started = Instant::now();
+    let plan = Plan {
+        devices: DEVICES,
+        messages: Some(MESSAGES),
+        rate: None,
+        ..Plan::default()
+    };
+    let devices = scene.devices(&plan);
+    oracle.first(usize::try_from(MESSAGES).expect("a small number"));
+    let took = started.elapsed();
+    let sent = devices.finish(ACK_LIMIT);
+    oracle.until_all_there(&sent, PATIENCE);
+    scene.daemon.terminate();
+    let verdict = oracle.verdict(&sent);
+    Read { took, verdict }
 }
 
 /// What one run over the whole load showed.
@@ -135,8 +230,12 @@ fn throughput(kafka: &Kafka) -> Throughput {
 }
 
 fn latency(kafka: &Kafka, commit_interval: &'static str) -> Latency {
+    latency_of(kafka, commit_interval, |config| config)
+}
+
+fn latency_of(kafka: &Kafka, commit_interval: &'static str, change: fn(Config) -> Config) -> Latency {
     let mut scene = Scene::start("5", kafka, Mosquitto::start(), |config| {
-        config.queue(&format!("commit_interval = \"{commit_interval}\""))
+        change(config).queue(&format!("commit_interval = \"{commit_interval}\""))
     });
     let mut oracle = Oracle::new(kafka, &scene.topic);
     let plan = Plan {
@@ -215,7 +314,7 @@ fn print(throughput: &Throughput, latencies: &[Latency]) {
     }
 }
 
-fn write_json(throughput: &Throughput, latencies: &[Latency]) -> PathBuf {
+fn write_json(throughput: &Throughput, latencies: &[Latency], deliveries: &Deliveries) -> PathBuf {
     let verdict = |verdict: &Verdict| {
         serde_json::json!({
             "lost": verdict.lost.len(),
@@ -232,6 +331,11 @@ fn write_json(throughput: &Throughput, latencies: &[Latency]) -> PathBuf {
         "peak_rss_bytes": throughput.peak_rss,
         "written_per_payload_byte": throughput.written_per_payload_byte(),
         "throughput_verdict": verdict(&throughput.verdict),
+        "at_least_once_read_per_second": Deliveries::rate(&deliveries.at_least_once),
+        "exactly_once_read_per_second": Deliveries::rate(&deliveries.exactly_once),
+        "exactly_once_ratio": deliveries.ratio(),
+        "exactly_once_p50_ms": deliveries.latency.millis(0.50),
+        "exactly_once_p99_ms": deliveries.latency.millis(0.99),
         "latency_rate": LATENCY_RATE,
         "latencies": latencies.iter().map(|latency| serde_json::json!({
             "commit_interval": latency.commit_interval,

@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::message::Qos;
+use edgeferry::sink::OnPartitionChange;
 use edgeferry::source::Version;
 use proptest::prelude::*;
 
@@ -71,6 +72,7 @@ fn shipped_files_load_without_a_warning() {
         "examples/minimal.toml",
         "examples/two-brokers.toml",
         "examples/alarms.toml",
+        "examples/exactly-once.toml",
     ] {
         let (_, warnings) = config::load(&shipped(name)).unwrap();
         assert!(warnings.is_empty(), "{name}: {warnings:?}");
@@ -92,7 +94,9 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     (lane.queue.flash_budget, lane.queue.key_file) = (None, None);
     lane.queue.max_age = None;
     assert_eq!(quiet.lanes, [lane]);
-    assert_eq!(quiet.dead_letter, loud.dead_letter);
+    let mut dead_letter = loud.dead_letter.clone();
+    dead_letter.topic = None;
+    assert_eq!(quiet.dead_letter, dead_letter);
     let mut broker = loud.brokers[0].clone();
     (broker.client_id, broker.username, broker.password_file) = (None, None, None);
     assert_eq!(quiet.brokers[0], broker);
@@ -127,9 +131,25 @@ fn defaults_are_as_documented() {
     assert_eq!(config.lanes[0].queue.commit_interval.as_millis(), 10);
     assert_eq!(config.dead_letter.max_bytes, 64 << 20);
     assert_eq!(config.kafka.compression, "lz4");
+    assert_eq!(config.kafka.unknown_topic_after.as_secs(), 600);
+    assert_eq!(config.kafka.on_partition_change, OnPartitionChange::Warn);
     assert_eq!(
         (config.routes[0].qos, config.routes[0].key.to_string().as_str()),
         (Qos::AtLeastOnce, "{device}")
+    );
+}
+
+#[test]
+fn what_is_set_about_topics_is_checked() {
+    let problem = check("", "unknown_topic_after = \"0s\"\n", "");
+    assert!(
+        problem.contains("kafka.unknown_topic_after") && problem.contains("1s"),
+        "{problem}"
+    );
+    let problem = check("", "on_partition_change = \"wait\"\n", "");
+    assert!(
+        problem.contains("on_partition_change") && problem.contains("\"drain\""),
+        "{problem}"
     );
 }
 
@@ -413,6 +433,20 @@ fn what_is_planned_is_not_called_unknown() {
     assert_eq!(
         check("", "", "format = \"xml\"\n"),
         "route[0].format: \"xml\" is not known; write \"raw\""
+    );
+}
+
+#[test]
+fn exactly_once_needs_a_place_for_the_cursor_of_each_lane() {
+    assert_eq!(
+        check("", "delivery = \"exactly-once\"\ncursor_topic = \"a b\"\n", ""),
+        "kafka.cursor_topic: \"a b\" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\""
+    );
+    let alarms = "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"a/{device}\"\ntopic = \"{device}\"\nlane = \"alarms\"\n";
+    assert_eq!(
+        check("", "delivery = \"exactly-once\"\n", alarms),
+        "kafka.cursor_topic: is missing: lane \"alarms\" has no route with a fixed topic to keep its cursor on; write the \
+         name of a topic that is always there, for example cursor_topic = \"edgeferry-cursors\""
     );
 }
 

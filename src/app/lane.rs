@@ -165,6 +165,7 @@ impl OpenLane {
             dead_letters,
             sink,
             ground.clock.clone(),
+            (&config.kafka).into(),
         );
         Ok(Self {
             name: plan.name.clone(),

@@ -63,18 +63,8 @@ pub(super) fn check_cursor(
     routes: &[Option<route::Config>],
     problems: &mut Problems<'_>,
 ) {
-    if kafka.delivery != Delivery::ExactlyOnce {
-        if kafka.cursor_topic.is_some() {
-            let mut section = problems.section("kafka");
-            section.error(
-                "cursor_topic",
-                "means nothing with delivery = \"at-least-once\"",
-                "leave it out, or write delivery = \"exactly-once\"",
-            );
-        }
-        return;
-    }
-    if kafka.cursor_topic.is_some() || routes.iter().any(Option::is_none) {
+    let is_fine = kafka.delivery != Delivery::ExactlyOnce || kafka.cursor_topic.is_some();
+    if is_fine || routes.iter().any(Option::is_none) {
         return;
     }
     let routes = || routes.iter().flatten();

@@ -42,6 +42,19 @@ pub struct KafkaRecord {
     pub timestamp_ms: i64,
 }
 
+impl KafkaRecord {
+    /// What it takes on the way, about: contents and headers before compression.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.key.len() + self.payload.len() + headers
+    }
+}
+
 /// Why a route does not make a record of a message. It becomes a dead letter with this reason, never a drop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
@@ -68,13 +81,36 @@ pub enum Refusal {
         /// Length of the whole payload.
         bytes: u64,
     },
-    /// Kafka refused the record for what it is.
+    /// Kafka refused the record for what it is. Only in letters of before [`Refusal::Refused`].
     #[error("Kafka topic {topic:?} refused the record: {code}")]
     Rejected {
         /// Where it should have gone.
         topic: String,
         /// Kafka's reason.
         code: String,
+    },
+    // Letters are kept over versions: what is stored is the number of the variant, so new ones come last.
+    /// Kafka refused the record for what it is.
+    #[error("route {route}: Kafka topic {topic:?} refused the record: {code} (sent alone {attempts} times)")]
+    Refused {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// Where it should have gone.
+        topic: String,
+        /// Kafka's reason.
+        code: String,
+        /// Times that it was sent alone and refused; 0 when the client itself did not take it.
+        attempts: u32,
+    },
+    /// The route's topic came out as one that nobody made, for longer than `kafka.unknown_topic_after`.
+    #[error("route {route}: Kafka topic {topic:?} does not exist, and did not appear in {after_s} s")]
+    UnknownTopic {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// Where it should have gone.
+        topic: String,
+        /// How long it was waited for when it was given up, seconds.
+        after_s: u64,
     },
 }
 
@@ -115,6 +151,19 @@ impl Router {
             gateway: gateway.to_owned(),
             lane: Arc::from(lane),
         }
+    }
+
+    /// The Kafka topics of the lane's own routes that no name of a message is part of, in file order, each once.
+    #[must_use]
+    pub fn fixed_topics(&self) -> Vec<String> {
+        let mut topics = Vec::new();
+        for (route, scope) in &self.routes {
+            let topic = route.topic.to_string();
+            if *scope == Scope::Own && route.topic.is_static() && !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        topics
     }
 
     /// The name every copy of this message has. One that was imported keeps the name that its first gateway gave it.

@@ -235,3 +235,36 @@ fn what_becomes_a_dead_letter_has_no_destination() {
     oversize.arrival.oversize = Some(1);
     assert_eq!(router.destination(&oversize), None);
 }
+
+#[test]
+fn the_numbers_under_which_refusals_are_stored_stay_the_same() {
+    let text = String::new;
+    let all = [
+        Refusal::NoRoute,
+        Refusal::EmptyKey { route: 0 },
+        Refusal::IllegalTopic {
+            route: 0,
+            topic: text(),
+        },
+        Refusal::Oversize { bytes: 0 },
+        Refusal::Rejected {
+            topic: text(),
+            code: text(),
+        },
+        Refusal::Refused {
+            route: 0,
+            topic: text(),
+            code: text(),
+            attempts: 0,
+        },
+        Refusal::UnknownTopic {
+            route: 0,
+            topic: text(),
+            after_s: 0,
+        },
+    ];
+    for (number, refusal) in (0_u8..).zip(all) {
+        let stored = postcard::to_stdvec(&refusal).expect("encodes");
+        assert_eq!(stored.first(), Some(&number), "{refusal}");
+    }
+}

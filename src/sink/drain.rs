@@ -7,15 +7,18 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` which of them are
-//! there, `failure` what happens when it fails, `transaction` what exactly-once adds.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` where a record goes there, `known` what
+//! is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does, `transaction` what
+//! exactly-once adds.
 
 mod failure;
 mod feed;
+mod known;
+mod stall;
 mod topics;
 mod transaction;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,10 +28,14 @@ use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
+use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::window::Window;
-use failure::Failure;
+use failure::{Failure, Suspect};
 use feed::Fed;
+pub use known::TopicRules;
+use known::Topics;
+use stall::Stall;
 use transaction::Transactions;
 
 /// The loop goes round at least this often, so that the watchdog sees it live.
@@ -38,6 +45,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Pause after a failure, doubled up to the maximum while nothing gets through.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of records that the client holds at most, on a link that takes them.
+const IN_FLIGHT_BYTES: usize = crate::sink::kafka::WINDOW_BYTES;
 /// A link refused as a whole (password, certificate) is tried with a new client this often.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
@@ -52,11 +61,16 @@ pub struct Drain<C: Connector> {
     clock: Clock,
     producer: Option<C::Producer>,
     window: Window,
+    pace: Pace,
     /// Records of the newest message in the window that the client has not taken yet.
     unsent: VecDeque<(Ticket, KafkaRecord)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
-    topics: HashSet<String>,
+    topics: Topics,
+    /// About when this process was started.
+    started: Instant,
+    /// Fixed topics of the lane that nobody has asked for yet.
+    unseen: VecDeque<String>,
     /// The topic that was there last: what an idle link is tried with.
     known_topic: Option<String>,
     /// The cluster was asked for a topic in this step. Each question may take a while, so there is one a step.
@@ -64,9 +78,12 @@ pub struct Drain<C: Connector> {
     failure: Option<Failure>,
     /// Send one message at a time up to here.
     alone_until: Option<Seq>,
-    strikes: (Seq, u32),
+    /// The record that was submitted last with nothing else under way.
+    lone: Option<Ticket>,
+    suspect: Option<Suspect>,
     /// Records that Kafka refuses for what they are, of messages whose turn has not come.
-    rejected: BTreeMap<Seq, Vec<Refusal>>,
+    /// By their number in the message: two routes may give the same topic.
+    rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
     /// The last step could not keep a letter.
@@ -76,6 +93,7 @@ pub struct Drain<C: Connector> {
     transactions: Option<Transactions>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    stall: Stall,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -97,9 +115,11 @@ impl<C: Connector> Drain<C> {
         dead_letters: Arc<DeadLetters>,
         monitor: Arc<Monitor>,
         clock: Clock,
+        rules: TopicRules,
     ) -> Self {
         Self {
             reader,
+            unseen: router.fixed_topics().into(),
             router,
             connector,
             dead_letters,
@@ -107,14 +127,17 @@ impl<C: Connector> Drain<C> {
             clock,
             producer: None,
             window: Window::default(),
+            pace: Pace::new(IN_FLIGHT_BYTES),
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
-            topics: HashSet::new(),
+            topics: Topics::new(rules),
+            started: Instant::now(),
             known_topic: None,
             asked: false,
             failure: None,
             alone_until: None,
-            strikes: (Seq::ZERO, 0),
+            lone: None,
+            suspect: None,
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
@@ -122,6 +145,7 @@ impl<C: Connector> Drain<C> {
             refused_since: None,
             transactions: None,
             write_refused: false,
+            stall: Stall::default(),
         }
     }
 
@@ -149,6 +173,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.watch_flight(now);
         let settled = self.settle();
         if settled.is_ok() && std::mem::take(&mut self.is_held_by_letters) {
             // Somebody made room.
@@ -224,6 +249,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.stall.over();
         self.monitor.delivered();
     }
 
@@ -254,6 +280,7 @@ impl<C: Connector> Drain<C> {
                 passed.dead_lettered += 1;
             }
             cursor = Some(done.stored.seq);
+            self.pace.confirmed(done.bytes);
             self.window.pop();
         }
         if let Some(cursor) = cursor {

@@ -8,6 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use crate::message::Seq;
@@ -26,6 +27,8 @@ mod transactional;
 /// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
 /// client and in the window.
 pub(super) const WINDOW_RECORDS: usize = 4_096;
+/// What that is in bytes.
+pub(super) const WINDOW_BYTES: usize = WINDOW_KBYTES * 1024;
 /// Memory for records under way, KiB. librdkafka's default is 1 GiB. Several lanes share this and the records.
 const WINDOW_KBYTES: usize = 4096;
 /// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
@@ -318,11 +321,21 @@ impl Producer for KafkaProducer {
         match found.error() {
             Some(error) => missing_or_away(Code::from(error)),
             None if found.partitions().is_empty() => TopicState::Missing(Code::UnknownTopicOrPartition),
-            None => TopicState::Present {
-                partitions: found.partitions().len(),
-            },
+            None => present(found),
         }
     }
+}
+
+/// A topic with partitions. A partition without a leader has the number -1 for it.
+fn present(topic: &MetadataTopic) -> TopicState {
+    let partitions = topic.partitions().len();
+    let leaderless = topic.partitions().iter().find(|partition| partition.leader() < 0);
+    leaderless.map_or(TopicState::Present { partitions }, |partition| {
+        TopicState::Leaderless {
+            partitions,
+            first: partition.id(),
+        }
+    })
 }
 
 /// A topic in the middle of an election is there, only not yet.

@@ -19,6 +19,8 @@ pub mod drain;
 mod forbidden;
 pub mod kafka;
 pub mod monitor;
+mod pace;
+mod partition;
 pub mod producer;
 mod properties;
 pub mod verdict;

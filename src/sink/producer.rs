@@ -39,6 +39,13 @@ pub enum TopicState {
         /// How many it has.
         partitions: usize,
     },
+    /// There, but nobody takes records for some of its partitions now.
+    Leaderless {
+        /// How many it has.
+        partitions: usize,
+        /// The first one without a leader.
+        first: i32,
+    },
     /// The cluster does not know it, or does not show it to us.
     Missing(Code),
     /// The cluster could not be asked.

@@ -19,6 +19,8 @@ pub struct InFlight {
     outstanding: usize,
     /// Records that failed, or came back unsent.
     failed: usize,
+    /// Bytes of the records that were submitted.
+    pub bytes: usize,
     /// Routes that refused it: it becomes a dead letter when its turn comes.
     pub refusals: Vec<Refusal>,
 }
@@ -61,6 +63,7 @@ impl Window {
             confirmed,
             outstanding,
             failed: 0,
+            bytes: 0,
             refusals,
         });
         first
@@ -71,6 +74,20 @@ impl Window {
     pub fn get(&self, ticket: Ticket) -> Option<&InFlight> {
         let (message, _) = self.find(ticket)?;
         self.messages.get(message)
+    }
+
+    /// Which record of its message a ticket is, from 0; `None` as in [`Window::get`].
+    #[must_use]
+    pub fn number(&self, ticket: Ticket) -> Option<usize> {
+        self.find(ticket).map(|(_, record)| record)
+    }
+
+    /// Ticket of the oldest record that is neither confirmed nor refused.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Ticket> {
+        let message = self.messages.front()?;
+        let number = message.confirmed.iter().position(|confirmed| !confirmed)?;
+        Some(message.first.wrapping_add(number))
     }
 
     /// Positions of the ticket's message in the window, and of its record in the message.
@@ -84,6 +101,15 @@ impl Window {
         let message = self.messages.get(position)?;
         let record = ticket.wrapping_sub(message.first);
         (record < message.confirmed.len()).then_some((position, record))
+    }
+
+    /// A record of so many bytes was handed to the client.
+    pub fn submitted(&mut self, ticket: Ticket, bytes: usize) {
+        if let Some((position, _)) = self.find(ticket)
+            && let Some(message) = self.messages.get_mut(position)
+        {
+            message.bytes += bytes;
+        }
     }
 
     /// A record is stored by Kafka.

@@ -93,32 +93,6 @@ fn over_max_packet_size(version: &str) {
     assert!(connections <= 2, "no reconnect loop: {connections} connections");
 }
 
-#[test]
-fn a_message_over_the_limit_of_the_kafka_topic_lets_its_neighbours_pass_in_order() {
-    let kafka = shared();
-    let mosquitto = Mosquitto::start();
-    let topic = kafka.fresh_topic_with("small", 2, &[("max.message.bytes", "2000")]);
-    let mark = mosquitto.mark();
-    let mut daemon = Daemon::start(&Config::usual("5", &mosquitto, kafka, &topic));
-    mosquitto.until_subscribed(FILTER, mark);
-    let mut link = Link::connect(mosquitto.port(), "odd", true).expect("it accepts");
-    let mut sent = Sent::new();
-    for seq in 1..=60 {
-        if seq % 20 == 10 {
-            // Noise does not compress below the limit.
-            link.publish("devices/d1/telemetry", &payload("d1", seq, 20_000));
-        } else {
-            publish(&mut link, &mut sent, "d1", seq, USUAL_BYTES);
-        }
-    }
-    let mut oracle = Oracle::new(kafka, &topic);
-    oracle.until_all_there(&sent, PATIENCE);
-    daemon.assert_alive();
-    daemon.terminate();
-    oracle.verdict(&sent).assert_clean();
-    assert!(daemon.log().contains(&topic), "the log names the topic");
-}
-
 fn publish(link: &mut Link, sent: &mut Sent, device: &str, seq: u64, bytes: usize) {
     link.publish(&sent.topic_of(device, seq), &payload(device, seq, bytes));
     sent.note(device, seq);

@@ -17,7 +17,7 @@ use crate::support::wait;
 /// Kafka's default for `transaction.timeout.ms`, which edgeferry keeps, and how long the coordinator may take to notice.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(75);
 /// How long a daemon that was replaced may take to find out.
-const FENCED_LIMIT: Duration = Duration::from_secs(60);
+const FENCED_LIMIT: Duration = Duration::from_mins(1);
 
 /// Messages may come twice from MQTT, marked; edgeferry itself repeats none.
 fn assert_once(verdict: &Verdict) {

@@ -241,6 +241,35 @@ fn the_oracle_finds_a_key_in_a_wrong_partition() {
 }
 
 #[test]
+fn the_oracle_knows_a_topic_that_grew() {
+    let grown = |spoil: fn(&mut Vec<Fake>)| {
+        let mut records = in_order();
+        for (index, fake) in records.iter_mut().enumerate() {
+            let layout = if index < 15 { 5 } else { 8 };
+            fake.partition = Some(murmur2::partition(fake.key.as_bytes(), layout));
+        }
+        spoil(&mut records);
+        let topic = shared().fresh_topic_with("grown", 8, &[]);
+        produce(shared(), &topic, &records);
+        let mut oracle = Oracle::new(shared(), &topic);
+        oracle.until_all_there(&faultless(), Duration::from_secs(1));
+        let first = oracle.verdict_over(&faultless(), &[5, 8]);
+        (first, oracle.verdict(&faultless()))
+    };
+    let (verdict, without_growth) = grown(|_| {});
+    verdict.assert_clean_without_duplicates();
+    assert!(!without_growth.wrong_partition.is_empty() && !without_growth.split_keys.is_empty());
+    let moved = |key: &str| murmur2::partition(key.as_bytes(), 5) != murmur2::partition(key.as_bytes(), 8);
+    assert!(moved("d0"), "else the next case shows nothing");
+    // The fifth message of d0 in the new partition, the sixth in the old one.
+    let (verdict, _) = grown(|records| {
+        let (old, new) = (records[12].partition, records[15].partition);
+        (records[12].partition, records[15].partition) = (new, old);
+    });
+    assert_eq!(verdict.reordered, ["d0#5"]);
+}
+
+#[test]
 fn the_oracle_finds_altered_and_foreign_records_and_bad_headers() {
     let verdict = judge_on_purpose(|records| {
         let noise = records[7].value.len() - 10;

@@ -24,6 +24,10 @@
 //! | [`identity`] | a cloned store on another board; a store under another gateway id |
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
+//! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
+//! | [`unknown_topics`] | topics that nobody made: given up in time, found when they are made, and nothing else is held or doubled |
+//! | [`partitions`] | a topic that grows, and one that is deleted and made anew, under load |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -53,7 +57,11 @@ mod lane_memory;
 mod lanes;
 mod mismatch;
 mod mosquitto_outage;
+mod partitions;
 mod queue_in_hand;
+mod refused;
 mod sealed;
 mod shutdown;
 mod sigkill;
+mod slow_link;
+mod unknown_topics;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::notify::Notify;
 use super::proc_stats::{self, MemoryWatch, Stats};
-use super::process::{Process, read_log};
+use super::process::{Process, program, read_log};
 use super::scratch::Scratch;
 use super::wait;
 
@@ -33,6 +33,8 @@ const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
 pub struct Daemon {
     folder: Scratch,
     notify: Notify,
+    /// The network namespace that it runs in, unless it is ours.
+    namespace: Option<String>,
     /// Faults on order, for the next start alone.
     fault: Option<(&'static str, String)>,
     /// Ends before the process does, so that it never looks at another one.
@@ -50,6 +52,14 @@ impl Daemon {
         daemon
     }
 
+    /// Starts it in a network namespace and waits until it says that it is ready.
+    pub fn start_in(namespace: &str, config: &Config) -> Self {
+        let mut daemon = Self::configured(config);
+        daemon.namespace = Some(namespace.into());
+        daemon.restart();
+        daemon
+    }
+
     /// Starts it with a configuration or a store that it must refuse: its exit status and what it said.
     pub fn refused(config: &Config) -> (ExitStatus, String) {
         let mut daemon = Self::configured(config);
@@ -63,6 +73,7 @@ impl Daemon {
         let daemon = Self {
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
+            namespace: None,
             fault: None,
             watch: None,
             process: None,
@@ -96,7 +107,12 @@ impl Daemon {
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
         let fault = self.fault.take();
-        let process = Process::spawn("edgeferry", binary, &log, |command| {
+        let ip = program("ip");
+        let first = self.namespace.as_ref().map_or(binary, |_| ip.as_path());
+        let process = Process::spawn("edgeferry", first, &log, |command| {
+            if let Some(namespace) = &self.namespace {
+                command.args(["netns", "exec", namespace]).arg(binary);
+            }
             command.envs(fault);
             command
                 .arg("run")

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -28,6 +30,8 @@ pub const PARTITIONS: i32 = 5;
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
+    /// A second address, for clients elsewhere.
+    other: Option<String>,
     folder: Scratch,
     tuning: &'static [&'static str],
     process: Option<Process>,
@@ -58,6 +62,42 @@ impl Kafka {
         kafka
     }
 
+    /// A running broker that listens at another address of this machine as well.
+    pub fn start_also_at(address: &str) -> Self {
+        let mut kafka = Self::absent();
+        let other = format!("{address}:{}", ports::free());
+        let path = kafka.folder.join("server.properties");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        let add = |line: &str| {
+            let listener = match line.split_once('=').expect("a property").0 {
+                "listener.security.protocol.map" => ",OTHER:PLAINTEXT".to_owned(),
+                "listeners" | "advertised.listeners" => format!(",OTHER://{other}"),
+                _ => String::new(),
+            };
+            format!("{line}{listener}\n")
+        };
+        let text: String = text
+            .lines()
+            .map(|line| {
+                if line.contains('=') {
+                    add(line)
+                } else {
+                    format!("{line}\n")
+                }
+            })
+            .collect();
+        let text = format!("{text}inter.broker.listener.name=PLAINTEXT\n");
+        std::fs::write(path, text).expect("the folder is writable");
+        kafka.other = Some(other);
+        kafka.restart();
+        kafka
+    }
+
+    /// The second address.
+    pub fn other_bootstrap(&self) -> String {
+        self.other.clone().expect("it was started with one")
+    }
+
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
         let folder = Scratch::new("kafka");
@@ -74,6 +114,7 @@ impl Kafka {
         .expect("the folder is writable");
         let kafka = Self {
             port,
+            other: None,
             folder,
             tuning: &["-XX:TieredStopAtLevel=1"],
             process: None,
@@ -224,6 +265,20 @@ impl Kafka {
             .pop()
             .expect("one answer per topic");
         result.expect("the topic exists");
+    }
+
+    /// Gives a topic more partitions and waits until they can be written to.
+    pub fn grow_topic(&self, name: &str, partitions: i32) {
+        let count = usize::try_from(partitions).expect("not negative");
+        let grown = block_on(
+            self.admin()
+                .create_partitions(&[NewPartitions::new(name, count)], &Self::admin_options()),
+        );
+        let result = grown.expect("kafka answers").pop().expect("one answer per topic");
+        result.expect("the topic grows");
+        wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
+            (self.partitions(name)? == partitions).then_some(())
+        });
     }
 
     /// Deletes a topic.

@@ -27,5 +27,6 @@ pub mod process;
 pub mod scene;
 pub mod scratch;
 pub mod seed;
+pub mod slow_link;
 pub mod telemetry;
 pub mod wait;

@@ -159,12 +159,11 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
 }
 
 fn resolve_cursor_topic(topic: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
-    let is_legal = topic.as_deref().is_none_or(is_legal_topic);
-    if !is_legal {
-        let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
+    let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
+    if let Some(topic) = topic.as_ref().filter(|topic| !is_legal_topic(topic)) {
         section.error("cursor_topic", format!("{topic:?} is no topic name"), right);
     }
-    topic.filter(|_| is_legal)
+    topic.filter(|topic| is_legal_topic(topic))
 }
 
 fn resolve_servers(servers: Option<Vec<String>>, section: &mut Section<'_, '_>) -> Vec<String> {

@@ -388,7 +388,8 @@ impl<C: Connector> Forwarder<C> {
             return Ok(());
         };
         match producer.topic_state(&self.topic, TOPIC_PATIENCE) {
-            TopicState::Present { .. } => {
+            // The client waits for a leader by itself.
+            TopicState::Present { .. } | TopicState::Leaderless { .. } => {
                 self.is_there = true;
                 Ok(())
             }
@@ -424,7 +425,7 @@ impl<C: Connector> Forwarder<C> {
 
 fn failure(code: Code) -> Failure {
     match verdict(code) {
-        Verdict::Suspect => Failure::Suspect(code),
+        Verdict::Suspect | Verdict::Untimely => Failure::Suspect(code),
         _ => Failure::Way(code.to_string()),
     }
 }

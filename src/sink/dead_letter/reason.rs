@@ -10,12 +10,20 @@ pub const fn name(refusal: &Refusal) -> &'static str {
         Refusal::EmptyKey { .. } => "empty-key",
         Refusal::IllegalTopic { .. } => "illegal-topic",
         Refusal::Oversize { .. } => "oversize",
-        Refusal::Rejected { .. } => "rejected",
+        Refusal::Rejected { .. } | Refusal::Refused { .. } => "rejected",
+        Refusal::UnknownTopic { .. } => "unknown-topic",
     }
 }
 
 /// All names, for whoever writes one wrongly.
-pub const NAMES: [&str; 5] = ["no-route", "empty-key", "illegal-topic", "oversize", "rejected"];
+pub const NAMES: [&str; 6] = [
+    "no-route",
+    "empty-key",
+    "illegal-topic",
+    "oversize",
+    "rejected",
+    "unknown-topic",
+];
 
 /// How often Kafka was asked for it; `None` when it was never its turn, or nobody counted.
 #[must_use]
@@ -24,7 +32,9 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
         Refusal::NoRoute
         | Refusal::EmptyKey { .. }
         | Refusal::IllegalTopic { .. }
-        | Refusal::Oversize { .. } => Some(0),
+        | Refusal::Oversize { .. }
+        | Refusal::UnknownTopic { .. } => Some(0),
+        Refusal::Refused { attempts, .. } => Some(*attempts),
         // A letter from before attempts were counted.
         Refusal::Rejected { .. } => None,
     }
@@ -38,5 +48,8 @@ pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
         Refusal::NoRoute | Refusal::Oversize { .. } => true,
         Refusal::EmptyKey { route } | Refusal::IllegalTopic { route, .. } => *route == record.route,
         Refusal::Rejected { topic, .. } => *topic == record.topic,
+        Refusal::Refused { route, topic, .. } | Refusal::UnknownTopic { route, topic, .. } => {
+            *route == record.route && *topic == record.topic
+        }
     })
 }

@@ -9,7 +9,7 @@ use crate::link::Link;
 use crate::message::Seq;
 use crate::route::Refusal;
 use crate::sink::producer::{Connector, Ticket};
-use crate::sink::verdict::{Verdict, verdict};
+use crate::sink::verdict::{Verdict, is_absence, verdict};
 
 /// A record that fails alone this often is refused for what it is.
 const STRIKES: u32 = 2;
@@ -21,6 +21,17 @@ pub(super) struct Failure {
     pub(super) topic: String,
     pub(super) code: Code,
     pub(super) since: Instant,
+}
+
+/// A record that Kafka may refuse for what it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Suspect {
+    /// Its message.
+    seq: Seq,
+    /// Which record of it.
+    number: usize,
+    /// Times that it was refused when nothing else was under way.
+    strikes: u32,
 }
 
 /// Whether the error says nothing about reading: a cluster that answers questions may still refuse.
@@ -65,8 +76,11 @@ impl<C: Connector> Drain<C> {
                 self.monitor.set_link(Link::Refused(code.to_string()));
             }
             // What refuses us closes the connection, and so looks like being away as well.
-            _ if code == Code::AllBrokersDown && self.refused_since.is_none() => {
-                self.monitor.set_link(Link::Down(code.to_string()));
+            _ if code == Code::AllBrokersDown => {
+                self.topics.away();
+                if self.refused_since.is_none() {
+                    self.monitor.set_link(Link::Down(code.to_string()));
+                }
             }
             _ => {}
         }
@@ -76,40 +90,55 @@ impl<C: Connector> Drain<C> {
         let Some(seq) = self.window.get(failure.ticket).map(|message| message.stored.seq) else {
             return self.rewind(now);
         };
-        tracing::warn!(%seq, topic = failure.topic, code = %failure.code, "Kafka did not take a record");
+        tracing::warn!(%seq, topic = failure.topic, code = ?failure.code, "Kafka did not take a record");
         match verdict(failure.code) {
             Verdict::Suspect => self.suspect(failure, seq, now),
-            Verdict::Hold => {
-                self.alone_until = Some(seq);
-                self.topics.remove(&failure.topic);
-                self.write_refused = true;
-                self.monitor
-                    .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
+            Verdict::Hold | Verdict::Untimely => self.hold(failure, seq, now),
+            Verdict::Wait | Verdict::Rewind | Verdict::Echo => {
+                self.topics.doubt(&failure.topic);
                 self.rewind(now);
             }
+            // Without a transactional id nobody can take our place: a new producer has one of its own.
             Verdict::Fenced => {
                 self.fenced();
                 self.rewind(now);
             }
-            Verdict::Rewind | Verdict::Echo => self.rewind(now),
         }
     }
 
+    /// Somebody has to act. Tried again with as little as possible.
+    fn hold(&mut self, failure: &Failure, seq: Seq, now: Instant) {
+        self.alone_until = Some(seq);
+        self.topics.doubt(&failure.topic);
+        // That a topic is gone shows when it is asked for, and so does that it is back.
+        self.write_refused |= !is_absence(failure.code);
+        self.monitor
+            .set_link(Link::Refused(format!("{}: {}", failure.topic, failure.code)));
+        self.rewind(now);
+    }
+
     /// Counts a strike when nothing else was under way; otherwise the next attempt sends it alone.
-    pub(super) fn suspect(&mut self, failure: &Failure, seq: Seq, now: Instant) {
-        let strikes = match self.strikes {
-            (known, strikes) if known == seq => strikes,
-            _ => 0,
+    fn suspect(&mut self, failure: &Failure, seq: Seq, now: Instant) {
+        let (Some(number), Some(record)) =
+            (self.window.number(failure.ticket), self.record_of(failure.ticket))
+        else {
+            return self.rewind(now);
         };
-        self.strikes = (seq, strikes + u32::from(self.window.len() == 1));
-        if self.strikes.1 >= STRIKES {
-            let refusal = Refusal::Rejected {
-                topic: failure.topic.clone(),
+        let known = self
+            .suspect
+            .filter(|known| (known.seq, known.number) == (seq, number));
+        let strikes = known.map_or(0, |known| known.strikes) + u32::from(self.lone == Some(failure.ticket));
+        self.suspect = Some(Suspect { seq, number, strikes });
+        self.alone_until = self.alone_until.max(Some(seq));
+        if strikes >= STRIKES {
+            let refusal = Refusal::Refused {
+                route: record.route,
+                topic: record.topic,
                 code: failure.code.to_string(),
+                attempts: strikes,
             };
-            self.rejected.entry(seq).or_default().push(refusal);
-            // Another record of the message begins anew.
-            self.strikes.1 = 0;
+            self.rejected.entry(seq).or_default().push((number, refusal));
+            self.suspect = None;
         }
         self.rewind(now);
         // Nothing is wrong with the link: no reason to wait.
@@ -121,12 +150,15 @@ impl<C: Connector> Drain<C> {
         self.producer = None;
         self.failure = None;
         self.unsent.clear();
+        self.pace.abandoned();
         let mut stored = self.window.abandon();
         match &mut self.transactions {
             // Nobody sees what was stored in a transaction that did not commit.
             Some(transactions) => transactions.reset(),
             None => self.ahead.append(&mut stored),
         }
+        self.lone = None;
+        self.stall.over();
         self.reader.rewind();
         self.monitor.rewound();
         self.hold_feed(now);

@@ -1,9 +1,11 @@
 //! Towards Kafka: takes messages from the queue, shapes them, hands their records to the client in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::known::Need;
+use super::topics::Place;
 use super::{Drain, StepError};
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
@@ -46,10 +48,16 @@ impl<C: Connector> Drain<C> {
     /// Takes and submits until the window has `limit` messages, or something is in the way.
     fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
         loop {
-            if let Some((ticket, record)) = self.unsent.pop_front() {
-                if self.asked && !self.topics.contains(&record.topic) {
+            if !self.unsent.is_empty() && self.has_company() {
+                return Ok(Fed::Tried);
+            } else if let Some((ticket, record)) = self.unsent.pop_front() {
+                if self.asked && self.topics.need(&record.topic, now) == Need::Must {
                     self.unsent.push_front((ticket, record));
                     return Ok(Fed::Interrupted);
+                }
+                if !self.has_room(now) {
+                    self.unsent.push_front((ticket, record));
+                    return Ok(Fed::Tried);
                 }
                 if !self.submit(ticket, record, now) {
                     return Ok(Fed::Tried);
@@ -63,6 +71,19 @@ impl<C: Connector> Drain<C> {
         }
     }
 
+    /// Whether the next record would not be alone although it has to be.
+    fn has_company(&self) -> bool {
+        self.alone_until.is_some() && !self.window.is_settled(self.unsent.len())
+    }
+
+    /// The record of a ticket, shaped again.
+    pub(super) fn record_of(&self, ticket: Ticket) -> Option<KafkaRecord> {
+        let number = self.window.number(ticket)?;
+        let message = self.window.get(ticket)?;
+        let outcome = self.router.route(&message.stored, self.clock.now().unix_ms);
+        outcome.records.into_iter().nth(number)
+    }
+
     /// Takes the next message from the queue into the window. False when there is none.
     pub(super) fn take(&mut self) -> Result<bool, StepError> {
         let Some(stored) = self.reader.read_next()? else {
@@ -72,20 +93,18 @@ impl<C: Connector> Drain<C> {
         // Kept before a crash, or in a transaction that was taken back.
         let decided = self.dead_letters.decided(&stored).unwrap_or_default();
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
-        let is_rejected = |record: &KafkaRecord| {
-            let names = |refusal: &Refusal| matches!(refusal, Refusal::Rejected { topic, .. } if *topic == record.topic);
-            rejected.iter().any(names)
-        };
+        let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
         confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
-            .filter(|(_, (record, confirmed))| {
-                !**confirmed && !is_rejected(record) && !reason::refuses(&decided, record)
+            .filter(|(number, (record, confirmed))| {
+                !**confirmed && !is_rejected(*number) && !reason::refuses(&decided, record)
             })
             .map(|(number, (record, _))| (number, record))
             .collect();
-        outcome.refusals.extend(rejected.iter().cloned());
+        let reasons = rejected.iter().map(|(_, refusal)| refusal.clone());
+        outcome.refusals.extend(reasons);
         outcome.refusals.extend(decided);
         let first = self
             .window
@@ -101,32 +120,61 @@ impl<C: Connector> Drain<C> {
         Ok(true)
     }
 
+    /// Whether the link has room for one more record; otherwise a report, or the time for the next portion, is waited for.
+    fn has_room(&mut self, now: Instant) -> bool {
+        match self.pace.wait(now) {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                self.feed_after = Some(now + wait);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
-        let is_ready =
-            self.topic_is_there(&record.topic, now) && self.others_are_there(now) && self.begin(now);
-        let submitted = is_ready.then(|| match &mut self.producer {
-            Some(producer) => producer.submit(&record, None, ticket),
-            None => Err(SubmitError::Full),
-        });
-        match submitted {
-            Some(Ok(())) => return true,
-            Some(Err(SubmitError::Refused(Code::MessageSizeTooLarge))) => {
-                // The client's own limit: it depends on this record alone.
-                let code = Code::MessageSizeTooLarge.to_string();
-                self.window.refused(
-                    ticket,
-                    Refusal::Rejected {
-                        topic: record.topic,
-                        code,
-                    },
-                );
+        let bytes = record.bytes();
+        let place = match self.place(ticket, &record, now) {
+            Place::At(_) if !self.others_are_placed(now) || !self.begin(now) => Place::Later,
+            place => place,
+        };
+        let submitted = match (place, &mut self.producer) {
+            (Place::At(partition), Some(producer)) => producer.submit(&record, Some(partition), ticket),
+            (Place::Never(refusal), _) => {
+                self.window.refused(ticket, refusal);
                 return true;
             }
-            Some(Err(SubmitError::Refused(code))) => {
+            (Place::Later | Place::At(_), _) => Err(SubmitError::Full),
+        };
+        match submitted {
+            Ok(()) => {
+                self.lone = self.alone_until.map(|_| ticket);
+                self.topics.sent(&record.topic, ticket);
+                self.window.submitted(ticket, bytes);
+                self.pace.submitted(bytes, now);
+                return true;
+            }
+            Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {
+                // The client's own limit: it depends on this record alone.
+                let refusal = Refusal::Refused {
+                    route: record.route,
+                    topic: record.topic,
+                    code: code.to_string(),
+                    attempts: 0,
+                };
+                self.window.refused(ticket, refusal);
+                return true;
+            }
+            Err(SubmitError::Refused(Code::UnknownPartition)) => {
+                // The topic was made anew with fewer partitions.
+                self.topics.doubt(&record.topic);
+                self.hold_feed(now);
+            }
+            Err(SubmitError::Refused(code)) => {
                 self.note_failure(ticket, record.topic.clone(), code, now);
             }
-            Some(Err(SubmitError::Full)) | None => {}
+            Err(SubmitError::Full) => {}
         }
         self.unsent.push_front((ticket, record));
         false

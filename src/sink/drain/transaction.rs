@@ -12,6 +12,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::known::Need;
+use super::topics::Place;
 use super::{Drain, StepError};
 use crate::faults;
 use crate::link::Link;
@@ -186,20 +188,17 @@ impl<C: Connector> Drain<C> {
         transactions.is_some_and(|transactions| seq <= transactions.delivered_through)
     }
 
-    /// Whether the topics of the other records of a message are there: a transaction that has only a part of a message
+    /// Whether it is known what becomes of the other records of a message: a transaction that has only a part of a message
     /// cannot be committed, and what is before the message should not wait for a topic.
-    pub(super) fn others_are_there(&mut self, now: Instant) -> bool {
+    pub(super) fn others_are_placed(&mut self, now: Instant) -> bool {
         if self.transactions.is_none() {
             return true;
         }
-        let topics: Vec<String> = self
-            .unsent
-            .iter()
-            .map(|(_, record)| record.topic.clone())
-            .collect();
-        topics
-            .iter()
-            .all(|topic| self.topics.contains(topic) || !self.asked && self.topic_is_there(topic, now))
+        let others: Vec<_> = self.unsent.iter().cloned().collect();
+        others.iter().all(|(ticket, record)| {
+            let may_ask = !self.asked || self.topics.need(&record.topic, now) != Need::Must;
+            may_ask && self.place(*ticket, record, now) != Place::Later
+        })
     }
 
     /// Delivery is held, perhaps for long: what can be committed is, and no reader waits for the rest.

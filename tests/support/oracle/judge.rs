@@ -9,15 +9,15 @@ use crate::support::config::GATEWAY;
 use crate::support::devices::sent::Sent;
 use crate::support::payload::{origin, payload};
 
-/// Judges all records of one topic.
-pub(super) fn judge(records: &[Record], sent: &Sent, partitions: i32) -> Verdict {
+/// Judges all records of one topic. `layouts` are its partition counts, one after the other.
+pub(super) fn judge(records: &[Record], sent: &Sent, layouts: &[i32]) -> Verdict {
     let mut found = Verdict {
         records: records.len(),
         ..Verdict::default()
     };
     let mut groups: BTreeMap<(String, u64), Vec<&Record>> = BTreeMap::new();
     let mut in_log_order: Vec<&Record> = records.iter().collect();
-    in_log_order.sort_by_key(|record| (record.partition, record.offset));
+    in_log_order.sort_by_key(|record| (layout(record, layouts), record.partition, record.offset));
 
     let mut newest: HashMap<String, u64> = HashMap::new();
     for record in &in_log_order {
@@ -36,7 +36,7 @@ pub(super) fn judge(records: &[Record], sent: &Sent, partitions: i32) -> Verdict
         }
         group.push(record);
     }
-    judge_keys(&mut found, records, partitions);
+    judge_keys(&mut found, records, layouts);
     judge_ids(&mut found, &groups);
     for ((device, seq), group) in &groups {
         let times = sent.devices[device][seq].times;
@@ -108,16 +108,29 @@ fn is_rfc3339_millis(text: &str) -> bool {
         .any(|zone| shape.strip_prefix(local) == Some(zone))
 }
 
-fn judge_keys(found: &mut Verdict, records: &[Record], partitions: i32) {
+/// The first layout that gives the record's partition; behind all of them if none does.
+fn layout(record: &Record, layouts: &[i32]) -> usize {
+    let key = record.key.as_deref().unwrap_or_default();
+    let found = layouts
+        .iter()
+        .position(|count| partition(key, *count) == record.partition);
+    found.unwrap_or(layouts.len())
+}
+
+fn judge_keys(found: &mut Verdict, records: &[Record], layouts: &[i32]) {
     let mut homes: BTreeMap<&[u8], BTreeSet<i32>> = BTreeMap::new();
     for record in records {
         let key = record.key.as_deref().unwrap_or_default();
         homes.entry(key).or_default().insert(record.partition);
-        if record.partition != partition(key, partitions) {
+        if layout(record, layouts) == layouts.len() {
             found.wrong_partition.push(place(record));
         }
     }
-    let split = homes.iter().filter(|(_, homes)| homes.len() > 1);
+    let expected =
+        |key: &[u8]| -> BTreeSet<i32> { layouts.iter().map(|count| partition(key, *count)).collect() };
+    let split = homes
+        .iter()
+        .filter(|(key, homes)| homes.len() > expected(key).len());
     found
         .split_keys
         .extend(split.map(|(key, _)| String::from_utf8_lossy(key).into_owned()));

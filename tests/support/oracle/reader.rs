@@ -28,6 +28,8 @@ pub struct Record {
     pub value: Vec<u8>,
     /// Headers by name; the last one wins.
     pub headers: HashMap<String, Vec<u8>>,
+    /// Time of the record, milliseconds since 1970: the producer's, or the broker's when the topic is set so.
+    pub time_ms: Option<i64>,
     /// When this reader saw it.
     pub seen: SystemTime,
 }
@@ -51,6 +53,7 @@ impl Record {
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().unwrap_or_default().to_vec(),
             headers: headers.unwrap_or_default(),
+            time_ms: message.timestamp().to_millis(),
             seen: wall_clock(),
         }
     }

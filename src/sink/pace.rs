@@ -1,0 +1,264 @@
+//! How much may be under way to Kafka: what the link takes within [`TARGET`], by what it took lately.
+//!
+//! On a fast link that is more than the client's whole buffer, and nothing is held back. On a slow one, say 256 kbit/s, the
+//! buffer would be minutes of traffic that stand in the modem's queue: requests would time out, and an alarm lane, which has
+//! a connection of its own but the same modem, would wait behind them. So bytes in flight follow the measured rate, and are handed over in portions, because records that are handed over
+//! at once become one batch, and behind one batch the link is idle for a round trip.
+//!
+//! Bytes are those of records before compression, on both sides of the account. Pure: time comes from outside.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What is under way stands in queues for this long at most, on links with a round trip below it. An alarm waits for it
+/// once, and needs a round trip of its own.
+const TARGET: Duration = Duration::from_millis(1500);
+/// Bytes that may always be under way: the limit of a faster link grows from here with each sample, that of a slower one ends here.
+const LEAST: usize = 16 * 1024;
+/// A sample spans at least this, so that reports that come together count as what they are.
+const SAMPLE: Duration = Duration::from_millis(500);
+/// Samples that count: some seconds, longer than TCP needs after a loss.
+const SAMPLES: usize = 8;
+/// Samples that count when the last one was faster than those before: a link that turns out to be fast is found out soon.
+const SAMPLES_GROWING: usize = 2;
+/// Portions of what may be under way.
+const PORTIONS: usize = 8;
+/// Portions are handed over a little faster than the link took them, so that it is never idle.
+const GAIN_PERCENT: u32 = 125;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: usize,
+    in_flight: usize,
+    /// Bytes that may be under way now.
+    limit: usize,
+    /// Bytes and time of the samples, the newest last.
+    samples: VecDeque<(u64, Duration)>,
+    /// When the running sample began, and what was confirmed since.
+    since: Option<Instant>,
+    confirmed: u64,
+    /// Something waited for room in this sample: then it says what the link takes, not what there was to send.
+    was_full: bool,
+    /// Bytes of the running portion, and when it began.
+    portion: usize,
+    portion_since: Option<Instant>,
+}
+
+impl Pace {
+    /// For a client that takes `most` bytes.
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            most,
+            in_flight: 0,
+            limit: LEAST,
+            samples: VecDeque::new(),
+            since: None,
+            confirmed: 0,
+            was_full: false,
+            portion: 0,
+            portion_since: None,
+        }
+    }
+
+    /// How long to wait until more may be handed over: zero for now, `None` for a delivery report.
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
+        // Not with the first of some confirmations that come together.
+        if let Some(since) = self.since.filter(|_| self.confirmed > 0)
+            && now.duration_since(since) >= SAMPLE
+        {
+            self.take_sample(now.duration_since(since));
+            self.since = (self.in_flight > 0).then_some(now);
+        }
+        if self.in_flight >= self.limit {
+            self.was_full = true;
+            return None;
+        }
+        let Some(since) = self.portion_since.filter(|_| self.is_slow()) else {
+            return Some(Duration::ZERO);
+        };
+        if self.portion < self.limit / PORTIONS {
+            return Some(Duration::ZERO);
+        }
+        let wait = (since + self.time_of(self.portion)).saturating_duration_since(now);
+        self.was_full |= wait > Duration::ZERO;
+        Some(wait)
+    }
+
+    /// A message of so many bytes is handed over.
+    pub(super) fn submitted(&mut self, bytes: usize, now: Instant) {
+        self.in_flight += bytes;
+        self.since.get_or_insert(now);
+        let is_over = self.portion >= self.limit / PORTIONS;
+        if is_over || self.portion_since.is_none() {
+            self.portion = 0;
+            self.portion_since = Some(now);
+        }
+        self.portion += bytes;
+    }
+
+    /// A message of so many bytes is done.
+    pub(super) fn confirmed(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.confirmed += bytes as u64;
+    }
+
+    /// Nothing is under way any more, for another reason than that it is done. What is known of the link stays.
+    pub(super) fn abandoned(&mut self) {
+        self.in_flight = 0;
+        self.since = None;
+        self.confirmed = 0;
+        self.was_full = false;
+        self.portion_since = None;
+    }
+
+    fn take_sample(&mut self, span: Duration) {
+        // A sample that nothing waited in shows what came, not what the link takes.
+        if self.was_full {
+            let before = self.rate();
+            self.samples.push_back((self.confirmed, span));
+            let is_faster = u128::from(self.confirmed) * 1_000_000 > u128::from(before) * span.as_micros();
+            let keep = if is_faster { SAMPLES_GROWING } else { SAMPLES };
+            let surplus = self.samples.len().saturating_sub(keep);
+            self.samples.drain(..surplus);
+            let bytes = u128::from(self.rate()) * TARGET.as_millis() / 1000;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            self.limit = bytes.clamp(LEAST.min(self.most), self.most);
+            let (rate, limit, in_flight) = (self.rate(), self.limit, self.in_flight);
+            tracing::debug!(rate, limit, in_flight, confirmed = self.confirmed, ?span, "link");
+        }
+        self.confirmed = 0;
+        self.was_full = false;
+    }
+
+    /// Bytes per second, over all samples: a batch is confirmed as a whole, so a single one says little.
+    fn rate(&self) -> u64 {
+        let bytes: u64 = self.samples.iter().map(|(bytes, _)| bytes).sum();
+        let span: Duration = self.samples.iter().map(|(_, span)| *span).sum();
+        let rate = u128::from(bytes) * 1_000_000 / span.as_micros().max(1);
+        u64::try_from(rate).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the link takes less than the client's buffer within the target.
+    fn is_slow(&self) -> bool {
+        self.limit < self.most && !self.samples.is_empty()
+    }
+
+    /// How long the link has to do with so many bytes, a little less.
+    fn time_of(&self, bytes: usize) -> Duration {
+        let rate = self.rate().saturating_mul(u64::from(GAIN_PERCENT)) / 100;
+        Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: usize = 4 << 20;
+    const MESSAGE: usize = 300;
+    /// Requests on the way at most, as in the client.
+    const REQUESTS: usize = 5;
+    const BATCH: usize = 128 * 1024;
+
+    /// What a minute of unlimited supply showed.
+    #[derive(Debug)]
+    struct Run {
+        /// Part of the link that was used.
+        used: f64,
+        /// The longest time that a message was under way in the second half.
+        slowest: Duration,
+    }
+
+    /// A link of `rate` bytes per second and a round trip, with the client's batching in front of it.
+    fn run(rate: f64, round_trip: Duration) -> Run {
+        const TICK: Duration = Duration::from_millis(1);
+        let start = Instant::now();
+        let end = start + Duration::from_secs(60);
+        let half = start + Duration::from_secs(30);
+        let mut pace = Pace::new(MOST);
+        // Submitted and not in a request yet; requests with the time at which they are answered.
+        let mut waiting: VecDeque<Instant> = VecDeque::new();
+        let mut requests: VecDeque<(Instant, Vec<Instant>)> = VecDeque::new();
+        let mut free_at = start;
+        let mut done_bytes = 0;
+        let mut slowest = Duration::ZERO;
+        let mut now = start;
+        while now < end {
+            while requests.front().is_some_and(|(answer, _)| *answer <= now) {
+                let (_, messages) = requests.pop_front().expect("it is there");
+                for submitted in messages {
+                    pace.confirmed(MESSAGE);
+                    if now > half {
+                        done_bytes += MESSAGE;
+                        slowest = slowest.max(now - submitted);
+                    }
+                }
+            }
+            while pace.wait(now) == Some(Duration::ZERO) {
+                pace.submitted(MESSAGE, now);
+                waiting.push_back(now);
+            }
+            while requests.len() < REQUESTS && !waiting.is_empty() {
+                let count = waiting.len().min(BATCH / MESSAGE);
+                let messages: Vec<_> = waiting.drain(..count).collect();
+                free_at = free_at.max(now) + Duration::from_secs_f64((count * MESSAGE) as f64 / rate);
+                requests.push_back((free_at + round_trip, messages));
+            }
+            now += TICK;
+        }
+        Run {
+            used: done_bytes as f64 / (rate * 30.0),
+            slowest,
+        }
+    }
+
+    #[test]
+    fn a_slow_link_is_used_and_its_queue_stays_short() {
+        for (rate, round_trip_ms) in [
+            (32_000.0, 600),
+            (32_000.0, 50),
+            (8_000.0, 300),
+            (250_000.0, 200),
+            (125_000.0, 650),
+        ] {
+            let run = run(rate, Duration::from_millis(round_trip_ms));
+            eprintln!("{rate} bytes/s, {round_trip_ms} ms: {run:?}");
+            assert!(run.used > 0.85, "{rate}, {round_trip_ms}: {run:?}");
+            // The least that may be under way is more than the target on the slowest of them.
+            let least = Duration::from_secs_f64(LEAST as f64 / rate);
+            let limit = (TARGET * 3 / 2).max(least * 5 / 4) + Duration::from_millis(round_trip_ms);
+            assert!(run.slowest <= limit, "{rate}, {round_trip_ms}: {run:?}");
+        }
+    }
+
+    #[test]
+    fn a_fast_link_is_not_held_back() {
+        let run = run(50_000_000.0, Duration::from_millis(2));
+        assert!(run.used > 0.5, "{run:?}");
+    }
+
+    #[test]
+    fn a_message_that_is_larger_than_the_limit_goes_when_nothing_else_is_under_way() {
+        let now = Instant::now();
+        let mut pace = Pace::new(MOST);
+        assert_eq!(pace.wait(now), Some(Duration::ZERO));
+        pace.submitted(MOST * 2, now);
+        assert_eq!(pace.wait(now), None);
+        pace.abandoned();
+        assert_eq!(pace.wait(now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_trickle_does_not_lower_the_limit() {
+        let start = Instant::now();
+        let mut pace = Pace::new(MOST);
+        for step in 0..100 {
+            let now = start + SAMPLE * step;
+            pace.submitted(MESSAGE, now);
+            pace.confirmed(MESSAGE);
+        }
+        assert!(pace.limit >= LEAST);
+        assert_eq!(pace.wait(start + SAMPLE * 200), Some(Duration::ZERO));
+    }
+}

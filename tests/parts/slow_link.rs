@@ -1,0 +1,101 @@
+//! A link of 256 kbit/s with 600 ms of round trip and 2 % loss, and a backlog behind it.
+
+use std::time::{Duration, Instant};
+
+use crate::support::config::Config;
+use crate::support::daemon::Daemon;
+use crate::support::devices::sent::Sent;
+use crate::support::devices::{Devices, Plan};
+use crate::support::kafka::Kafka;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::oracle::{Oracle, PATIENCE};
+use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::seed::Seed;
+use crate::support::slow_link::{NEAR, Quality, SlowLink};
+use crate::support::wait;
+
+const LINK: Quality = Quality {
+    rate: 256_000 / 8,
+    delay: Duration::from_millis(300),
+    lost_per_mille: 20,
+};
+/// A minute of the link.
+const BACKLOG: u64 = 8_000;
+/// What has passed when TCP and edgeferry know the link: some seconds.
+const SETTLED_BYTES: u64 = 400_000;
+/// What is measured over: half a minute of the link.
+const MEASURED_BYTES: u64 = 1_000_000;
+/// How much of the link has to be used.
+const USED: f64 = 0.8;
+/// How long an alarm may take from its device to a consumer.
+const ALARM_LIMIT: Duration = Duration::from_secs(5);
+
+/// Publishes all of a plan.
+fn published(mosquitto: &Mosquitto, plan: &Plan) -> Sent {
+    let devices = Devices::start(mosquitto, plan);
+    devices.until_acked(plan.messages.expect("a plan with an end"), ACK_LIMIT);
+    devices.finish(ACK_LIMIT)
+}
+
+#[test]
+fn a_backlog_fills_a_bad_link_and_an_alarm_passes_it() {
+    if let Some(obstacle) = SlowLink::obstacle() {
+        eprintln!("skipped: {obstacle}");
+        return;
+    }
+    let mut seed = Seed::of_this_run("a_backlog_fills_a_bad_link_and_an_alarm_passes_it");
+    let mosquitto = Mosquitto::start();
+    let link = SlowLink::up(LINK, mosquitto.port(), &mut seed);
+    let kafka = Kafka::start_also_at(NEAR);
+    let (topic, alarms) = (kafka.fresh_topic("telemetry"), kafka.fresh_topic("alarms"));
+    let config = Config::usual("5", &mosquitto, &kafka, &topic)
+        .bootstrap(&kafka.other_bootstrap())
+        .kafka("compression = \"none\"")
+        .lane("alarms", "")
+        .route_with("devices/{device}/alarm", &alarms, "lane = \"alarms\"");
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start_in(link.namespace(), &config);
+    mosquitto.until_subscribed(FILTER, mark);
+    mosquitto.until_subscribed("devices/+/alarm", mark);
+    let plan = Plan {
+        messages: Some(BACKLOG),
+        rate: None,
+        ..Plan::default()
+    };
+    let sent = published(&mosquitto, &plan);
+    wait::until("the link is known", PATIENCE, || {
+        (link.sent() > SETTLED_BYTES).then_some(())
+    });
+    let (begun, before) = (Instant::now(), link.sent());
+    let plan = Plan {
+        prefix: "alarm",
+        devices: 1,
+        connections: 1,
+        messages: Some(1),
+        topic: "devices/{device}/alarm",
+        ..Plan::default()
+    };
+    let alarm = published(&mosquitto, &plan);
+    let mut watch = Oracle::new(&kafka, &alarms);
+    watch.first(1);
+    let took = begun.elapsed();
+    wait::until("enough has passed", PATIENCE, || {
+        (link.sent() > before + MEASURED_BYTES).then_some(())
+    });
+    let used = (link.sent() - before) as f64 / (begun.elapsed().as_secs_f64() * f64::from(LINK.rate));
+    eprintln!("{:.0} % of the link used, an alarm took {took:?}", used * 100.0);
+    let mut oracle = Oracle::new(&kafka, &topic);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    let log = daemon.log();
+    let verdict = oracle.verdict(&sent);
+    verdict.assert_clean_without_duplicates();
+    watch.verdict(&alarm).assert_clean_without_duplicates();
+    assert!(took < ALARM_LIMIT, "the alarm took {took:?}");
+    assert!(used > USED, "{used:.2} of the link used");
+    let was_up = log.split_once("Kafka: up").expect("it was up").1;
+    assert!(
+        !was_up.contains("Kafka: down") && !was_up.contains("did not take"),
+        "time-outs: {log}"
+    );
+}

@@ -1,0 +1,246 @@
+//! A bad link between the daemon and everything else: real TCP over packets that are late, few and sometimes lost.
+//!
+//! The daemon runs in a network namespace of its own. The way out is a TUN device whose packets go through this process, which
+//! does to them what a modem does. (`tc netem` would do the same where the kernel has it.) The MQTT broker is reached
+//! past the link, through a Unix socket. Needs root, `ip` and `socat`.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::process::{Process, program};
+use super::scratch::Scratch;
+use super::seed::Seed;
+use super::wait;
+
+/// Our end of the link: where Kafka listens.
+pub const NEAR: &str = "10.213.7.1";
+const FAR: &str = "10.213.7.2";
+/// Packets that the modem keeps for each direction, as a home router does.
+const QUEUE_PACKETS: usize = 300;
+const SETUP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the link is like, in each direction.
+#[derive(Debug, Clone, Copy)]
+pub struct Quality {
+    /// Bytes per second.
+    pub rate: u32,
+    /// On the way.
+    pub delay: Duration,
+    /// Packets of a thousand that are lost.
+    pub lost_per_mille: u64,
+}
+
+/// The link, up until it is dropped.
+#[derive(Debug)]
+pub struct SlowLink {
+    namespace: String,
+    folder: Scratch,
+    /// Bytes of packets that left the daemon and went through.
+    sent: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    _processes: Vec<Process>,
+}
+
+impl SlowLink {
+    /// Why there cannot be one here.
+    pub fn obstacle() -> Option<String> {
+        if !rustix::process::geteuid().is_root() {
+            return Some("network namespaces need root".into());
+        }
+        if !Path::new("/dev/net/tun").exists() {
+            return Some("this kernel has no /dev/net/tun".into());
+        }
+        let name = format!("efprobe{}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).output();
+        match made {
+            Ok(output) if output.status.success() => {
+                ip(&["netns", "del", &name]);
+                None
+            }
+            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(error) => Some(format!("ip: {error}")),
+        }
+    }
+
+    /// A link of this quality, and a way past it to the local port `mqtt`.
+    pub fn up(quality: Quality, mqtt: u16, seed: &mut Seed) -> Self {
+        let folder = Scratch::new("link");
+        let namespace = format!("ef{}", std::process::id());
+        ip(&["netns", "add", &namespace]);
+        ip(&["-n", &namespace, "link", "set", "lo", "up"]);
+        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let ends = [folder.join("near"), folder.join("far")].map(|path| bind(&path));
+        let [near, far] = ends.map(Arc::new);
+        let peers = [folder.join("near.socat"), folder.join("far.socat")];
+        let mut direction = |from: &Arc<UnixDatagram>,
+                             to: &Arc<UnixDatagram>,
+                             peer: &PathBuf,
+                             count: Option<&Arc<AtomicU64>>| {
+            let modem = Modem {
+                quality,
+                from: Arc::clone(from),
+                to: Arc::clone(to),
+                peer: peer.clone(),
+                seed: Seed::new(seed.next()),
+                passed: count.cloned(),
+                over: Arc::clone(&over),
+            };
+            std::thread::spawn(move || modem.run())
+        };
+        let threads = vec![
+            direction(&far, &near, &peers[0], Some(&sent)),
+            direction(&near, &far, &peers[1], None),
+        ];
+        let mut link = Self {
+            namespace,
+            folder,
+            sent,
+            over,
+            threads,
+            _processes: Vec::new(),
+        };
+        link.start_socats(mqtt);
+        link
+    }
+
+    fn start_socats(&mut self, mqtt: u16) {
+        let device = |address: &str, end: &str| {
+            let (ours, theirs) = (self.folder.join(&format!("{end}.socat")), self.folder.join(end));
+            [
+                format!("TUN:{address}/24,iff-no-pi=1,iff-up"),
+                format!("UNIX-SENDTO:{},bind={}", theirs.display(), ours.display()),
+            ]
+        };
+        let past = self.folder.join("mqtt");
+        let near = self.socat(false, &device(NEAR, "near"));
+        let far = self.socat(true, &device(FAR, "far"));
+        let outside = self.socat(
+            false,
+            &[
+                format!("UNIX-LISTEN:{},fork", past.display()),
+                format!("TCP:127.0.0.1:{mqtt}"),
+            ],
+        );
+        let inside = self.socat(
+            true,
+            &[
+                format!("TCP-LISTEN:{mqtt},bind=127.0.0.1,fork,reuseaddr"),
+                format!("UNIX-CONNECT:{}", past.display()),
+            ],
+        );
+        self._processes = vec![near, far, outside, inside];
+        for end in ["near.socat", "far.socat", "mqtt"] {
+            let path = self.folder.join(end);
+            wait::until(&format!("{end} is there"), SETUP_LIMIT, || {
+                path.exists().then_some(())
+            });
+        }
+        wait::until("the far end has its address", SETUP_LIMIT, || {
+            let shown = Command::new("ip")
+                .args(["-n", &self.namespace, "addr"])
+                .output()
+                .expect("ip runs");
+            String::from_utf8_lossy(&shown.stdout).contains(FAR).then_some(())
+        });
+    }
+
+    fn socat(&self, inside: bool, addresses: &[String; 2]) -> Process {
+        let log = self.folder.join("socat.log");
+        let start = |name: &Path, first: &[&str]| {
+            Process::spawn("socat", name, &log, |command| {
+                command.args(first).args(addresses);
+            })
+        };
+        match inside {
+            true => start(&program("ip"), &["netns", "exec", &self.namespace, "socat"]),
+            false => start(&program("socat"), &[]),
+        }
+    }
+
+    /// The namespace that the daemon has to run in.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Bytes of packets that left the daemon and went through so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for SlowLink {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("a modem does not panic");
+        }
+        ip(&["netns", "del", &self.namespace]);
+    }
+}
+
+fn bind(path: &Path) -> UnixDatagram {
+    UnixDatagram::bind(path).expect("the folder is writable")
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments:?}: {error}");
+}
+
+/// One direction of the link.
+struct Modem {
+    quality: Quality,
+    from: Arc<UnixDatagram>,
+    to: Arc<UnixDatagram>,
+    /// Whom `to` sends to.
+    peer: PathBuf,
+    seed: Seed,
+    passed: Option<Arc<AtomicU64>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Modem {
+    fn run(mut self) {
+        let mut queue: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+        let mut free_at = Instant::now();
+        let mut packet = [0; 2048];
+        while !self.over.load(Ordering::Relaxed) {
+            let due = queue
+                .front()
+                .map(|(due, _)| due.saturating_duration_since(Instant::now()));
+            let glance = due
+                .unwrap_or(Duration::from_millis(50))
+                .clamp(Duration::from_millis(1), Duration::from_millis(50));
+            self.from.set_read_timeout(Some(glance)).expect("a positive time");
+            if let Ok(length) = self.from.recv(&mut packet)
+                && queue.len() < QUEUE_PACKETS
+            {
+                let time = Duration::from_secs_f64(length as f64 / f64::from(self.quality.rate));
+                free_at = free_at.max(Instant::now()) + time;
+                queue.push_back((free_at + self.quality.delay, packet[..length].to_vec()));
+            }
+            while queue.front().is_some_and(|(due, _)| *due <= Instant::now()) {
+                let (_, packet) = queue.pop_front().expect("it is there");
+                self.deliver(&packet);
+            }
+        }
+    }
+
+    fn deliver(&mut self, packet: &[u8]) {
+        if let Some(passed) = &self.passed {
+            passed.fetch_add(packet.len() as u64, Ordering::Relaxed);
+        }
+        if self.seed.between(0, 999) >= self.quality.lost_per_mille {
+            // Whoever is not there yet, or not any more, loses it: as on any link.
+            self.to.send_to(packet, &self.peer).ok();
+        }
+    }
+}
