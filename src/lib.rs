@@ -27,6 +27,7 @@ pub mod message;
 pub mod ops;
 pub mod pulse;
 pub mod queue;
+mod ranges;
 pub mod route;
 pub mod settings;
 pub mod signal;

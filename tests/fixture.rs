@@ -342,8 +342,7 @@ fn make_alarms(bench: &Bench, epoch: Epoch) {
 }
 
 fn make_dead_letters(bench: &Bench, epoch: Epoch) {
-    let mut letters =
-        DeadLetters::open(&bench.dead_letters(), epoch, DEAD_LETTERS_MAX, bench.keys()).unwrap();
+    let letters = DeadLetters::open(&bench.dead_letters(), epoch, DEAD_LETTERS_MAX, bench.keys()).unwrap();
     for seq in [7, 8] {
         let stored = Stored {
             seq: Seq(seq),

@@ -125,6 +125,14 @@ impl DataDir {
         self.path.join(DEAD_LETTERS).join(lane)
     }
 
+    /// The lanes that have dead letters, or had.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn letter_lanes(&self) -> Result<BTreeSet<String>, DataDirError> {
+        folders(&self.path.join(DEAD_LETTERS))
+    }
+
     /// What a source remembers of its session with a broker.
     #[must_use]
     pub fn session(&self, lane: &str, broker: &str) -> PathBuf {

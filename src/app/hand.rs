@@ -1,12 +1,13 @@
-//! The queue of a stopped store, opened for `edgeferry queue …`.
+//! The queue of a stopped store, opened for `edgeferry queue …` and `edgeferry dead-letter …`.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::app::plan::{Plan, plan};
-use crate::app::{AppError, DataDir, keys};
+use crate::app::{AppError, DataDir, keys, letters};
 use crate::config::Config;
 use crate::identity::{self, Machine};
-use crate::ops::hand::{Hand, HandLane, Known};
+use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::{self, Door, Queue};
 use crate::route::Router;
 
@@ -38,6 +39,7 @@ impl Stopped {
         };
         let mut lanes = Vec::new();
         let (mut doors, mut writers) = (Vec::new(), Vec::new());
+        let mut boxes = Vec::new();
         for Plan {
             name,
             queue: settings,
@@ -49,19 +51,29 @@ impl Stopped {
                 writer,
                 door,
                 monitor,
+                reader,
+                keys: sealing,
                 ..
             } = queue::open(&data_dir.lane(&name), identity.epoch, &settings)?;
             let writing = std::thread::Builder::new().name("queue writer".to_owned());
             writers.push(writing.spawn(move || writer.run())?);
             let router = Router::new(config.routes.clone(), &identity.gateway, &name);
+            let kept = letters::open(config, &data_dir, &identity, &name, sealing)?;
+            kept.recall(reader.cursor(), reader.tail())?;
+            boxes.push(LetterBox {
+                lane: name.clone(),
+                letters: kept,
+                router: Arc::new(router.clone()),
+            });
             let entrance = (!is_leaving).then(|| door.clone());
             doors.push(door);
             lanes.push(HandLane::new(name, monitor, router, entrance));
         }
         let mut known = Known::open(data_dir.path())?;
         known.reconcile(&lanes)?;
+        boxes.extend(letters::orphans(config, &data_dir, &identity, &boxes)?);
         Ok(Self {
-            hand: Hand::new(identity, lanes, known, false),
+            hand: Hand::new(identity, lanes, known, false).with_letters(boxes),
             doors,
             writers,
             _data_dir: data_dir,

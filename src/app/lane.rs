@@ -15,18 +15,16 @@ use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
 use crate::app::view::LaneView;
-use crate::app::{AppError, DataDir, subscriptions};
+use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
 use crate::identity::Identity;
 use crate::link::Link;
-use crate::ops::hand::HandLane;
+use crate::ops::hand::{HandLane, LetterBox};
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{
-    self, Allowance, DeadLetters, Delivery, Drain, Gate, KafkaConnector, Times, Transactional,
-};
+use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
 use crate::slots::SlotError;
 use crate::source::{self, Ended, Handover, Source};
 
@@ -134,13 +132,9 @@ impl OpenLane {
         );
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
-            DeadLetters::open(
-                &data_dir.dead_letters(lane),
-                identity.epoch,
-                config.dead_letter.max_bytes,
-                queue.keys.clone(),
-            )
+            letters::open(config, data_dir, identity, lane, queue.keys.clone())
         })?;
+        dead_letters.recall(queue.reader.cursor(), queue.reader.tail())?;
         let sources = open_sources(plan, ground, &queue)?;
         let reach = Reach {
             tail: queue.monitor.last(),
@@ -164,6 +158,7 @@ impl OpenLane {
                 .collect(),
             queue: queue.monitor,
             sink: Arc::clone(&sink),
+            letters: Arc::clone(&dead_letters),
         };
         let transactional = transactional(lane, ground);
         let is_exactly_once = transactional.is_some();
@@ -235,6 +230,15 @@ impl OpenLane {
             self.router.clone(),
             door,
         )
+    }
+
+    /// Its dead letters, for people.
+    pub fn letters(&self) -> LetterBox {
+        LetterBox {
+            lane: self.name.clone(),
+            letters: Arc::clone(&self.view.letters),
+            router: Arc::new(self.router.clone()),
+        }
     }
 
     /// For onlookers.

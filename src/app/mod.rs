@@ -10,9 +10,11 @@
 mod cursor_topic;
 mod data_dir;
 mod format;
+mod forward;
 mod hand;
 mod keys;
 mod lane;
+mod letters;
 pub mod memory;
 mod plan;
 mod reload;

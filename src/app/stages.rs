@@ -5,15 +5,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::forward::Forwarding;
 use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::view::View;
-use crate::app::{AppError, DataDir, DataDirError, retired};
+use crate::app::{AppError, DataDir, DataDirError, letters, retired};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ops::control::{self, Control};
-use crate::ops::hand::{Hand, HandLane, Known};
+use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
 use crate::sink::Allowance;
 use crate::source::Handover;
@@ -26,6 +27,8 @@ pub struct Stages {
     view: View,
     /// For people. It is no part of the pipeline: without it the daemon runs all the same.
     hand: Option<(Arc<Hand>, Control)>,
+    /// For dead letters, if they have a topic.
+    forwarding: Option<Forwarding>,
     data_dir: Arc<DataDir>,
 }
 
@@ -46,7 +49,14 @@ impl Stages {
         for plan in plan(config, data_dir)? {
             open.extend(open_lane(&plan, &ground)?);
         }
-        let hand = start_hand(data_dir, identity, open.iter().map(OpenLane::hand).collect());
+        let mut boxes: Vec<LetterBox> = open.iter().map(OpenLane::letters).collect();
+        boxes.extend(letters::orphans(config, data_dir, identity, &boxes)?);
+        let hand = start_hand(
+            data_dir,
+            identity,
+            open.iter().map(OpenLane::hand).collect(),
+            boxes.clone(),
+        );
         let (mut lanes, stop) = (JoinSet::new(), CancellationToken::new());
         for lane in open {
             let (name, stop) = (lane.view().name.clone(), stop.clone());
@@ -54,7 +64,9 @@ impl Stages {
             let lane = lane.start()?;
             lanes.spawn(async move { (name, lane.run(stop).await) });
         }
+        let forwarding = Forwarding::start(config, identity, boxes, &view)?;
         Ok(Self {
+            forwarding,
             lanes,
             stop,
             view,
@@ -71,7 +83,11 @@ impl Stages {
     /// Waits for a stage that ends by itself, and names it. Lanes that are to go are put away meanwhile.
     pub async fn ended(&mut self) -> AppError {
         loop {
-            match self.lanes.join_next().await {
+            let next = tokio::select! {
+                next = self.lanes.join_next() => next,
+                thread = forwarding_ended(&mut self.forwarding) => return AppError::StageEnded(thread),
+            };
+            match next {
                 Some(Ok((name, Outcome::Emptied))) => self.put_away(&name),
                 Some(Ok((_, Outcome::StageEnded(stage)))) => return AppError::StageEnded(stage),
                 Some(Ok((lane, Outcome::Fenced))) => return AppError::Fenced { lane },
@@ -87,6 +103,9 @@ impl Stages {
         self.stop.cancel();
         if let Some((_, control)) = self.hand.take() {
             control.stop().await;
+        }
+        if let Some(forwarding) = self.forwarding.take() {
+            forwarding.stop().await;
         }
         while let Some(ended) = self.lanes.join_next().await {
             if let Ok((name, Outcome::Emptied)) = ended {
@@ -108,6 +127,14 @@ impl Stages {
                 "the lane is empty, but its folder cannot be removed; tried again at the next start"
             ),
         }
+    }
+}
+
+/// For ever, when nothing is forwarded.
+async fn forwarding_ended(forwarding: &mut Option<Forwarding>) -> String {
+    match forwarding {
+        Some(forwarding) => forwarding.ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -144,6 +171,7 @@ fn start_hand(
     data_dir: &DataDir,
     identity: &Identity,
     lanes: Vec<Arc<HandLane>>,
+    boxes: Vec<LetterBox>,
 ) -> Option<(Arc<Hand>, Control)> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
@@ -155,12 +183,12 @@ fn start_hand(
     if let Err(error) = known.reconcile(&lanes) {
         tracing::error!(%error, "it is not known what became of an interrupted import");
     }
-    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true));
+    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true).with_letters(boxes));
     match Control::start(data_dir.path(), Arc::clone(&hand)) {
         Ok(control) => Some((hand, control)),
         Err(error) => {
             let path = control::path(data_dir.path());
-            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` works on the stopped store only");
+            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only");
             hand.close();
             None
         }

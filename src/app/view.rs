@@ -7,11 +7,20 @@ use tokio::sync::watch;
 
 use crate::link::Link;
 use crate::ops::{LaneOverview, Overview};
+use crate::sink::DeadLetters;
+use crate::sink::dead_letter::forward::ForwardMonitor;
 use crate::{queue, sink};
 
 /// All lanes that run; one that has been emptied is gone from it.
 #[derive(Debug, Clone, Default)]
-pub struct View(Arc<Mutex<Vec<LaneView>>>);
+pub struct View(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    lanes: Vec<LaneView>,
+    /// The forwarding of dead letters, if it is configured.
+    forward: Option<Arc<ForwardMonitor>>,
+}
 
 /// One lane.
 #[derive(Debug, Clone)]
@@ -26,38 +35,47 @@ pub struct LaneView {
     pub queue: queue::Monitor,
     /// Its sink.
     pub sink: Arc<sink::Monitor>,
+    /// Its dead letters.
+    pub letters: Arc<DeadLetters>,
 }
 
 impl View {
-    fn inner(&self) -> MutexGuard<'_, Vec<LaneView>> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, lane: LaneView) {
-        self.inner().push(lane);
+        self.inner().lanes.push(lane);
+    }
+
+    pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
+        self.inner().forward = Some(forward);
     }
 
     pub(super) fn remove(&self, name: &str) {
-        self.inner().retain(|lane| lane.name != name);
+        self.inner().lanes.retain(|lane| lane.name != name);
     }
 
     /// The lanes now. Not to be held: a lane that has been emptied is closed when the last of these is gone.
     #[must_use]
     pub fn lanes(&self) -> Vec<LaneView> {
-        self.inner().clone()
+        self.inner().lanes.clone()
     }
 
     /// The state of everything now.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        let lanes = self.inner().iter().map(LaneView::overview).collect();
-        Overview { lanes }
+        let inner = self.inner();
+        Overview {
+            lanes: inner.lanes.iter().map(LaneView::overview).collect(),
+            not_forwarded: inner.forward.as_ref().and_then(|forward| forward.trouble()),
+        }
     }
 
     /// Messages that have ever become durable, in all lanes that run.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.inner().iter().map(|lane| lane.queue.last().0).sum()
+        self.inner().lanes.iter().map(|lane| lane.queue.last().0).sum()
     }
 }
 
@@ -76,6 +94,7 @@ impl LaneView {
             queue: self.queue.status(),
             held: self.sink.held(),
             counts: self.sink.counts(),
+            letters: self.letters.stand(),
         }
     }
 

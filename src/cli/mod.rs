@@ -32,6 +32,9 @@ enum Verb {
     },
     /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
     Queue(Box<queue::Arguments>),
+    /// Look at messages that could not be delivered, put them back, carry them out, remove them; on a stopped store or a
+    /// running daemon
+    DeadLetter(Box<queue::letters::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     Demo {
@@ -66,6 +69,7 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Run(file) => app::run_from_file(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Queue(arguments) => queue::run(arguments),
+        Verb::DeadLetter(arguments) => queue::letters::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
     }

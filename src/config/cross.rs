@@ -32,6 +32,30 @@ pub(super) fn check(
     }
 }
 
+/// Dead letters in a route's topic would be taken for its records.
+pub(super) fn check_dead_letters(
+    topic: Option<&str>,
+    routes: &[Option<route::Config>],
+    problems: &mut Problems<'_>,
+) {
+    let Some(topic) = topic else { return };
+    let may_be = |route: &&route::Config| route.topic.may_render_to(topic);
+    let routes = routes.iter().enumerate();
+    let same = routes.filter_map(|(index, route)| route.as_ref().filter(may_be).map(|route| (index, route)));
+    for (index, route) in same {
+        let wrong = if route.topic.is_static() {
+            format!("{topic:?} is the topic of route[{index}]")
+        } else {
+            format!(
+                "{topic:?} may be the topic of route[{index}], which is {:?}",
+                route.topic.to_string()
+            )
+        };
+        let mut section = problems.section("dead_letter");
+        section.error("topic", wrong, "write a name that no route makes");
+    }
+}
+
 /// Exactly-once keeps each lane's cursor on a topic.
 pub(super) fn check_cursor(
     kafka: &sink::Config,

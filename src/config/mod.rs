@@ -100,7 +100,8 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check(&brokers, &lanes, &routes, problems);
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
     cross::check_cursor(&kafka, &lanes, &routes, problems);
-    let dead_letter = sink::resolve_dead_letter(&raw.dead_letter, &mut problems.section("dead_letter"));
+    let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
+    cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
         gateway: gateway?,

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use bytesize::ByteSize;
+
 use crate::link::Link;
 use crate::queue;
+use crate::sink::dead_letter::Stand;
 use crate::sink::monitor::Counts;
 
 /// One look at everything.
@@ -11,6 +14,8 @@ use crate::sink::monitor::Counts;
 pub struct Overview {
     /// All lanes that run.
     pub lanes: Vec<LaneOverview>,
+    /// Why dead letters are not forwarded to their topic at the moment; they wait here.
+    pub not_forwarded: Option<String>,
 }
 
 /// One look at a lane.
@@ -30,6 +35,8 @@ pub struct LaneOverview {
     pub held: Option<String>,
     /// The sink's counters.
     pub counts: Counts,
+    /// Its dead letters.
+    pub letters: Stand,
 }
 
 impl Overview {
@@ -63,16 +70,24 @@ impl fmt::Display for Overview {
         if !self.is_ready() {
             f.write_str("NOT READY; ")?;
         }
-        if let [lane] = &self.lanes[..] {
-            return lane.fmt(f);
+        match &self.lanes[..] {
+            [lane] => lane.fmt(f)?,
+            lanes => fmt_lanes(lanes, f)?,
         }
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let gap = if index == 0 { "" } else { " | " };
-            let leaving = if lane.is_leaving { " (being removed)" } else { "" };
-            write!(f, "{gap}{}{leaving}: {lane}", lane.name)?;
+        match &self.not_forwarded {
+            Some(reason) => write!(f, "; dead letters not forwarded: {reason}"),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+fn fmt_lanes(lanes: &[LaneOverview], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, lane) in lanes.iter().enumerate() {
+        let gap = if index == 0 { "" } else { " | " };
+        let leaving = if lane.is_leaving { " (being removed)" } else { "" };
+        write!(f, "{gap}{}{leaving}: {lane}", lane.name)?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for LaneOverview {
@@ -91,8 +106,20 @@ impl fmt::Display for LaneOverview {
             write!(f, "; mqtt {name}: {link}")?;
         }
         write!(f, "; kafka: {}; delivered {}", self.kafka, self.counts.delivered)?;
-        if self.counts.dead_letters > 0 {
-            write!(f, "; dead letters {}", self.counts.dead_letters)?;
+        let letters = &self.letters;
+        if letters.letters > 0 {
+            write!(
+                f,
+                "; dead letters {} ({})",
+                letters.letters,
+                ByteSize(letters.bytes)
+            )?;
+        }
+        if letters.dropped > 0 {
+            write!(f, "; dead letters dropped {}", letters.dropped)?;
+        }
+        if letters.lost > 0 {
+            write!(f, "; dead letters LOST {}", letters.lost)?;
         }
         for reason in queue::Reason::ALL {
             let count = self.queue.balance.removed.of(reason);
@@ -129,6 +156,7 @@ impl LaneOverview {
             },
             held: None,
             counts: Counts::default(),
+            letters: Stand::default(),
         }
     }
 }
@@ -143,20 +171,29 @@ mod tests {
         first.brokers = vec![("local".to_owned(), Link::Up)];
         let one = Overview {
             lanes: vec![first.clone()],
+            not_forwarded: None,
         };
         let line = "backlog 3; mqtt local: up; kafka: up; delivered 0";
         assert_eq!(one.to_string(), line);
         let mut second = LaneOverview::for_test("alarms", 1);
         second.is_leaving = true;
         second.kafka = Link::Refused("no".to_owned());
+        second.letters = Stand {
+            letters: 3,
+            bytes: 2048,
+            dropped: 2,
+            lost: 1,
+        };
         let two = Overview {
             lanes: vec![first, second],
+            not_forwarded: Some("why".to_owned()),
         };
         assert_eq!(two.backlog(), 4);
         assert_eq!(
             two.to_string(),
             format!(
-                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0"
+                "NOT READY; default: {line} | alarms (being removed): backlog 1; kafka: refused (no); delivered 0; \
+                 dead letters 3 (2.0 KiB); dead letters dropped 2; dead letters LOST 1; dead letters not forwarded: why"
             )
         );
     }

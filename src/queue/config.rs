@@ -50,6 +50,12 @@ impl Share {
         Self(lanes.clamp(1, Self::PARTS_MAX))
     }
 
+    /// The smallest there is.
+    #[must_use]
+    pub const fn smallest() -> Self {
+        Self(Self::PARTS_MAX)
+    }
+
     /// The part of `budget`.
     #[must_use]
     pub const fn part(self, budget: usize) -> usize {

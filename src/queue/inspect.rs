@@ -12,6 +12,7 @@ use crate::queue::codec::{Block, Unreadable, decode};
 use crate::queue::ledger::Hole;
 use crate::queue::store::{Found, RawBlock, StoreError, Unit};
 use crate::queue::{Monitor, Shared};
+use crate::slots::SlotError;
 
 /// How long a look waits for one generation: a little more than the store itself gives to the worst of them.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -75,6 +76,21 @@ impl Monitor {
             next: first.max(Seq(1)),
             last: last.min(self.last()),
         }
+    }
+
+    /// The cursor as a power cut would leave it.
+    #[must_use]
+    pub fn synced_cursor(&self) -> Seq {
+        self.0.marks.synced_cursor()
+    }
+
+    /// Makes the cursor survive a power cut, and says where it stands then.
+    ///
+    /// # Errors
+    /// [`SlotError::Io`]: it may go back.
+    pub fn settle_cursor(&self) -> Result<Seq, SlotError> {
+        self.0.marks.sync()?;
+        Ok(self.0.marks.synced_cursor())
     }
 
     /// Every message up to here is done.

@@ -206,6 +206,14 @@ impl Router {
         keys
     }
 
+    /// What the headers of each of its records say, whatever route makes it.
+    #[must_use]
+    pub fn facts(&self, stored: &Stored) -> Vec<(&'static str, String)> {
+        let arrival = &stored.arrival;
+        let told = Told::as_it_stood(&arrival.stamp);
+        raw::facts(self.gateway(arrival), &self.id(stored), arrival, &told)
+    }
+
     /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
     /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
     ///

@@ -20,15 +20,13 @@ pub const RETAINED: &str = "edgeferry-retained";
 /// `unsynchronised`, with bounds where they are known, or `ahead` when the record's time was lowered.
 pub const CLOCK: &str = "edgeferry-clock";
 
-/// One record.
-pub(super) fn shape(
+/// Facts about a message, as headers.
+pub(super) fn facts(
     gateway: &str,
     id: &MessageId,
     arrival: &Arrival,
-    topic: String,
-    key: String,
     told: &Told,
-) -> KafkaRecord {
+) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         (ID, id.to_string()),
         (GATEWAY, gateway.to_owned()),
@@ -46,6 +44,19 @@ pub(super) fn shape(
             .map(|(_, name, value)| (name, value.to_owned())),
     );
     headers.extend(told.clock.iter().map(|clock| (CLOCK, clock.clone())));
+    headers
+}
+
+/// One record.
+pub(super) fn shape(
+    gateway: &str,
+    id: &MessageId,
+    arrival: &Arrival,
+    topic: String,
+    key: String,
+    told: &Told,
+) -> KafkaRecord {
+    let headers = facts(gateway, id, arrival, told);
     KafkaRecord {
         route: 0,
         is_templated: false,

@@ -89,6 +89,36 @@ impl Template {
         })
     }
 
+    /// Whether some message may make it this text: each name stands for any text, also an empty one.
+    #[must_use]
+    pub fn may_render_to(&self, text: &str) -> bool {
+        let Some((last, parts)) = self.parts.split_last() else {
+            return text.is_empty();
+        };
+        let mut left = text;
+        let mut is_open = false;
+        for part in parts {
+            // The earliest place of a literal leaves the most for what follows.
+            let behind = match part {
+                Part::Name(_) => {
+                    is_open = true;
+                    continue;
+                }
+                Part::Literal(literal) if is_open => {
+                    left.split_once(literal.as_str()).map(|(_, behind)| behind)
+                }
+                Part::Literal(literal) => left.strip_prefix(literal.as_str()),
+            };
+            let Some(behind) = behind else { return false };
+            (left, is_open) = (behind, false);
+        }
+        match last {
+            Part::Name(_) => true,
+            Part::Literal(end) if is_open => left.ends_with(end.as_str()),
+            Part::Literal(end) => left == end,
+        }
+    }
+
     /// Whether it renders to the same text for every message.
     #[must_use]
     pub fn is_static(&self) -> bool {

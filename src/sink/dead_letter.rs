@@ -1,23 +1,49 @@
-//! Messages that cannot become a record: kept whole on disk with their reason, out of the way of the others.
+//! Messages that cannot become a record: kept whole on disk with their reasons, out of the way of the others.
 //!
-//! The same store as the queue's, in a folder of its own. It is bounded; when it is full the lane is held
-//! rather than anything dropped.
-
-use std::path::Path;
+//! The same store as the queue's, in a folder of its own for each lane. It is bounded; when it is full the lane is held,
+//! or, if that is asked for, the oldest letters go and are counted.
+//!
+//! **Kept once.** A letter is durable before the cursor passes its message, so a crash, or a transaction that is taken
+//! back, may bring the message again. The letters behind the cursor are therefore known ([`DeadLetters::recall`]): they
+//! say which routes refused it, so nothing that was refused is sent again, and nothing is kept twice. For the same reason
+//! a letter is only removed once a cursor that survives a power cut has passed it; whoever removes sees to that.
+//!
+//! **Removed one by one.** Letters are numbered in the order in which they were kept. Which numbers are gone is noted in a
+//! file beside them (`note`) before any space is given back; a unit of the store that holds nothing else any more is
+//! deleted, and one that holds little else is rewritten without them.
+//!
+//! The sink's thread keeps; any other one may look and remove. They share a lock that is held for one append or one note,
+//! never for a look.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `store` | opening, keeping, making room |
+//! | `walk` | looking at what is there |
+//! | `removal` | taking letters out, giving back space |
+//! | `note` | what is gone, durably |
+//! | `reason` | names of reasons, for machines |
+//! | `forward`, `record` | the Kafka topic for dead letters |
 
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Arrival, Epoch, Seq, Stored};
-use crate::queue::Compression;
-use crate::queue::codec::{Block, EncodeError, Encoder, Unreadable, decode};
-use crate::queue::generations::{Generations, Waker};
-use crate::queue::seal::{Keys, MissingKeys, key_ids};
-use crate::queue::store::{Found, RawBlock, Store, StoreError};
+use crate::queue::codec::{EncodeError, Unreadable};
+use crate::queue::seal::MissingKeys;
+use crate::queue::store::StoreError;
 use crate::route::Refusal;
 use crate::slots::SlotError;
 
-/// More letters than a generation can hold: see there.
-const USED_UNSEEN: u64 = 1 << 32;
+pub mod forward;
+mod note;
+pub mod reason;
+mod record;
+mod removal;
+mod store;
+mod walk;
+
+pub use note::Pending;
+pub use store::{DeadLetters, Stand};
+pub use walk::{Kept, Walk};
 
 /// One kept message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,11 +58,26 @@ pub struct DeadLetter {
     pub arrival: Arrival,
 }
 
-/// Why a dead letter cannot be kept, or read. The lane is held until it can.
+impl DeadLetter {
+    /// The message as the queue had it.
+    #[must_use]
+    pub fn into_stored(self) -> Stored {
+        Stored {
+            seq: self.seq,
+            epoch: self.epoch,
+            arrival: self.arrival,
+        }
+    }
+}
+
+/// Why a dead letter cannot be kept, read or removed. The lane is held until it can be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The budget is used up.
-    #[error("dead letters take {bytes} of {max_bytes} bytes: raise dead_letter.max_bytes or remove some")]
+    #[error(
+        "dead letters take {bytes} of {max_bytes} bytes: look at them with `edgeferry dead-letter ls`, redrive or purge some, or \
+         raise dead_letter.max_bytes"
+    )]
     Full {
         /// Space taken.
         bytes: u64,
@@ -51,7 +92,16 @@ pub enum KeepError {
     MissingKeys(#[from] MissingKeys),
     /// The keys that they need cannot be noted.
     #[error("key-ids: {0}")]
-    KeyIds(#[from] SlotError),
+    KeyIds(SlotError),
+    /// What is gone cannot be noted.
+    #[error("letters: {0}")]
+    Note(SlotError),
+    /// Too many separate letters were taken out.
+    #[error(
+        "letters were removed in too many separate places to note one more: redrive or purge whole stretches of them, for \
+         example with --until"
+    )]
+    Scattered,
     /// It cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -69,158 +119,36 @@ impl KeepError {
     /// Whether the disk has no space left for it.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_full())
-    }
-}
-
-/// The store of dead letters.
-#[derive(Debug)]
-pub struct DeadLetters {
-    store: Generations,
-    encoder: Encoder,
-    keys: Keys,
-    next: Seq,
-    /// The last message kept. They come in sequence order, so a replay after a crash keeps none twice. In
-    /// another epoch the same sequence is another message.
-    last: Option<(Epoch, Seq)>,
-    max_bytes: u64,
-}
-
-impl DeadLetters {
-    /// Opens or creates the store in `folder`, sealed with `keys`.
-    ///
-    /// # Errors
-    /// [`KeepError`] when the folder cannot be used, or the newest letter not be read.
-    pub fn open(folder: &Path, epoch: Epoch, max_bytes: u64, keys: Keys) -> Result<Self, KeepError> {
-        key_ids::check(folder, &keys)?;
-        let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
-        let extent = opened.extent;
-        let begun = extent.newest.map(Seq::previous);
-        let end = extent.last.max(begun).unwrap_or(Seq::ZERO);
-        let last = newest(&opened.store, end, &keys)?.map(|letter| (letter.epoch, letter.seq));
-        // A generation begins at its first letter: one that cannot be seen through must not be begun again.
-        let end = if extent.unsure || extent.hollow {
-            end.plus(USED_UNSEEN)
-        } else {
-            end
-        };
-        let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
-        key_ids::note(folder, &keys, end.next(), trimmed)?;
-        let encoder = Encoder::new(epoch, Compression::Zstd, &keys)?;
-        Ok(Self {
-            store: opened.store,
-            encoder,
-            keys,
-            next: end.next(),
-            last,
-            max_bytes,
-        })
-    }
-
-    /// Keeps a message; durable when this returns. Messages come in sequence order; what was kept
-    /// before is not kept again.
-    ///
-    /// # Errors
-    /// [`KeepError`]: not kept.
-    pub fn keep(&mut self, stored: &Stored, reasons: Vec<Refusal>) -> Result<(), KeepError> {
-        let is_kept = |(epoch, seq)| epoch == stored.epoch && seq >= stored.seq;
-        if self.last.is_some_and(is_kept) {
-            return Ok(());
-        }
-        let bytes = self.store.bytes();
-        if bytes >= self.max_bytes {
-            return Err(KeepError::Full {
-                bytes,
-                max_bytes: self.max_bytes,
-            });
-        }
-        let letter = DeadLetter {
-            epoch: stored.epoch,
-            seq: stored.seq,
-            reasons,
-            arrival: stored.arrival.clone(),
-        };
-        let chunks = self.encoder.encode(self.next, [&letter])?;
-        self.store.append(&chunks)?;
-        self.next = self.next.next();
-        self.last = Some((letter.epoch, letter.seq));
-        Ok(())
-    }
-
-    /// All letters that can be read, oldest first. What should be there and cannot be read is said in the log, and its
-    /// generation is set aside.
-    ///
-    /// # Errors
-    /// [`KeepError`] when the store cannot be read now, or some letters only with another key; it holds
-    /// [`StoreError::Salvaging`] while a damaged part is still being read.
-    pub fn list(&self) -> Result<Vec<DeadLetter>, KeepError> {
-        let mut letters = Vec::new();
-        let mut next = self.store.units().first().map_or(Seq(1), |unit| unit.first);
-        loop {
-            let found = self.store.read_behind(next.previous())?;
-            let behind = match &found {
-                Found::Block(raw) => raw.first,
-                Found::Nothing => self.next,
-                Found::Salvaging => return Err(StoreError::Salvaging.into()),
-            };
-            if next < behind {
-                self.report_missing(next, behind.previous())?;
-            }
-            let Found::Block(raw) = found else {
-                return Ok(letters);
-            };
-            next = raw.first.next();
-            if let Some(block) = read(&raw, &self.keys)? {
-                next = block.last.next();
-                letters.extend(block.messages.into_iter().map(|(_, letter)| letter));
-            }
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Note(error) | Self::KeyIds(error) => error.is_full(),
+            _ => false,
         }
     }
 
-    fn report_missing(&self, first: Seq, last: Seq) -> Result<(), StoreError> {
-        for unit in self.store.units() {
-            let within = unit.first <= last && unit.last.is_none_or(|end| end >= first);
-            if within && self.store.suspect(unit.first.max(first))? {
-                return Err(StoreError::Salvaging);
-            }
+    fn noting(error: SlotError) -> Self {
+        match error {
+            SlotError::TooLong(_) => Self::Scattered,
+            error => Self::Note(error),
         }
-        tracing::error!(%first, %last, "dead letters are missing, if there were any: their store is damaged");
-        Ok(())
-    }
-}
-
-/// The last letter. A damaged or slow store may not tell: then a letter may be kept twice.
-fn newest(store: &Generations, end: Seq, keys: &Keys) -> Result<Option<DeadLetter>, KeepError> {
-    let Ok(Found::Block(raw)) = store.read(end) else {
-        return Ok(None);
-    };
-    let letter = read(&raw, keys)?.and_then(|mut block| block.messages.pop());
-    Ok(letter.map(|(_, letter)| letter))
-}
-
-/// The letters of a block; `None` when it is damaged.
-fn read(raw: &RawBlock, keys: &Keys) -> Result<Option<Block<DeadLetter>>, KeepError> {
-    match decode(&raw.chunks, keys) {
-        Ok(block) => Ok(Some(block)),
-        Err(Unreadable::Damaged(damage)) => {
-            tracing::error!(first = %raw.first, %damage, "a dead letter is damaged");
-            Ok(None)
-        }
-        Err(reason) => Err(KeepError::Unreadable {
-            first: raw.first,
-            reason,
-        }),
     }
 }
 
 #[cfg(test)]
 mod damaged;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
+mod removing;
+#[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
+    use std::path::Path;
+
     use super::*;
     use crate::message::{Delivery, SessionTag, Stamp};
+    use crate::queue::seal::Keys;
 
     fn stored(seq: u64) -> Stored {
         Stored {
@@ -253,7 +181,7 @@ mod tests {
     }
 
     fn kept(folder: &Path, keys: Keys, seq: u64) -> DeadLetters {
-        let mut letters = DeadLetters::open(folder, Epoch(1), 1 << 24, keys).expect("opens");
+        let letters = DeadLetters::open(folder, Epoch(1), 1 << 24, keys).expect("opens");
         letters.keep(&stored(seq), vec![Refusal::NoRoute]).expect("keeps");
         letters
     }

@@ -61,7 +61,7 @@ pub struct Drain<C: Connector> {
     reader: Reader,
     router: Router,
     connector: C,
-    dead_letters: DeadLetters,
+    dead_letters: Arc<DeadLetters>,
     monitor: Arc<Monitor>,
     times: Times,
     producer: Option<C::Producer>,
@@ -91,6 +91,8 @@ pub struct Drain<C: Connector> {
     rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
+    /// The last step could not keep a letter.
+    is_held_by_letters: bool,
     refused_since: Option<Instant>,
     /// Only when the lane delivers exactly once.
     transactions: Option<Transactions>,
@@ -119,7 +121,7 @@ impl<C: Connector> Drain<C> {
         reader: Reader,
         router: Router,
         connector: C,
-        dead_letters: DeadLetters,
+        dead_letters: Arc<DeadLetters>,
         monitor: Arc<Monitor>,
         times: Times,
         rules: TopicRules,
@@ -148,6 +150,7 @@ impl<C: Connector> Drain<C> {
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
+            is_held_by_letters: false,
             refused_since: None,
             transactions: None,
             write_refused: false,
@@ -191,8 +194,13 @@ impl<C: Connector> Drain<C> {
         self.watch_flight(now);
         self.gate.leave();
         self.times.review(now);
-        let worked = self
-            .settle()
+        let settled = self.settle();
+        if settled.is_ok() && std::mem::take(&mut self.is_held_by_letters) {
+            // Somebody made room.
+            self.feed_after = None;
+            self.pause = PAUSE_MIN;
+        }
+        let worked = settled
             .and_then(|()| self.correct())
             .and_then(|()| self.feed(now));
         match worked {
@@ -206,6 +214,7 @@ impl<C: Connector> Drain<C> {
                 if matches!(&error, StepError::Keep(error) if error.is_full()) {
                     self.reader.release_ballast();
                 }
+                self.is_held_by_letters = matches!(error, StepError::Keep(_));
                 self.monitor.troubled(&error);
                 self.commit_before_trouble(now);
                 self.hold_feed(now);
@@ -277,12 +286,19 @@ impl<C: Connector> Drain<C> {
         let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
-                kept = self.dead_letters.keep(&done.stored, done.refusals.clone());
-                if kept.is_err() {
-                    break;
+                match self.dead_letters.keep(&done.stored, done.refusals.clone()) {
+                    Ok(true) => self.monitor.dead_lettered(
+                        &self.router.id(&done.stored),
+                        &done.stored,
+                        &done.refusals,
+                    ),
+                    // It was kept before a crash.
+                    Ok(false) => {}
+                    Err(error) => {
+                        kept = Err(error);
+                        break;
+                    }
                 }
-                self.monitor
-                    .dead_lettered(&self.router.id(&done.stored), &done.stored, &done.refusals);
             }
             if done.refusals.is_empty() {
                 passed.delivered += 1;

@@ -31,7 +31,7 @@ pub mod verdict;
 mod window;
 
 pub use config::{
-    ClientCertificate, Config, DeadLetterConfig, Delivery, Mechanism, OnPartitionChange, Preset,
+    ClientCertificate, Config, DeadLetterConfig, Delivery, Mechanism, OnFull, OnPartitionChange, Preset,
     RecordTimestamp, Sasl, Security, Tls,
 };
 pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter, resolve_max_rate};

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::support::process::Process;
-use crate::{drain, load, rig};
+use crate::{drain, letters, load, rig};
 
 /// What a process is told to do, as JSON.
 const ORDERS: &str = "EDGEFERRY_CRASH_ORDERS";
@@ -18,6 +18,8 @@ pub enum Orders {
     Load(load::Orders),
     /// Open a store, read all of it, and write down what was found.
     Drain(drain::Orders),
+    /// Keep, drop and remove dead letters until killed or done.
+    Letters(letters::Orders),
     /// Cut the power, in a mount namespace of its own.
     Cut(rig::Orders),
 }
@@ -31,6 +33,7 @@ fn a_process_of_its_own() {
     match serde_json::from_str(&orders).expect("our own orders") {
         Orders::Load(orders) => load::run(&orders),
         Orders::Drain(orders) => drain::run(&orders),
+        Orders::Letters(orders) => letters::run(&orders),
         Orders::Cut(orders) => rig::run(&orders),
     }
 }

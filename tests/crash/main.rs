@@ -6,6 +6,7 @@
 //! | module | what its tests show | long form |
 //! | --- | --- | --- |
 //! | [`points`] | SIGKILL at every named point of commit, rotation, opening, trim, setting aside | `./dev crashpoints` |
+//! | [`letters`] | SIGKILL at every named point of keeping, dropping and removing dead letters | |
 //! | [`powercut`] | copies of a mounted ext4 taken under load, each mounted and opened; needs root | `./dev powercut` |
 
 #![expect(
@@ -24,6 +25,7 @@ mod support;
 mod account;
 mod child;
 mod drain;
+mod letters;
 mod load;
 mod message;
 mod points;

@@ -21,7 +21,7 @@ use crate::message::LARGE_FROM;
 use crate::support::scratch::Scratch;
 use crate::support::seed::Seed;
 use crate::support::wait;
-use crate::{child, load};
+use crate::{child, letters, load};
 
 /// What a store goes through before and while a point is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,6 +190,7 @@ fn every_point_in_the_sources_is_killed_at() {
         .iter()
         .map(|(point, _)| (*point).to_owned())
         .chain(ELSEWHERE.iter().map(|point| (*point).to_owned()))
+        .chain(letters::POINTS.iter().map(|point| (*point).to_owned()))
         .collect::<BTreeSet<_>>();
     assert_eq!(found, listed, "sources on the left, POINTS on the right");
 }

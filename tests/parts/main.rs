@@ -24,6 +24,7 @@
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |
 //! | [`exactly_once`] | transactions: killed at every step, fenced, silent for too long, coordinator and cursor topic gone |
+//! | [`dead_letters`] | refused, shown, redriven with its id; a full store held or dropping; a Kafka topic for letters |
 //! | [`full_disk`] | a disk that a neighbour filled: killed and started on it, delivering, and going on when there is room |
 //! | [`sealed`] | encryption at rest: wrong keys and newer stores are refused untouched, changed keys deliver all |
 //! | [`mismatch`] | Kafka slower than the input: memory stays flat, the disk grows as predicted, everything arrives |
@@ -55,6 +56,7 @@ mod broker_faults;
 mod check_live;
 mod clean_root;
 mod clocks;
+mod dead_letters;
 mod delivery;
 mod exactly_once;
 mod full_disk;

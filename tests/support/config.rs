@@ -21,6 +21,7 @@ pub struct Config {
     kafka: Vec<String>,
     properties: Vec<(String, String)>,
     queue: Vec<String>,
+    dead_letter: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
 }
@@ -36,6 +37,7 @@ impl Config {
             kafka: Vec::new(),
             properties: Vec::new(),
             queue: Vec::new(),
+            dead_letter: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
         }
@@ -113,6 +115,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[dead_letter]`.
+    pub fn dead_letter(mut self, line: &str) -> Self {
+        self.dead_letter.push(line.into());
+        self
+    }
+
     /// Adds a `[[lane]]` table with further lines.
     pub fn lane(mut self, name: &str, lines: &str) -> Self {
         self.lanes.push(format!("name = \"{name}\"\n{lines}\n"));
@@ -149,6 +157,9 @@ impl Config {
         tables("lane", &self.lanes);
         if !self.queue.is_empty() {
             write!(text, "[queue]\n{}\n\n", self.queue.join("\n")).expect("text can grow");
+        }
+        if !self.dead_letter.is_empty() {
+            write!(text, "[dead_letter]\n{}\n\n", self.dead_letter.join("\n")).expect("text can grow");
         }
         write!(
             text,

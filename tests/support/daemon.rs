@@ -216,14 +216,25 @@ impl Daemon {
         answer["lane"].take()
     }
 
-    /// The same: exit code, standard output, standard error.
+    /// `edgeferry dead-letter` with its configuration; must end with 0. What it says on standard output.
+    pub fn dead_letter(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.ask("dead-letter", arguments);
+        assert_eq!(code, Some(0), "edgeferry dead-letter {arguments:?}: {out}{err}");
+        out
+    }
+
+    /// `edgeferry queue`: exit code, standard output, standard error.
     pub fn try_queue(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.ask("queue", arguments)
+    }
+
+    fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
         let named = named_binary();
         let binary = named
             .as_deref()
             .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
         let output = Command::new(binary)
-            .arg("queue")
+            .arg(verb)
             .args(arguments)
             .arg("--config")
             .arg(self.folder.join("edgeferry.toml"))

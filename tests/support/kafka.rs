@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -379,6 +381,20 @@ impl Kafka {
         wait::until(&format!("topic {name} has leaders"), START_LIMIT, || {
             (self.partitions(name)? == partitions).then_some(())
         });
+    }
+
+    /// Gives a topic these settings, and all others their defaults; they hold from here on.
+    pub fn configure_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let mut config = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (key, value) in settings {
+            config = config.set(key, value);
+        }
+        let altered = block_on(self.admin().alter_configs([&config], &Self::admin_options()));
+        let result = altered
+            .expect("kafka answers")
+            .pop()
+            .expect("one answer per topic");
+        result.expect("the topic exists");
     }
 
     /// Gives a topic more partitions and waits until they can be written to.

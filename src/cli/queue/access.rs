@@ -34,7 +34,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Hand(#[from] HandError),
     #[error(
-        "the store is in use{}, and {} does not answer ({source}): it may be starting or stopping, or be another `edgeferry queue`; try again, or stop it",
+        "the store is in use{}, and {} does not answer ({source}): it may be starting or stopping, or be another command such as `edgeferry queue`; try again, or stop it",
         owner.map(|pid| format!(" by process {pid}")).unwrap_or_default(), socket.display()
     )]
     Unreachable {
@@ -84,12 +84,12 @@ pub(super) fn ask(
 ) -> Result<Exit, Failure> {
     let folder = &config.gateway.data_dir;
     // An import may make the store, as the first start would.
-    let to_write = matches!(verb, Verb::Import { .. });
-    if !folder.is_dir() && !to_write {
+    let may_make = matches!(verb, Verb::Import { .. });
+    if !folder.is_dir() && !may_make {
         return Err(Failure::NoStore(folder.clone()));
     }
     match DataDir::take(folder) {
-        Ok(data_dir) if !to_write && !data_dir.has_log() => Err(Failure::NoStore(data_dir.path().to_owned())),
+        Ok(data_dir) if !may_make && !data_dir.has_log() => Err(Failure::NoStore(data_dir.path().to_owned())),
         Ok(data_dir) => serve_here(config, data_dir, verb, input, answers),
         Err(DataDirError::InUse { owner, .. }) => {
             let socket = control::path(folder);
@@ -112,7 +112,7 @@ fn serve_here(
     answers: Answers<'_>,
 ) -> Result<Exit, Failure> {
     let folder = data_dir.path().to_owned();
-    let to_write = matches!(verb, Verb::Import { .. });
+    let to_write = matches!(verb, Verb::Import { .. } | Verb::Redrive { .. });
     let stopped = Stopped::open(config, data_dir, to_write)?;
     let exit = match input {
         Some(input) => stopped.hand().serve(verb, input, answers),

@@ -48,6 +48,17 @@ impl Filters {
     }
 }
 
+/// Checks that the text is a message id.
+pub(super) fn message_id(option: &str, text: &str) -> Result<(), Failure> {
+    let found = bound(option, Some(text), &mut None)?;
+    match found.and_then(|bound| bound.epoch) {
+        Some(_) => Ok(()),
+        None => Err(Failure::Usage(format!(
+            "{option} {text:?} is no message id such as 0123456789abcdef-default-4711"
+        ))),
+    }
+}
+
 /// A sequence, or a message id: that names its lane and its epoch too.
 fn bound(option: &str, text: Option<&str>, lane: &mut Option<String>) -> Result<Option<Bound>, Failure> {
     let Some(text) = text else { return Ok(None) };

@@ -13,6 +13,7 @@ use crate::queue::seal::Keys;
 mod access;
 mod bounds;
 mod file;
+pub(super) mod letters;
 mod print;
 
 use access::Failure;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use bytesize::ByteSize;
 
+use super::letters;
 use crate::ops::hand::{Answer, FaultSeen, Imported, LaneState, Peeked, Purged, Salvaged, Verified};
 
 /// Devices that a person is shown of a purge.
@@ -38,6 +39,9 @@ impl Printer {
                 writeln!(out, "{taken} messages taken, {known} were here already")
             }
             Answer::Salvaged(salvaged) => print_salvaged(&salvaged),
+            Answer::Letters(letters) => letters::print_letters(&mut out, &letters),
+            Answer::Letter(letter) => letters::print_letter(&mut out, &letter),
+            Answer::Redriven(redriven) => letters::print_redriven(&mut out, &redriven),
             Answer::Record(line) => writeln!(out, "{line}"),
             Answer::Note(note) => writeln!(io::stderr(), "note: {note}"),
             Answer::Done { .. } | Answer::Error { .. } => Ok(()),

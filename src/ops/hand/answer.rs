@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::format::Record;
 use crate::exit::Exit;
 use crate::message::Seq;
 
@@ -28,6 +29,12 @@ pub enum Answer {
     Imported(Imported),
     /// What a salvage found.
     Salvaged(Salvaged),
+    /// Which dead letters a lane has.
+    Letters(LettersState),
+    /// A dead letter.
+    Letter(Box<Letter>),
+    /// What became of a redrive.
+    Redriven(Redriven),
     /// Something a person should know.
     Note(String),
     /// All was answered. What was found may still be bad: `exit` says so.
@@ -196,6 +203,60 @@ pub struct Imported {
     pub known: u64,
     /// Stored, although no route takes them: they will become dead letters.
     pub unrouted: u64,
+}
+
+/// The dead letters of a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LettersState {
+    /// Its name.
+    pub lane: String,
+    /// Letters that are there.
+    pub letters: u64,
+    /// Space that they take on disk.
+    pub bytes: u64,
+    /// When the message of the oldest one arrived, RFC 3339.
+    pub oldest: Option<String>,
+    /// When the message of the newest one arrived, RFC 3339.
+    pub newest: Option<String>,
+    /// Letters by the name of their reason; one with several counts for each.
+    pub reasons: BTreeMap<String, u64>,
+    /// Letters that a full store dropped since it was made.
+    pub dropped: u64,
+    /// Letters that damage took.
+    pub lost: u64,
+}
+
+/// A dead letter, with everything that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The message's id.
+    pub id: String,
+    /// The lane that keeps it.
+    pub kept_in: String,
+    /// Place in that lane's log.
+    pub kept_seq: Seq,
+    /// Its Kafka keys by the routes as they are now; none when no route takes it.
+    pub devices: Vec<String>,
+    /// Length of the payload that is kept.
+    pub bytes: u64,
+    /// The message, and why it is here.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What became of a redrive.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Redriven {
+    /// The letters were of this lane.
+    pub lane: String,
+    /// The lane that took them.
+    pub into: String,
+    /// Letters that are in its queue now, durably.
+    pub letters: u64,
+    /// Letters that stay because their payload was cut.
+    pub cut: u64,
+    /// Letters that stay because the cursor has not passed their message yet.
+    pub under_way: u64,
 }
 
 /// What a salvage found.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::message::{Arrival, Delivery, Epoch, Origin, Properties, Seq, SessionTag, Stamp};
+use crate::route::Refusal;
+use crate::sink::dead_letter::reason;
 
 /// Name of the format.
 pub const FORMAT: &str = "edgeferry-export";
@@ -92,6 +94,20 @@ pub struct Record {
     payload: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<RecordReason>,
+}
+
+/// Why a message is a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RecordReason {
+    /// Its name.
+    reason: String,
+    /// In words.
+    detail: String,
+    /// How often Kafka was asked, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +175,20 @@ impl Record {
             oversize: arrival.oversize,
             payload,
             payload_base64,
+            reasons: Vec::new(),
         }
+    }
+
+    /// The same, of a dead letter.
+    #[must_use]
+    pub fn with_reasons(mut self, reasons: &[Refusal]) -> Self {
+        let reasons = reasons.iter().map(|refusal| RecordReason {
+            reason: reason::name(refusal).to_owned(),
+            detail: refusal.to_string(),
+            attempts: reason::attempts(refusal),
+        });
+        self.reasons = reasons.collect();
+        self
     }
 
     /// The message that the line stands for. How it was delivered is its first gateway's affair and not kept.
@@ -187,13 +216,10 @@ impl Record {
             oversize: self.oversize,
             properties: properties.transpose()?.map(Box::new),
             delivery: Delivery {
-                session: SessionTag(0),
-                position: 0,
-                packet_id: 0,
                 qos: self.qos,
                 dup: self.dup,
                 retained: self.retained,
-                fingerprint: 0,
+                ..nobodys()
             },
             stamp: Stamp {
                 unix_ms: i64::try_from(since.as_millis()).map_err(|_| "arrival is too far ahead")?,
@@ -208,6 +234,19 @@ impl Record {
                 seq: self.seq,
             })),
         })
+    }
+}
+
+/// Of a message that no broker's session brought: it is never taken for a redelivery.
+pub(super) const fn nobodys() -> Delivery {
+    Delivery {
+        session: SessionTag(0),
+        position: 0,
+        packet_id: 0,
+        qos: 1,
+        dup: false,
+        retained: false,
+        fingerprint: 0,
     }
 }
 

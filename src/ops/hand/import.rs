@@ -4,25 +4,18 @@
 //! each of them. Batch by batch: noted as pending, offered, durable, noted as imported.
 
 use std::io::BufRead;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::answer::Imported;
+use super::entrance::{BATCH_BYTES, BATCH_MESSAGES, Entrance};
 use super::format::{Ending, Header, Line, Reader};
 use super::known::Places;
-use super::{Answer, Hand, HandError, HandLane, LOOK, Output};
+use super::{Answer, Hand, HandError, HandLane, Output};
 use crate::exit::Exit;
 use crate::message::{Arrival, Epoch, Origin, Seq, Stored};
+use crate::queue::Reason;
 use crate::queue::inspect::Piece;
-use crate::queue::intake::Position;
-use crate::queue::{Intake, Reason, Room};
 
-/// A batch is stored and noted when it has this many messages or bytes: one group of the writer, so that noting costs one
-/// write for each megabyte.
-const BATCH_MESSAGES: usize = 1000;
-const BATCH_BYTES: usize = 1024 * 1024;
-/// Without a sink a full queue stays full; this long is left to the writer to begin a new generation and trim.
-const FULL_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines that are no messages are told one by one up to here.
 const BAD_TOLD: u64 = 20;
 
@@ -79,7 +72,7 @@ struct Import<'a> {
     hand: &'a Hand,
     into: Option<Arc<HandLane>>,
     again: bool,
-    runtime: tokio::runtime::Runtime,
+    entrance: Entrance<'a>,
     batch: Vec<Arrival>,
     batch_bytes: usize,
     batch_places: Places,
@@ -104,9 +97,7 @@ impl<'a> Import<'a> {
             hand,
             into,
             again,
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()?,
+            entrance: Entrance::new(hand)?,
             batch: Vec::new(),
             batch_bytes: 0,
             batch_places: Places::default(),
@@ -227,7 +218,7 @@ impl<'a> Import<'a> {
         let dropped = || lane.monitor.status().balance.removed.of(Reason::DroppedNewest);
         let dropped_before = dropped();
         self.hand.known().begin(&lane, places)?;
-        self.offer(&lane, batch)?;
+        self.entrance.offer(&lane, batch)?;
         // With `drop-newest` some of it may have been acknowledged and not stored.
         let unsure = dropped() != dropped_before;
         let stored = self.hand.known().commit(&lane, unsure)?.unwrap_or(offered);
@@ -237,64 +228,6 @@ impl<'a> Import<'a> {
             return Err(HandError::Full);
         }
         Ok(())
-    }
-
-    /// Hands the batch to the writer and waits until it is durable. The way in is held no longer than that: the writer
-    /// ends when all are gone.
-    fn offer(&self, lane: &HandLane, batch: Vec<Arrival>) -> Result<(), HandError> {
-        let door = lane.door.lock().unwrap_or_else(PoisonError::into_inner);
-        let intake = door.as_ref().ok_or_else(|| self.no_door(lane))?.intake();
-        drop(door);
-        let count = batch.len() as Position;
-        for (position, arrival) in (1..).zip(batch) {
-            let room = self.reserve(lane, &intake, arrival.cost())?;
-            intake.offer_at(position, arrival, room, position == count)?;
-        }
-        let mut durable = intake.durable();
-        self.wait(lane, || {
-            let reached = self.runtime.block_on(async {
-                tokio::time::timeout(LOOK, durable.wait_for(|at| *at >= count))
-                    .await
-                    .is_ok()
-            });
-            reached.then_some(())
-        })
-    }
-
-    fn no_door(&self, lane: &HandLane) -> HandError {
-        if self.hand.is_closing() {
-            return HandError::Stopping;
-        }
-        let name = &lane.name;
-        HandError::Usage(format!(
-            "no route uses the lane {name:?} any more: it is emptied and takes no imports; write --into with another one"
-        ))
-    }
-
-    fn reserve(&self, lane: &HandLane, intake: &Intake, cost: usize) -> Result<Room, HandError> {
-        let room = self.wait(lane, || {
-            self.runtime
-                .block_on(async { tokio::time::timeout(LOOK, intake.reserve(cost)).await.ok() })
-        })?;
-        Ok(room?)
-    }
-
-    /// Tries until there is an answer, a stop begins, or the queue is full and nobody empties it.
-    fn wait<T>(&self, lane: &HandLane, mut attempt: impl FnMut() -> Option<T>) -> Result<T, HandError> {
-        let mut full = Duration::ZERO;
-        loop {
-            if let Some(answer) = attempt() {
-                return Ok(answer);
-            }
-            self.hand.go_on()?;
-            full = match lane.monitor.status().full {
-                true => full + LOOK,
-                false => Duration::ZERO,
-            };
-            if !self.hand.delivers && full >= FULL_PATIENCE {
-                return Err(HandError::Full);
-            }
-        }
     }
 }
 

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::HandLane;
-use super::ranges::Ranges;
 use crate::identity::Identity;
 use crate::message::{Origin, Seq};
 use crate::queue::inspect::Piece;
 use crate::queue::store::StoreError;
+use crate::ranges::Ranges;
 
 const FILE: &str = "imports.json";
 /// Stretches kept for one origin: about 2 MB of file, which is written anew for every batch of an import. A file of one

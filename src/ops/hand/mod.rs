@@ -10,23 +10,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 mod answer;
+mod entrance;
 mod export;
 mod filter;
 pub mod format;
 mod import;
 mod known;
+mod letters;
 mod list;
 mod purge;
-mod ranges;
 mod request;
 mod salvage;
 mod verify;
 
 pub use answer::{
-    Answer, FaultSeen, HoleState, Imported, LaneState, Peeked, Purged, Salvaged, UnitState, Verified,
+    Answer, FaultSeen, HoleState, Imported, LaneState, Letter, LettersState, Peeked, Purged, Redriven,
+    Salvaged, UnitState, Verified,
 };
 pub use known::{Known, KnownError};
-pub use request::{Bound, Filter, Request, VERSION, Verb};
+pub use letters::LetterBox;
+pub use request::{Bound, Filter, LetterFilter, Request, VERSION, Verb};
 pub use salvage::{Salvage, Site};
 
 use crate::exit::Exit;
@@ -36,6 +39,8 @@ use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
 use crate::route::Router;
+use crate::sink::KeepError;
+use crate::slots::SlotError;
 use filter::Matcher;
 use format::FormatError;
 
@@ -48,12 +53,18 @@ pub enum HandError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Dead letters cannot be read or removed.
+    #[error("dead letters: {0}")]
+    Letters(#[from] KeepError),
     /// Messages cannot be removed, or not all of them: the ledger counts those that were.
     #[error("cannot remove: {0}")]
     Purge(#[from] PurgeError),
     /// What was imported and purged cannot be noted.
     #[error(transparent)]
     Known(#[from] KnownError),
+    /// The cursor cannot be made to survive a power cut.
+    #[error("the cursor cannot be kept: {0}")]
+    Cursor(SlotError),
     /// The file to import is none.
     #[error("the file cannot be imported: {0}")]
     Format(#[from] FormatError),
@@ -69,7 +80,7 @@ pub enum HandError {
     #[error("edgeferry is stopping; what was not answered is not done")]
     Stopping,
     /// There is no room.
-    #[error("the queue is full; what was taken stays, import the same file again when there is room")]
+    #[error("the queue is full; what was taken stays, do the same again when there is room")]
     Full,
     /// Whoever asked is gone.
     #[error("the answer cannot be written: {0}")]
@@ -88,7 +99,12 @@ impl HandError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Format(FormatError::Foreign | FormatError::Version(_)) => Exit::Usage,
-            Self::Store(_) | Self::Purge(_) | Self::Known(_) | Self::Full => Exit::Storage,
+            Self::Store(_)
+            | Self::Letters(_)
+            | Self::Cursor(_)
+            | Self::Purge(_)
+            | Self::Known(_)
+            | Self::Full => Exit::Storage,
             Self::Format(FormatError::Io(_))
             | Self::Line(_)
             | Self::Busy
@@ -141,6 +157,8 @@ impl HandLane {
 pub struct Hand {
     identity: Identity,
     lanes: Mutex<Vec<Arc<HandLane>>>,
+    /// The dead letters, also of lanes that are no more.
+    boxes: Vec<LetterBox>,
     known: Mutex<Known>,
     /// Held during a long look.
     at_work: Mutex<()>,
@@ -159,11 +177,23 @@ impl Hand {
         Self {
             identity,
             lanes: Mutex::new(lanes),
+            boxes: Vec::new(),
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
             delivers,
         }
+    }
+
+    /// With dead letters to look after. What became of letters that an interrupted redrive handed to a queue is found
+    /// out: to be called before the sink begins.
+    #[must_use]
+    pub fn with_letters(mut self, boxes: Vec<LetterBox>) -> Self {
+        self.boxes = boxes;
+        if let Err(error) = self.reconcile_letters() {
+            tracing::error!(%error, "it is not known what became of an interrupted redrive");
+        }
+        self
     }
 
     /// A stop begins: what is going on ends soon, and nothing holds up the writers.
@@ -214,6 +244,11 @@ impl Hand {
             Verb::Import { into, again } => self.import(into.as_deref(), *again, input, output),
             Verb::Verify { lane } => self.verify(lane.as_deref(), output),
             Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
+            Verb::Letters { lane } => self.list_letters(lane.as_deref(), output),
+            Verb::ShowLetter { id } => self.show_letter(id, output),
+            Verb::Redrive { filter, into } => self.redrive(filter, into.as_deref(), output),
+            Verb::ExportLetters { filter, limit } => self.export_letters(filter, *limit, output),
+            Verb::PurgeLetters { filter, yes } => self.purge_letters(filter, *yes, output),
         }
     }
 

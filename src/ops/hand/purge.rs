@@ -96,7 +96,7 @@ impl Plan {
 }
 
 #[derive(Debug, Default)]
-struct Count {
+pub(super) struct Count {
     messages: u64,
     devices: HashMap<String, u64>,
     other: u64,
@@ -104,7 +104,7 @@ struct Count {
 
 impl Count {
     /// Counts the message for its first key: a message with several is still one.
-    fn add(&mut self, stored: &Stored, router: &Router) {
+    pub(super) fn add(&mut self, stored: &Stored, router: &Router) {
         self.messages += 1;
         let device = router.keys(stored).into_iter().next().unwrap_or_default();
         let room = self.devices.len() < DEVICES_MAX;
@@ -117,7 +117,7 @@ impl Count {
         }
     }
 
-    fn answer(&self, lane: &str, under_way: u64, done: bool) -> Purged {
+    pub(super) fn answer(&self, lane: &str, under_way: u64, done: bool) -> Purged {
         let mut devices: Vec<(String, u64)> = self.devices.clone().into_iter().collect();
         devices.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         Purged {

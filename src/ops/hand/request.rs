@@ -67,6 +67,54 @@ pub enum Verb {
         /// Without it only what would be removed is said.
         yes: bool,
     },
+    /// Say which dead letters there are.
+    #[serde(rename = "dead-letter ls")]
+    Letters {
+        /// Only of this lane.
+        lane: Option<String>,
+    },
+    /// Show everything of dead letters.
+    #[serde(rename = "dead-letter show")]
+    ShowLetter {
+        /// Message id.
+        id: String,
+    },
+    /// Put dead letters back into a queue.
+    #[serde(rename = "dead-letter redrive")]
+    Redrive {
+        /// Which ones.
+        filter: LetterFilter,
+        /// The lane that takes them, instead of the one that they come from.
+        into: Option<String>,
+    },
+    /// Give dead letters in the portable format.
+    #[serde(rename = "dead-letter export")]
+    ExportLetters {
+        /// Which ones.
+        filter: LetterFilter,
+        /// At most so many.
+        limit: Option<u64>,
+    },
+    /// Remove dead letters.
+    #[serde(rename = "dead-letter purge")]
+    PurgeLetters {
+        /// Which ones.
+        filter: LetterFilter,
+        /// Without it only what would be removed is said.
+        yes: bool,
+    },
+}
+
+/// Which dead letters: what is `None` or empty says nothing, what is there must all hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LetterFilter {
+    /// What holds of the message.
+    pub message: Filter,
+    /// With a reason of this name (see [`crate::sink::dead_letter::reason`]).
+    pub reason: Option<String>,
+    /// With one of these message ids.
+    pub ids: Vec<String>,
 }
 
 /// Which messages. What is `None` says nothing; what is there must all hold.

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use super::answer::Salvaged;
 use super::format::{FORMAT, Header, HeaderLane, Lines, Record, VERSION};
-use super::ranges::Ranges;
 use super::{Answer, HandError, Output};
 use crate::clock;
 use crate::exit::Exit;
@@ -19,6 +18,7 @@ use crate::message::{Epoch, Origin, Seq, Stored, rfc3339};
 use crate::queue::dig::Dig;
 use crate::queue::marks;
 use crate::queue::seal::Keys;
+use crate::ranges::Ranges;
 
 /// Damaged blocks that are told one by one.
 const DAMAGED_TOLD: u64 = 20;

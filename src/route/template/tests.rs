@@ -70,3 +70,29 @@ proptest! {
         prop_assert_eq!(check(&escaped), text);
     }
 }
+
+#[test]
+fn a_template_tells_which_texts_it_may_become() {
+    let may = |template: &str, text: &str| Template::parse(template).expect("valid").may_render_to(text);
+    for (template, text) in [
+        ("t", "t"),
+        ("{a}", "anything"),
+        ("x-{a}", "x-1"),
+        ("{a}-x", "a-x-x"),
+        ("{a}-{b}.dead", "gw-1.dead.dead"),
+        ("{a}aa", "aaa"),
+        ("a{x}b{y}c", "abbc"),
+    ] {
+        assert!(may(template, text), "{template} {text}");
+    }
+    for (template, text) in [
+        ("t", "t1"),
+        ("t1", "t"),
+        ("x-{a}", "y-1"),
+        ("{a}-x", "a-y"),
+        ("a{x}a", "a"),
+        ("{a}-{b}.dead", "gw.dead"),
+    ] {
+        assert!(!may(template, text), "{template} {text}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::sink::properties::{self, RawProperties};
 mod dead_letter;
 mod security;
 
-pub use dead_letter::DeadLetterConfig;
+pub use dead_letter::{DeadLetterConfig, OnFull};
 pub(crate) use dead_letter::{RawDeadLetter, resolve as resolve_dead_letter};
 use security::RawSecurity;
 pub use security::{ClientCertificate, Mechanism, Sasl, Security, Tls};

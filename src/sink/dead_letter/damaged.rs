@@ -1,11 +1,13 @@
 //! What damage does to dead letters.
 
 use std::fs;
+use std::path::Path;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::message::{Delivery, SessionTag, Stamp};
+use crate::queue::seal::Keys;
 
 fn stored(seq: u64) -> Stored {
     Stored {
@@ -63,7 +65,7 @@ fn damage_costs_the_letters_it_touches_and_no_start() {
         fs::write(&db, vec![0xA5; length]).expect("writes");
         assert_eq!(listed(&open(dir.path())), left);
     }
-    let mut letters = open(dir.path());
+    let letters = open(dir.path());
     for seq in [3, 4] {
         letters.keep(&stored(seq), Vec::new()).expect("keeps");
     }

@@ -9,6 +9,7 @@ use super::topics::Place;
 use super::{Drain, StepError};
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
+use crate::sink::dead_letter::reason;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
 
 /// Messages under way at most.
@@ -96,17 +97,22 @@ impl<C: Connector> Drain<C> {
             return Ok(false);
         };
         let mut outcome = self.router.route(&stored, &self.times.tell(&stored));
+        // Kept before a crash, or in a transaction that was taken back.
+        let decided = self.dead_letters.decided(&stored).unwrap_or_default();
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
         confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
-            .filter(|(number, (_, confirmed))| !**confirmed && !is_rejected(*number))
+            .filter(|(number, (record, confirmed))| {
+                !**confirmed && !is_rejected(*number) && !reason::refuses(&decided, record)
+            })
             .map(|(number, (record, _))| (number, record))
             .collect();
         let reasons = rejected.iter().map(|(_, refusal)| refusal.clone());
         outcome.refusals.extend(reasons);
+        outcome.refusals.extend(decided);
         let first = self
             .window
             .push(stored, confirmed, wanted.len(), outcome.refusals);

@@ -271,7 +271,7 @@ struct Bench {
     drain: Drain<Kafka>,
     kafka: Kafka,
     now: Instant,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 const ONE_ROUTE: &str = r#"
@@ -316,6 +316,7 @@ impl Bench {
         let notes = Notes::open(&folder, true, at).expect("opens");
         let clock = Clock::with_probe(BOOT, || SYNCHRONISED.get());
         let times = Times::new(clock, notes, RecordTimestamp::Arrival);
+        let dead_letters = Arc::new(dead_letters);
         let monitor = Arc::new(Monitor::default());
         let rules = (&kafka_config).into();
         let drain = Drain::new(
@@ -331,7 +332,7 @@ impl Bench {
             drain,
             kafka,
             now: Instant::now(),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -561,7 +562,8 @@ async fn a_stored_record_is_not_sent_again_while_another_of_its_message_is_refus
 async fn the_cursor_moves_up_to_a_dead_letter_that_cannot_be_kept() {
     let mut bench = Bench::with(&["a", "b", "other/topic=x", "c"]).await;
     let full = tempfile::tempdir().expect("temp dir");
-    bench.drain.dead_letters = DeadLetters::open(full.path(), Epoch(1), 0, Keys::default()).expect("opens");
+    bench.drain.dead_letters =
+        Arc::new(DeadLetters::open(full.path(), Epoch(1), 0, Keys::default()).expect("opens"));
     bench.until(|bench| bench.drain.monitor.held().is_some());
     bench.steps(20);
     assert_eq!(bench.drain.reader.cursor(), Seq(2));
@@ -666,4 +668,64 @@ async fn a_dead_letter_of_a_new_store_is_not_taken_for_one_of_the_old() {
         .keep(&stored, vec![Refusal::NoRoute])
         .expect("keeps");
     assert_eq!(bench.dead().len(), 2);
+}
+
+/// A crash came behind a letter and before the cursor: what is a letter is not tried again, what is not is.
+#[tokio::test]
+async fn a_letter_that_was_kept_before_a_crash_is_neither_sent_nor_kept_nor_counted_twice() {
+    let mut bench = Bench::with(&["a", "bad", "c", "other/topic=x", "e"]).await;
+    let stored = |seq, topic, payload| Stored {
+        seq: Seq(seq),
+        epoch: Epoch(1),
+        arrival: arrival(seq, topic, payload),
+    };
+    let rejected = Refusal::Rejected {
+        topic: "telemetry".to_owned(),
+        code: "why".to_owned(),
+    };
+    let letters = &bench.drain.dead_letters;
+    let bad = stored(2, "devices/d/telemetry", "bad");
+    letters.keep(&bad, vec![rejected.clone()]).expect("keeps");
+    let unrouted = stored(4, "other/topic", "x");
+    letters.keep(&unrouted, vec![Refusal::NoRoute]).expect("keeps");
+    let folder = bench.dir.path().join("dead");
+    let again = DeadLetters::open(&folder, Epoch(1), 1 << 24, Keys::default()).expect("opens");
+    again.recall(Seq::ZERO, bench.drain.reader.tail()).expect("reads");
+    bench.drain.dead_letters = Arc::new(again);
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "c", "e"]);
+    assert_eq!(bench.kafka.cluster().submitted, 3);
+    assert_eq!(bench.dead(), [(2, vec![rejected]), (4, vec![Refusal::NoRoute])]);
+    assert_eq!(bench.drain.monitor.counts().dead_letters, 0);
+    let values = crate::queue::marks::peek(&bench.dir.path().join("lane")).expect("marks");
+    assert_eq!((values.delivered, values.dead_lettered), (3, 2));
+}
+
+#[tokio::test]
+async fn only_the_route_that_refused_is_passed_over_after_a_crash() {
+    let mut bench = Bench::routed(TWO_ROUTES, &["x"]).await;
+    let topics = |bench: &Bench| -> Vec<String> {
+        let cluster = bench.kafka.cluster();
+        cluster.stored.iter().map(|record| record.topic.clone()).collect()
+    };
+    let mut first = Bench::routed(TWO_ROUTES, &["x"]).await;
+    first.until_empty();
+    let both = topics(&first);
+    let stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival: arrival(1, "devices/d/telemetry", "x"),
+    };
+    let refused = Refusal::Rejected {
+        topic: both[0].clone(),
+        code: "why".to_owned(),
+    };
+    bench
+        .drain
+        .dead_letters
+        .keep(&stored, vec![refused])
+        .expect("keeps");
+    bench.until_empty();
+    assert_eq!(topics(&bench), both[1..]);
+    assert_eq!(bench.dead().len(), 1);
 }

@@ -32,6 +32,27 @@ impl Ranges {
         lengths.sum()
     }
 
+    /// Number of sequences from `first` to `last`.
+    #[must_use]
+    pub fn count_within(&self, first: Seq, last: Seq) -> u64 {
+        let begin = self.0.partition_point(|(_, end)| *end < first.0);
+        let near = self
+            .0
+            .iter()
+            .skip(begin)
+            .take_while(|(start, _)| *start <= last.0);
+        near.map(|(start, end)| {
+            let (start, end) = (first.0.max(*start), last.0.min(*end));
+            end.saturating_sub(start).saturating_add(1)
+        })
+        .sum()
+    }
+
+    /// The stretches, first and last sequence of each, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> {
+        self.0.iter().map(|(first, last)| (Seq(*first), Seq(*last)))
+    }
+
     /// Adds `seq`.
     pub fn insert(&mut self, seq: Seq) {
         self.insert_all(seq, seq);
@@ -123,6 +144,8 @@ mod tests {
                 }
                 for seq in 0..50 {
                     prop_assert_eq!(ranges.contains(Seq(seq)), set.contains(&seq));
+                    let within = set.range(3..=seq.max(3)).count() as u64;
+                    prop_assert_eq!(ranges.count_within(Seq(3), Seq(seq.max(3))), within);
                 }
                 for pair in ranges.0.windows(2) {
                     prop_assert!(pair[0].1 + 1 < pair[1].0, "{:?}", ranges);
