@@ -87,12 +87,6 @@ impl Config {
         self.kafka("delivery = \"exactly-once\"")
     }
 
-    /// Other servers than those of the broker that it was made for; several are separated by commas.
-    pub fn bootstrap(mut self, servers: &str) -> Self {
-        servers.clone_into(&mut self.bootstrap);
-        self
-    }
-
     /// Adds a librdkafka property.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.into(), value.into()));
