@@ -2,7 +2,31 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A path that begins with this name is looked for where systemd puts the credentials of the service.
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
+
+/// The path is relative to the credentials of a service, and there are none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0}: CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit with LoadCredential= or LoadCredentialEncrypted="
+)]
+pub struct NoCredentials(pub PathBuf);
+
+/// The path, with `$CREDENTIALS_DIRECTORY` at its beginning replaced.
+///
+/// # Errors
+/// [`NoCredentials`]
+pub fn in_credentials(path: &Path) -> Result<PathBuf, NoCredentials> {
+    let Ok(name) = path.strip_prefix(CREDENTIALS) else {
+        return Ok(path.to_owned());
+    };
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(folder) => Ok(Path::new(&folder).join(name)),
+        None => Err(NoCredentials(path.to_owned())),
+    }
+}
 
 /// Makes the file hold `bytes`, all of them or what it held before, also over a power cut.
 ///

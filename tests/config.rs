@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::message::Qos;
-use edgeferry::sink::OnPartitionChange;
+use edgeferry::sink::{OnPartitionChange, Preset, Sasl, Tls};
 use edgeferry::source::Version;
 use proptest::prelude::*;
 
@@ -72,6 +72,11 @@ fn shipped_files_load_without_a_warning() {
         "examples/minimal.toml",
         "examples/two-brokers.toml",
         "examples/alarms.toml",
+        "examples/confluent-cloud.toml",
+        "examples/aiven.toml",
+        "examples/redpanda.toml",
+        "examples/msk-scram.toml",
+        "examples/msk-mtls.toml",
         "examples/exactly-once.toml",
     ] {
         let (_, warnings) = config::load(&shipped(name)).unwrap();
@@ -87,12 +92,13 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_ne!(text, uncommented);
     let (loud, warnings) = accepted(&uncommented);
     assert_eq!(warnings, "");
-    assert_eq!(loud.kafka.properties.len(), 5);
+    assert_eq!(loud.kafka.properties.len(), 2);
 
     // What the file calls a default is one; what it calls an example is none.
     let mut lane = loud.lanes[0].clone();
     (lane.queue.flash_budget, lane.queue.key_file) = (None, None);
     lane.queue.max_age = None;
+    lane.max_rate = None;
     assert_eq!(quiet.lanes, [lane]);
     let mut dead_letter = loud.dead_letter.clone();
     dead_letter.topic = None;
@@ -479,13 +485,226 @@ fn lanes_are_checked() {
         check("", "", &format!("{alarms}max_byts = 1\n{in_alarms}")),
         "lane[0].max_byts: is not a known setting; did you mean max_bytes?"
     );
-    for (key, value) in [("weight", "2"), ("max_rate", "\"1 MiB\"")] {
+    for (line, problem) in [
+        ("weight = 0", "weight: 0 is out of bounds; write 1 to 100"),
+        ("weight = 101", "weight: 101 is out of bounds; write 1 to 100"),
+        (
+            "max_rate = \"0 msg/s\"",
+            "max_rate: 0 msg/s is too little; write 1 msg/s or more",
+        ),
+    ] {
         assert_eq!(
-            check("", "", &format!("{alarms}{key} = {value}\n{in_alarms}")),
-            format!("lane[0].{key}: is not built yet; leave it out")
+            check("", "", &format!("{alarms}{line}\n{in_alarms}")),
+            format!("lane[0].{problem}")
         );
     }
     assert!(check("", "", &format!("{alarms}max_bytes = 1\n{in_alarms}")).starts_with("lane[0].max_bytes: "));
+}
+
+#[test]
+fn limits_and_presets_of_the_link() {
+    let (config, _) = accepted(&format!("{REST}{KAFKA}{ROUTE}"));
+    assert_eq!(
+        (config.kafka.preset, config.kafka.max_rate),
+        (Preset::Balanced, None)
+    );
+    assert_eq!((config.lanes[0].weight, config.lanes[0].max_rate), (1, None));
+    let lines = "preset = \"throughput\"\nmax_rate = \"64 KiB/s\"\n";
+    let (config, _) = accepted(&format!("{REST}{KAFKA}{lines}{ROUTE}"));
+    assert_eq!(config.kafka.max_rate.unwrap().to_string(), "64.0 KiB/s");
+    assert_eq!(config.kafka.compression, "zstd");
+    let (config, _) = accepted(&format!("{REST}{KAFKA}{lines}compression = \"lz4\"\n{ROUTE}"));
+    assert_eq!(config.kafka.compression, "lz4");
+    for (line, problem) in [
+        (
+            "max_rate = \"1023 B/s\"",
+            "kafka.max_rate: 1023 B/s is too little; write 1.0 KiB/s or more",
+        ),
+        (
+            "max_rate = \"64 KiB\"",
+            "kafka.max_rate: \"64 KiB\" is not a rate; write for example \"64 KiB/s\" or \"500 msg/s\"",
+        ),
+        (
+            "preset = \"fast\"",
+            "kafka.preset: \"fast\" is not known; write \"latency\" or \"throughput\"",
+        ),
+    ] {
+        assert_eq!(check("", &format!("{line}\n"), ""), problem);
+    }
+}
+
+#[test]
+fn tls_is_implied_and_complete() {
+    let tls = |lines: &str| {
+        accepted(&format!("{REST}{KAFKA}{lines}{ROUTE}"))
+            .0
+            .kafka
+            .security
+            .tls
+    };
+    assert_eq!(tls(""), None);
+    assert_eq!(tls("tls = false\n"), None);
+    assert_eq!(tls("tls = true\n"), Some(Tls::default()));
+    assert_eq!(tls("ca_file = \"/ca\"\n").unwrap().ca_file, Some("/ca".into()));
+    let mutual = "cert_file = \"/c\"\nkey_file = \"/k\"\nkey_password_file = \"/p\"\n";
+    assert!(tls(mutual).unwrap().client.is_some());
+    for (lines, problem) in [
+        (
+            "tls = false\nca_file = \"/ca\"",
+            "kafka.tls: is false, but ca_file is only of use with TLS; write tls = true, or leave ca_file out",
+        ),
+        (
+            "cert_file = \"/c\"",
+            "kafka.key_file: is missing; cert_file needs the key that belongs to it",
+        ),
+        (
+            "key_file = \"/k\"",
+            "kafka.cert_file: is missing; key_file needs the certificate that belongs to it",
+        ),
+        (
+            "key_password_file = \"/p\"",
+            "kafka.key_password_file: has no key that it could open; write cert_file and key_file, or leave it out",
+        ),
+    ] {
+        assert_eq!(check("", &format!("{lines}\n"), ""), problem);
+    }
+}
+
+#[test]
+fn sasl_is_complete() {
+    let password = "username = \"me\"\npassword_file = \"/p\"\n";
+    for (word, name) in [
+        ("plain", "PLAIN"),
+        ("scram-sha-256", "SCRAM-SHA-256"),
+        ("scram-sha-512", "SCRAM-SHA-512"),
+    ] {
+        let (config, warnings) = accepted(&format!(
+            "{REST}{KAFKA}tls = true\nsasl = {word:?}\n{password}{ROUTE}"
+        ));
+        assert_eq!(config.kafka.security.sasl.unwrap().mechanism().name(), name);
+        assert_eq!(warnings, "");
+    }
+    let token = "tls = true\nsasl = \"oauthbearer\"\ntoken_file = \"/t\"\n";
+    let (config, _) = accepted(&format!("{REST}{KAFKA}{token}{ROUTE}"));
+    let token_file = "/t".into();
+    assert_eq!(config.kafka.security.sasl, Some(Sasl::Token { token_file }));
+    for (lines, problem) in [
+        (
+            "sasl = \"plain\"\nusername = \"me\"",
+            "kafka.password_file: is missing; sasl with a password needs username and password_file",
+        ),
+        (
+            "sasl = \"scram-sha-256\"\npassword_file = \"/p\"",
+            "kafka.username: is missing; sasl with a password needs username and password_file",
+        ),
+        (
+            "sasl = \"scram-sha-256\"\nusername = \"\"\npassword_file = \"/p\"",
+            "kafka.username: is empty; sasl with a password needs username and password_file",
+        ),
+        (
+            "sasl = \"scram-sha-512\"\nusername = \"me\"\npassword_file = \"/p\"\ntoken_file = \"/t\"",
+            "kafka.token_file: does not go with a password; leave it out, or write sasl = \"oauthbearer\"",
+        ),
+        (
+            "sasl = \"oauthbearer\"",
+            "kafka.token_file: is missing; sasl = \"oauthbearer\" needs a file with a token that somebody keeps fresh",
+        ),
+        (
+            "sasl = \"oauthbearer\"\ntoken_file = \"/t\"\nusername = \"me\"",
+            "kafka.username: does not go with sasl = \"oauthbearer\"; leave it out, the token says who edgeferry is",
+        ),
+        (
+            "sasl = \"gssapi\"",
+            "kafka.sasl: \"gssapi\" is not known; write \"plain\" or \"scram-sha-256\" or \"scram-sha-512\" or \"oauthbearer\"",
+        ),
+        (
+            "password_file = \"/p\"",
+            "kafka.sasl: is missing; password_file needs it: write \"plain\" or \"scram-sha-256\" or \"scram-sha-512\" or \"oauthbearer\"",
+        ),
+        (
+            "token_file = \"/t\"",
+            "kafka.sasl: is missing; token_file needs it: write \"plain\" or \"scram-sha-256\" or \"scram-sha-512\" or \"oauthbearer\"",
+        ),
+    ] {
+        assert_eq!(check("", &format!("{lines}\n"), ""), problem);
+    }
+}
+
+#[test]
+fn what_goes_over_the_network_as_it_is_is_a_warning() {
+    let plain = "sasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\"\n";
+    let (_, warnings) = accepted(&format!("{REST}{KAFKA}{plain}{ROUTE}"));
+    assert_eq!(
+        warnings,
+        "config.toml:7: kafka.sasl: the password goes over the network as it is, anybody in between can read it; \
+         write tls = true, where the broker offers it"
+    );
+    let token = "sasl = \"oauthbearer\"\ntoken_file = \"/t\"\n";
+    assert!(
+        accepted(&format!("{REST}{KAFKA}{token}{ROUTE}"))
+            .1
+            .contains("the token goes over")
+    );
+    let scram = plain.replace("plain", "scram-sha-512");
+    assert_eq!(accepted(&format!("{REST}{KAFKA}{scram}{ROUTE}")).1, "");
+}
+
+#[test]
+fn a_property_that_says_what_a_key_says_is_refused() {
+    let sasl = "sasl = \"scram-sha-256\"\nusername = \"me\"\npassword_file = \"/p\"\n";
+    let mutual = "cert_file = \"/c\"\nkey_file = \"/k\"\n";
+    for (lines, name, value, key) in [
+        (
+            "tls = true\n",
+            "security.protocol",
+            "ssl",
+            "kafka.tls and kafka.sasl",
+        ),
+        (sasl, "security.protocol", "sasl_ssl", "kafka.tls and kafka.sasl"),
+        (sasl, "sasl.mechanism", "PLAIN", "kafka.sasl"),
+        ("tls = true\n", "sasl.mechanisms", "PLAIN", "kafka.sasl"),
+        (sasl, "sasl.username", "you", "kafka.username"),
+        (
+            "ca_file = \"/ca\"\n",
+            "ssl.ca.location",
+            "/other",
+            "kafka.ca_file",
+        ),
+        (mutual, "ssl.certificate.location", "/other", "kafka.cert_file"),
+        (mutual, "ssl.key.location", "/other", "kafka.key_file"),
+    ] {
+        let property = format!("{lines}[kafka.properties]\n{name} = {value:?}\n");
+        assert_eq!(
+            check("", &property, ""),
+            format!("kafka.properties.{name}: says what {key} says; use {key} alone")
+        );
+    }
+    // The way by properties alone.
+    let properties = "password_file = \"/p\"\n[kafka.properties]\nsecurity.protocol = \"sasl_ssl\"\n\
+                      sasl.mechanism = \"SCRAM-SHA-512\"\nsasl.username = \"me\"\nssl.ca.location = \"/ca\"\n";
+    let (config, warnings) = accepted(&format!("{REST}{KAFKA}{properties}{ROUTE}"));
+    assert_eq!(config.kafka.security.password_file, Some("/p".into()));
+    assert_eq!(warnings, "");
+}
+
+#[test]
+fn tokens_are_not_fetched_and_the_problem_says_what_to_do_instead() {
+    for line in [
+        "sasl.oauthbearer.method = \"oidc\"",
+        "sasl.oauthbearer.method = \"OIDC\"",
+        "sasl.oauthbearer.token.endpoint.url = \"https://login.example.com/token\"",
+        "sasl.oauthbearer.client.id = \"me\"",
+        "sasl.oauthbearer.scope = \"kafka\"",
+    ] {
+        let problem = check("", &format!("[kafka.properties]\n{line}\n"), "");
+        assert!(
+            problem.ends_with(
+                ": is not built in: fetching tokens would need libcurl; write sasl = \"oauthbearer\" and token_file, \
+                 and let a timer or another program keep a fresh token in that file"
+            ),
+            "{problem}"
+        );
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Stopped {
             name,
             queue: settings,
             is_leaving,
+            ..
         } in plan(config, &data_dir)?
         {
             let Queue {

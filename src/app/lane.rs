@@ -23,7 +23,7 @@ use crate::ops::hand::{HandLane, LetterBox};
 use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
 use crate::route::{self, Router};
 use crate::sink::dead_letter::KeepError;
-use crate::sink::{self, Delivery, Drain, KafkaConnector, Transactional};
+use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Transactional};
 use crate::source::{self, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
@@ -45,6 +45,8 @@ pub struct Ground<'a> {
     pub clock: Clock,
     pub handover: Arc<Handover>,
     pub ballast: Arc<Ballast>,
+    /// `[kafka] max_rate`
+    pub allowance: Option<Arc<Allowance>>,
 }
 
 /// A lane whose store is open and whose sources know what they want. Nothing runs yet.
@@ -166,7 +168,8 @@ impl OpenLane {
             sink,
             ground.clock.clone(),
             (&config.kafka).into(),
-        );
+        )
+        .limited(gate(plan, ground));
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
@@ -401,6 +404,18 @@ fn outside(ground: &Ground<'_>, router: Router) -> Outside {
         key_of: Some(Arc::new(move |stored| router.destination(stored))),
         ballast: Some(Arc::clone(&ground.ballast)),
     }
+}
+
+/// The limits that the lane shares, and its own.
+fn gate(plan: &Plan, ground: &Ground<'_>) -> Gate {
+    let mut gate = Gate::default();
+    if let Some(allowance) = &ground.allowance {
+        gate.join(allowance, plan.weight);
+    }
+    if let Some(rate) = plan.max_rate {
+        gate.join(&Arc::new(Allowance::new(rate)), plan.weight);
+    }
+    gate
 }
 
 fn connector(

@@ -17,6 +17,7 @@ mod lane;
 mod letters;
 pub mod memory;
 mod plan;
+mod reload;
 mod retired;
 mod routing;
 mod stages;
@@ -138,8 +139,13 @@ fn run_until_signal(config: &Config) -> Result<(), AppError> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let stop = stop_signal()?;
-        Daemon::start(config)?.run(stop).await
+        let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        let daemon = Daemon::start(config)?;
+        let view = daemon.view();
+        tokio::select! {
+            ended = daemon.run(stop) => ended,
+            never = reload::over(hangup, view, config) => match never {},
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 use crate::app::{DataDir, DataDirError};
 use crate::config::{Config, Lane};
 use crate::queue::{self, OnFull, Share};
+use crate::settings::Rate;
 
 /// A lane that is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub struct Plan {
     pub name: String,
     /// Its queue.
     pub queue: queue::Config,
+    /// Its part of a rate that all lanes share.
+    pub weight: u32,
+    /// What it may send by itself.
+    pub max_rate: Option<Rate>,
     /// No route uses it: it runs until it is empty.
     pub is_leaving: bool,
 }
@@ -28,13 +33,18 @@ pub fn plan(config: &Config, data_dir: &DataDir) -> Result<Vec<Plan>, DataDirErr
         .map(|lane| Plan {
             name: lane.name.clone(),
             queue: lane.queue.clone(),
+            weight: lane.weight,
+            max_rate: lane.max_rate,
             is_leaving: false,
         })
         .collect();
     for name in data_dir.lanes()? {
         if plans.iter().all(|plan| plan.name != name) {
+            let table = config.lanes.iter().find(|lane| lane.name == name);
             plans.push(Plan {
                 queue: leaving_queue(config, &name),
+                weight: table.map_or(1, |lane| lane.weight),
+                max_rate: table.and_then(|lane| lane.max_rate),
                 name,
                 is_leaving: true,
             });

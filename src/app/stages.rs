@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::ops::control::{self, Control};
 use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
+use crate::sink::Allowance;
 use crate::source::Handover;
 
 /// Everything that runs.
@@ -41,6 +42,7 @@ impl Stages {
             clock: Clock::system()?,
             ballast: Arc::new(Ballast::open(data_dir.path())),
             handover: Arc::new(Handover::default()),
+            allowance: config.kafka.max_rate.map(|rate| Arc::new(Allowance::new(rate))),
         };
         let view = View::default();
         let mut open = Vec::new();

@@ -43,7 +43,12 @@ pub async fn over(view: View) -> Infallible {
 fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool {
     let overview = lane.overview();
     let progress = progress.entry(lane.name.clone()).or_default();
-    let sound = progress.is_sound(&overview, Instant::now()) && lane.silence() < HANG;
+    let now = Instant::now();
+    if lane.sink.is_limited() {
+        // One large message may wait for longer than anything else.
+        progress.rests(now);
+    }
+    let sound = progress.is_sound(&overview, now) && lane.silence() < HANG;
     if !sound {
         tracing::error!(lane = lane.name, %overview, "the pipeline does not move");
     }
@@ -59,6 +64,11 @@ struct Progress {
 }
 
 impl Progress {
+    /// There is a good reason that nothing moves, and it is not in the overview: `max_rate`.
+    const fn rests(&mut self, now: Instant) {
+        self.since = Some(now);
+    }
+
     /// Whether something moved lately, or there is a good reason that nothing does: no backlog, a link that is away
     /// or refuses, a full dead-letter store.
     fn is_sound(&mut self, overview: &LaneOverview, now: Instant) -> bool {
@@ -105,6 +115,19 @@ mod tests {
         assert!(progress.is_sound(&overview(5, Link::Up, 2), late), "it moved");
         assert!(progress.is_sound(&overview(5, Link::Down("away".to_owned()), 2), late + STANDSTILL));
         assert!(progress.is_sound(&overview(0, Link::Up, 2), late + 3 * STANDSTILL));
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_its_rate_is_sound() {
+        let start = Instant::now();
+        let mut progress = Progress::default();
+        let overview = overview(5, Link::Up, 1);
+        for round in 0..4 {
+            let now = start + round * STANDSTILL;
+            progress.rests(now);
+            assert!(progress.is_sound(&overview, now));
+        }
+        assert!(!progress.is_sound(&overview, start + 5 * STANDSTILL));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `[[lane]]`
 
 use crate::queue::{self, RawLane};
-use crate::settings::{Problems, Section};
+use crate::settings::{Problems, Rate, Section};
+use crate::sink;
 
 /// Name of the lane without a table.
 pub const DEFAULT_LANE: &str = "default";
@@ -10,6 +11,11 @@ const MAX_NAME_LEN: usize = 32;
 /// Most lanes: each has connections and buffers of its own, and together they stay below the unit's `MemoryMax`.
 const MAX_LANES: usize = 8;
 
+/// Without `weight`.
+const DEFAULT_WEIGHT: u32 = 1;
+/// With more, the lane beside it would get less than a hundredth.
+const MAX_WEIGHT: u32 = 100;
+
 /// One lane: a pipeline of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
@@ -17,6 +23,10 @@ pub struct Lane {
     pub name: String,
     /// Its queue: `[queue]` with the lane's own keys over it.
     pub queue: queue::Config,
+    /// `weight`: its part of `[kafka] max_rate` beside the other lanes, 1 (default) to 100.
+    pub weight: u32,
+    /// `max_rate`: what this lane alone may send; default no limit.
+    pub max_rate: Option<Rate>,
     /// It is written in the file.
     pub has_table: bool,
 }
@@ -27,15 +37,14 @@ pub(super) fn resolve(tables: Vec<RawLane>, base: &queue::Config, problems: &mut
     for (index, table) in tables.into_iter().enumerate() {
         let mut section = problems.section(format!("lane[{index}]"));
         let name = resolve_name(table.name.clone(), &lanes, &mut section);
-        for (key, is_there) in table.planned() {
-            if is_there {
-                section.error(key, "is not built yet", "leave it out");
-            }
-        }
+        let weight = section.within("weight", table.weight, DEFAULT_WEIGHT, 1..=MAX_WEIGHT);
+        let max_rate = sink::resolve_max_rate(table.max_rate, &mut section);
         let queue = queue::resolve(table.into_queue(), base, &mut section);
         lanes.push(Lane {
             name,
             queue,
+            weight,
+            max_rate,
             has_table: true,
         });
         if lanes.len() == MAX_LANES + 1 {
@@ -50,6 +59,8 @@ pub(super) fn resolve(tables: Vec<RawLane>, base: &queue::Config, problems: &mut
             Lane {
                 name,
                 queue,
+                weight: DEFAULT_WEIGHT,
+                max_rate: None,
                 has_table: false,
             },
         );

@@ -11,6 +11,14 @@ pub fn ready() {
     send(&[NotifyState::Ready]);
 }
 
+/// Tells it that a reload has begun; [`ready`] ends it. `Type=notify-reload` needs the time with it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "no clock for the service manager"),
+    }
+}
+
 /// Tells it that a stop has begun.
 pub fn stopping() {
     send(&[NotifyState::Stopping]);

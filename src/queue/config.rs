@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::settings::{PerDay, Period, Section, Size};
+use crate::settings::{PerDay, Period, Rate, Section, Size};
 
 const DEFAULT_MAX_BYTES: Size = Size::mib(1024);
 /// What the rest of a system needs to go on working; journald and apt stop well before.
@@ -142,8 +141,8 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLane {
     pub(crate) name: Option<String>,
-    weight: Option<IgnoredAny>,
-    max_rate: Option<IgnoredAny>,
+    pub(crate) weight: Option<u32>,
+    pub(crate) max_rate: Option<Rate>,
     max_bytes: Option<Size>,
     min_free_bytes: Option<Size>,
     max_age: Option<Period>,
@@ -157,15 +156,7 @@ pub(crate) struct RawLane {
 }
 
 impl RawLane {
-    /// Keys that are known, but that this version cannot do, and whether they are there.
-    pub(crate) const fn planned(&self) -> [(&'static str, bool); 2] {
-        [
-            ("weight", self.weight.is_some()),
-            ("max_rate", self.max_rate.is_some()),
-        ]
-    }
-
-    /// Its queue, apart from its name. (serde cannot both flatten and refuse unknown keys.)
+    /// Its queue, apart from what is the lane's own. (serde cannot both flatten and refuse unknown keys.)
     pub(crate) fn into_queue(self) -> Raw {
         Raw {
             max_bytes: self.max_bytes,

@@ -19,6 +19,7 @@ pub(crate) use address::Address;
 use document::Document;
 pub use problem::Problem;
 pub(crate) use problem::{Problems, Section};
+pub use units::Rate;
 pub(crate) use units::{PerDay, Period, Size};
 
 /// Reads `text`, named `file` in complaints, into a raw value and lets `resolve` make the real one of it. Gives the value

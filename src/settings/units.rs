@@ -19,16 +19,27 @@ pub(crate) struct Period(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PerDay(pub Size);
 
+/// What may be sent in each second: `"64 KiB/s"` or `"500 msg/s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Rate {
+    /// Bytes of records, before compression.
+    Bytes(u64),
+    /// Records.
+    Messages(u64),
+}
+
 /// Why a text is not what its setting needs. Says what would be right behind a semicolon, where the reader
 /// of the file parts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UnitError {
+pub enum UnitError {
     #[error("{0:?} is not a size; write for example \"64 MiB\"")]
     Size(String),
     #[error("{0:?} is not a duration; write for example \"30s\"")]
     Duration(String),
     #[error("{0:?} is not an amount for each day; write for example \"2 GiB/day\"")]
     PerDay(String),
+    #[error("{0:?} is not a rate; write for example \"64 KiB/s\" or \"500 msg/s\"")]
+    Rate(String),
 }
 
 impl Size {
@@ -77,6 +88,41 @@ impl FromStr for PerDay {
     }
 }
 
+impl Rate {
+    /// The least one of its unit: with less, a single message could take for ever.
+    pub(crate) const fn least(self) -> Self {
+        match self {
+            Self::Bytes(_) => Self::Bytes(bytesize::KIB),
+            Self::Messages(_) => Self::Messages(1),
+        }
+    }
+
+    /// How much in each second, whatever is counted.
+    #[must_use]
+    pub const fn per_second(self) -> u64 {
+        match self {
+            Self::Bytes(amount) | Self::Messages(amount) => amount,
+        }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let amount = text.strip_suffix("/s")?.trim_end();
+            match amount.strip_suffix("msg") {
+                Some(count) => count.trim_end().parse().ok().map(Self::Messages),
+                // A bare number would leave open what is counted.
+                None if amount.ends_with(|end: char| end.is_ascii_digit()) => None,
+                None => amount.parse().ok().map(|Size(bytes)| Self::Bytes(bytes)),
+            }
+        };
+        parse().ok_or_else(|| UnitError::Rate(text.to_owned()))
+    }
+}
+
 impl FromStr for Period {
     type Err = UnitError;
 
@@ -101,6 +147,15 @@ impl Display for Size {
 impl Display for PerDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/day", self.0)
+    }
+}
+
+impl Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{}/s", Size(*bytes)),
+            Self::Messages(count) => write!(f, "{count} msg/s"),
+        }
     }
 }
 
@@ -160,6 +215,13 @@ impl<'de> Deserialize<'de> for PerDay {
     }
 }
 
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(PeriodVisitor)
@@ -202,6 +264,31 @@ mod tests {
             check::<PerDay>("2 GiB"),
             "\"2 GiB\" is not an amount for each day; write for example \"2 GiB/day\""
         );
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(check::<Rate>("64 KiB/s"), "64.0 KiB/s");
+        assert_eq!(check::<Rate>("64KiB /s"), "64.0 KiB/s");
+        assert_eq!(check::<Rate>("500 msg/s"), "500 msg/s");
+        assert_eq!(check::<Rate>("500msg/s"), "500 msg/s");
+        for bad in [
+            "500",
+            "500/s",
+            "64 KiB",
+            "-1 msg/s",
+            "1.5 msg/s",
+            "fast/s",
+            "/s",
+            "",
+        ] {
+            assert_eq!(
+                check::<Rate>(bad),
+                format!("{bad:?} is not a rate; write for example \"64 KiB/s\" or \"500 msg/s\"")
+            );
+        }
+        assert!(Rate::Bytes(1023) < Rate::Bytes(1023).least());
+        assert!(Rate::Messages(1) >= Rate::Messages(1).least());
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
-//! This file holds the state and the loop; `feed` is the way towards Kafka, `topics` where a record goes there, `known` what
-//! is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does, `transaction` what
-//! exactly-once adds.
+//! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` where a record goes
+//! there, `known` what is known of topics, `failure` what happens when it fails, `stall` what happens when nothing does,
+//! `transaction` what exactly-once adds.
 
 mod failure;
 mod feed;
 mod known;
+mod link;
 mod stall;
 mod topics;
 mod transaction;
@@ -30,11 +31,13 @@ use crate::sink::dead_letter::{DeadLetters, KeepError};
 use crate::sink::monitor::Monitor;
 use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
+use crate::sink::rate::Gate;
 use crate::sink::window::Window;
 use failure::{Failure, Suspect};
 use feed::Fed;
 pub use known::TopicRules;
 use known::Topics;
+use link::Watch;
 use stall::Stall;
 use transaction::Transactions;
 
@@ -93,6 +96,8 @@ pub struct Drain<C: Connector> {
     transactions: Option<Transactions>,
     /// Kafka refused to store although it answers questions: only a stored record shows that this is over.
     write_refused: bool,
+    gate: Gate,
+    watch: Watch,
     stall: Stall,
 }
 
@@ -145,8 +150,16 @@ impl<C: Connector> Drain<C> {
             refused_since: None,
             transactions: None,
             write_refused: false,
+            gate: Gate::default(),
+            watch: Watch::default(),
             stall: Stall::default(),
         }
+    }
+
+    /// The same, sending no more than `gate` lets through.
+    #[must_use]
+    pub fn limited(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// The same, delivering exactly once: the connector makes producers with a transactional id.
@@ -173,7 +186,9 @@ impl<C: Connector> Drain<C> {
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);
+        self.look_after_link(now);
         self.watch_flight(now);
+        self.gate.leave();
         let settled = self.settle();
         if settled.is_ok() && std::mem::take(&mut self.is_held_by_letters) {
             // Somebody made room.
@@ -198,8 +213,10 @@ impl<C: Connector> Drain<C> {
                 self.hold_feed(now);
             }
         }
+        self.monitor.set_limited(self.gate.closed_until().is_some());
         let held = self
             .feed_after
+            .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         held.min(HEARTBEAT).max(Duration::from_millis(1))
     }
@@ -249,6 +266,7 @@ impl<C: Connector> Drain<C> {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
+        self.watch.is_well();
         self.stall.over();
         self.monitor.delivered();
     }

@@ -18,6 +18,21 @@ pub(super) fn rule(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.names.contains(&name))
 }
 
+/// Whether the property is of use only where librdkafka fetches tokens itself.
+pub(super) fn is_oidc(name: &str) -> bool {
+    OIDC.contains(&name)
+}
+
+/// librdkafka 2.12, `CONFIGURATION.md`: "Only used when `sasl.oauthbearer.method` is set to "oidc"", without those that hold
+/// secrets.
+const OIDC: [&str; 5] = [
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.oauthbearer.grant.type",
+];
+
 const FIXED: &str = "leave it out, edgeferry sets it";
 
 const RULES: &[Rule] = &[
@@ -139,12 +154,12 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["ssl.key.password", "ssl.key.pem"],
         breaks: "is a secret, and secrets come from files",
-        instead: "use ssl.key.location with a key file that only the service can read",
+        instead: "use kafka.key_file and kafka.key_password_file",
     },
     Rule {
         names: &["ssl.keystore.password"],
         breaks: "is a secret, and secrets come from files",
-        instead: "use ssl.certificate.location and ssl.key.location instead of a keystore",
+        instead: "use kafka.cert_file and kafka.key_file instead of a keystore",
     },
     Rule {
         names: &[
@@ -153,7 +168,7 @@ const RULES: &[Rule] = &[
             "sasl.oauthbearer.client.credentials.client.secret",
         ],
         breaks: "is a secret, and secrets come from files",
-        instead: "use SASL/SCRAM with kafka.password_file, or a client certificate",
+        instead: "use kafka.sasl with kafka.password_file or kafka.token_file, or a client certificate",
     },
     Rule {
         names: &[
@@ -161,7 +176,7 @@ const RULES: &[Rule] = &[
             "sasl.oauthbearer.assertion.private.key.pem",
         ],
         breaks: "is a secret, and secrets come from files",
-        instead: "use sasl.oauthbearer.assertion.private.key.file with a file that only the service can read",
+        instead: "use sasl = \"oauthbearer\" with kafka.token_file, a file that another program keeps fresh",
     },
 ];
 

@@ -1,10 +1,13 @@
-//! The Kafka client: the only file of the pipeline that makes one. The rest of the sink knows its error codes at most.
+//! The Kafka client: the only place of the pipeline that makes one. The rest of the sink knows its error codes at most.
+//!
+//! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for.
 
-use std::path::PathBuf;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
@@ -19,49 +22,28 @@ use crate::sink::producer::{
     Committed, Connector, Producer, Report, SubmitError, Ticket, TopicState, TransactionError,
 };
 use crate::sink::verdict::{Verdict, verdict};
+pub use context::Beside;
+use context::{Tokens, Voice};
+pub use secrets::{SecretError, check as check_secrets};
+pub use settings::beside as settings_beside;
+pub(super) use settings::{WINDOW_BYTES, WINDOW_RECORDS};
 pub use transactional::Transactional;
 use transactional::{Session, failed};
 
+mod context;
+mod secrets;
+mod settings;
 mod transactional;
-
-/// Records under way at most: 20,000 a second at a round trip of 200 ms. Each costs about a kilobyte beside its contents, in the
-/// client and in the window.
-pub(super) const WINDOW_RECORDS: usize = 4_096;
-/// What that is in bytes.
-pub(super) const WINDOW_BYTES: usize = WINDOW_KBYTES * 1024;
-/// Memory for records under way, KiB. librdkafka's default is 1 GiB. Several lanes share this and the records.
-const WINDOW_KBYTES: usize = 4096;
-/// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
-const MESSAGE_MAX_BYTES: usize = 1_000_000;
 
 /// How long a transaction may stay open (Kafka's default): the coordinator takes it back by then, and readers wait no longer.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What edgeferry sets; `kafka.properties` may override only the second list.
-const FIXED: [(&str, &str); 6] = [
-    ("acks", "all"),
-    ("enable.idempotence", "true"),
-    ("max.in.flight.requests.per.connection", "5"),
-    // The queue is the buffer: nothing expires in the client.
-    ("message.timeout.ms", "0"),
-    // The same partition for a key as Java producers choose.
-    ("partitioner", "murmur2_random"),
-    ("allow.auto.create.topics", "false"),
-];
-const DEFAULTS: [(&str, &str); 6] = [
-    ("linger.ms", "5"),
-    ("batch.size", "131072"),
-    ("reconnect.backoff.ms", "250"),
-    // A metered link is not hammered; a returned one is found within seconds.
-    ("reconnect.backoff.max.ms", "10000"),
-    ("socket.keepalive.enable", "true"),
-    ("statistics.interval.ms", "0"),
-];
-
 /// Makes [`KafkaProducer`]s.
 pub struct KafkaConnector {
-    client: ClientConfig,
-    password_file: Option<PathBuf>,
+    config: Config,
+    client_id: String,
+    share: Share,
+    voice: Arc<Voice>,
     transactional: Option<Transactional>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -69,7 +51,7 @@ pub struct KafkaConnector {
 impl std::fmt::Debug for KafkaConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaConnector")
-            .field("password_file", &self.password_file)
+            .field("client_id", &self.client_id)
             .finish_non_exhaustive()
     }
 }
@@ -84,77 +66,51 @@ impl KafkaConnector {
         transactional: Option<Transactional>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let mut client = ClientConfig::new();
-        for (name, value) in DEFAULTS {
-            client.set(name, value);
-        }
-        client.set("compression.type", &config.compression);
-        client.set("client.id", client_id);
-        for (name, value) in &config.properties {
-            client.set(name, value);
-        }
-        for (name, value) in FIXED {
-            client.set(name, value);
-        }
-        client.set("bootstrap.servers", config.bootstrap_servers.join(","));
-        client.set(
-            "queue.buffering.max.messages",
-            share.part(WINDOW_RECORDS).to_string(),
-        );
-        client.set(
-            "queue.buffering.max.kbytes",
-            window_kbytes(config, share).to_string(),
-        );
-        match &transactional {
-            Some(transactional) => transactional.configure(&mut client),
-            // Without it librdkafka sends batches behind a permanently failed one, and its records overtake.
-            None => {
-                client.set("enable.gapless.guarantee", "true");
-            }
-        }
-        client.set_log_level(RDKafkaLogLevel::Warning);
         Self {
-            client,
-            password_file: config.security.password_file.clone(),
+            config: config.clone(),
+            client_id: client_id.to_owned(),
+            share,
+            voice: Arc::default(),
             transactional,
             wake,
         }
     }
-}
 
-/// The client never takes a record larger than its whole buffer, so the buffer follows the largest record.
-fn window_kbytes(config: &Config, share: Share) -> usize {
-    let largest = config
-        .properties
-        .get("message.max.bytes")
-        .and_then(|bytes| bytes.parse().ok());
-    share
-        .part(WINDOW_KBYTES)
-        .max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
+    /// Settings of a producer, with secrets as they are now.
+    fn settings(&self) -> Result<ClientConfig, SecretError> {
+        let mut client = settings::producer(
+            &self.config,
+            &self.client_id,
+            self.share,
+            self.transactional.as_ref(),
+        )?;
+        secrets::apply(&self.config.security, &mut client)?;
+        Ok(client)
+    }
 }
 
 impl Connector for KafkaConnector {
     type Producer = KafkaProducer;
 
     fn connect(&mut self) -> Result<KafkaProducer, String> {
-        let mut client = self.client.clone();
-        if let Some(path) = &self.password_file {
-            let password =
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
-        }
+        let client = self.settings().map_err(|error| error.to_string())?;
+        let beside = settings::beside(&self.config, &self.client_id).map_err(|error| error.to_string())?;
         let inbox = Arc::new(Inbox {
             events: Mutex::default(),
             wake: Arc::clone(&self.wake),
         });
-        let context = Context(Arc::clone(&inbox));
+        let context = Context {
+            inbox: Arc::clone(&inbox),
+            tokens: Tokens::new(&self.config.security),
+            voice: Arc::clone(&self.voice),
+        };
         let producer = client
             .create_with_context(context)
             .map_err(|error| error.to_string())?;
         let transaction = self
             .transactional
             .as_mut()
-            .map(|transactional| transactional.session(&client));
+            .map(|transactional| transactional.session(beside, Beside::new(&self.config)));
         Ok(KafkaProducer {
             producer,
             inbox,
@@ -190,19 +146,32 @@ impl Inbox {
     }
 }
 
-struct Context(Arc<Inbox>);
+struct Context {
+    inbox: Arc<Inbox>,
+    tokens: Tokens,
+    voice: Arc<Voice>,
+}
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters arrives as an error or a report; these lines are for whoever looks closer.
         tracing::debug!(?level, facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka client");
+        // That all are away is the state of the link; why each of them is, is said here.
+        if error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
+            self.voice.say(reason);
+        }
         if let Some(code) = error.rdkafka_error_code() {
-            self.0.events().note(code);
-            (self.0.wake)();
+            self.inbox.events().note(code);
+            (self.inbox.wake)();
         }
     }
 }
@@ -221,12 +190,12 @@ impl ProducerContext for Context {
         } else {
             message.topic().to_owned()
         };
-        self.0.events().reports.push(Report {
+        self.inbox.events().reports.push(Report {
             ticket,
             topic,
             outcome,
         });
-        (self.0.wake)();
+        (self.inbox.wake)();
     }
 }
 

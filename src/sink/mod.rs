@@ -23,14 +23,17 @@ mod pace;
 mod partition;
 pub mod producer;
 mod properties;
+pub mod rate;
 pub mod verdict;
 mod window;
 
 pub use config::{
-    Config, DeadLetterConfig, Delivery, OnFull, OnPartitionChange, RecordTimestamp, Sasl, Security,
+    ClientCertificate, Config, DeadLetterConfig, Delivery, Mechanism, OnFull, OnPartitionChange, Preset,
+    RecordTimestamp, Sasl, Security, Tls,
 };
-pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter};
+pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter, resolve_max_rate};
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
-pub use kafka::{KafkaConnector, Transactional};
+pub use kafka::{KafkaConnector, Transactional, check_secrets};
 pub use monitor::Monitor;
+pub use rate::{Allowance, Gate};

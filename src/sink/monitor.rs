@@ -22,6 +22,8 @@ pub struct Monitor {
     rewinds: AtomicU64,
     held: Mutex<Option<String>>,
     fenced: AtomicBool,
+    limited: AtomicBool,
+    reloads: AtomicU64,
 }
 
 /// Counters since the start.
@@ -85,6 +87,26 @@ impl Monitor {
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// Whether messages wait because of `max_rate`.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.limited.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_limited(&self, limited: bool) {
+        self.limited.store(limited, Ordering::Relaxed);
+    }
+
+    /// The secrets may have changed: a link that is not well is made anew with them. The sink has to be woken.
+    pub fn reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was said.
+    pub(super) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     pub(super) fn fence(&self) {

@@ -24,11 +24,27 @@ pub(super) fn resolve(raw: RawProperties, section: &mut Section<'_, '_>) -> BTre
             section.error(&key, "contains the character U+0000", "leave it out");
         } else if let Some(rule) = forbidden::rule(name) {
             section.error(&key, rule.breaks, rule.instead);
+        } else if is_oidc(name, value) {
+            section.error(&key, OIDC.0, OIDC.1);
         } else if let Some((wrong, right)) = ask_librdkafka(name, value) {
             section.error(&key, wrong, right);
         }
     }
     raw.0
+}
+
+/// Why tokens are not fetched, and what to do.
+const OIDC: (&str, &str) = (
+    "is not built in: fetching tokens would need libcurl",
+    "write sasl = \"oauthbearer\" and token_file, and let a timer or another program keep a fresh token in that file",
+);
+
+/// Whether librdkafka would have to fetch tokens itself.
+fn is_oidc(name: &str, value: &str) -> bool {
+    match name {
+        "sasl.oauthbearer.method" => value.eq_ignore_ascii_case("oidc"),
+        _ => forbidden::is_oidc(name),
+    }
 }
 
 /// What librdkafka itself has against the property.

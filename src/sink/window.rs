@@ -82,7 +82,7 @@ impl Window {
         self.find(ticket).map(|(_, record)| record)
     }
 
-    /// Ticket of the oldest record that is neither confirmed nor refused.
+    /// Ticket of the oldest record that is not confirmed.
     #[must_use]
     pub fn oldest(&self) -> Option<Ticket> {
         let message = self.messages.front()?;

@@ -11,6 +11,9 @@
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
+//! | [`clean_root`] | the CAs of the system are found without being named, in a root with nothing else in it |
+//! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
+//! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -45,6 +48,7 @@ mod support;
 
 mod bad_input;
 mod boot;
+mod clean_root;
 mod dead_letters;
 mod delivery;
 mod exactly_once;
@@ -55,12 +59,14 @@ mod instrument;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod links;
 mod mismatch;
 mod mosquitto_outage;
 mod partitions;
 mod queue_in_hand;
 mod refused;
 mod sealed;
+mod security;
 mod shutdown;
 mod sigkill;
 mod slow_link;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::kafka::Kafka;
+use super::kafka::Brokers;
 use super::mosquitto::Mosquitto;
 
 /// Gateway id of every daemon in the tests; client ids begin with `edgeferry-gw-test`.
@@ -28,7 +28,7 @@ pub struct Config {
 
 impl Config {
     /// The smallest useful file without brokers and routes.
-    pub fn new(kafka: &Kafka) -> Self {
+    pub fn new(kafka: &impl Brokers) -> Self {
         Self {
             gateway: GATEWAY.into(),
             data_dir: None,
@@ -44,7 +44,7 @@ impl Config {
     }
 
     /// One broker, and `devices/{device}/telemetry` to `topic` by device.
-    pub fn usual(version: &str, mosquitto: &Mosquitto, kafka: &Kafka, topic: &str) -> Self {
+    pub fn usual(version: &str, mosquitto: &Mosquitto, kafka: &impl Brokers, topic: &str) -> Self {
         Self::new(kafka)
             .broker("local", version, mosquitto)
             .route("devices/{device}/telemetry", topic)
@@ -76,12 +76,6 @@ impl Config {
         self
     }
 
-    /// Reaches Kafka at another address.
-    pub fn bootstrap(mut self, address: &str) -> Self {
-        address.clone_into(&mut self.bootstrap);
-        self
-    }
-
     /// Adds a line to `[kafka]`.
     pub fn kafka(mut self, line: &str) -> Self {
         self.kafka.push(line.into());
@@ -91,6 +85,12 @@ impl Config {
     /// Records and cursor as one transaction.
     pub fn exactly_once(self) -> Self {
         self.kafka("delivery = \"exactly-once\"")
+    }
+
+    /// Other servers than those of the broker that it was made for; several are separated by commas.
+    pub fn bootstrap(mut self, servers: &str) -> Self {
+        servers.clone_into(&mut self.bootstrap);
+        self
     }
 
     /// Adds a librdkafka property.
@@ -164,7 +164,7 @@ impl Config {
         write!(
             text,
             "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",
-            self.bootstrap,
+            self.bootstrap.replace(',', "\", \""),
             self.kafka.join("\n")
         )
         .expect("text can grow");

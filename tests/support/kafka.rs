@@ -1,4 +1,7 @@
-//! An Apache Kafka of our own: one KRaft node that is broker and controller.
+//! An Apache Kafka of our own: one KRaft node that is broker and controller. [`super::cluster`] makes three of them one.
+
+pub mod secure;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +29,20 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// Partitions of a usual topic: more than one, so that keys are really spread.
 pub const PARTITIONS: i32 = 5;
 
+/// The quick compiler alone halves what a start costs.
+const TUNING: &[&str] = &["-Xmx512m", "-XX:TieredStopAtLevel=1"];
+/// Compiled as in production.
+const TUNING_OF_BENCHMARKS: &[&str] = &["-Xmx512m"];
+
+/// Where topics are: one broker, a cluster of them, or a cluster behind proxies.
+pub trait Brokers {
+    /// What clients connect to first; several addresses are separated by commas.
+    fn bootstrap(&self) -> String;
+
+    /// A new topic with the usual partitions and a name of its own that begins with `name`.
+    fn fresh_topic(&self, name: &str) -> String;
+}
+
 /// One broker: ports, a log folder and at most one process.
 #[derive(Debug)]
 pub struct Kafka {
@@ -37,6 +54,16 @@ pub struct Kafka {
     process: Option<Process>,
 }
 
+impl Brokers for Kafka {
+    fn bootstrap(&self) -> String {
+        Self::bootstrap(self)
+    }
+
+    fn fresh_topic(&self, name: &str) -> String {
+        Self::fresh_topic(self, name)
+    }
+}
+
 /// The broker that tests share which do not disturb it; it ends with the test process.
 pub fn shared() -> &'static Kafka {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
@@ -44,8 +71,7 @@ pub fn shared() -> &'static Kafka {
 }
 
 impl Kafka {
-    /// A running broker of its own, for tests that take it away. The quick compiler alone is used: it
-    /// halves what a start costs.
+    /// A running broker of its own, for tests that take it away.
     pub fn start() -> Self {
         let mut kafka = Self::absent();
         kafka.restart();
@@ -55,7 +81,7 @@ impl Kafka {
     /// A running broker that is compiled as in production, for benchmarks.
     pub fn start_for_benchmark() -> Self {
         let mut kafka = Self {
-            tuning: &[],
+            tuning: TUNING_OF_BENCHMARKS,
             ..Self::absent()
         };
         kafka.restart();
@@ -100,13 +126,19 @@ impl Kafka {
 
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
-        let folder = Scratch::new("kafka");
         let (port, controller) = (ports::free(), ports::free());
-        std::fs::write(
-            folder.join("server.properties"),
-            properties(&folder, port, controller),
-        )
-        .expect("the folder is writable");
+        Self::made_of(port, TUNING, |folder| properties(folder, port, controller))
+    }
+
+    /// A node that is not there yet, with a configuration of its own.
+    pub(super) fn made_of(
+        port: u16,
+        tuning: &'static [&'static str],
+        properties: impl FnOnce(&Scratch) -> String,
+    ) -> Self {
+        let folder = Scratch::new("kafka");
+        std::fs::write(folder.join("server.properties"), properties(&folder))
+            .expect("the folder is writable");
         std::fs::write(
             folder.join("log4j2.properties"),
             include_str!("kafka/log4j2.properties"),
@@ -116,7 +148,7 @@ impl Kafka {
             port,
             other: None,
             folder,
-            tuning: &["-XX:TieredStopAtLevel=1"],
+            tuning,
             process: None,
         };
         kafka.format();
@@ -128,13 +160,38 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port of its own clients.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether there is a process; a paused one counts.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Starts it on the same port with the data that it left; waits until it serves.
     pub fn restart(&mut self) {
+        self.launch();
+        self.until_serving();
+    }
+
+    /// Starts it and does not wait for anything.
+    pub(super) fn launch(&mut self) {
         assert!(self.process.is_none(), "kafka is running");
-        let mut process = Process::spawn("kafka", &program("java"), &self.folder.join("log"), |command| {
-            self.java(command, "kafka.Kafka", &[]);
-        });
+        self.process = Some(Process::spawn(
+            "kafka",
+            &program("java"),
+            &self.folder.join("log"),
+            |command| self.java(command, "kafka.Kafka", &[]),
+        ));
+    }
+
+    /// Waits until it takes part: it is among the brokers that it tells its clients about.
+    pub(super) fn until_serving(&mut self) {
         let probe: BaseConsumer = self.client().create().expect("a plain client");
+        let port = i32::from(self.port);
+        let process = self.process.as_mut().expect("kafka was launched");
         wait::until("kafka serves", START_LIMIT, || {
             assert!(
                 process.ended().is_none(),
@@ -142,9 +199,44 @@ impl Kafka {
                 process.log()
             );
             let metadata = probe.fetch_metadata(None, Duration::from_millis(500)).ok()?;
-            (!metadata.brokers().is_empty()).then_some(())
+            metadata
+                .brokers()
+                .iter()
+                .any(|broker| broker.port() == port)
+                .then_some(())
         });
-        self.process = Some(process);
+    }
+
+    /// Moves it, while it is stopped, to another port, where clients have to look for it.
+    pub fn move_to(&mut self, port: u16) {
+        let (from, to) = (Self::address(self.port), Self::address(port));
+        self.rewrite(|text| text.replace(&from, &to));
+        self.port = port;
+    }
+
+    /// Starts it with another address told to its clients than the one where it is, and waits for nothing: to them it is not
+    /// there.
+    pub fn launch_advertising(&mut self, port: u16) {
+        let told = Self::address(port);
+        // The later one of two lines counts.
+        self.rewrite(|text| format!("{text}advertised.listeners={told}\n"));
+        self.launch();
+    }
+
+    /// Tells its clients, from the next start on, where it is.
+    pub fn advertise_itself(&self) {
+        let told = Self::address(self.port);
+        self.rewrite(|text| format!("{text}advertised.listeners={told}\n"));
+    }
+
+    fn address(port: u16) -> String {
+        format!("PLAINTEXT://127.0.0.1:{port}")
+    }
+
+    fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let path = self.folder.join("server.properties");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::write(&path, change(text)).expect("the folder is writable");
     }
 
     /// SIGTERM: an orderly shutdown.
@@ -183,6 +275,11 @@ impl Kafka {
             Some(limit) => format!("--add-config=producer_byte_rate={limit}"),
             None => "--delete-config=producer_byte_rate".into(),
         };
+        self.alter(&["--entity-type", "clients", "--entity-default"], &change);
+    }
+
+    /// Changes the settings of an entity with Kafka's own tool.
+    fn alter(&self, entity: &[&str], change: &str) {
         let mut command = Command::new(program("java"));
         let logging = self.folder.join("log4j2.properties");
         command
@@ -192,11 +289,13 @@ impl Kafka {
             .arg(libs().join("*"))
             .args(["kafka.admin.ConfigCommand", "--bootstrap-server"])
             .arg(self.bootstrap())
-            .args(["--alter", "--entity-type", "clients", "--entity-default", &change]);
+            .arg("--alter")
+            .args(entity)
+            .arg(change);
         let output = command.output().expect("java starts");
         assert!(
             output.status.success(),
-            "no quota: {}{}",
+            "{change} failed: {}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
@@ -204,6 +303,13 @@ impl Kafka {
 
     /// Bytes of all segments of a topic: what its producers sent, as compressed as they sent it.
     pub fn topic_bytes(&self, topic: &str) -> u64 {
+        let files = self.segments(topic).into_iter();
+        files
+            .map(|file| file.metadata().map_or(0, |metadata| metadata.len()))
+            .sum()
+    }
+
+    fn segments(&self, topic: &str) -> Vec<PathBuf> {
         let partitions = std::fs::read_dir(self.folder.join("data")).expect("it has a data folder");
         let prefix = format!("{topic}-");
         let folders = partitions.flatten().filter(|entry| {
@@ -214,13 +320,26 @@ impl Kafka {
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("a partition"));
         files
             .flatten()
-            .filter(|file| {
-                file.path()
-                    .extension()
-                    .is_some_and(|extension| extension == "log")
-            })
-            .map(|file| file.metadata().map_or(0, |metadata| metadata.len()))
-            .sum()
+            .map(|file| file.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect()
+    }
+
+    /// What the batches of a topic are compressed with, each codec once. (The attributes of a record batch are at bytes 21 and
+    /// 22 of it, its length behind the base offset at bytes 8 to 11; the codec is in the lowest three bits.)
+    pub fn codecs(&self, topic: &str) -> Vec<&'static str> {
+        const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+        let mut found = std::collections::BTreeSet::new();
+        for file in self.segments(topic) {
+            let bytes = std::fs::read(file).expect("a segment");
+            let mut rest = bytes.as_slice();
+            while let (Some(len), Some(attributes)) = (rest.get(8..12), rest.get(22)) {
+                let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
+                found.insert(usize::from(attributes & 7));
+                rest = rest.get(12 + len as usize..).unwrap_or_default();
+            }
+        }
+        found.into_iter().map(|codec| CODECS[codec]).collect()
     }
 
     /// A new topic with the usual partitions and a name of its own that begins with `name`.
@@ -237,7 +356,18 @@ impl Kafka {
 
     /// Creates a topic and waits until it can be written to.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.create_topic_on(1, name, partitions, config);
+    }
+
+    /// Creates a topic with some `replicas` of each partition and waits until it can be written to.
+    pub(super) fn create_topic_on(
+        &self,
+        replicas: i32,
+        name: &str,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -343,7 +473,7 @@ impl Kafka {
     fn java(&self, command: &mut Command, class: &str, arguments: &[&str]) {
         let logging = self.folder.join("log4j2.properties");
         command
-            .args(["-Xmx512m", "-XX:+UseSerialGC"])
+            .arg("-XX:+UseSerialGC")
             .args(self.tuning)
             .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
             .arg("-cp")

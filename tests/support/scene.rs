@@ -6,7 +6,7 @@ use super::config::Config;
 use super::daemon::Daemon;
 use super::devices::sent::Sent;
 use super::devices::{Devices, Plan};
-use super::kafka::Kafka;
+use super::kafka::Brokers;
 use super::mosquitto::Mosquitto;
 use super::oracle::{Oracle, PATIENCE, Verdict};
 
@@ -30,7 +30,7 @@ impl Scene {
     /// The usual set-up with a configuration that `change` adapts.
     pub fn start(
         version: &str,
-        kafka: &Kafka,
+        kafka: &impl Brokers,
         mosquitto: Mosquitto,
         change: impl FnOnce(Config) -> Config,
     ) -> Self {
@@ -53,13 +53,13 @@ impl Scene {
     }
 
     /// Ends the load, waits until Kafka has all of it, stops the daemon in order, and judges.
-    pub fn conclude(mut self, kafka: &Kafka, devices: Devices) -> Verdict {
+    pub fn conclude(mut self, kafka: &impl Brokers, devices: Devices) -> Verdict {
         let sent = devices.finish(ACK_LIMIT);
         self.judge(kafka, &sent)
     }
 
     /// Waits until Kafka has all that was sent, stops the daemon in order, and judges.
-    pub fn judge(&mut self, kafka: &Kafka, sent: &Sent) -> Verdict {
+    pub fn judge(&mut self, kafka: &impl Brokers, sent: &Sent) -> Verdict {
         let mut oracle = Oracle::new(kafka, &self.topic);
         oracle.until_all_there(sent, PATIENCE);
         self.daemon.assert_alive();

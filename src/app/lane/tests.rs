@@ -13,6 +13,7 @@ fn leaving(data_dir: &DataDir) -> OpenLane {
     let identity =
         crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
     let ground = Ground {
+        allowance: None,
         config: &config,
         data_dir,
         identity: &identity,
@@ -21,6 +22,8 @@ fn leaving(data_dir: &DataDir) -> OpenLane {
         ballast: Arc::new(Ballast::open(data_dir.path())),
     };
     let plan = Plan {
+        weight: 1,
+        max_rate: None,
         name: "old".to_owned(),
         queue: queue::Config {
             share: Share::of(2),

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
+use crate::files::{self, NoCredentials};
+
 /// Length of a key of XChaCha20-Poly1305.
 pub(super) const KEY_BYTES: usize = 32;
 /// The longest form, 64 hex digits, and a line end; one byte more shows a file that is longer.
 const FILE_BYTES_MAX: u64 = 64 + 2 + 1;
-/// A path that begins with this name is looked for where systemd puts the credentials of the service.
-const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 const OTHERS_MAY_READ: u32 = 0o004;
 
 /// Why a file gives no key.
@@ -28,14 +28,8 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// The path is relative to the credentials of a service, and there are none.
-    #[error(
-        "key file {path}: CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit with LoadCredential= or \
-         LoadCredentialEncrypted="
-    )]
-    NoCredentials {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error("key file {0}")]
+    NoCredentials(#[from] NoCredentials),
     /// It holds something else.
     #[error(
         "key file {path}: {found}; it must hold 32 random bytes, or the same written as 64 hex digits or as base64 in \
@@ -58,7 +52,7 @@ pub(super) struct KeyFile {
 
 /// Reads a key.
 pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
-    let path = &expand(path)?;
+    let path = &files::in_credentials(path)?;
     let unreadable = |source| KeyFileError::Unreadable {
         path: path.clone(),
         source,
@@ -76,18 +70,6 @@ pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     })?;
     let exposed = mode & OTHERS_MAY_READ != 0;
     Ok(KeyFile { key, exposed })
-}
-
-fn expand(path: &Path) -> Result<PathBuf, KeyFileError> {
-    let Ok(name) = path.strip_prefix(CREDENTIALS) else {
-        return Ok(path.to_owned());
-    };
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(folder) => Ok(Path::new(&folder).join(name)),
-        None => Err(KeyFileError::NoCredentials {
-            path: path.to_owned(),
-        }),
-    }
 }
 
 /// The key in the contents of a file, or what they are instead.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 use crate::route::is_legal_topic;
-use crate::settings::{Address, Period, Section};
+use crate::settings::{Address, Period, Rate, Section};
 use crate::sink::properties::{self, RawProperties};
 
 mod dead_letter;
@@ -16,12 +16,13 @@ mod security;
 
 pub use dead_letter::{DeadLetterConfig, OnFull};
 pub(crate) use dead_letter::{RawDeadLetter, resolve as resolve_dead_letter};
-pub use security::{Sasl, Security};
+use security::RawSecurity;
+pub use security::{ClientCertificate, Mechanism, Sasl, Security, Tls};
 
 /// A device may be announced before somebody made its topic; ten minutes are time for a person or a robot.
 const DEFAULT_UNKNOWN_TOPIC_AFTER: Period = Period::secs(600);
 
-/// What librdkafka can compress with; the first is the default.
+/// What librdkafka can compress with.
 const COMPRESSIONS: [(&str, &str); 5] = [
     ("lz4", "lz4"),
     ("zstd", "zstd"),
@@ -57,6 +58,17 @@ pub enum RecordTimestamp {
     Send,
 }
 
+/// What the client is tuned for. Each is a set of defaults; `[kafka.properties]` and `compression` go over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Without `preset`: small batches within some milliseconds.
+    Balanced,
+    /// `"latency"`: nothing waits for company.
+    Latency,
+    /// `"throughput"`: large batches, well compressed, for slow and metered links.
+    Throughput,
+}
+
 /// `[kafka]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -66,6 +78,10 @@ pub struct Config {
     pub security: Security,
     /// `delivery`
     pub delivery: Delivery,
+    /// `preset`
+    pub preset: Preset,
+    /// `max_rate`: what all lanes together may send; default no limit.
+    pub max_rate: Option<Rate>,
     /// `cursor_topic`: whose partition 0 carries the cursor of `exactly-once`; default the lane's first static topic.
     pub cursor_topic: Option<String>,
     /// `unknown_topic_after`: how long a topic with names in it may be absent before its messages become dead letters; default
@@ -75,7 +91,8 @@ pub struct Config {
     pub on_partition_change: OnPartitionChange,
     /// `record_timestamp`
     pub record_timestamp: RecordTimestamp,
-    /// `compression` of produced batches: `lz4` (default), `zstd`, `gzip`, `snappy` or `none`.
+    /// `compression` of produced batches: `lz4` (default; `zstd` with `preset = "throughput"`), `zstd`, `gzip`, `snappy` or
+    /// `none`.
     pub compression: String,
     /// `[kafka.properties]`: librdkafka properties passed through; none of them breaks a promise.
     pub properties: BTreeMap<String, String>,
@@ -91,21 +108,25 @@ pub(crate) struct Raw {
     unknown_topic_after: Option<Period>,
     on_partition_change: Option<String>,
     record_timestamp: Option<String>,
+    preset: Option<String>,
+    max_rate: Option<Rate>,
     compression: Option<String>,
+    tls: Option<bool>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    key_password_file: Option<PathBuf>,
+    sasl: Option<String>,
+    username: Option<String>,
     password_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     properties: RawProperties,
 }
 
 /// Checks `[kafka]`; where there is a problem, a default stands in.
 pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
-    let [(default, _), ..] = COMPRESSIONS;
-    let compression = section.one_of(
-        "compression",
-        raw.compression.as_deref(),
-        &COMPRESSIONS,
-        &[],
-        default,
-    );
+    let properties = properties::resolve(raw.properties, section);
+    let preset = resolve_preset(raw.preset.as_deref(), section);
     let deliveries = [
         ("at-least-once", Delivery::AtLeastOnce),
         ("exactly-once", Delivery::ExactlyOnce),
@@ -120,9 +141,21 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
     ];
     Config {
         bootstrap_servers: resolve_servers(raw.bootstrap_servers, section),
-        security: Security {
-            password_file: raw.password_file,
-        },
+        security: security::resolve(
+            RawSecurity {
+                tls: raw.tls,
+                ca_file: raw.ca_file,
+                cert_file: raw.cert_file,
+                key_file: raw.key_file,
+                key_password_file: raw.key_password_file,
+                sasl: raw.sasl,
+                username: raw.username,
+                password_file: raw.password_file,
+                token_file: raw.token_file,
+            },
+            &properties,
+            section,
+        ),
         delivery: section.one_of(
             "delivery",
             raw.delivery.as_deref(),
@@ -153,9 +186,32 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
             &[],
             RecordTimestamp::Arrival,
         ),
-        compression: compression.to_owned(),
-        properties: properties::resolve(raw.properties, section),
+        preset,
+        max_rate: resolve_max_rate(raw.max_rate, section),
+        compression: resolve_compression(raw.compression.as_deref(), preset, section),
+        properties,
     }
+}
+
+fn resolve_preset(word: Option<&str>, section: &mut Section<'_, '_>) -> Preset {
+    let presets = [("latency", Preset::Latency), ("throughput", Preset::Throughput)];
+    section.one_of("preset", word, &presets, &[], Preset::Balanced)
+}
+
+fn resolve_compression(word: Option<&str>, preset: Preset, section: &mut Section<'_, '_>) -> String {
+    let default = match preset {
+        Preset::Throughput => "zstd",
+        Preset::Balanced | Preset::Latency => "lz4",
+    };
+    section
+        .one_of("compression", word, &COMPRESSIONS, &[], default)
+        .to_owned()
+}
+
+/// Checks a `max_rate`, of `[kafka]` or of a lane.
+pub(crate) fn resolve_max_rate(rate: Option<Rate>, section: &mut Section<'_, '_>) -> Option<Rate> {
+    let rate = rate?;
+    Some(section.at_least("max_rate", Some(rate), rate, rate.least()))
 }
 
 fn resolve_cursor_topic(topic: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
@@ -193,6 +249,8 @@ impl Config {
             bootstrap_servers: Vec::new(),
             security: Security::default(),
             delivery: Delivery::AtLeastOnce,
+            preset: Preset::Balanced,
+            max_rate: None,
             cursor_topic: None,
             unknown_topic_after: DEFAULT_UNKNOWN_TOPIC_AFTER.0,
             on_partition_change: OnPartitionChange::Warn,

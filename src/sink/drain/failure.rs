@@ -69,6 +69,7 @@ impl<C: Connector> Drain<C> {
 
     /// An error of the connection as a whole. Records wait in the client meanwhile.
     pub(super) fn note_trouble(&mut self, code: Code, now: Instant) {
+        self.watch.note(code, now);
         match verdict(code) {
             Verdict::Hold => {
                 self.refused_since.get_or_insert(now);

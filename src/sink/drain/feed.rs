@@ -41,6 +41,11 @@ impl<C: Connector> Drain<C> {
             WINDOW_MESSAGES
         };
         let fed = self.fill(limit, now)?;
+        if fed == Fed::Tried && self.window.front_done().is_some() {
+            // Nobody reports what was refused on the spot: without this it would wait for the next round.
+            self.settle()?;
+            return Ok(Fed::Interrupted);
+        }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
     }
@@ -134,6 +139,10 @@ impl<C: Connector> Drain<C> {
 
     /// Hands one record to the client. False when feeding has to wait; the record is kept then.
     pub(super) fn submit(&mut self, ticket: Ticket, record: KafkaRecord, now: Instant) -> bool {
+        if !self.gate.is_open(now) {
+            self.unsent.push_front((ticket, record));
+            return false;
+        }
         let bytes = record.bytes();
         let place = match self.place(ticket, &record, now) {
             Place::At(_) if !self.others_are_placed(now) || !self.begin(now) => Place::Later,
@@ -153,6 +162,7 @@ impl<C: Connector> Drain<C> {
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);
                 self.pace.submitted(bytes, now);
+                self.gate.charge(&record);
                 return true;
             }
             Err(SubmitError::Refused(code @ Code::MessageSizeTooLarge)) => {

@@ -141,13 +141,13 @@ impl Topics {
             };
         }
         match self.absent.get(topic) {
-            Some(absent) if self.is_settled(absent, now) => by_age(absent.asked, ABSENT_AGAIN),
+            Some(absent) if self.is_given_up(absent, now) => by_age(absent.asked, ABSENT_AGAIN),
             _ => Need::Must,
         }
     }
 
     /// Whether it was given up, by an answer that still counts.
-    fn is_settled(&self, absent: &Absent, now: Instant) -> bool {
+    fn is_given_up(&self, absent: &Absent, now: Instant) -> bool {
         absent.given_up_s.is_some()
             && self.answering_since.is_some()
             && now.saturating_duration_since(absent.asked) < ABSENT_STALE
@@ -182,10 +182,11 @@ impl Topics {
             return;
         }
         let before = known.partitions;
-        if partitions > before && self.rules.on_change == OnPartitionChange::Drain {
-            known.coming = Some(partitions);
-        } else {
+        if partitions > before && self.rules.on_change == OnPartitionChange::Warn {
             known.partitions = partitions;
+        } else {
+            // Fewer means that the topic was made anew: what is under way may fail, and then has to be sent before what follows.
+            known.coming = Some(partitions);
         }
         tracing::warn!(
             topic,

@@ -50,7 +50,7 @@ fn elapsed(since: Option<Instant>, now: Instant) -> Option<Duration> {
 impl<C: Connector> Drain<C> {
     /// Looks whether what is under way gets confirmed.
     pub(super) fn watch_flight(&mut self, now: Instant) {
-        if self.window.is_empty() || self.producer.is_none() {
+        if self.window.is_empty() || self.producer.is_none() || self.waits_for_rate() {
             return self.stall.over();
         }
         let moved = *self.stall.moved.get_or_insert(now);

@@ -11,30 +11,24 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Context, TRANSACTION_TIMEOUT};
+use super::{Beside, Context, TRANSACTION_TIMEOUT};
 use crate::faults;
 use crate::message::Seq;
 use crate::sink::producer::{Committed, TransactionError};
+use crate::sink::verdict::{Verdict, verdict};
 
 /// The partition of the cursor topic that the cursor belongs to.
 const PARTITION: i32 = 0;
-/// What a consumer is never given: these belong to the producer.
-const PRODUCER_ONLY: [&str; 14] = [
-    "acks",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "transactional.id",
-    "transaction.timeout.ms",
-    "message.timeout.ms",
-    "partitioner",
-    "compression.type",
+/// What a consumer is never given, where a preset or a property sets it: these belong to the producer.
+const PRODUCER_ONLY: [&str; 4] = [
     "compression.level",
     "linger.ms",
     "batch.size",
     "batch.num.messages",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.kbytes",
 ];
+
+/// Events of a consumer that is asked one question and dropped: a coordinator that refuses is asked about ten times a second.
+const EVENTS_MAX: usize = 100;
 
 /// How a lane delivers exactly once.
 #[derive(Debug, Clone)]
@@ -69,12 +63,13 @@ impl Transactional {
         );
     }
 
-    /// For a new producer with these settings.
-    pub(super) fn session(&mut self, client: &ClientConfig) -> Session {
+    /// For a new producer; `client` and `context` are those of the consumer beside it.
+    pub(super) fn session(&mut self, client: ClientConfig, context: Beside) -> Session {
         self.made += 1;
         Session {
             transactional: self.clone(),
-            client: client.clone(),
+            client,
+            context,
             is_initialised: false,
             group: None,
             offsets_sent: None,
@@ -95,6 +90,7 @@ impl Transactional {
 pub(super) struct Session {
     transactional: Transactional,
     client: ClientConfig,
+    context: Beside,
     is_initialised: bool,
     group: Option<ConsumerGroupMetadata>,
     /// The cursor that the open transaction has already.
@@ -132,6 +128,15 @@ const fn is_passing(code: Code) -> bool {
     )
 }
 
+/// What the client was refused while a question was asked, if it was.
+fn refusal(consumer: &BaseConsumer<Beside>) -> Option<KafkaError> {
+    let events = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
+    events
+        .take(EVENTS_MAX)
+        .filter_map(Result::err)
+        .find(|error| error.rdkafka_error_code().map(verdict) == Some(Verdict::Hold))
+}
+
 impl Session {
     pub(super) fn take_over(
         &mut self,
@@ -154,7 +159,9 @@ impl Session {
         for topic in &self.transactional.cursor_topics {
             places.add_partition(topic, PARTITION);
         }
-        let found = consumer.committed_offsets(places, patience)?;
+        let asked = consumer.committed_offsets(places, patience);
+        // Where the group's coordinator refuses us, the question itself only times out.
+        let found = asked.map_err(|error| refusal(&consumer).unwrap_or(error))?;
         self.group = consumer.group_metadata();
         let mut newest = Committed::default();
         for place in found.elements() {
@@ -175,7 +182,7 @@ impl Session {
         Ok(newest)
     }
 
-    fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
+    fn consumer(&self) -> Result<BaseConsumer<Beside>, KafkaError> {
         let mut config = self.client.clone();
         for name in PRODUCER_ONLY {
             config.remove(name);
@@ -184,7 +191,13 @@ impl Session {
         config.set("enable.auto.commit", "false");
         // The answer waits for a commit that is being written (KIP-447).
         config.set("isolation.level", "read_committed");
-        config.create()
+        let consumer: BaseConsumer<Beside> = config.create_with_context(self.context.clone())?;
+        // A client that logs in with a token asks for it here. There is nothing else to come: it is subscribed to nothing.
+        match consumer.poll(Duration::ZERO) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error),
+        }?;
+        Ok(consumer)
     }
 
     pub(super) fn commit(

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::support::devices::sent::Sent;
-use crate::support::kafka::Kafka;
+use crate::support::kafka::Brokers;
 pub use reader::{Reader, Record};
 pub use verdict::Verdict;
 
@@ -32,7 +32,7 @@ pub struct Oracle {
 
 impl Oracle {
     /// Looks at `topic` from its beginning.
-    pub fn new(kafka: &Kafka, topic: &str) -> Self {
+    pub fn new(kafka: &impl Brokers, topic: &str) -> Self {
         Self {
             reader: Reader::new(&kafka.bootstrap(), topic),
             records: Vec::new(),

@@ -50,22 +50,36 @@ async fn a_new_count_is_used_when_it_is_time_to_look_again() {
 #[tokio::test]
 async fn with_drain_what_is_under_way_is_confirmed_before_a_new_count_is_used() {
     let mut bench = growing(OnPartitionChange::Drain, 40).await;
+    let places = changed_under_way(&mut bench, 5, 8);
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_always_confirmed_before_a_smaller_count_is_used() {
+    let mut bench = growing(OnPartitionChange::Warn, 40).await;
+    let places = changed_under_way(&mut bench, 8, 5);
+    assert!(places.is_sorted_by(|one, next| one >= next), "{places:?}");
+}
+
+/// Where 40 records went when the count changed with 20 of them under way.
+fn changed_under_way(bench: &mut Bench, before: usize, after: usize) -> Vec<i32> {
+    partitions(bench, before);
     bench.kafka.cluster().capacity = 20;
     bench.steps(1);
     assert_eq!(bench.kafka.cluster().submitted, 20);
-    partitions(&bench, 8);
+    partitions(bench, after);
     bench.now += Duration::from_mins(5);
-    while places(&bench).len() < 20 {
+    while places(bench).len() < 20 {
         bench.steps(1);
-        let waits = places(&bench).len() < 20;
+        let waits = places(bench).len() < 20;
         let submitted = bench.kafka.cluster().submitted;
         assert!(!waits || submitted == 20, "{submitted} are submitted");
     }
     bench.until_empty();
-    let places = places(&bench);
+    let places = places(bench);
     assert_eq!(places.iter().filter(|place| **place == 1).count(), 20);
-    assert!(places.is_sorted(), "{places:?}");
     assert_eq!(bench.drain.monitor.counts().rewinds, 0);
+    places
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Records that Kafka refuses for what they are.
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use super::*;
+use crate::queue::Share;
 
 fn refused(route: usize, topic: &str, code: Code, attempts: u32) -> Refusal {
     Refusal::Refused {
@@ -112,4 +116,54 @@ async fn what_fails_alone_once_only_is_no_poison() {
     bench.until_empty();
     assert_eq!(bench.kafka.payloads(), ["a", "b", "c"]);
     assert_eq!(bench.dead(), []);
+}
+
+/// Three messages through librdkafka to a cluster that answers the first batches so. What is kept as dead letters, and how many
+/// records the cluster confirmed.
+async fn with_librdkafka(answers: &[RDKafkaRespErr]) -> (Vec<(u64, Vec<Refusal>)>, u64) {
+    let cluster = MockCluster::new(1).expect("mock");
+    cluster.create_topic("telemetry", 1, 1).expect("topic");
+    cluster.request_errors(RDKafkaApiKey::Produce, answers);
+    let config = crate::sink::Config {
+        bootstrap_servers: vec![cluster.bootstrap_servers()],
+        ..crate::sink::Config::for_test()
+    };
+    let connector =
+        crate::sink::KafkaConnector::new(&config, "test", Share::default(), None, Arc::new(|| {}));
+    let Bench { drain, dir: _dir, .. } = Bench::with(&["a", "b", "c"]).await;
+    let mut drain = Drain::new(
+        drain.reader,
+        drain.router,
+        connector,
+        drain.dead_letters,
+        drain.monitor,
+        drain.clock,
+        (&config).into(),
+    );
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while drain.reader.cursor() < drain.reader.tail() {
+        assert!(Instant::now() < deadline, "cursor {}", drain.reader.cursor());
+        let wait = drain.step(Instant::now());
+        drain.reader.wait(wait.min(Duration::from_millis(20)));
+    }
+    let letters = drain.dead_letters.list().expect("lists");
+    let dead = letters
+        .into_iter()
+        .map(|letter| (letter.seq.0, letter.reasons))
+        .collect();
+    (dead, drain.monitor.counts().delivered)
+}
+
+#[tokio::test]
+async fn a_record_that_kafka_calls_invalid_is_poison_when_it_fails_alone_twice() {
+    let invalid = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
+    assert_eq!(with_librdkafka(&[invalid; 2]).await, (vec![], 3));
+    let refused = vec![refused(0, "telemetry", Code::InvalidRecord, 2)];
+    assert_eq!(with_librdkafka(&[invalid; 3]).await, (vec![(1, refused)], 2));
+}
+
+#[tokio::test]
+async fn a_permission_that_is_granted_later_costs_nothing() {
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    assert_eq!(with_librdkafka(&[denied; 2]).await, (vec![], 3));
 }

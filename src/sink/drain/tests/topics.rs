@@ -148,12 +148,6 @@ async fn a_topic_that_was_there_is_missed_since_it_is_gone() {
 async fn a_message_of_this_boot_is_waited_for_since_it_came() {
     let mut bench = Bench::routed(BY_DEVICE, &["devices/rogue/telemetry=x"]).await;
     missing(&bench, &["rogue"]);
-    // The cluster has answered for long.
-    bench
-        .drain
-        .topics
-        .missed("other", Code::UnknownTopicOrPartition, bench.now);
-    bench.now += 5 * PATIENCE;
     bench.steps(1);
     let ticket = bench.drain.window.oldest().expect("it waits");
     assert_eq!(
@@ -191,7 +185,7 @@ async fn later_messages_for_a_topic_that_was_given_up_do_not_wait_and_flow_once_
     let (asked, given_up_at) = (bench.kafka.cluster().questions, bench.now);
     bench.until(|bench| bench.drain.reader.cursor() >= Seq(10));
     assert!(
-        bench.now - given_up_at < Duration::from_secs(10),
+        bench.now - given_up_at < Duration::from_millis(100),
         "they do not wait"
     );
     assert_eq!(bench.kafka.cluster().questions, asked, "nor is asked for each");

@@ -1,0 +1,246 @@
+//! Secrets, read from their files whenever a client is made or asks for a token.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use rdkafka::client::OAuthToken;
+use rdkafka::config::ClientConfig;
+use serde::Deserialize;
+
+use crate::clock;
+use crate::files::{self, NoCredentials};
+use crate::sink::config::{Sasl, Security};
+
+/// No password and no token is longer; a wrong path must not fill the memory.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// How long a token that does not say so is used: the file is read again after four fifths of it.
+const TOKEN_LIFETIME_MS: i64 = 5 * 60 * 1000;
+/// Who a token that does not say so is for. The broker reads the token itself; this is for the client's logs.
+const TOKEN_PRINCIPAL: &str = "edgeferry";
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is nothing in it.
+    #[error("{0} is empty")]
+    Empty(PathBuf),
+    /// It holds something else than a secret.
+    #[error("{0} holds something else than one line of text, 64 KiB at most")]
+    NoText(PathBuf),
+    /// The path is relative to the credentials of a service.
+    #[error(transparent)]
+    NoCredentials(#[from] NoCredentials),
+}
+
+/// Puts the secrets as they are now into the settings of a client.
+///
+/// # Errors
+/// [`SecretError`]
+pub(super) fn apply(security: &Security, client: &mut ClientConfig) -> Result<(), SecretError> {
+    if let Some(path) = password_file(security) {
+        client.set("sasl.password", read(path)?);
+    }
+    if let Some(path) = key_password_file(security) {
+        client.set("ssl.key.password", read(path)?);
+    }
+    Ok(())
+}
+
+/// Whether every secret can be read now.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(security: &Security) -> Result<(), SecretError> {
+    let tls = security.tls.as_ref();
+    let certificate = tls.and_then(|tls| tls.client.as_ref());
+    let files = [
+        password_file(security),
+        key_password_file(security),
+        token_file(security),
+        certificate.map(|certificate| certificate.key_file.as_path()),
+        certificate.map(|certificate| certificate.cert_file.as_path()),
+        tls.and_then(|tls| tls.ca_file.as_deref()),
+    ];
+    files
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| bytes(path).map(drop))
+}
+
+fn password_file(security: &Security) -> Option<&Path> {
+    match &security.sasl {
+        Some(Sasl::Password { password_file, .. }) => Some(password_file),
+        _ => security.password_file.as_deref(),
+    }
+}
+
+fn key_password_file(security: &Security) -> Option<&Path> {
+    let certificate = security.tls.as_ref()?.client.as_ref()?;
+    certificate.key_password_file.as_deref()
+}
+
+/// The file whose token says who edgeferry is.
+pub(super) fn token_file(security: &Security) -> Option<&Path> {
+    match &security.sasl {
+        Some(Sasl::Token { token_file }) => Some(token_file),
+        _ => None,
+    }
+}
+
+/// The token as it is now. Whether it has expired is for the client to judge.
+///
+/// # Errors
+/// [`SecretError`]
+pub(super) fn token(path: &Path) -> Result<OAuthToken, SecretError> {
+    let token = read(path)?;
+    let claims = claims(&token);
+    Ok(OAuthToken {
+        principal_name: claims.sub.unwrap_or_else(|| TOKEN_PRINCIPAL.to_owned()),
+        lifetime_ms: claims
+            .exp
+            .map_or_else(|| clock::unix_ms() + TOKEN_LIFETIME_MS, Seconds::as_ms),
+        token,
+    })
+}
+
+/// What a JWT says of itself (RFC 7519); other tokens say nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Claims {
+    sub: Option<String>,
+    exp: Option<Seconds>,
+}
+
+/// A number of seconds since 1970, fractions allowed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Seconds(f64);
+
+impl Seconds {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`as` stops at the bounds, and a part of a millisecond does not matter"
+    )]
+    const fn as_ms(self) -> i64 {
+        (self.0 * 1000.0) as i64
+    }
+}
+
+fn claims(token: &str) -> Claims {
+    let mut parts = token.split('.');
+    let (Some(_header), Some(payload), Some(_signature), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Claims::default();
+    };
+    let json = Base64UrlUnpadded::decode_vec(payload).unwrap_or_default();
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+/// One line of text; its end is not part of it.
+fn read(path: &Path) -> Result<String, SecretError> {
+    let bytes = bytes(path)?;
+    let no_text = || SecretError::NoText(path.to_owned());
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(no_text());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| no_text())?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(SecretError::Empty(path.to_owned())),
+        line if line.contains(['\0', '\n']) => Err(no_text()),
+        line => Ok(line.to_owned()),
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, SecretError> {
+    let path = files::in_credentials(path)?;
+    let unreadable = |source| SecretError::Unreadable {
+        path: path.clone(),
+        source,
+    };
+    let file = File::open(&path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(SECRET_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(contents: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("temp file");
+        std::fs::write(file.path(), contents).expect("writes");
+        file
+    }
+
+    #[test]
+    fn a_secret_is_one_line() {
+        let secret = |contents: &[u8]| read(file(contents).path()).map_err(|error| error.to_string());
+        assert_eq!(secret(b" pass word\r\n").as_deref(), Ok(" pass word"));
+        for (contents, what) in [
+            (&b""[..], "is empty"),
+            (b"\n", "is empty"),
+            (b"a\nb", "one line of text"),
+            (b"a\0b", "one line of text"),
+            (b"\xff", "one line of text"),
+            (&vec![b'a'; 65 * 1024], "one line of text"),
+        ] {
+            assert!(
+                secret(contents).is_err_and(|error| error.contains(what)),
+                "{what}"
+            );
+        }
+        assert!(
+            read(Path::new("/no/such/file"))
+                .is_err_and(|error| error.to_string().starts_with("/no/such/file: "))
+        );
+    }
+
+    #[test]
+    fn a_jwt_says_how_long_and_for_whom_and_other_tokens_do_not() {
+        let jwt = |claims: &str| format!("e30.{}.", Base64UrlUnpadded::encode_string(claims.as_bytes()));
+        let read = |token: &str| token_of(token.as_bytes());
+        let read_claims = |claims: &str| read(&jwt(claims));
+        assert_eq!(
+            read_claims(r#"{"sub":"gw-7","exp":1700000000}"#),
+            ("gw-7".to_owned(), 1_700_000_000_000)
+        );
+        assert_eq!(
+            read_claims(r#"{"exp":1700000000.5}"#),
+            ("edgeferry".to_owned(), 1_700_000_000_500)
+        );
+        let soon = clock::unix_ms() + TOKEN_LIFETIME_MS;
+        for opaque in [
+            "opaque",
+            "a.b",
+            "a.b.c.d",
+            "a.!!.c",
+            &jwt("[]"),
+            &jwt(r#"{"exp":"soon"}"#),
+        ] {
+            let (principal, lifetime_ms) = read(opaque);
+            assert_eq!(principal, "edgeferry", "{opaque}");
+            assert!(
+                (soon..soon + 60_000).contains(&lifetime_ms),
+                "{opaque}: {lifetime_ms}"
+            );
+        }
+    }
+
+    fn token_of(contents: &[u8]) -> (String, i64) {
+        let token = token(file(contents).path()).expect("reads");
+        (token.principal_name, token.lifetime_ms)
+    }
+}
