@@ -76,6 +76,12 @@ impl Config {
         self
     }
 
+    /// Reaches Kafka at another address, or at several with commas between them.
+    pub fn bootstrap(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.bootstrap);
+        self
+    }
+
     /// Adds a line to `[kafka]`.
     pub fn kafka(mut self, line: &str) -> Self {
         self.kafka.push(line.into());

@@ -45,7 +45,8 @@ pub struct SlowLink {
     sent: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    _processes: Vec<Process>,
+    /// Killed with the link.
+    processes: Vec<Process>,
 }
 
 impl SlowLink {
@@ -104,7 +105,7 @@ impl SlowLink {
             sent,
             over,
             threads,
-            _processes: Vec::new(),
+            processes: Vec::new(),
         };
         link.start_socats(mqtt);
         link
@@ -135,7 +136,7 @@ impl SlowLink {
                 format!("UNIX-CONNECT:{}", past.display()),
             ],
         );
-        self._processes = vec![near, far, outside, inside];
+        self.processes = vec![near, far, outside, inside];
         for end in ["near.socat", "far.socat", "mqtt"] {
             let path = self.folder.join(end);
             wait::until(&format!("{end} is there"), SETUP_LIMIT, || {
@@ -223,7 +224,8 @@ impl Modem {
             if let Ok(length) = self.from.recv(&mut packet)
                 && queue.len() < QUEUE_PACKETS
             {
-                let time = Duration::from_secs_f64(length as f64 / f64::from(self.quality.rate));
+                let time = Duration::from_secs(1) * u32::try_from(length).expect("a packet is small")
+                    / self.quality.rate;
                 free_at = free_at.max(Instant::now()) + time;
                 queue.push_back((free_at + self.quality.delay, packet[..length].to_vec()));
             }
@@ -240,7 +242,7 @@ impl Modem {
         }
         if self.seed.between(0, 999) >= self.quality.lost_per_mille {
             // Whoever is not there yet, or not any more, loses it: as on any link.
-            self.to.send_to(packet, &self.peer).ok();
+            drop(self.to.send_to(packet, &self.peer));
         }
     }
 }
