@@ -4,7 +4,7 @@
 //! later, and may then be said of messages that are still queued. But a message that was handed to Kafka once may be there:
 //! each copy of it must have the same bytes. So what is said of a message changes only as long as it was never submitted:
 //!
-//! * At the first synchronisation of a boot, a [`Fact`] is made, once: when the boot began by the right clock, and from which
+//! * At the first synchronisation of a boot, a fact is made, once: when the boot began by the right clock, and from which
 //!   sequence on that may be said, which is the one behind the last message that was submitted as its clock had it
 //!   (**as it stood**).
 //! * A message of that boot, from that sequence on, gets the arrival that follows from its time since boot: `corrected`.
