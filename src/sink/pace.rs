@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 /// What is under way stands in queues for this long at most, on links with a round trip below it. An alarm waits for it
 /// once, and needs a round trip of its own.
 const TARGET: Duration = Duration::from_millis(1500);
-/// Bytes that may always be under way: the limit of a faster link grows from here with each sample, that of a slower one ends here.
+/// A round that is answered within this met no queue worth speaking of: twice as much may be under way in the next.
+const UNHINDERED: Duration = Duration::from_millis(750);
+/// Bytes that may always be under way: the limit of a faster link grows from here, that of a slower one ends here.
 const LEAST: usize = 16 * 1024;
-/// A sample spans at least this, so that reports that come together count as what they are.
-const SAMPLE: Duration = Duration::from_millis(500);
-/// Samples that count: some seconds, longer than TCP needs after a loss.
-const SAMPLES: usize = 8;
-/// Samples that count when the last one was faster than those before: a link that turns out to be fast is found out soon.
-const SAMPLES_GROWING: usize = 2;
+/// A round spans at least this, so that reports that come together count as what they are.
+const ROUND_MIN: Duration = Duration::from_millis(10);
+/// Rounds whose rate counts on a slow link: some seconds, longer than TCP needs after a loss.
+const ROUNDS: usize = 4;
 /// Portions of what may be under way.
 const PORTIONS: usize = 8;
 /// Portions are handed over a little faster than the link took them, so that it is never idle.
@@ -33,16 +33,23 @@ pub(super) struct Pace {
     in_flight: usize,
     /// Bytes that may be under way now.
     limit: usize,
-    /// Bytes and time of the samples, the newest last.
-    samples: VecDeque<(u64, Duration)>,
-    /// When the running sample began, and what was confirmed since.
-    since: Option<Instant>,
-    confirmed: u64,
-    /// Something waited for room in this sample: then it says what the link takes, not what there was to send.
-    was_full: bool,
+    round: Option<Round>,
+    /// Bytes and time of the last rounds that met a queue, the newest last; empty while there is none.
+    slow: VecDeque<(u64, Duration)>,
     /// Bytes of the running portion, and when it began.
     portion: usize,
     portion_since: Option<Instant>,
+}
+
+/// From a moment at which something had to wait for room, until all that was under way then is confirmed: it shows what the link
+/// takes, not what there was to send.
+#[derive(Debug)]
+struct Round {
+    since: Instant,
+    /// Bytes that were under way when it began.
+    size: usize,
+    /// Bytes to be confirmed until it is over.
+    ahead: usize,
 }
 
 impl Pace {
@@ -52,10 +59,8 @@ impl Pace {
             most,
             in_flight: 0,
             limit: LEAST,
-            samples: VecDeque::new(),
-            since: None,
-            confirmed: 0,
-            was_full: false,
+            round: None,
+            slow: VecDeque::new(),
             portion: 0,
             portion_since: None,
         }
@@ -63,34 +68,37 @@ impl Pace {
 
     /// How long to wait until more may be handed over: zero for now, `None` for a delivery report.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
-        // Not with the first of some confirmations that come together.
-        if let Some(since) = self.since.filter(|_| self.confirmed > 0)
-            && now.duration_since(since) >= SAMPLE
-        {
-            self.take_sample(now.duration_since(since));
-            self.since = (self.in_flight > 0).then_some(now);
-        }
-        if self.in_flight >= self.limit {
-            self.was_full = true;
-            return None;
-        }
-        let Some(since) = self.portion_since.filter(|_| self.is_slow()) else {
-            return Some(Duration::ZERO);
+        self.end_round(now);
+        let wait = if self.in_flight >= self.limit {
+            None
+        } else {
+            Some(self.wait_for_portion(now))
         };
-        if self.portion < self.limit / PORTIONS {
-            return Some(Duration::ZERO);
+        if wait != Some(Duration::ZERO) {
+            let size = self.in_flight;
+            self.round.get_or_insert(Round {
+                since: now,
+                size,
+                ahead: size,
+            });
         }
-        let wait = (since + self.time_of(self.portion)).saturating_duration_since(now);
-        self.was_full |= wait > Duration::ZERO;
-        Some(wait)
+        wait
+    }
+
+    fn wait_for_portion(&self, now: Instant) -> Duration {
+        let is_over = self.portion >= self.limit / PORTIONS;
+        match self.portion_since {
+            Some(since) if is_over && !self.slow.is_empty() => {
+                (since + self.time_of(self.portion)).saturating_duration_since(now)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// A message of so many bytes is handed over.
     pub(super) fn submitted(&mut self, bytes: usize, now: Instant) {
         self.in_flight += bytes;
-        self.since.get_or_insert(now);
-        let is_over = self.portion >= self.limit / PORTIONS;
-        if is_over || self.portion_since.is_none() {
+        if self.portion >= self.limit / PORTIONS || self.portion_since.is_none() {
             self.portion = 0;
             self.portion_since = Some(now);
         }
@@ -100,54 +108,61 @@ impl Pace {
     /// A message of so many bytes is done.
     pub(super) fn confirmed(&mut self, bytes: usize) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
-        self.confirmed += bytes as u64;
+        if let Some(round) = &mut self.round {
+            round.ahead = round.ahead.saturating_sub(bytes);
+        }
     }
 
     /// Nothing is under way any more, for another reason than that it is done. What is known of the link stays.
     pub(super) fn abandoned(&mut self) {
         self.in_flight = 0;
-        self.since = None;
-        self.confirmed = 0;
-        self.was_full = false;
+        self.round = None;
         self.portion_since = None;
     }
 
-    fn take_sample(&mut self, span: Duration) {
-        // A sample that nothing waited in shows what came, not what the link takes.
-        if self.was_full {
-            let before = self.rate();
-            self.samples.push_back((self.confirmed, span));
-            let is_faster = u128::from(self.confirmed) * 1_000_000 > u128::from(before) * span.as_micros();
-            let keep = if is_faster { SAMPLES_GROWING } else { SAMPLES };
-            let surplus = self.samples.len().saturating_sub(keep);
-            self.samples.drain(..surplus);
-            let bytes = u128::from(self.rate()) * TARGET.as_millis() / 1000;
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            self.limit = bytes.clamp(LEAST.min(self.most), self.most);
-            let (rate, limit, in_flight) = (self.rate(), self.limit, self.in_flight);
-            tracing::debug!(rate, limit, in_flight, confirmed = self.confirmed, ?span, "link");
+    /// Learns from a round that is over. Called before more is handed over, not with the first of some confirmations that
+    /// come together.
+    fn end_round(&mut self, now: Instant) {
+        let is_over = |round: &Round| round.ahead == 0 && now.duration_since(round.since) >= ROUND_MIN;
+        if !self.round.as_ref().is_some_and(is_over) {
+            return;
         }
-        self.confirmed = 0;
-        self.was_full = false;
+        if let Some(round) = self.round.take() {
+            self.learn(round.size as u64, now.duration_since(round.since));
+        }
     }
 
-    /// Bytes per second, over all samples: a batch is confirmed as a whole, so a single one says little.
+    fn learn(&mut self, confirmed: u64, span: Duration) {
+        if span <= UNHINDERED {
+            self.slow.clear();
+            self.limit = self.limit.saturating_mul(2).min(self.most);
+            return;
+        }
+        self.slow.push_back((confirmed, span));
+        if self.slow.len() > ROUNDS {
+            self.slow.pop_front();
+        }
+        let bytes = u128::from(self.rate()) * TARGET.as_millis() / 1000;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.limit = bytes.clamp(LEAST.min(self.most), self.most);
+        let (rate, limit) = (self.rate(), self.limit);
+        tracing::debug!(rate, limit, ?span, "the link is slow");
+    }
+
+    /// Bytes per second, over all slow rounds: a batch is confirmed as a whole, so a single one says little.
     fn rate(&self) -> u64 {
-        let bytes: u64 = self.samples.iter().map(|(bytes, _)| bytes).sum();
-        let span: Duration = self.samples.iter().map(|(_, span)| *span).sum();
+        let bytes: u64 = self.slow.iter().map(|(bytes, _)| bytes).sum();
+        let span: Duration = self.slow.iter().map(|(_, span)| *span).sum();
         let rate = u128::from(bytes) * 1_000_000 / span.as_micros().max(1);
         u64::try_from(rate).unwrap_or(u64::MAX)
-    }
-
-    /// Whether the link takes less than the client's buffer within the target.
-    fn is_slow(&self) -> bool {
-        self.limit < self.most && !self.samples.is_empty()
     }
 
     /// How long the link has to do with so many bytes, a little less.
     fn time_of(&self, bytes: usize) -> Duration {
         let rate = self.rate().saturating_mul(u64::from(GAIN_PERCENT)) / 100;
-        Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate.max(1))
+        let micros = (bytes as u64).saturating_mul(1_000_000) / rate.max(1);
+        // A rate that an outage is part of must not be waited for.
+        Duration::from_micros(micros).min(TARGET / PORTIONS as u32)
     }
 }
 
@@ -234,6 +249,33 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_does_not_make_a_fast_link_slow() {
+        let start = Instant::now();
+        let mut pace = Pace::new(MOST);
+        let mut now = start;
+        let fill = |pace: &mut Pace, now| {
+            let mut count = 0;
+            while pace.wait(now) == Some(Duration::ZERO) {
+                pace.submitted(MESSAGE, now);
+                count += 1;
+            }
+            count
+        };
+        let mut under_way = fill(&mut pace, now);
+        // Away for two minutes, then every round takes 5 ms.
+        now += Duration::from_mins(2);
+        let back = now;
+        while pace.limit < MOST {
+            for _ in 0..under_way {
+                pace.confirmed(MESSAGE);
+            }
+            under_way = fill(&mut pace, now);
+            now += ROUND_MIN;
+            assert!(now - back < Duration::from_secs(2), "{pace:?}");
+        }
+    }
+
+    #[test]
     fn a_fast_link_is_not_held_back() {
         let run = run(50_000_000.0, Duration::from_millis(2));
         assert!(run.used > 0.5, "{run:?}");
@@ -254,12 +296,13 @@ mod tests {
     fn a_trickle_does_not_lower_the_limit() {
         let start = Instant::now();
         let mut pace = Pace::new(MOST);
+        let second = Duration::from_secs(1);
         for step in 0..100 {
-            let now = start + SAMPLE * step;
+            let now = start + second * step;
             pace.submitted(MESSAGE, now);
             pace.confirmed(MESSAGE);
         }
         assert!(pace.limit >= LEAST);
-        assert_eq!(pace.wait(start + SAMPLE * 200), Some(Duration::ZERO));
+        assert_eq!(pace.wait(start + second * 200), Some(Duration::ZERO));
     }
 }
