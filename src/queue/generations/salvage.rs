@@ -98,16 +98,18 @@ impl Salvage {
         let spawned = std::thread::Builder::new()
             .name("queue salvage".to_owned())
             .spawn(move || {
-                work.run(pace.pause);
+                let outcome = work.read(pace.pause);
+                // Before anybody hears of the end, who may want a thread for the next one.
                 drop(taken);
+                work.end(outcome);
                 waker.wake();
             });
         spawned.map_err(|source| io_error(folder, source))?;
         Ok(salvage)
     }
 
-    fn run(&self, pause: Duration) {
-        let outcome = File::open(&self.path).and_then(|file| {
+    fn read(&self, pause: Duration) -> io::Result<()> {
+        File::open(&self.path).and_then(|file| {
             self.state.progress().file = Some(file.try_clone()?);
             search(&file, |hits| {
                 let mut progress = self.state.progress();
@@ -119,7 +121,10 @@ impl Salvage {
                 Instant::now() < self.deadline
             });
             Ok(())
-        });
+        })
+    }
+
+    fn end(&self, outcome: io::Result<()>) {
         if Instant::now() < self.deadline {
             self.state.progress().outcome = Some(outcome);
         }
