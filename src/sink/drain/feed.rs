@@ -176,7 +176,6 @@ impl<C: Connector> Drain<C> {
         };
         match submitted {
             Ok(()) => {
-                self.gate.charge(&record);
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);

@@ -28,6 +28,7 @@ const BATCH: usize = 5;
 
 mod partitions;
 mod poison;
+mod rate;
 mod stall;
 mod topics;
 
