@@ -59,7 +59,7 @@ impl Stopped {
             writers.push(writing.spawn(move || writer.run())?);
             let router = Router::new(config.routes.clone(), &identity.gateway, &name);
             let kept = letters::open(config, &data_dir, &identity, &name, sealing)?;
-            kept.recall(reader.cursor(), reader.tail())?;
+            kept.recall(reader.cursor(), reader.reach())?;
             boxes.push(LetterBox {
                 lane: name.clone(),
                 letters: kept,

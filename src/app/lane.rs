@@ -134,7 +134,7 @@ impl OpenLane {
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
             letters::open(config, data_dir, identity, lane, queue.keys.clone())
         })?;
-        dead_letters.recall(queue.reader.cursor(), queue.reader.tail())?;
+        dead_letters.recall(queue.reader.cursor(), queue.reader.reach())?;
         let sources = open_sources(plan, ground, &queue)?;
         let reach = Reach {
             tail: queue.monitor.last(),

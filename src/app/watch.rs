@@ -11,8 +11,8 @@ use crate::ops::{LaneOverview, systemd};
 /// The status line is refreshed this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// A thread that has not gone round its loop for this long hangs. The longest legitimate round is a sync on a
-/// bad card, or the sink's question for a topic (3 s) after dropping a producer.
-const HANG: Duration = Duration::from_secs(30);
+/// bad card, a commit whose coordinator has left (25 s, `sink::kafka`), or the sink's question for a topic (3 s) after dropping a producer.
+const HANG: Duration = Duration::from_secs(45);
 /// Kafka answers, messages wait, and none is confirmed for this long: the pipeline does not move.
 const STANDSTILL: Duration = Duration::from_mins(5);
 

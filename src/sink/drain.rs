@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
@@ -214,9 +215,10 @@ impl<C: Connector> Drain<C> {
                 if matches!(&error, StepError::Keep(error) if error.is_full()) {
                     self.reader.release_ballast();
                 }
-                self.is_held_by_letters = matches!(error, StepError::Keep(_));
                 self.monitor.troubled(&error);
                 self.commit_before_trouble(now);
+                // A window that was given up is no room that somebody made.
+                self.is_held_by_letters = matches!(error, StepError::Keep(_)) && !self.window.is_empty();
                 self.hold_feed(now);
             }
         }
@@ -268,15 +270,26 @@ impl<C: Connector> Drain<C> {
         }
     }
 
-    /// Kafka has stored a record: the link works, whatever was wrong before.
+    /// Kafka has stored a record.
     fn confirmed(&mut self) {
+        self.times.accepted();
+        self.stall.over();
+        self.monitor.delivered();
+        // In a transaction that shows only when it is committed.
+        if self.transactions.is_none() {
+            self.link_works();
+        }
+    }
+
+    /// Somebody can read what Kafka has stored: the link works, whatever was wrong before.
+    fn link_works(&mut self) {
         self.pause = PAUSE_MIN;
         self.refused_since = None;
         self.write_refused = false;
         self.watch.is_well();
-        self.times.accepted();
-        self.stall.over();
-        self.monitor.delivered();
+        if self.monitor.link() != Link::Up {
+            self.monitor.set_link(Link::Up);
+        }
     }
 
     /// Passes the contiguous prefix of done messages, keeping dead letters on the way.

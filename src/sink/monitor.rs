@@ -78,9 +78,6 @@ impl Monitor {
 
     pub(super) fn delivered(&self) {
         self.delivered.fetch_add(1, Ordering::Relaxed);
-        if *self.link.borrow() != Link::Up {
-            self.set_link(Link::Up);
-        }
     }
 
     /// Whether another gateway with the same identity took over: this one must not go on.

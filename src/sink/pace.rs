@@ -1,4 +1,4 @@
-//! How much may be under way to Kafka: what the link takes within [`TARGET`], by what it took lately.
+//! How much may be under way to Kafka: what the link takes within a second more than the way itself takes, by what it took lately.
 //!
 //! On a fast link that is more than the client's whole buffer, and nothing is held back. On a slow one, say 256 kbit/s, the
 //! buffer would be minutes of traffic that stand in the modem's queue: requests would time out, and an alarm lane, which has
@@ -10,9 +10,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What is under way stands in queues for this long at most, on links with a round trip below it. An alarm waits for it
-/// once, and needs a round trip of its own.
-const TARGET: Duration = Duration::from_millis(1500);
+/// What is under way stands in queues for about this long. An alarm waits for it once, and needs a round trip of its own.
+const QUEUE: Duration = Duration::from_secs(1);
+/// What a round takes without a queue is found out anew after this long, by a round with [`LEAST`]: a gateway moves, and a
+/// queue that always stands looks like distance.
+const BASE_AGE: Duration = Duration::from_mins(3);
+/// No way is longer: what looks like it is an outage.
+const BASE_MAX: Duration = Duration::from_secs(3);
 /// A round that is answered within this met no queue worth speaking of: twice as much may be under way in the next.
 const UNHINDERED: Duration = Duration::from_millis(750);
 /// Bytes that may always be under way: the limit of a faster link grows from here, that of a slower one ends here.
@@ -34,6 +38,8 @@ pub(super) struct Pace {
     /// Bytes that may be under way now.
     limit: usize,
     round: Option<Round>,
+    /// What the quickest round took, and when that was.
+    base: Option<(Duration, Instant)>,
     /// Bytes and time of the last rounds that met a queue, the newest last; empty while there is none.
     slow: VecDeque<(u64, Duration)>,
     /// Bytes of the running portion, and when it began.
@@ -60,6 +66,7 @@ impl Pace {
             in_flight: 0,
             limit: LEAST,
             round: None,
+            base: None,
             slow: VecDeque::new(),
             portion: 0,
             portion_since: None,
@@ -128,11 +135,21 @@ impl Pace {
             return;
         }
         if let Some(round) = self.round.take() {
-            self.learn(round.size as u64, now.duration_since(round.since));
+            self.learn(round.size as u64, now.duration_since(round.since), now);
         }
     }
 
-    fn learn(&mut self, confirmed: u64, span: Duration) {
+    fn learn(&mut self, confirmed: u64, span: Duration, now: Instant) {
+        let known = self.base.map(|(known, _)| known);
+        let is_old = self.base.is_some_and(|(_, at)| now.duration_since(at) > BASE_AGE);
+        if known.is_none_or(|known| span < known) {
+            self.base = Some((span, now));
+        } else if is_old {
+            // The next round is a quick one if the way allows it.
+            self.base = None;
+            self.limit = LEAST.min(self.most);
+            return;
+        }
         if span <= UNHINDERED {
             self.slow.clear();
             self.limit = self.limit.saturating_mul(2).min(self.most);
@@ -142,11 +159,12 @@ impl Pace {
         if self.slow.len() > ROUNDS {
             self.slow.pop_front();
         }
-        let bytes = u128::from(self.rate()) * TARGET.as_millis() / 1000;
+        let target = QUEUE + self.base.map_or(Duration::ZERO, |(base, _)| base.min(BASE_MAX));
+        let bytes = u128::from(self.rate()) * target.as_millis() / 1000;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.limit = bytes.clamp(LEAST.min(self.most), self.most);
         let (rate, limit) = (self.rate(), self.limit);
-        tracing::debug!(rate, limit, ?span, "the link is slow");
+        tracing::debug!(rate, limit, ?span, ?target, "the link is slow");
     }
 
     /// Bytes per second, over all slow rounds: a batch is confirmed as a whole, so a single one says little.
@@ -162,7 +180,7 @@ impl Pace {
         let rate = self.rate().saturating_mul(u64::from(GAIN_PERCENT)) / 100;
         let micros = (bytes as u64).saturating_mul(1_000_000) / rate.max(1);
         // A rate that an outage is part of must not be waited for.
-        Duration::from_micros(micros).min(TARGET / PORTIONS as u32)
+        Duration::from_micros(micros).min(QUEUE / PORTIONS as u32)
     }
 }
 
@@ -243,7 +261,7 @@ mod tests {
             assert!(run.used > 0.85, "{rate}, {round_trip_ms}: {run:?}");
             // The least that may be under way is more than the target on the slowest of them.
             let least = Duration::from_secs_f64(LEAST as f64 / rate);
-            let limit = (TARGET * 3 / 2).max(least * 5 / 4) + Duration::from_millis(round_trip_ms);
+            let limit = (QUEUE * 5 / 2).max(least * 5 / 4) + Duration::from_millis(round_trip_ms);
             assert!(run.slowest <= limit, "{rate}, {round_trip_ms}: {run:?}");
         }
     }

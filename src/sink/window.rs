@@ -166,6 +166,12 @@ impl Window {
                 .all(|message| !message.confirmed.contains(&true))
     }
 
+    /// The newest message under way.
+    #[must_use]
+    pub fn last(&self) -> Option<Seq> {
+        self.messages.back().map(|message| message.stored.seq)
+    }
+
     /// The oldest message, if all of it is decided.
     #[must_use]
     pub fn front_done(&self) -> Option<&InFlight> {

@@ -96,9 +96,13 @@ impl<C: Connector> Drain<C> {
             Verdict::Suspect => self.suspect(failure, seq, now),
             Verdict::Hold => self.hold(failure, seq, now),
             Verdict::Untimely => self.untimely(failure, seq, now),
-            Verdict::Wait | Verdict::Rewind | Verdict::Echo => {
+            Verdict::Wait | Verdict::Rewind => {
                 self.topics.doubt(&failure.topic);
                 self.rewind(now);
+            }
+            Verdict::Echo => {
+                self.topics.doubt(&failure.topic);
+                self.ask_for_reason(now);
             }
             // Without a transactional id nobody can take our place: a new producer has one of its own.
             Verdict::Fenced => {

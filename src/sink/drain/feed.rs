@@ -65,7 +65,9 @@ impl<C: Connector> Drain<C> {
                     return Ok(Fed::Tried);
                 }
                 if !self.submit(ticket, record, now)? {
-                    return Ok(Fed::Tried);
+                    // Another topic is asked for in the next round.
+                    let goes_on = self.asked && self.feed_after.is_none();
+                    return Ok(if goes_on { Fed::Interrupted } else { Fed::Tried });
                 }
             } else if self.window.len() >= limit || self.is_commit_due(now) {
                 return Ok(Fed::Tried);
@@ -135,7 +137,8 @@ impl<C: Connector> Drain<C> {
                 self.feed_after = Some(now + wait);
                 false
             }
-            None => false,
+            // A message with several records must not wait for itself.
+            None => self.window.is_settled(self.unsent.len() + 1),
         }
     }
 
@@ -151,7 +154,9 @@ impl<C: Connector> Drain<C> {
         record: KafkaRecord,
         now: Instant,
     ) -> Result<bool, StepError> {
-        if !self.gate.is_open(now) {
+        // A message that was begun is finished: the allowance goes into debt for it.
+        let is_begun = self.window.get(ticket).is_some_and(|message| message.bytes > 0);
+        if !is_begun && !self.gate.is_open(now) {
             self.unsent.push_front((ticket, record));
             return Ok(false);
         }

@@ -132,6 +132,7 @@ impl Connector for Kafka {
             broken: false,
             late: false,
             epoch: 0,
+            begun: false,
         })
     }
 }
@@ -144,6 +145,8 @@ struct Client {
     late: bool,
     /// Of its transactional id; 0 without one.
     epoch: u64,
+    /// A transaction is open.
+    begun: bool,
 }
 
 impl Producer for Client {
@@ -229,12 +232,16 @@ impl Producer for Client {
     }
 
     fn begin(&mut self) -> Result<(), TransactionError> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Err(self.kafka.cluster().ledger.why_not_begin(self.epoch));
+        }
         Ok(())
     }
 
     fn commit(&mut self, cursor: Seq, _patience: Duration) -> Result<(), TransactionError> {
         let mut cluster = self.kafka.cluster();
         let visible = cluster.ledger.commit(self.epoch, cursor);
+        self.begun = visible.1.is_err();
         cluster.stored.extend(visible.0);
         visible.1
     }

@@ -33,6 +33,8 @@ const OPEN_PER_COMMIT: u32 = 9;
 /// Bounds of that: what a reader waits for at least under load, and how much is sent again after a failure at most.
 const OPEN_MIN: Duration = Duration::from_millis(50);
 const OPEN_MAX: Duration = Duration::from_secs(5);
+/// Authors of cursors that are remembered: the own producers of a long outage, and whoever was there before.
+const AUTHORS_MAX: usize = 64;
 /// Messages in one transaction at most: a reader that holds one back has to keep it in memory.
 const MESSAGES_MAX: u64 = 100_000;
 
@@ -44,17 +46,13 @@ pub(super) struct Transactions {
     pub(super) delivered_through: Seq,
     /// What the open transaction makes of the cursor.
     pending: Option<(Seq, Passed)>,
-    /// Who had committed last when this drain took over last; `None` before it did.
-    known: Option<Author>,
+    /// Who had committed last, at each time that this drain took over; [`AUTHORS_MAX`] of them at most.
+    seen: Vec<String>,
     /// The last producer was fenced.
     was_fenced: bool,
     /// What the last commit cost.
     cost: Duration,
 }
-
-/// Who wrote the cursor in Kafka, if anybody did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Author(Option<String>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -74,7 +72,7 @@ impl Default for Transactions {
             stage: Stage::Outside,
             delivered_through: Seq::ZERO,
             pending: None,
-            known: None,
+            seen: Vec::new(),
             was_fenced: false,
             cost: Duration::ZERO,
         }
@@ -123,9 +121,21 @@ impl Transactions {
         (self.cost * OPEN_PER_COMMIT).clamp(OPEN_MIN, OPEN_MAX)
     }
 
-    /// Whether another gateway with the same identity has committed since this one took over.
+    /// Whether another gateway with the same identity has committed since this one took over. A cursor that Kafka has
+    /// forgotten, and one that was there before, say nothing.
     fn is_replaced(&self, found: &Committed) -> bool {
-        self.was_fenced && !found.is_ours && self.known.as_ref().is_some_and(|known| known.0 != found.by)
+        let by = found.by.as_ref().filter(|by| !by.is_empty());
+        self.was_fenced && !found.is_ours && by.is_some_and(|by| !self.seen.contains(by))
+    }
+
+    fn remember(&mut self, by: Option<String>) {
+        let Some(by) = by.filter(|by| !self.seen.contains(by)) else {
+            return;
+        };
+        if self.seen.len() >= AUTHORS_MAX {
+            self.seen.remove(0);
+        }
+        self.seen.push(by);
     }
 }
 
@@ -213,7 +223,8 @@ impl<C: Connector> Drain<C> {
         };
         let is_open = matches!(transactions.stage, Stage::Open { .. });
         match self.commit_if_settled(now) {
-            Ok(false) if is_open => {
+            // What is under way is waited for first: then it can be committed.
+            Ok(false) if is_open && self.window.is_settled(self.unsent.len()) => {
                 // The next attempt goes one by one, so that it stops right before the trouble.
                 self.alone_until = self
                     .alone_until
@@ -257,7 +268,7 @@ impl<C: Connector> Drain<C> {
         }
         faults::point("transaction.taken");
         transactions.was_fenced = false;
-        transactions.known = Some(Author(found.by));
+        transactions.remember(found.by);
         transactions.stage = Stage::Idle;
         match found.cursor {
             Some(cursor) if cursor > reach => {
@@ -270,8 +281,10 @@ impl<C: Connector> Drain<C> {
         if transactions.delivered_through > local {
             tracing::info!(%local, kafka = %transactions.delivered_through, "Kafka has more than the cursor on disk says: passing over it");
         }
-        self.refused_since = None;
-        self.monitor.set_link(Link::Up);
+        if !self.write_refused {
+            self.refused_since = None;
+            self.monitor.set_link(Link::Up);
+        }
         Ok(true)
     }
 
@@ -310,6 +323,7 @@ impl<C: Connector> Drain<C> {
                 transactions.cost = begun.elapsed();
                 self.advance(cursor, passed)?;
                 faults::point("transaction.advanced");
+                self.link_works();
                 Ok(true)
             }
             Err(error) if error.is_retriable && now.duration_since(since) < COMMIT_LIMIT => {
@@ -333,6 +347,8 @@ impl<C: Connector> Drain<C> {
         match verdict(code) {
             Verdict::Hold => {
                 self.refused_since.get_or_insert(now);
+                self.write_refused = true;
+                self.alone_until = self.alone_until.max(self.window.last());
                 self.monitor
                     .set_link(Link::Refused(format!("transaction: {code}")));
             }
@@ -344,6 +360,26 @@ impl<C: Connector> Drain<C> {
             self.hold_feed(now);
         } else {
             self.rewind(now);
+        }
+    }
+
+    /// Everything under way came back without a reason. In a transaction the client keeps the reason to itself, until it is asked
+    /// to begin another one.
+    pub(super) fn ask_for_reason(&mut self, now: Instant) {
+        let is_open = |transactions: &Transactions| matches!(transactions.stage, Stage::Open { .. });
+        let asked = match &mut self.producer {
+            Some(producer) if self.transactions.as_ref().is_some_and(is_open) => producer.begin(),
+            _ => Ok(()),
+        };
+        match asked {
+            Ok(()) => self.rewind(now),
+            Err(error) => self.transaction_failed(
+                TransactionError {
+                    is_retriable: false,
+                    ..error
+                },
+                now,
+            ),
         }
     }
 

@@ -23,8 +23,9 @@ const PARTITION: i32 = 0;
 ///
 /// librdkafka 2.12 waits for ever to send the cursor when the group's coordinator has just left the cluster: it looks for
 /// another one only when the connection to some broker changes its state (confluentinc/librdkafka#5511 and #5456, seen with
-/// three brokers). While it waits nothing else is sent, so this is such a change: a third of what the watchdog allows.
-const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// three brokers). While it waits nothing else is sent, so this is such a change: well below what the watchdog allows a thread (45 s). Not shorter: a request that
+/// a slow link takes that long to carry is cut as well.
+const IDLE_LIMIT: Duration = Duration::from_secs(25);
 const IDLE_PROPERTY: &str = "connections.max.idle.ms";
 /// What a consumer is never given, where a preset or a property sets it: these belong to the producer.
 const PRODUCER_ONLY: [&str; 4] = [

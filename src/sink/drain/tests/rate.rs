@@ -19,3 +19,20 @@ async fn a_rate_is_kept_to_and_used() {
     // 400 messages at 100 a second; the first ones are the burst.
     assert!((3.0..4.5).contains(&took), "{took} s");
 }
+
+#[tokio::test]
+async fn a_message_with_several_large_records_does_not_wait_for_itself() {
+    const TWO_ROUTES: &str = r#"
+        [[route]]
+        from = "devices/{device}/telemetry"
+        topic = "one"
+        [[route]]
+        from = "devices/{device}/{kind}"
+        topic = "two"
+    "#;
+    let large = "x".repeat(990);
+    let mut bench = Bench::routed(TWO_ROUTES, &[&large, &large]).await;
+    bench.drain.pace = Pace::new(500);
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads().len(), 4);
+}

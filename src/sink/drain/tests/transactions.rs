@@ -13,6 +13,8 @@ enum CommitFault {
     LostAnswer,
     /// The same step may be tried again.
     Busy,
+    /// A right is missing.
+    Denied,
 }
 
 /// The coordinator of one transactional id.
@@ -27,6 +29,10 @@ pub(super) struct Ledger {
     closed: VecDeque<TransactionError>,
     /// Cursors in the order of their commits.
     commits: Vec<Seq>,
+    /// A fenced producer hears of it in the answer that the client keeps to itself.
+    is_silent: bool,
+    /// A transaction may not write to the topic; only beginning anew tells.
+    denied: bool,
     /// Another instance took over: the epoch of before is refused.
     fence_after: Option<usize>,
 }
@@ -34,7 +40,27 @@ pub(super) struct Ledger {
 impl Ledger {
     /// What a producer of this epoch hears when it stores something.
     pub(super) fn refusal(&self, epoch: u64) -> Option<Code> {
-        (epoch != 0 && epoch != self.epoch).then_some(Code::InvalidProducerEpoch)
+        let code = match self.is_silent {
+            true => Code::PurgeQueue,
+            false => Code::InvalidProducerEpoch,
+        };
+        if self.denied {
+            return Some(Code::PurgeQueue);
+        }
+        (epoch != 0 && epoch != self.epoch).then_some(code)
+    }
+
+    /// What a producer hears that begins although its transaction is open.
+    pub(super) fn why_not_begin(&self, epoch: u64) -> TransactionError {
+        let code = match self.denied {
+            true => Code::TopicAuthorizationFailed,
+            false if epoch != self.epoch => Code::Fenced,
+            false => Code::State,
+        };
+        TransactionError {
+            code,
+            is_retriable: false,
+        }
     }
 
     pub(super) fn take_over(&mut self) -> Result<(u64, Committed), TransactionError> {
@@ -64,6 +90,7 @@ impl Ledger {
         match fault {
             Some(CommitFault::Busy) => return (Vec::new(), fails(Code::OperationTimedOut, true)),
             Some(CommitFault::Refused) => return (Vec::new(), fails(Code::InconsistentGroupProtocol, false)),
+            Some(CommitFault::Denied) => return (Vec::new(), fails(Code::GroupAuthorizationFailed, false)),
             Some(CommitFault::LostRequest) => return (Vec::new(), fails(Code::OperationTimedOut, false)),
             Some(CommitFault::LostAnswer) | None => {}
         }
@@ -188,6 +215,64 @@ async fn who_is_replaced_ends_and_says_so() {
     let cursor = bench.drain.reader.cursor();
     bench.drain.finish(Duration::ZERO);
     assert_eq!(cursor, Seq(0));
+}
+
+#[tokio::test]
+async fn who_is_replaced_between_two_bursts_ends_too() {
+    let (mut bench, _) = numbered(10).await;
+    bench.until(|bench| !bench.kafka.cluster().ledger.open.is_empty());
+    {
+        let ledger = &mut bench.kafka.cluster().ledger;
+        ledger.is_silent = true;
+        ledger.other_commits(Seq(3));
+    }
+    bench.until(|bench| bench.drain.monitor.is_fenced());
+    assert_eq!(bench.drain.reader.cursor(), Seq(0));
+}
+
+#[tokio::test]
+async fn a_cursor_that_kafka_forgot_while_it_gave_the_producer_up_is_nobody_elses() {
+    let (mut bench, payloads) = numbered(10).await;
+    bench.kafka.cluster().ledger.committed = Committed {
+        cursor: Some(Seq(0)),
+        by: Some("former.1".to_owned()),
+        is_ours: false,
+    };
+    bench.until(|bench| !bench.kafka.cluster().ledger.open.is_empty());
+    {
+        let ledger = &mut bench.kafka.cluster().ledger;
+        ledger.epoch += 1;
+        ledger.open.clear();
+        ledger.committed = Committed::default();
+    }
+    bench.until_empty();
+    assert!(!bench.drain.monitor.is_fenced());
+    assert_eq!(bench.kafka.payloads(), payloads);
+}
+
+#[tokio::test]
+async fn a_topic_that_a_transaction_may_not_write_to_is_shown_and_held_until_it_may() {
+    let (mut bench, payloads) = numbered(10).await;
+    bench.kafka.cluster().ledger.denied = true;
+    bench.steps(20);
+    assert!(matches!(bench.drain.monitor.link(), Link::Refused(_)));
+    bench.kafka.cluster().ledger.denied = false;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), payloads);
+    assert_eq!(bench.drain.monitor.link(), Link::Up);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_is_shown_and_not_tried_without_a_pause() {
+    let (mut bench, payloads) = numbered(10).await;
+    bench.kafka.cluster().ledger.faults = [CommitFault::Denied; 8].into();
+    let start = bench.now;
+    bench.until(|bench| bench.kafka.cluster().ledger.faults.len() == 1);
+    assert!(matches!(bench.drain.monitor.link(), Link::Refused(_)));
+    assert!(bench.now - start > Duration::from_secs(5), "pauses grow");
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), payloads);
+    assert_eq!(bench.drain.monitor.link(), Link::Up);
 }
 
 #[tokio::test]
