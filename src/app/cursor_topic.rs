@@ -54,7 +54,7 @@ fn choose(known: &[String], configured: Option<&str>, default: Option<String>) -
         .collect()
 }
 
-/// The lane's first static topic; of a lane that no route uses, the first of all.
+/// The lane's first fixed topic; of a lane that no route uses, the first of all.
 fn first_static(lane: &str, config: &Config) -> Option<String> {
     let is_static = |route: &&crate::route::Config| route.topic.is_static();
     let mut routes = config.routes.iter().filter(is_static);

@@ -4,7 +4,7 @@
 //! cursor moves over the contiguous prefix of messages that are done. On any failure the producer is dropped
 //! and everything behind the cursor is sent again, in order: duplicates, never a loss, never a reorder.
 //!
-//! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one message at a
+//! A batch fails as a whole, so a record that Kafka refuses is found by sending **alone**, one record at a
 //! time, up to the suspect. It is a dead letter when it fails alone twice.
 //!
 //! This file holds the state and the loop; `feed` is the way towards Kafka, `link` looks after it, `topics` where a record goes

@@ -143,6 +143,20 @@ fn a_missing_topic_is_an_error_and_is_made_only_when_that_is_said() {
 }
 
 #[test]
+fn a_missing_topic_of_letters_is_a_warning() {
+    let kafka = shared();
+    let (here, missing) = (kafka.fresh_topic("here"), unused_topic("letters"));
+    let config = config(kafka, &[&here]).dead_letter(&format!("topic = \"{missing}\""));
+    let said = check(&config, &["--live", "--json"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let found = said.topic(&missing);
+    assert_eq!(found["state"], "missing");
+    assert_eq!(found["uses"][0], "dead_letter");
+    assert_eq!(found["remarks"][0]["level"], "warning");
+    assert!(remarks(&found).contains("letters stay here"), "{found}");
+}
+
+#[test]
 fn a_topic_that_cannot_be_made_is_said_with_kafkas_reason() {
     let kafka = shared();
     let missing = unused_topic("missing");

@@ -54,7 +54,10 @@ pub(super) fn judge(config: &Config, wanted: &Wanted, topic: &Topic) -> Vec<Rema
             topic.leaderless, topic.partitions
         )));
     }
-    let carries_records = wanted.uses.iter().any(|needed| matches!(needed, Use::Route(_)));
+    let carries_records = wanted
+        .uses
+        .iter()
+        .any(|needed| matches!(needed, Use::Route(_) | Use::DeadLetter));
     match &topic.settings {
         Err(code) => remarks.push(warning(format!(
             "its settings cannot be read ({code}): that needs the right DescribeConfigs on it"
@@ -62,7 +65,7 @@ pub(super) fn judge(config: &Config, wanted: &Wanted, topic: &Topic) -> Vec<Rema
         Ok(_) if carries_records => {
             remarks.extend(retention(config, wanted, topic));
             remarks.extend(size(config, wanted, topic));
-            remarks.extend(times(topic));
+            remarks.extend(times(wanted, topic));
             remarks.extend(compaction(topic));
         }
         Ok(_) => {}
@@ -126,11 +129,20 @@ fn retention(config: &Config, wanted: &Wanted, topic: &Topic) -> Option<Remark> 
     let kept = number(topic, "retention.ms").and_then(|ms| u64::try_from(ms).ok())?;
     let deletes = setting(topic, "cleanup.policy").is_none_or(|policy| policy.contains("delete"));
     let by_broker = setting(topic, "message.timestamp.type") == Some("LogAppendTime");
-    let by_arrival = config.kafka.record_timestamp == RecordTimestamp::Arrival;
+    // The time of a letter is its arrival, whatever is configured.
+    let letters = wanted.takes_letters();
+    let by_arrival = letters || config.kafka.record_timestamp == RecordTimestamp::Arrival;
     if !deletes || by_broker || !by_arrival {
         return None;
     }
     let kept = Duration::from_millis(kept);
+    if letters {
+        return Some(warning(format!(
+            "retention is {}, and letters may wait without end: Kafka deletes what waited longer soon after it arrives. Raise \
+             retention.ms",
+            humantime::format_duration(kept)
+        )));
+    }
     let age = backlog_age(config, wanted);
     if age.is_some_and(|age| age < kept) {
         return None;
@@ -153,7 +165,7 @@ fn routes<'a>(
 ) -> impl Iterator<Item = &'a crate::route::Config> + Clone {
     wanted.uses.iter().filter_map(|needed| match needed {
         Use::Route(number) => config.routes.get(*number),
-        Use::Cursor => None,
+        Use::Cursor | Use::DeadLetter => None,
     })
 }
 
@@ -180,23 +192,32 @@ fn client_max(config: &Config) -> u64 {
 /// The smallest link of the chain decides; the client's own is said once, for all topics.
 fn size(config: &Config, wanted: &Wanted, topic: &Topic) -> Option<Remark> {
     let taken = number(topic, "max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok())?;
-    let routes = routes(config, wanted);
-    let is_source = |name: &str| routes.clone().any(|route| route.takes(name));
-    let payloads = config.brokers.iter().filter(|broker| is_source(&broker.name));
-    let payload = payloads
-        .map(|broker| broker.max_packet_size as u64)
-        .max()
-        .unwrap_or(0);
+    let (payload, larger) = if wanted.takes_letters() {
+        (largest_payload(config), "stay here")
+    } else {
+        (payload_of_routes(config, wanted), "become dead letters")
+    };
     let sent = (payload + RECORD_OVERHEAD).min(client_max(config));
     (taken < sent).then(|| {
         warning(format!(
-            "max.message.bytes is {taken}, and records of up to {sent} bytes may come: larger ones become dead letters unless \
+            "max.message.bytes is {taken}, and records of up to {sent} bytes may come: larger ones {larger} unless \
              compression makes them fit. Raise it, or lower max_packet_size"
         ))
     })
 }
 
-fn times(topic: &Topic) -> Vec<Remark> {
+fn payload_of_routes(config: &Config, wanted: &Wanted) -> u64 {
+    let routes = routes(config, wanted);
+    let is_source = |name: &str| routes.clone().any(|route| route.takes(name));
+    let payloads = config.brokers.iter().filter(|broker| is_source(&broker.name));
+    payloads
+        .map(|broker| broker.max_packet_size as u64)
+        .max()
+        .unwrap_or(0)
+}
+
+/// A record gets another time when Kafka refuses its own; a letter does not.
+fn times(wanted: &Wanted, topic: &Topic) -> Vec<Remark> {
     if setting(topic, "message.timestamp.type") == Some("LogAppendTime") {
         return Vec::new();
     }
@@ -204,17 +225,28 @@ fn times(topic: &Topic) -> Vec<Remark> {
         let ms = number(topic, name).and_then(|ms| u64::try_from(ms).ok())?;
         Some(Duration::from_millis(ms))
     };
+    let (ahead_of, older) = if wanted.takes_letters() {
+        (
+            "letters of a clock that is further ahead stay here",
+            "letters that are older stay here",
+        )
+    } else {
+        (
+            "records of a clock that is further ahead get an earlier time",
+            "what waited longer gets the time of sending",
+        )
+    };
     let mut remarks = Vec::new();
     if let Some(ahead) = limit("message.timestamp.after.max.ms").filter(|ahead| *ahead < AHEAD_MIN) {
         remarks.push(warning(format!(
-            "message.timestamp.after.max.ms is {}: records of a clock that is further ahead get an earlier time",
+            "message.timestamp.after.max.ms is {}: {ahead_of}",
             humantime::format_duration(ahead)
         )));
     }
     let old = number(topic, "message.timestamp.before.max.ms").filter(|ms| *ms < i64::MAX);
     if let Some(old) = old.and_then(|ms| u64::try_from(ms).ok()) {
         remarks.push(warning(format!(
-            "message.timestamp.before.max.ms is {}: what waited longer gets the time of sending",
+            "message.timestamp.before.max.ms is {}: {older}",
             humantime::format_duration(Duration::from_millis(old))
         )));
     }

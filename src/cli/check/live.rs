@@ -207,19 +207,18 @@ fn make(
     wanted: &Wanted,
     creation: Option<Creation>,
 ) -> (State, Option<Topic>, Vec<Remark>) {
-    let missing = |text: String| {
-        let remark = Remark {
-            level: Level::Error,
-            text,
-        };
-        (State::Missing, None, vec![remark])
+    // Nothing but the forwarding waits for a topic of letters.
+    let (level, what_waits) = if wanted.is_for_letters_alone() {
+        (Level::Warning, "letters stay here")
+    } else {
+        (Level::Error, "its lane waits")
     };
+    let missing = |text: String| (State::Missing, None, vec![Remark { level, text }]);
     let Some(creation) = creation else {
-        return missing(
-            "it is missing, or this user may not see it: its lane waits. Make it, or add --create-topics --partitions N \
+        return missing(format!(
+            "it is missing, or this user may not see it: {what_waits}. Make it, or add --create-topics --partitions N \
              --replicas M"
-                .to_owned(),
-        );
+        ));
     };
     if !may_create(config, wanted) {
         return missing(

@@ -20,6 +20,20 @@ pub(super) enum Use {
     Route(usize),
     /// `kafka.cursor_topic`
     Cursor,
+    /// `dead_letter.topic`
+    DeadLetter,
+}
+
+impl Wanted {
+    /// Whether dead letters go there.
+    pub fn takes_letters(&self) -> bool {
+        self.uses.contains(&Use::DeadLetter)
+    }
+
+    /// Whether dead letters go there, and nothing that a lane would wait for.
+    pub fn is_for_letters_alone(&self) -> bool {
+        self.uses.iter().all(|needed| *needed == Use::DeadLetter)
+    }
 }
 
 impl fmt::Display for Use {
@@ -27,6 +41,7 @@ impl fmt::Display for Use {
         match self {
             Self::Route(number) => write!(f, "route[{number}]"),
             Self::Cursor => f.write_str("cursor"),
+            Self::DeadLetter => f.write_str("dead_letter"),
         }
     }
 }
@@ -51,6 +66,9 @@ pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
     {
         want(name, Use::Cursor);
     }
+    if let Some(name) = &config.dead_letter.topic {
+        want(name, Use::DeadLetter);
+    }
     all
 }
 
@@ -73,6 +91,6 @@ pub(super) fn may_create(config: &Config, wanted: &Wanted) -> bool {
         Use::Route(number) => config.routes.get(*number).is_none_or(|route| match route.format {
             Format::Raw => true,
         }),
-        Use::Cursor => true,
+        Use::Cursor | Use::DeadLetter => true,
     })
 }

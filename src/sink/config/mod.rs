@@ -82,7 +82,7 @@ pub struct Config {
     pub preset: Preset,
     /// `max_rate`: what all lanes together may send; default no limit.
     pub max_rate: Option<Rate>,
-    /// `cursor_topic`: whose partition 0 carries the cursor of `exactly-once`; default the lane's first static topic.
+    /// `cursor_topic`: whose partition 0 carries the cursor of `exactly-once`; default the lane's first fixed topic.
     pub cursor_topic: Option<String>,
     /// `unknown_topic_after`: how long a topic with names in it may be absent before its messages become dead letters; default
     /// 10 min.

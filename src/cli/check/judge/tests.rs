@@ -166,17 +166,67 @@ fn settings_that_cannot_be_read_are_no_reason_to_say_that_all_is_well() {
 }
 
 #[test]
+fn a_topic_of_letters_is_held_against_letters() {
+    let send = "[kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\nrecord_timestamp = \"send\"\n\
+                [dead_letter]\ntopic = \"letters\"";
+    let mut config = config(send);
+    config.brokers[0].max_packet_size = 200_000;
+    let letters = wanted(&config).pop().expect("the topic of letters");
+    let said = |name, value: &str| {
+        let remarks = judge(&config, &letters, &topic(&[(name, value.to_owned())])).into_iter();
+        remarks
+            .map(|remark| (remark.level, remark.text))
+            .collect::<Vec<_>>()
+    };
+    for (name, value, words) in [
+        ("retention.ms", "604800000", "letters may wait without end"),
+        (
+            "max.message.bytes",
+            "150000",
+            "records of up to 201024 bytes may come: larger ones stay here",
+        ),
+        (
+            "message.timestamp.after.max.ms",
+            "1000",
+            "letters of a clock that is further ahead stay here",
+        ),
+        (
+            "message.timestamp.before.max.ms",
+            "3600000",
+            "letters that are older stay here",
+        ),
+        ("cleanup.policy", "compact", "older ones go"),
+    ] {
+        let said = said(name, value);
+        assert!(
+            said.len() == 1 && said[0].0 == Level::Warning && said[0].1.contains(words),
+            "{words}: {said:?}"
+        );
+    }
+    assert_eq!(said("retention.ms", "-1"), []);
+}
+
+#[test]
 fn each_topic_is_wanted_once_and_templates_are_told_apart() {
     let config = config(
         "[[route]]\nfrom = \"a/{device}\"\ntopic = \"telemetry\"\n[[route]]\nfrom = \"b/{device}\"\ntopic = \"t-{device}\"\n\
-         [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\ndelivery = \"exactly-once\"\ncursor_topic = \"cursors\"",
+         [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\ndelivery = \"exactly-once\"\ncursor_topic = \"cursors\"\n\
+         [dead_letter]\ntopic = \"letters\"",
     );
     let wanted = wanted(&config);
     let names: BTreeMap<_, _> = wanted
         .iter()
         .map(|one| (one.name.as_str(), one.uses.len()))
         .collect();
-    assert_eq!(names, BTreeMap::from([("telemetry", 2), ("cursors", 1)]));
+    assert_eq!(
+        names,
+        BTreeMap::from([("telemetry", 2), ("cursors", 1), ("letters", 1)])
+    );
+    let uses = wanted
+        .last()
+        .map(|one| (one.uses[0].to_string(), one.is_for_letters_alone()));
+    assert_eq!(uses, Some(("dead_letter".to_owned(), true)));
+    assert!(!wanted[0].takes_letters());
     assert_eq!(
         templated(&config).map(|(number, _)| number).collect::<Vec<_>>(),
         [1]
