@@ -321,7 +321,7 @@ fn a_certificate_that_is_not_valid_yet_by_our_clock_holds_and_delivery_goes_on_b
         .daemon
         .notify()
         .until_status("the link is refused", PATIENCE, |status| {
-            status.contains("kafka refused (")
+            status.contains("kafka: refused (")
         });
     let log = scene.daemon.log();
     assert!(
