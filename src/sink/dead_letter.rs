@@ -18,6 +18,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `store` | opening, keeping, making room |
+//! | `recall` | letters whose messages may come again |
 //! | `walk` | looking at what is there |
 //! | `removal` | taking letters out, giving back space |
 //! | `note` | what is gone, durably |
@@ -36,6 +37,7 @@ use crate::slots::SlotError;
 pub mod forward;
 mod note;
 pub mod reason;
+mod recall;
 mod record;
 mod removal;
 mod store;
