@@ -44,6 +44,7 @@ mod store;
 mod walk;
 
 pub use note::Pending;
+pub(in crate::sink) use store::RECALLED_MAX;
 pub use store::{DeadLetters, Stand};
 pub use walk::{Kept, Walk};
 
