@@ -22,7 +22,7 @@ const ROUND_MIN: Duration = Duration::from_millis(10);
 /// Rounds whose rate counts on a slow link: some seconds, longer than TCP needs after a loss.
 const ROUNDS: usize = 4;
 /// Portions of what may be under way.
-const PORTIONS: usize = 8;
+const PORTIONS: u32 = 8;
 /// Portions are handed over a little faster than the link took them, so that it is never idle.
 const GAIN_PERCENT: u32 = 125;
 
@@ -86,7 +86,7 @@ impl Pace {
     }
 
     fn wait_for_portion(&self, now: Instant) -> Duration {
-        let is_over = self.portion >= self.limit / PORTIONS;
+        let is_over = self.portion >= self.limit / PORTIONS as usize;
         match self.portion_since {
             Some(since) if is_over && !self.slow.is_empty() => {
                 (since + self.time_of(self.portion)).saturating_duration_since(now)
@@ -98,7 +98,7 @@ impl Pace {
     /// A message of so many bytes is handed over.
     pub(super) fn submitted(&mut self, bytes: usize, now: Instant) {
         self.in_flight += bytes;
-        if self.portion >= self.limit / PORTIONS || self.portion_since.is_none() {
+        if self.portion >= self.limit / PORTIONS as usize || self.portion_since.is_none() {
             self.portion = 0;
             self.portion_since = Some(now);
         }
@@ -162,7 +162,7 @@ impl Pace {
         let rate = self.rate().saturating_mul(u64::from(GAIN_PERCENT)) / 100;
         let micros = (bytes as u64).saturating_mul(1_000_000) / rate.max(1);
         // A rate that an outage is part of must not be waited for.
-        Duration::from_micros(micros).min(TARGET / PORTIONS as u32)
+        Duration::from_micros(micros).min(TARGET / PORTIONS)
     }
 }
 

@@ -400,6 +400,6 @@ mod tests {
         };
         assert!(!pass(LETTERS_MAX, LETTERS_MAX - 1));
         assert!(pass(0, 1));
-        assert!(LETTERS_MAX as usize + WINDOW_RECORDS <= RECALLED_MAX);
+        assert!(LETTERS_MAX + WINDOW_RECORDS as u64 <= RECALLED_MAX as u64);
     }
 }
