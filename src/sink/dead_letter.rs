@@ -18,6 +18,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `store` | opening, keeping, making room |
+//! | `recall` | letters whose messages may come again |
 //! | `walk` | looking at what is there |
 //! | `removal` | taking letters out, giving back space |
 //! | `note` | what is gone, durably |
@@ -36,12 +37,14 @@ use crate::slots::SlotError;
 pub mod forward;
 mod note;
 pub mod reason;
+mod recall;
 mod record;
 mod removal;
 mod store;
 mod walk;
 
 pub use note::Pending;
+pub(in crate::sink) use store::RECALLED_MAX;
 pub use store::{DeadLetters, Stand};
 pub use walk::{Kept, Walk};
 

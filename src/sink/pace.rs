@@ -15,8 +15,8 @@ const QUEUE: Duration = Duration::from_secs(1);
 /// What a round takes without a queue is found out anew after this long, by a round with [`LEAST`]: a gateway moves, and a
 /// queue that always stands looks like distance.
 const BASE_AGE: Duration = Duration::from_mins(3);
-/// No way is longer: what looks like it is an outage.
-const BASE_MAX: Duration = Duration::from_secs(3);
+/// Longer ways do not count in full: what looks like one may be the queue of [`LEAST`].
+const BASE_MAX: Duration = Duration::from_secs(1);
 /// A round that is answered within this met no queue worth speaking of: twice as much may be under way in the next.
 const UNHINDERED: Duration = Duration::from_millis(750);
 /// Bytes that may always be under way: four seconds of 256 kbit/s. With less, TCP does not notice a lost packet by those behind it and
@@ -151,7 +151,8 @@ impl Pace {
             self.limit = LEAST.min(self.most);
             return;
         }
-        if span <= UNHINDERED {
+        // What answers a little quickly may be a link that is slow.
+        if span <= UNHINDERED && confirmed >= self.limit as u64 / 2 {
             self.slow.clear();
             self.limit = self.limit.saturating_mul(2).min(self.most);
             return;

@@ -3,6 +3,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Hand, HandError, HandLane, LOOK};
 use crate::message::Arrival;
 use crate::queue::intake::Position;
@@ -14,33 +16,99 @@ pub(super) const BATCH_MESSAGES: usize = 1000;
 pub(super) const BATCH_BYTES: usize = 1024 * 1024;
 /// Without a sink a full queue stays full; this long is left to the writer to begin a new generation and trim.
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
+/// Beside a sink, room may come at any moment, or, with a lane that is held, never: nobody else gets a turn meanwhile, and
+/// one that left is not noticed. A sink that is at work gives room within seconds.
+pub(super) const HELD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module documentation.
 pub(super) struct Entrance<'a> {
     hand: &'a Hand,
     runtime: tokio::runtime::Runtime,
+    /// With a queue that takes nothing; `None` waits until there is room.
+    patience: Option<Duration>,
+}
+
+/// A batch that was given up when a part of it was in the writer's hands: it may be stored at any time.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    lane: String,
+    offered: Position,
+    durable: watch::Receiver<Position>,
 }
 
 impl<'a> Entrance<'a> {
+    /// Beside a sink it waits for room.
     pub(super) fn new(hand: &'a Hand) -> Result<Self, HandError> {
+        Self::with(hand, (!hand.delivers).then_some(FULL_PATIENCE))
+    }
+
+    /// Beside a sink, too, it gives up when there is no room.
+    pub(super) fn bounded(hand: &'a Hand) -> Result<Self, HandError> {
+        let patience = if hand.delivers {
+            hand.held_patience
+        } else {
+            FULL_PATIENCE
+        };
+        Self::with(hand, Some(patience))
+    }
+
+    fn with(hand: &'a Hand, patience: Option<Duration>) -> Result<Self, HandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        Ok(Self { hand, runtime })
+        Ok(Self {
+            hand,
+            runtime,
+            patience,
+        })
     }
 
     /// Hands the batch to the writer and waits until it is durable. The way in is held no longer than that: the writer
     /// ends when all are gone.
+    ///
+    /// # Errors
+    /// [`HandError`]; with a queue that takes nothing it is known later what became of the batch: see [`Self::settle`].
     pub(super) fn offer(&self, lane: &HandLane, batch: Vec<Arrival>) -> Result<(), HandError> {
         let door = lane.door.lock().unwrap_or_else(PoisonError::into_inner);
         let intake = door.as_ref().ok_or_else(|| self.no_door(lane))?.intake();
         drop(door);
+        let mut offered = 0;
+        let durable = intake.durable();
+        let outcome = self
+            .hand_over(lane, &intake, batch, &mut offered)
+            .and_then(|()| self.until_durable(lane, durable.clone(), offered));
+        if matches!(outcome, Err(HandError::Full | HandError::NotStored(_))) && offered > 0 {
+            *self.hand.unsettled() = Some(Unsettled {
+                lane: lane.name.clone(),
+                offered,
+                durable,
+            });
+        }
+        outcome
+    }
+
+    fn hand_over(
+        &self,
+        lane: &HandLane,
+        intake: &Intake,
+        batch: Vec<Arrival>,
+        offered: &mut Position,
+    ) -> Result<(), HandError> {
         let count = batch.len() as Position;
         for (position, arrival) in (1..).zip(batch) {
-            let room = self.reserve(lane, &intake, arrival.cost())?;
+            let room = self.reserve(lane, intake, arrival.cost())?;
             intake.offer_at(position, arrival, room, position == count)?;
+            *offered = position;
         }
-        let mut durable = intake.durable();
+        Ok(())
+    }
+
+    fn until_durable(
+        &self,
+        lane: &HandLane,
+        mut durable: watch::Receiver<Position>,
+        count: Position,
+    ) -> Result<(), HandError> {
         self.wait(lane, || {
             let reached = self.runtime.block_on(async {
                 tokio::time::timeout(LOOK, durable.wait_for(|at| *at >= count))
@@ -48,6 +116,39 @@ impl<'a> Entrance<'a> {
                     .is_ok()
             });
             reached.then_some(())
+        })
+    }
+
+    /// Waits until a batch that was given up is where it can be found.
+    ///
+    /// # Errors
+    /// [`HandError::Full`], [`HandError::NotStored`]: not yet.
+    pub(super) fn settle(&self) -> Result<(), HandError> {
+        let Some(unsettled) = self.hand.unsettled().take() else {
+            return Ok(());
+        };
+        // A lane that is gone has no writer any more.
+        let Ok(lane) = self.hand.lane(&unsettled.lane) else {
+            return Ok(());
+        };
+        let outcome = self.until_durable(&lane, unsettled.durable.clone(), unsettled.offered);
+        if outcome.is_err() {
+            *self.hand.unsettled() = Some(unsettled);
+        }
+        outcome
+    }
+
+    /// Waits until the queue is not full.
+    ///
+    /// # Errors
+    /// [`HandError::Full`]: nothing was taken.
+    pub(super) fn room(&self, lane: &HandLane) -> Result<(), HandError> {
+        self.wait(lane, || {
+            let is_full = lane.monitor.status().full;
+            if is_full {
+                std::thread::park_timeout(LOOK);
+            }
+            (!is_full).then_some(())
         })
     }
 
@@ -69,20 +170,21 @@ impl<'a> Entrance<'a> {
         Ok(room?)
     }
 
-    /// Tries until there is an answer, a stop begins, or the queue is full and nobody empties it.
+    /// Tries until there is an answer, a stop begins, or the patience with a queue that takes nothing is over.
     fn wait<T>(&self, lane: &HandLane, mut attempt: impl FnMut() -> Option<T>) -> Result<T, HandError> {
-        let mut full = Duration::ZERO;
+        let mut held = Duration::ZERO;
         loop {
             if let Some(answer) = attempt() {
                 return Ok(answer);
             }
             self.hand.go_on()?;
-            full = match lane.monitor.status().full {
-                true => full + LOOK,
+            let status = lane.monitor.status();
+            held = match status.full || status.failure.is_some() {
+                true => held + LOOK,
                 false => Duration::ZERO,
             };
-            if !self.hand.delivers && full >= FULL_PATIENCE {
-                return Err(HandError::Full);
+            if self.patience.is_some_and(|patience| held >= patience) {
+                return Err(status.failure.map_or(HandError::Full, HandError::NotStored));
             }
         }
     }

@@ -41,6 +41,7 @@ use crate::queue::{Closed, Door, Monitor, PurgeError};
 use crate::route::Router;
 use crate::sink::KeepError;
 use crate::slots::SlotError;
+use entrance::{HELD_PATIENCE, Unsettled};
 use filter::Matcher;
 use format::FormatError;
 
@@ -82,6 +83,11 @@ pub enum HandError {
     /// There is no room.
     #[error("the queue is full; what was taken stays, do the same again when there is room")]
     Full,
+    /// The queue cannot be written.
+    #[error(
+        "the queue stores nothing at the moment: {0}; what was taken stays, do the same again when it does"
+    )]
+    NotStored(String),
     /// Whoever asked is gone.
     #[error("the answer cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -104,6 +110,7 @@ impl HandError {
             | Self::Cursor(_)
             | Self::Purge(_)
             | Self::Known(_)
+            | Self::NotStored(_)
             | Self::Full => Exit::Storage,
             Self::Format(FormatError::Io(_))
             | Self::Line(_)
@@ -165,6 +172,10 @@ pub struct Hand {
     closing: AtomicBool,
     /// A sink is at work: a full queue gets room.
     delivers: bool,
+    /// Patience with a full queue beside a sink.
+    held_patience: Duration,
+    /// What a redrive left in the writer's hands.
+    unsettled: Mutex<Option<Unsettled>>,
 }
 
 /// Where answers go. An error ends the work.
@@ -182,6 +193,8 @@ impl Hand {
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
             delivers,
+            held_patience: HELD_PATIENCE,
+            unsettled: Mutex::default(),
         }
     }
 
@@ -336,6 +349,10 @@ impl Hand {
                 piece => return Ok(piece),
             }
         }
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Option<Unsettled>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

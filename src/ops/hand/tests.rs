@@ -15,6 +15,7 @@ mod exporting;
 mod filtering;
 mod importing;
 mod purging;
+mod redriving;
 mod verifying;
 
 const PATIENCE: Duration = Duration::from_secs(20);

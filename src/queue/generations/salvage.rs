@@ -79,7 +79,7 @@ impl Salvage {
     /// Begins to read the generation in `folder`. `waker` is called at the end.
     ///
     /// # Errors
-    /// [`StoreError`] when there can be no thread now.
+    /// [`StoreError`] when there can be no thread now: [`StoreError::Salvaging`] when all of them are at work.
     pub(super) fn start(
         folder: &Path,
         pace: Pace,
@@ -88,7 +88,8 @@ impl Salvage {
     ) -> Result<Self, StoreError> {
         let taken = threads
             .take()
-            .ok_or_else(|| io_error(folder, io::ErrorKind::TimedOut.into()))?;
+            // Like one that is at work: ask again.
+            .ok_or(StoreError::Salvaging)?;
         let salvage = Self {
             state: Arc::default(),
             path: folder.join("db"),

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::message::{Delivery, SessionTag, Stamp};
 use crate::queue::seal::Keys;
+use crate::queue::store::{Found, Store};
 
 fn stored(seq: u64) -> Stored {
     Stored {
@@ -72,4 +75,25 @@ fn damage_costs_the_letters_it_touches_and_no_start() {
     assert_eq!(listed(&letters), [2, 3, 4]);
     drop(letters);
     assert_eq!(listed(&open(dir.path())), [2, 3, 4]);
+}
+
+#[test]
+fn a_recall_waits_for_letters_that_are_being_read_and_goes_on_in_front_of_lost_ones() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for seq in 1..=3 {
+        open(dir.path()).keep(&stored(seq), Vec::new()).expect("keeps");
+    }
+    let db = dir.path().join("g-00000000000000000002/db");
+    fs::remove_file(&db).expect("removes");
+    mknodat(CWD, &db, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("makes a pipe");
+    let letters = Arc::new(open(dir.path()));
+    let same = Arc::clone(&letters);
+    let recalling = std::thread::spawn(move || same.recall(Seq::ZERO, Seq(9)));
+    // The medium hangs; then what it gives is nothing.
+    let found = letters.store.read(Seq(2)).expect("answers");
+    assert_eq!(found, Found::Salvaging);
+    drop(fs::OpenOptions::new().write(true).open(&db).expect("opens"));
+    recalling.join().expect("ends").expect("reads");
+    let known = |seq| letters.decided(&stored(seq)).is_some();
+    assert_eq!((known(1), known(2), known(3)), (true, false, true));
 }

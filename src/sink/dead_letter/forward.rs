@@ -5,6 +5,9 @@
 //! whatever fails, the producer is dropped and what is not confirmed is sent again.
 //!
 //! * A topic that is missing or refuses keeps letters where they are: said once, tried again with growing pauses.
+//! * A lane whose letters cannot be read or taken out pauses by itself: the others go on.
+//! * A letter is never refused for its time. One that Kafka does not take is changed as for other records (see
+//!   `sink::timing`); when none is taken, letters wait.
 //! * A letter that the topic refuses for what it is, alone and twice, stays where it is and does not hold up the others. It
 //!   is tried again after the next start.
 //! * What a lane's queue lost to damage is told there too, once.
@@ -23,11 +26,13 @@ use crate::message::{Epoch, Seq, Stored};
 use crate::route::{KafkaRecord, Refusal, Router};
 use crate::signal::Signal;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket, TopicState};
+use crate::sink::timing::{Next, Timing};
 use crate::sink::verdict::{Verdict, verdict};
 
-/// Letters under way at most, and their bytes: they matter, and nobody is in a hurry.
+/// Letters under way at most, and their bytes (beyond by the last one): nobody is in a hurry, and on a slow link an alarm
+/// does not wait behind more than this.
 const BATCH_LETTERS: usize = 100;
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 64 * 1024;
 /// Letters and losses are looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause after a failure, doubled up to the maximum: somebody has to do something.
@@ -136,6 +141,8 @@ enum Item {
 struct Entry {
     item: Item,
     record: KafkaRecord,
+    /// The time that the record should have.
+    time_ms: i64,
     is_confirmed: bool,
 }
 
@@ -146,6 +153,8 @@ enum Failure {
     Way(String),
     /// One of the batch may never be accepted.
     Suspect(Code),
+    /// One of the batch has a time that is not taken.
+    Untimely(Code),
     Keep(KeepError),
 }
 
@@ -155,13 +164,50 @@ impl From<KeepError> for Failure {
     }
 }
 
+/// A lane's letters, on their way.
+#[derive(Debug)]
+struct Lane {
+    outbox: Outbox,
+    /// Number of the next letter to look at.
+    next: Seq,
+    /// What keeps this lane alone from being forwarded.
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    reason: String,
+    until: Instant,
+    pause: Duration,
+}
+
+impl Lane {
+    fn hold(&mut self, error: &KeepError) {
+        let before = self.held.take();
+        let pause = before.map_or(PAUSE_MIN, |held| (held.pause * 2).min(PAUSE_MAX));
+        self.held = Some(Held {
+            reason: format!("lane {:?}: {error}", self.outbox.lane),
+            until: Instant::now() + pause,
+            pause,
+        });
+    }
+
+    fn is_due(&self) -> bool {
+        let held = self.held.as_ref();
+        held.is_none_or(|held| held.until <= Instant::now())
+    }
+}
+
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Forwarder<C: Connector> {
     topic: String,
     connector: C,
-    /// With the number of the next letter to look at.
-    boxes: VecDeque<(Outbox, Seq)>,
+    lanes: VecDeque<Lane>,
+    /// Which times Kafka takes.
+    timing: Timing,
+    /// The clock's time is compared with what passed since.
+    began: Instant,
     monitor: Arc<ForwardMonitor>,
     producer: Option<C::Producer>,
     /// The producer has seen the topic.
@@ -180,7 +226,9 @@ impl<C: Connector> Forwarder<C> {
         Self {
             topic,
             connector,
-            boxes: boxes.into_iter().map(|outbox| (outbox, Seq(1))).collect(),
+            lanes: boxes.into_iter().map(lane).collect(),
+            timing: Timing::default(),
+            began: Instant::now(),
             monitor,
             producer: None,
             is_there: false,
@@ -217,24 +265,55 @@ impl<C: Connector> Forwarder<C> {
 
     /// Forwards what there is. Returns how long to wait for more.
     fn step(&mut self) -> Duration {
-        for _ in 0..self.boxes.len() {
-            match self.forward_box() {
+        let offset_ms = self.offset_ms(clock::unix_ms());
+        self.timing.review(Instant::now(), offset_ms);
+        for _ in 0..self.lanes.len() {
+            let outcome = match self.lanes.front() {
+                Some(lane) if lane.is_due() => self.forward_lane(),
+                _ => Ok(()),
+            };
+            match outcome {
                 Ok(()) => {}
+                Err(Failure::Keep(error)) => {
+                    self.drop_producer();
+                    self.lanes.iter_mut().take(1).for_each(|lane| lane.hold(&error));
+                }
                 Err(Failure::Way(reason)) => return self.hold(reason),
-                Err(Failure::Keep(error)) => return self.hold(error.to_string()),
-                Err(Failure::Suspect(code)) => return self.hold(code.to_string()),
+                Err(Failure::Suspect(code) | Failure::Untimely(code)) => return self.hold(code.to_string()),
             }
-            self.boxes.rotate_left(1);
+            self.turn();
         }
+        self.show();
         LOOK
     }
 
+    /// It is the next lane's turn.
+    fn turn(&mut self) {
+        self.lanes.rotate_left(1);
+        self.alone = 0;
+        self.strikes = 0;
+    }
+
+    /// The way is the same for all lanes; the next attempt begins with the next one.
     fn hold(&mut self, reason: String) -> Duration {
         self.drop_producer();
+        self.turn();
         self.monitor.set(Some(reason));
         let pause = self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         pause
+    }
+
+    /// The way is well; a lane may be in trouble.
+    fn show(&self) {
+        let held = self.lanes.iter().find_map(|lane| lane.held.as_ref());
+        self.monitor.set(held.map(|held| held.reason.clone()));
+    }
+
+    /// How the wall clock stands against the time that passes.
+    fn offset_ms(&self, now_ms: i64) -> i64 {
+        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        now_ms.saturating_sub(passed)
     }
 
     fn drop_producer(&mut self) {
@@ -243,7 +322,7 @@ impl<C: Connector> Forwarder<C> {
     }
 
     /// Forwards everything that the first lane has to say now.
-    fn forward_box(&mut self) -> Result<(), Failure> {
+    fn forward_lane(&mut self) -> Result<(), Failure> {
         let mut has_sent = false;
         while !self.is_stopping() {
             let mut batch = self.load()?;
@@ -257,13 +336,18 @@ impl<C: Connector> Forwarder<C> {
             match sent {
                 Ok(()) => self.sent(all),
                 Err(Failure::Suspect(code)) => self.suspect(&batch, code)?,
+                Err(Failure::Untimely(code)) => self.untimely(&batch, code)?,
                 Err(failure) => return Err(failure),
             }
         }
-        match self.boxes.front() {
-            Some((outbox, _)) if has_sent => Ok(outbox.letters.tidy()?),
-            _ => Ok(()),
+        let Some(lane) = self.lanes.front_mut() else {
+            return Ok(());
+        };
+        if has_sent {
+            lane.outbox.letters.tidy()?;
         }
+        lane.held = None;
+        Ok(())
     }
 
     /// Everything of a batch is confirmed.
@@ -271,7 +355,27 @@ impl<C: Connector> Forwarder<C> {
         self.pause = PAUSE_MIN;
         self.strikes = 0;
         self.alone = self.alone.saturating_sub(count);
-        self.monitor.set(None);
+        self.timing.accepted();
+        self.show();
+    }
+
+    /// Kafka does not take a time of the batch. It is found by sending alone, and changed.
+    fn untimely(&mut self, batch: &[Entry], code: Code) -> Result<(), Failure> {
+        self.drop_producer();
+        let [only] = batch else {
+            self.alone = batch.len();
+            return Ok(());
+        };
+        let now_ms = clock::unix_ms();
+        let learned = (Instant::now(), self.offset_ms(now_ms));
+        let sent_ms = only.record.timestamp_ms;
+        match self.timing.refused(sent_ms, only.time_ms, now_ms, learned) {
+            Next::Try => Ok(()),
+            Next::Wait | Next::GiveUp => Err(Failure::Way(format!(
+                "{code}: Kafka takes no time at all for the topic {:?}; is a clock wrong?",
+                self.topic
+            ))),
+        }
     }
 
     /// One of the batch may be refused for what it is: found by sending alone.
@@ -291,7 +395,7 @@ impl<C: Connector> Forwarder<C> {
         let Item::Letter(number) = only.item else {
             return Err(Failure::Way(code.to_string()));
         };
-        let Some((outbox, next)) = self.boxes.front_mut() else {
+        let Some(Lane { outbox, next, .. }) = self.lanes.front_mut() else {
             return Ok(());
         };
         *next = number.next();
@@ -303,7 +407,7 @@ impl<C: Connector> Forwarder<C> {
     /// What the first lane has to say: losses, then letters, oldest first.
     fn load(&mut self) -> Result<Vec<Entry>, Failure> {
         let most = if self.alone > 0 { 1 } else { BATCH_LETTERS };
-        let Some((outbox, next)) = self.boxes.front_mut() else {
+        let Some(Lane { outbox, next, .. }) = self.lanes.front_mut() else {
             return Ok(Vec::new());
         };
         let mut lane = (outbox.now)(Cursor::AsSynced);
@@ -311,12 +415,18 @@ impl<C: Connector> Forwarder<C> {
         let untold = outbox.letters.untold(&lane.lost).into_iter();
         let mut batch: Vec<Entry> = untold
             .take(most)
-            .map(|(first, last)| gap(outbox, &self.topic, first, last))
+            .map(|(first, last)| gap(outbox, &self.topic, &self.timing, first, last))
             .collect();
         let mut bytes = 0;
         let mut walk = outbox.letters.walk(*next);
         while batch.len() < most && bytes < BATCH_BYTES {
-            let Some(block) = walk.next_letters()? else { break };
+            let block = match walk.next_letters() {
+                Ok(Some(block)) => block,
+                Ok(None) => break,
+                // What is in front of it goes first.
+                Err(_) if !batch.is_empty() => break,
+                Err(error) => return Err(error.into()),
+            };
             for kept in block {
                 let number = kept.number;
                 let reasons = kept.letter.reasons.clone();
@@ -329,54 +439,51 @@ impl<C: Connector> Forwarder<C> {
                     return Ok(batch);
                 }
                 bytes += stored.arrival.cost();
-                batch.push(letter(outbox, &self.topic, number, &stored, &reasons));
+                batch.push(letter(
+                    outbox,
+                    &self.topic,
+                    &self.timing,
+                    number,
+                    &stored,
+                    &reasons,
+                ));
             }
         }
         Ok(batch)
     }
 
-    /// Sends a batch, and waits until Kafka has answered all of it.
+    /// Sends a batch, and waits until Kafka has answered all of it, or all that was sent before something failed.
     fn send(&mut self, batch: &mut [Entry]) -> Result<(), Failure> {
         self.connect()?;
         let Some(producer) = &mut self.producer else {
             return Ok(());
         };
-        let base = self.tickets;
-        self.tickets = base.wrapping_add(batch.len());
+        let mut sending = Sending {
+            base: self.tickets,
+            submitted: 0,
+            answered: 0,
+            failed: None,
+        };
+        self.tickets = self.tickets.wrapping_add(batch.len());
         let began = Instant::now();
-        let (mut submitted, mut answered) = (0, 0);
-        while answered < batch.len() {
-            if let Some(entry) = batch.get(submitted) {
-                match producer.submit(&entry.record, None, base.wrapping_add(submitted)) {
-                    Ok(()) => {
-                        submitted += 1;
-                        continue;
-                    }
-                    Err(SubmitError::Full) if submitted > answered => {}
-                    Err(SubmitError::Full) => return Err(Failure::Way("the client is full".to_owned())),
-                    Err(SubmitError::Refused(code)) => return Err(failure(code)),
-                }
-            }
-            for report in producer.reports() {
-                report.outcome.map_err(failure)?;
-                if let Some(entry) = batch.get_mut(report.ticket.wrapping_sub(base)) {
-                    entry.is_confirmed = true;
-                    answered += 1;
-                }
+        while sending.is_on(batch) {
+            sending.submit(producer, batch);
+            sending.hear(producer, batch);
+            if !sending.is_on(batch) {
+                break;
             }
             if let Some(code) = producer.trouble()
                 && verdict(code) == Verdict::Hold
             {
-                return Err(Failure::Way(code.to_string()));
+                return Err(sending.failed.unwrap_or(Failure::Way(code.to_string())));
             }
             if self.monitor.stopping.load(Ordering::Relaxed) || began.elapsed() > REPORT_PATIENCE {
-                return Err(Failure::Way("Kafka does not answer".to_owned()));
+                let silence = || Failure::Way("Kafka does not answer".to_owned());
+                return Err(sending.failed.unwrap_or_else(silence));
             }
-            if answered < batch.len() {
-                self.monitor.wake.wait(LOOK);
-            }
+            self.monitor.wake.wait(LOOK);
         }
-        Ok(())
+        sending.failed.map_or(Ok(()), Err)
     }
 
     /// Sees to a producer that has seen the topic.
@@ -401,7 +508,7 @@ impl<C: Connector> Forwarder<C> {
 
     /// Takes out what is confirmed.
     fn take_out(&mut self, batch: &[Entry]) -> Result<(), KeepError> {
-        let Some((outbox, next)) = self.boxes.front_mut() else {
+        let Some(Lane { outbox, next, .. }) = self.lanes.front_mut() else {
             return Ok(());
         };
         let mut numbers = Vec::new();
@@ -423,30 +530,113 @@ impl<C: Connector> Forwarder<C> {
     }
 }
 
+/// A batch under way.
+struct Sending {
+    /// Ticket of its first record.
+    base: Ticket,
+    submitted: usize,
+    answered: usize,
+    failed: Option<Failure>,
+}
+
+impl Sending {
+    /// Whether there is more to send or to hear.
+    const fn is_on(&self, batch: &[Entry]) -> bool {
+        self.answered < self.submitted || self.failed.is_none() && self.submitted < batch.len()
+    }
+
+    /// Submits what the client takes, until something fails.
+    fn submit<P: Producer>(&mut self, producer: &mut P, batch: &[Entry]) {
+        while self.failed.is_none()
+            && let Some(entry) = batch.get(self.submitted)
+        {
+            let ticket = self.base.wrapping_add(self.submitted);
+            match producer.submit(&entry.record, None, ticket) {
+                Ok(()) => self.submitted += 1,
+                Err(SubmitError::Full) if self.submitted > self.answered => return,
+                Err(SubmitError::Full) => self.fail(Failure::Way("the client is full".to_owned())),
+                Err(SubmitError::Refused(code)) => self.fail(failure(code)),
+            }
+        }
+    }
+
+    /// Takes all reports that there are: what is confirmed counts also when others failed.
+    fn hear<P: Producer>(&mut self, producer: &mut P, batch: &mut [Entry]) {
+        for report in producer.reports() {
+            let Some(entry) = batch.get_mut(report.ticket.wrapping_sub(self.base)) else {
+                continue;
+            };
+            self.answered += 1;
+            match report.outcome {
+                Ok(()) => entry.is_confirmed = true,
+                Err(code) => self.fail(failure(code)),
+            }
+        }
+    }
+
+    /// What says something of a letter says more than what others had from it.
+    fn fail(&mut self, failure: Failure) {
+        if matches!(self.failed, None | Some(Failure::Way(_))) {
+            self.failed = Some(failure);
+        }
+    }
+}
+
 fn failure(code: Code) -> Failure {
     match verdict(code) {
-        Verdict::Suspect | Verdict::Untimely => Failure::Suspect(code),
+        Verdict::Suspect => Failure::Suspect(code),
+        Verdict::Untimely => Failure::Untimely(code),
         _ => Failure::Way(code.to_string()),
     }
 }
 
-fn letter(outbox: &Outbox, topic: &str, number: Seq, stored: &Stored, reasons: &[Refusal]) -> Entry {
-    let now = clock::unix_ms();
-    Entry {
-        item: Item::Letter(number),
-        record: record::of_letter(topic, &outbox.lane, &outbox.router, stored, reasons, now),
-        is_confirmed: false,
+const fn lane(outbox: Outbox) -> Lane {
+    Lane {
+        outbox,
+        next: Seq(1),
+        held: None,
     }
 }
 
-fn gap(outbox: &Outbox, topic: &str, first: Seq, last: Seq) -> Entry {
+fn letter(
+    outbox: &Outbox,
+    topic: &str,
+    timing: &Timing,
+    number: Seq,
+    stored: &Stored,
+    reasons: &[Refusal],
+) -> Entry {
+    let record = record::of_letter(
+        topic,
+        &outbox.lane,
+        &outbox.router,
+        stored,
+        reasons,
+        clock::unix_ms(),
+    );
+    entry(Item::Letter(number), record, timing)
+}
+
+fn gap(outbox: &Outbox, topic: &str, timing: &Timing, first: Seq, last: Seq) -> Entry {
     let Outbox {
         lane, gateway, epoch, ..
     } = outbox;
     let gap = format!("{epoch}-{lane}-{first}..{last}");
+    let record = record::of_gap(topic, gateway, gap, lane, clock::unix_ms());
+    entry(Item::Gap(first, last), record, timing)
+}
+
+/// The record with a time that Kafka takes, as far as that is known.
+fn entry(item: Item, record: KafkaRecord, timing: &Timing) -> Entry {
+    let time_ms = record.timestamp_ms;
+    let record = KafkaRecord {
+        timestamp_ms: timing.fit(time_ms, clock::unix_ms()).record_ms,
+        ..record
+    };
     Entry {
-        item: Item::Gap(first, last),
-        record: record::of_gap(topic, gateway, gap, lane, clock::unix_ms()),
+        item,
+        record,
+        time_ms,
         is_confirmed: false,
     }
 }

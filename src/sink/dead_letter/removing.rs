@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::keeping::{keep, open, seqs};
 use super::*;
+use crate::queue::seal::Keys;
 use crate::queue::store::Store;
+use crate::sink::OnFull;
 
 fn numbers(range: impl IntoIterator<Item = u64>) -> Vec<Seq> {
     range.into_iter().map(Seq).collect()
@@ -181,4 +183,21 @@ fn letters_lost_to_damage_are_counted_once() {
     }
     drop(letters);
     assert_eq!(open(dir.path()).stand().lost, 1);
+}
+
+#[test]
+fn letters_that_cannot_be_merged_do_not_keep_the_next_one_from_being_kept() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let open = |max, keys| DeadLetters::open(dir.path(), Epoch(1), max, keys).expect("opens");
+    for seq in 1..=2 {
+        keep(&open(1 << 24, Keys::of(Some(1), &[])), [seq]);
+    }
+    keep(&open(1 << 24, Keys::of(Some(2), &[1])), [3]);
+    // Nothing says any more that key 1 is needed.
+    fs::remove_file(dir.path().join("key-ids")).expect("removes");
+    let letters = open(1, Keys::of(Some(2), &[])).on_full(OnFull::DropOldest);
+    let tidied = letters.tidy();
+    assert!(matches!(tidied, Err(KeepError::Unreadable { .. })), "{tidied:?}");
+    keep(&letters, [4]);
+    assert_eq!((letters.stand().letters, letters.stand().dropped), (2, 2));
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::note::{Note, Values};
-use super::walk::read;
 use super::{DeadLetter, KeepError, Pending};
 use crate::faults;
 use crate::message::{Epoch, Seq, Stored};
@@ -13,15 +13,16 @@ use crate::queue::Compression;
 use crate::queue::codec::Encoder;
 use crate::queue::generations::{Generations, Waker, settle};
 use crate::queue::seal::{Keys, key_ids};
-use crate::queue::store::{Found, Store, Unit};
+use crate::queue::store::{Store, Unit};
 use crate::route::Refusal;
 use crate::sink::OnFull;
 
 /// More letters than a generation can hold: see there.
 const USED_UNSEEN: u64 = 1 << 32;
-/// Letters behind the cursor that are remembered, newest first: twice what can be under way. Only a power cut that takes
-/// the cursor back over more letters than this has the oldest of them kept once more, under the same message id.
-const RECALLED_MAX: usize = 8192;
+/// Letters behind the cursor that are remembered, newest first: what can be under way, and as many that wait for the commit
+/// of a transaction. Only a power cut that takes the cursor back over more letters than this has the oldest of them kept
+/// once more, under the same message id.
+pub(in crate::sink) const RECALLED_MAX: usize = 8192;
 
 /// The store of dead letters of one lane.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct DeadLetters {
     max_bytes: u64,
     on_full: OnFull,
     inner: Mutex<Inner>,
+    /// Giving back space failed the last time.
+    is_untidy: AtomicBool,
     /// Messages that the cursor may not have passed and that are letters already. Held for a look only.
     decided: Mutex<BTreeMap<Seq, (Epoch, Vec<Refusal>)>>,
     stood: Mutex<Stand>,
@@ -91,6 +94,7 @@ impl DeadLetters {
             max_bytes,
             on_full: OnFull::Hold,
             inner: Mutex::new(inner),
+            is_untidy: AtomicBool::new(false),
             decided: Mutex::default(),
             stood: Mutex::default(),
             rewritten: Mutex::default(),
@@ -114,40 +118,12 @@ impl DeadLetters {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks which letters are of messages behind `cursor`, up to `tail`: a crash came before the cursor passed them. One
-    /// behind the tail is of another log, which is no more. Damage may hide one, which is then kept once more.
-    ///
-    /// # Errors
-    /// [`KeepError::Unreadable`]: a key is missing.
-    pub fn recall(&self, cursor: Seq, tail: Seq) -> Result<(), KeepError> {
-        let mut at = self.inner().next.previous();
-        for _ in 0..RECALLED_MAX {
-            if at == Seq::ZERO {
-                break;
-            }
-            let Ok(Found::Block(raw)) = self.store.read(at) else {
-                return Ok(());
-            };
-            if raw.first > at {
-                return Ok(());
-            }
-            at = raw.first.previous();
-            let Some(block) = read(&raw, &self.keys)? else {
-                continue;
-            };
-            for (_, letter) in block.messages.into_iter().rev() {
-                if letter.seq <= cursor {
-                    return Ok(());
-                }
-                if letter.seq <= tail {
-                    self.decide(letter);
-                }
-            }
-        }
-        Ok(())
+    /// Number of the next letter.
+    pub(super) fn end(&self) -> Seq {
+        self.inner().next
     }
 
-    fn decide(&self, letter: DeadLetter) {
+    pub(super) fn decide(&self, letter: DeadLetter) {
         let mut known = self.known();
         known.insert(letter.seq, (letter.epoch, letter.reasons));
         while known.len() > RECALLED_MAX {
@@ -173,7 +149,7 @@ impl DeadLetters {
             return Ok(false);
         }
         if self.store.bytes() >= self.max_bytes {
-            self.tidy()?;
+            self.try_tidy();
         }
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
@@ -193,6 +169,17 @@ impl DeadLetters {
         drop(inner);
         self.decide(letter);
         Ok(true)
+    }
+
+    /// What cannot be tidied takes its room, and is no reason not to look for some elsewhere. Said once, until it works.
+    fn try_tidy(&self) {
+        match self.tidy() {
+            Ok(()) => self.is_untidy.store(false, Ordering::Relaxed),
+            Err(error) if !self.is_untidy.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "cannot give back the space of dead letters that are gone");
+            }
+            Err(_) => {}
+        }
     }
 
     /// Sees to it that another letter is within the budget.

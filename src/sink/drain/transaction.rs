@@ -19,6 +19,8 @@ use crate::faults;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::Passed;
+use crate::sink::dead_letter::RECALLED_MAX;
+use crate::sink::kafka::WINDOW_RECORDS;
 use crate::sink::producer::{Committed, Connector, Producer, TransactionError};
 use crate::sink::verdict::{Verdict, verdict};
 
@@ -37,6 +39,9 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 const AUTHORS_MAX: usize = 64;
 /// Messages in one transaction at most: a reader that holds one back has to keep it in memory.
 const MESSAGES_MAX: u64 = 100_000;
+/// Dead letters in one at most: together with those that the window may bring they are all recognised when the transaction
+/// is taken back.
+const LETTERS_MAX: u64 = (RECALLED_MAX - WINDOW_RECORDS) as u64;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -107,11 +112,11 @@ impl Transactions {
 
     /// Whether it is time to commit, so that nothing more is taken.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let messages = self
-            .pending
-            .map_or(0, |(_, passed)| passed.delivered + passed.dead_lettered);
+        let passed = self.pending.map_or(Passed::default(), |(_, passed)| passed);
+        let is_large =
+            passed.delivered + passed.dead_lettered >= MESSAGES_MAX || passed.dead_lettered >= LETTERS_MAX;
         match self.stage {
-            Stage::Open { since } => now.duration_since(since) >= self.open_for() || messages >= MESSAGES_MAX,
+            Stage::Open { since } => now.duration_since(since) >= self.open_for() || is_large,
             Stage::Committing { .. } => true,
             Stage::Outside | Stage::Idle => false,
         }
@@ -407,5 +412,30 @@ impl<C: Connector> Drain<C> {
         {
             producer.abort(ABORT_PATIENCE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_committed_before_it_has_more_letters_than_are_recognised() {
+        let now = Instant::now();
+        let mut transactions = Transactions {
+            stage: Stage::Open { since: now },
+            ..Transactions::default()
+        };
+        let mut pass = |delivered, dead_lettered| {
+            let passed = Passed {
+                delivered,
+                dead_lettered,
+            };
+            assert_eq!(transactions.pass(Seq(1), passed), None);
+            transactions.is_due(now)
+        };
+        assert!(!pass(LETTERS_MAX, LETTERS_MAX - 1));
+        assert!(pass(0, 1));
+        assert!(LETTERS_MAX + WINDOW_RECORDS as u64 <= RECALLED_MAX as u64);
     }
 }

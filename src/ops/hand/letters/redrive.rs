@@ -29,7 +29,8 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let matcher = LetterMatcher::new(filter)?;
         let boxes = self.letter_boxes(filter.message.lane.as_deref())?;
-        // Left by an earlier one, if the lane could not be read at the start.
+        // Left by an earlier one: the lane could not be read at the start, or was full.
+        Entrance::bounded(self)?.settle()?;
         self.reconcile_letters()?;
         for letters in boxes {
             let lane = self.taker(&letters, into)?;
@@ -133,7 +134,7 @@ impl<'a> Redrive<'a> {
             hand,
             letters,
             lane,
-            entrance: Entrance::new(hand)?,
+            entrance: Entrance::bounded(hand)?,
             batch: Vec::new(),
             batch_bytes: 0,
             result,
@@ -196,6 +197,8 @@ impl<'a> Redrive<'a> {
             .zip(&numbers)
             .filter_map(|(arrival, number)| Some((arrival.origin.as_deref()?.clone(), *number)))
             .collect();
+        // Before anything is handed over, so that nothing waits in front of a full queue when this is given up.
+        self.entrance.room(&lane)?;
         let dropped = || lane.monitor.status().balance.removed.of(Reason::DroppedNewest);
         let dropped_before = dropped();
         let behind = lane.monitor.last();

@@ -299,6 +299,7 @@ fn when_too_many_reads_hang_the_next_one_is_refused_and_nothing_is_given_up() {
         assert_eq!(store.read(Seq(*first)).expect("answers"), Found::Salvaging);
     }
     let error = store.read(Seq(firsts[4])).expect_err("refused");
+    assert!(matches!(error, StoreError::Salvaging), "{error}");
     assert!(!error.is_damage(), "{error}");
     for first in &firsts[..4] {
         release(&path_of(dir.path(), *first));

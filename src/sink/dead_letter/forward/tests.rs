@@ -16,6 +16,10 @@ struct Cluster {
     refused: Vec<&'static [u8]>,
     /// The next batch comes back unsent.
     fails: bool,
+    /// Of a batch, only what is refused fails.
+    is_fair: bool,
+    /// Times behind this one are refused, and the batch with them.
+    latest_ms: Option<i64>,
 }
 
 #[derive(Clone, Default)]
@@ -59,9 +63,16 @@ impl Producer for Client {
         let mut cluster = self.kafka.cluster();
         let refused = cluster.refused.clone();
         let is_refused = |record: &KafkaRecord| refused.iter().any(|bytes| record.payload == *bytes);
-        let outcome = if std::mem::take(&mut cluster.fails) {
+        let latest_ms = cluster.latest_ms.unwrap_or(i64::MAX);
+        let of_all = if std::mem::take(&mut cluster.fails) {
             Err(Code::MessageTimedOut)
-        } else if self.pending.iter().any(|(_, record)| is_refused(record)) {
+        } else if self
+            .pending
+            .iter()
+            .any(|(_, record)| record.timestamp_ms > latest_ms)
+        {
+            Err(Code::InvalidTimestamp)
+        } else if !cluster.is_fair && self.pending.iter().any(|(_, record)| is_refused(record)) {
             Err(Code::MessageSizeTooLarge)
         } else {
             Ok(())
@@ -70,6 +81,10 @@ impl Producer for Client {
         batch
             .map(|(ticket, record)| {
                 let topic = record.topic.clone();
+                let outcome = match is_refused(&record) {
+                    true => of_all.and(Err(Code::MessageSizeTooLarge)),
+                    false => of_all,
+                };
                 if outcome.is_ok() {
                     cluster.stored.push(record);
                 }
@@ -124,22 +139,41 @@ const ROUTES: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nu
                       [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n\
                       [[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"t\"\n";
 
+fn outbox(lane: &str, letters: &Arc<DeadLetters>, now: &Arc<Mutex<LaneNow>>) -> Outbox {
+    let (config, _) = crate::config::parse(std::path::Path::new("t.toml"), ROUTES).expect("valid");
+    let asked = Arc::clone(now);
+    Outbox {
+        lane: lane.to_owned(),
+        letters: Arc::clone(letters),
+        router: Arc::new(Router::new(config.routes, "gw", lane)),
+        gateway: "gw".to_owned(),
+        epoch: Epoch(1),
+        now: Box::new(move |_| asked.lock().expect("whole").clone()),
+    }
+}
+
+/// A letter whose message came just now.
+fn stored(seq: u64, payload: &'static str) -> Stored {
+    let mut arrival = Arrival {
+        topic: format!("devices/d{}/telemetry", seq % 2),
+        payload: payload.into(),
+        ..Arrival::for_test()
+    };
+    arrival.stamp.unix_ms = clock::unix_ms();
+    Stored {
+        seq: Seq(seq),
+        epoch: Epoch(1),
+        arrival,
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let letters = DeadLetters::open(dir.path(), Epoch(1), 1 << 24, Keys::default()).expect("opens");
         let letters = Arc::new(letters);
-        let (config, _) = crate::config::parse(std::path::Path::new("t.toml"), ROUTES).expect("valid");
         let now = Arc::new(Mutex::new(LaneNow::default()));
-        let asked = Arc::clone(&now);
-        let outbox = Outbox {
-            lane: "default".to_owned(),
-            letters: Arc::clone(&letters),
-            router: Arc::new(Router::new(config.routes, "gw", "default")),
-            gateway: "gw".to_owned(),
-            epoch: Epoch(1),
-            now: Box::new(move |_| asked.lock().expect("whole").clone()),
-        };
+        let outbox = outbox("default", &letters, &now);
         let (kafka, monitor) = (Kafka::default(), Arc::<ForwardMonitor>::default());
         let forwarder = Forwarder::new(
             "dead".to_owned(),
@@ -158,20 +192,15 @@ impl Bench {
     }
 
     fn keep(&self, seq: u64, payload: &'static str) {
-        let stored = Stored {
-            seq: Seq(seq),
-            epoch: Epoch(1),
-            arrival: Arrival {
-                topic: format!("devices/d{}/telemetry", seq % 2),
-                payload: payload.into(),
-                ..Arrival::for_test()
-            },
-        };
         let refusal = Refusal::Rejected {
             topic: "t".to_owned(),
             code: "why".to_owned(),
         };
-        assert!(self.letters.keep(&stored, vec![refusal]).expect("keeps"));
+        assert!(
+            self.letters
+                .keep(&stored(seq, payload), vec![refusal])
+                .expect("keeps")
+        );
     }
 
     fn left(&self) -> Vec<u64> {
@@ -299,4 +328,92 @@ fn a_loss_is_told_once_and_what_it_grows_by_once_more() {
             ("edgeferry-gap", "0000000000000001-default-10..12", 0)
         ]
     );
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+#[test]
+fn letters_of_a_clock_that_is_ahead_go_with_times_that_kafka_takes() {
+    let mut bench = Bench::new();
+    for (seq, payload) in [(1, "a"), (2, "b"), (3, "c")] {
+        bench.keep(seq, payload);
+    }
+    bench.set_now(None, vec![(Seq(4), Seq(9))]);
+    // Kafka's clock is three hours behind ours, and takes what is up to one hour ahead of it.
+    let latest_ms = clock::unix_ms() - 2 * HOUR_MS;
+    bench.kafka.cluster().latest_ms = Some(latest_ms);
+    assert_eq!(bench.forwarder.step(), LOOK);
+    assert_eq!(bench.kafka.payloads(), ["", "a", "b", "c"]);
+    assert_eq!((bench.left().len(), bench.monitor.trouble()), (0, None));
+    let cluster = bench.kafka.cluster();
+    assert!(
+        cluster
+            .stored
+            .iter()
+            .all(|record| record.timestamp_ms <= latest_ms)
+    );
+}
+
+#[test]
+fn letters_of_which_no_time_is_taken_wait_and_none_is_passed_over() {
+    let mut bench = Bench::new();
+    for (seq, payload) in [(1, "a"), (2, "b")] {
+        bench.keep(seq, payload);
+    }
+    bench.kafka.cluster().latest_ms = Some(0);
+    assert_eq!(bench.forwarder.step(), PAUSE_MIN);
+    assert_eq!(bench.forwarder.step(), 2 * PAUSE_MIN);
+    assert!(bench.monitor.trouble().is_some_and(|why| why.contains("clock")));
+    assert_eq!(bench.left(), [1, 2]);
+    bench.kafka.cluster().latest_ms = None;
+    assert_eq!(bench.forwarder.step(), LOOK);
+    assert_eq!(bench.kafka.payloads(), ["a", "b"]);
+    assert_eq!(bench.left(), Vec::<u64>::new());
+}
+
+/// A store whose letters behind the first one need a key that is not given.
+fn without_its_key(folder: &std::path::Path) -> DeadLetters {
+    let open = |keys| DeadLetters::open(folder, Epoch(1), 1 << 24, keys).expect("opens");
+    let keep = |keys, seq, payload| {
+        let kept = open(keys).keep(&stored(seq, payload), vec![Refusal::NoRoute]);
+        assert!(kept.expect("keeps"));
+    };
+    keep(Keys::of(Some(2), &[]), 1, "in front");
+    keep(Keys::of(Some(1), &[2]), 2, "unreadable");
+    keep(Keys::of(Some(2), &[1]), 3, "behind");
+    std::fs::remove_file(folder.join("key-ids")).expect("removes");
+    open(Keys::of(Some(2), &[]))
+}
+
+#[test]
+fn a_lane_whose_letters_cannot_be_read_holds_up_no_other_lane() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut bench = Bench::new();
+    let sealed = Arc::new(without_its_key(dir.path()));
+    let first = lane(outbox("sealed", &sealed, &bench.now));
+    bench.forwarder.lanes.push_front(first);
+    bench.keep(1, "a");
+    assert_eq!(bench.forwarder.step(), LOOK);
+    assert_eq!(bench.kafka.payloads(), ["in front", "a"]);
+    assert!(bench.monitor.trouble().is_some_and(|why| why.contains("sealed")));
+    bench.keep(2, "b");
+    assert_eq!(bench.forwarder.step(), LOOK);
+    assert_eq!(bench.kafka.payloads(), ["in front", "a", "b"]);
+    assert!(bench.monitor.trouble().is_some_and(|why| why.contains("sealed")));
+    assert_eq!((bench.left().len(), sealed.stand().letters), (0, 2));
+}
+
+#[test]
+fn what_is_confirmed_behind_a_failure_is_not_sent_again() {
+    let mut bench = Bench::new();
+    for (seq, payload) in [(1, "a"), (2, "large"), (3, "c"), (4, "d")] {
+        bench.keep(seq, payload);
+    }
+    let mut cluster = bench.kafka.cluster();
+    cluster.refused = vec![b"large"];
+    cluster.is_fair = true;
+    drop(cluster);
+    bench.forwarder.step();
+    assert_eq!(bench.kafka.payloads(), ["a", "c", "d"], "once each");
+    assert_eq!(bench.left(), [2]);
 }

@@ -1,0 +1,79 @@
+//! Letters go back into a queue.
+
+use super::*;
+use crate::queue::seal::Keys;
+use crate::route::Refusal;
+use crate::sink::dead_letter::DeadLetters;
+
+/// Letters of messages that an earlier log had.
+fn letters(folder: &Path, seqs: impl IntoIterator<Item = u64>) -> Arc<DeadLetters> {
+    let open = || DeadLetters::open(folder, Epoch(1), 1 << 24, Keys::default()).expect("opens");
+    let letters = open();
+    for seq in seqs {
+        let stored = Stored {
+            seq: Seq(seq),
+            epoch: Epoch(1),
+            arrival: arrival(seq),
+        };
+        letters.keep(&stored, vec![Refusal::NoRoute]).expect("keeps");
+    }
+    drop(letters);
+    Arc::new(open())
+}
+
+fn with_letters(gateway: Gateway, letters: &Arc<DeadLetters>) -> Gateway {
+    let one = LetterBox {
+        lane: "default".to_owned(),
+        letters: Arc::clone(letters),
+        router: Arc::clone(&gateway.lane().router),
+    };
+    Gateway {
+        hand: gateway.hand.with_letters(vec![one]),
+        ..gateway
+    }
+}
+
+fn redrive(gateway: &Gateway) -> Result<Exit, HandError> {
+    let verb = Verb::Redrive {
+        filter: LetterFilter::default(),
+        into: None,
+    };
+    gateway.ask_with(&verb, b"").1
+}
+
+#[test]
+fn a_redrive_into_a_queue_that_stays_full_ends_and_can_go_on_later() {
+    let (dir, kept) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
+    let small = queue::Config {
+        max_bytes: 1,
+        min_free_bytes: 0,
+        ..queue::Config::default()
+    };
+    let letters = letters(kept.path(), 1..=3);
+    let first = Gateway::open_with(dir.path(), "gw", 5, &small).with([1]);
+    let mut first = with_letters(first, &letters);
+    first.hand.delivers = true;
+    first.hand.held_patience = LOOK;
+    // The second one must not take what is on its way for what was never taken.
+    for _ in 0..2 {
+        let outcome = redrive(&first);
+        assert!(matches!(outcome, Err(HandError::Full)), "{outcome:?}");
+        assert!(letters.pending().is_some());
+    }
+    assert!(!matches!(
+        first.ask_with(&Verb::Verify { lane: None }, b"").1,
+        Err(HandError::Busy)
+    ));
+    assert_eq!(letters.stand().letters, 3);
+    first.monitor().close();
+    first.close();
+
+    let second = with_letters(Gateway::open(dir.path(), "gw", 5), &letters);
+    assert_eq!(redrive(&second).expect("redriven"), Exit::Stopped);
+    assert_eq!(letters.stand().letters, 0);
+    assert_eq!(second.ids().len(), 4, "each of them once");
+    second.close();
+}

@@ -1,0 +1,100 @@
+//! Which letters are of messages that the cursor has not passed: they are not kept again.
+
+use std::time::{Duration, Instant};
+
+use super::KeepError;
+use super::store::{DeadLetters, RECALLED_MAX};
+use super::walk::read;
+use crate::message::Seq;
+use crate::queue::store::{Found, RawBlock, Store, StoreError};
+
+/// How long a recall waits, all in all, for generations that are being read from raw bytes. A slow card reads 80 MiB
+/// meanwhile, and the start of a lane waits for nothing else that long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks again.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl DeadLetters {
+    /// Looks which letters are of messages behind `cursor`, up to `tail`: a crash came before the cursor passed them. One
+    /// behind the tail is of another log, which is no more. One that damage hides, or that cannot be read in time, is kept
+    /// once more: that is said in the log.
+    ///
+    /// # Errors
+    /// [`KeepError::Unreadable`]: a key is missing.
+    pub fn recall(&self, cursor: Seq, tail: Seq) -> Result<(), KeepError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut at = self.end().previous();
+        for _ in 0..RECALLED_MAX {
+            if at == Seq::ZERO {
+                break;
+            }
+            let found = match self.read_by(at, deadline) {
+                Ok(found) => found,
+                Err(StoreError::Salvaging) => {
+                    report(at, &StoreError::Salvaging);
+                    break;
+                }
+                Err(error) => {
+                    report(at, &error);
+                    None
+                }
+            };
+            let Some(raw) = found else {
+                at = self.before_unit_of(at);
+                continue;
+            };
+            at = raw.first.previous();
+            if self.recall_block(&raw, cursor, tail)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last block up to `at` in its unit; `None` when there is none.
+    fn read_by(&self, at: Seq, deadline: Instant) -> Result<Option<RawBlock>, StoreError> {
+        loop {
+            match self.store.read(at) {
+                Ok(Found::Block(raw)) if raw.first <= at => return Ok(Some(raw)),
+                Ok(Found::Block(_) | Found::Nothing) => return Ok(None),
+                Ok(Found::Salvaging) | Err(StoreError::Salvaging) if Instant::now() < deadline => {
+                    std::thread::park_timeout(LOOK);
+                }
+                Ok(Found::Salvaging) => return Err(StoreError::Salvaging),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The last number that may be in front of the unit in which `at` would be.
+    fn before_unit_of(&self, at: Seq) -> Seq {
+        let units = self.store.units();
+        let unit = units.iter().rev().find(|unit| unit.first <= at);
+        unit.map_or(Seq::ZERO, |unit| unit.first.previous())
+    }
+
+    /// True when the cursor has passed what is in front of it.
+    fn recall_block(&self, raw: &RawBlock, cursor: Seq, tail: Seq) -> Result<bool, KeepError> {
+        let Some(block) = read(raw, &self.keys)? else {
+            return Ok(false);
+        };
+        for (_, letter) in block.messages.into_iter().rev() {
+            if letter.seq <= cursor {
+                return Ok(true);
+            }
+            if letter.seq <= tail {
+                self.decide(letter);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn report(at: Seq, error: &StoreError) {
+    tracing::error!(
+        %at,
+        %error,
+        "it is not known of which messages there are dead letters already: those that the cursor has not passed may be kept, \
+         counted and forwarded once more, under the same id"
+    );
+}
