@@ -106,6 +106,8 @@ const ELSEWHERE: &[&str] = &[
 const PASSES_ENV: &str = "EDGEFERRY_CRASH_PASSES";
 /// Messages of a life: six rotations.
 const MESSAGES: u64 = 250;
+/// Positions that are kept for one life: more than it can use.
+const LIFE_POSITIONS: u64 = 1_000_000;
 /// Large messages of a life that fills its lane.
 const MESSAGES_TO_FILL: u64 = 420;
 const LIFE_LIMIT: Duration = Duration::from_mins(1);
@@ -219,6 +221,8 @@ struct Store {
     scratch: Scratch,
     scenario: Scenario,
     account: Account,
+    /// How many have worked on it.
+    lives: u64,
     /// From when it is damaged.
     may: May,
 }
@@ -232,6 +236,7 @@ impl Store {
             scratch,
             scenario,
             account,
+            lives: 0,
             may: match scenario {
                 Scenario::Full | Scenario::Latest => May::Drop,
                 _ => May::LoseNothing,
@@ -263,7 +268,11 @@ impl Store {
             seed,
             first: match self.delivers() {
                 true => self.account.next_position(),
-                false => self.account.next_position().max(LARGE_FROM),
+                // Also behind a life that was killed before it could note anything.
+                false => self
+                    .account
+                    .next_position()
+                    .max(LARGE_FROM + self.lives * LIFE_POSITIONS),
             },
             messages: Some(match self.delivers() {
                 true => MESSAGES,
@@ -278,6 +287,7 @@ impl Store {
                 _ => Full::Backpressure,
             },
         };
+        self.lives += 1;
         let order = kill.map(|(point, pass)| (faults::KILL_AT, format!("{point}:{pass}")));
         let log = self.scratch.join("load.log");
         let orders = child::Orders::Load(orders);
