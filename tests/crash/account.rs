@@ -205,8 +205,12 @@ impl Account {
         } = drained.balance;
         let known = self.acked.union(&self.seen).copied().collect::<BTreeSet<_>>();
         let known = known.union(there).count() as u64;
+        // Stored, found after a crash, never confirmed, and removed since.
+        let adopted = self.seen.difference(&self.acked);
+        let adopted =
+            adopted.filter(|position| !self.delivered.contains(*position) && !there.contains(*position));
         // Removed before its confirmation was noted.
-        let unseen = removed.saturating_sub(lost);
+        let unseen = removed.saturating_sub(lost + adopted.count() as u64);
         let fits = match may {
             May::LoseNothing => removed == 0,
             May::LoseDamaged => removed == lost && damaged == lost,
