@@ -343,9 +343,9 @@ fn a_broker_whose_certificate_has_expired_holds_and_a_good_one_goes_on() {
     scene.conclude(&secure, devices).assert_clean();
 }
 
-/// The least rights for each mode: with one less it holds and says so (in the state, and behind something in the log); when it
+/// The least rights for each mode: with one less it holds and says so in the state; when it
 /// is granted it goes on.
-fn needs_exactly(name: &str, rights: &[(Grant, &str, &str)], topic: &str, change: impl Fn(Config) -> Config) {
+fn needs_exactly(name: &str, rights: &[(Grant, &str)], topic: &str, change: impl Fn(Config) -> Config) {
     let secure = secure::shared();
     let certificate = secure.authority().certificate(name);
     let mosquitto = Mosquitto::start();
@@ -360,12 +360,11 @@ fn needs_exactly(name: &str, rights: &[(Grant, &str, &str)], topic: &str, change
     mosquitto.until_subscribed(FILTER, mark);
     let devices = Devices::start(&mosquitto, &load());
     devices.until_acked(100, ACK_LIMIT);
-    for (right, missed, before) in rights {
+    for (right, missed) in rights {
         daemon
             .notify()
             .until_status(&format!("{right:?} is missed"), BY_ITSELF, |status| {
-                let is_missed = status.starts_with("NOT READY") && status.contains(missed);
-                is_missed && daemon.log().contains(before)
+                status.starts_with("NOT READY") && status.contains(missed)
             });
         let mut reader = Reader::new(&secure.bootstrap(), topic);
         assert!(
@@ -390,7 +389,7 @@ fn closed_topic(name: &str) -> String {
 #[test]
 fn at_least_once_needs_to_write_to_the_topic_and_nothing_else() {
     let topic = closed_topic("rights");
-    let rights = [(Grant::Write(topic.clone()), "TopicAuthorizationFailed", "")];
+    let rights = [(Grant::Write(topic.clone()), "TopicAuthorizationFailed")];
     needs_exactly("least", &rights, &topic, |config| config);
 }
 
@@ -403,19 +402,16 @@ fn exactly_once_needs_its_transactional_id_its_group_and_the_cursors_topic_besid
         (
             Grant::Transact(prefix.clone()),
             "TransactionalIdAuthorizationFailed",
-            "",
         ),
-        (Grant::Group(prefix), "GroupAuthorizationFailed", ""),
+        (Grant::Group(prefix), "GroupAuthorizationFailed"),
         (
             Grant::Write(topic.clone()),
-            "transaction: TopicAuthorizationFailed",
-            "",
+            "transaction (take over): TopicAuthorizationFailed",
         ),
         // The cursor can be asked for, but not committed.
         (
             Grant::Read(topic.clone()),
-            "transaction: TopicAuthorizationFailed",
-            "Kafka: up",
+            "transaction (commit): TopicAuthorizationFailed",
         ),
     ];
     needs_exactly("once", &rights, &topic, Config::exactly_once);

@@ -186,7 +186,7 @@ impl<C: Connector> Drain<C> {
                 true
             }
             Err(error) => {
-                self.transaction_failed(error, now);
+                self.transaction_failed("begin", error, now);
                 false
             }
         }
@@ -253,7 +253,7 @@ impl<C: Connector> Drain<C> {
         let found = match taken {
             Ok(found) => found,
             Err(error) => {
-                self.transaction_failed(error, now);
+                self.transaction_failed("take over", error, now);
                 return Ok(false);
             }
         };
@@ -340,13 +340,13 @@ impl<C: Connector> Drain<C> {
                     is_retriable: false,
                     ..error
                 };
-                self.transaction_failed(error, now);
+                self.transaction_failed("commit", error, now);
                 Ok(false)
             }
         }
     }
 
-    fn transaction_failed(&mut self, error: TransactionError, now: Instant) {
+    fn transaction_failed(&mut self, step: &str, error: TransactionError, now: Instant) {
         let code = error.code;
         tracing::debug!(%code, error.is_retriable, "a transaction has to wait");
         match verdict(code) {
@@ -355,7 +355,7 @@ impl<C: Connector> Drain<C> {
                 self.write_refused = true;
                 self.alone_until = self.alone_until.max(self.window.last());
                 self.monitor
-                    .set_link(Link::Refused(format!("transaction: {code}")));
+                    .set_link(Link::Refused(format!("transaction ({step}): {code}")));
             }
             Verdict::Fenced => self.fenced(),
             _ if self.refused_since.is_some() => {}
@@ -379,6 +379,7 @@ impl<C: Connector> Drain<C> {
         match asked {
             Ok(()) => self.rewind(now),
             Err(error) => self.transaction_failed(
+                "records",
                 TransactionError {
                     is_retriable: false,
                     ..error
