@@ -95,8 +95,10 @@ impl Pace {
 
     fn wait_for_portion(&self, now: Instant) -> Duration {
         let is_over = self.portion >= self.limit / PORTIONS as usize;
+        // A link that has done its portion early is not as slow as it was.
+        let is_idle = self.in_flight < self.limit / PORTIONS as usize;
         match self.portion_since {
-            Some(since) if is_over && !self.slow.is_empty() => {
+            Some(since) if is_over && !is_idle && !self.slow.is_empty() => {
                 (since + self.time_of(self.portion)).saturating_duration_since(now)
             }
             _ => Duration::ZERO,
@@ -265,6 +267,34 @@ mod tests {
             let least = Duration::from_secs_f64(LEAST as f64 / rate);
             let limit = (QUEUE * 5 / 2).max(least * 5 / 4) + Duration::from_millis(round_trip_ms);
             assert!(run.slowest <= limit, "{rate}, {round_trip_ms}: {run:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_link_that_becomes_fast_is_found_out() {
+        // Everything that is handed over is confirmed 5 ms later; before, 30 kB/s for a minute.
+        let start = Instant::now();
+        let mut pace = Pace::new(MOST);
+        let mut under_way = VecDeque::new();
+        let mut free_at = start;
+        let mut now = start;
+        let fast_from = start + Duration::from_mins(1);
+        while pace.limit < MOST || now < fast_from {
+            while under_way.front().is_some_and(|answer| *answer <= now) {
+                under_way.pop_front();
+                pace.confirmed(MESSAGE);
+            }
+            while pace.wait(now) == Some(Duration::ZERO) {
+                pace.submitted(MESSAGE, now);
+                let each = match now < fast_from {
+                    true => Duration::from_millis(10),
+                    false => Duration::from_nanos(10),
+                };
+                free_at = free_at.max(now) + each;
+                under_way.push_back(free_at + Duration::from_millis(5));
+            }
+            now += Duration::from_millis(20);
+            assert!(now < fast_from + Duration::from_secs(15), "{pace:?}");
         }
     }
 
