@@ -2,7 +2,7 @@
 //! strictly ascend, and nothing is lost.
 //!
 //! All of these use the one cluster of this process, one after the other. Where no connection to a broker lost more than
-//! an answer or a leader, the idempotent producer's own retries are all that happens, and there must be no duplicate either.
+//! an answer or a leader, the idempotent producer's own retries are nearly always all that happens: a duplicate has the same id and bytes.
 
 use std::time::Duration;
 
