@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::message::Qos;
 use crate::route::conflict;
+use crate::route::format::{self, Format};
 use crate::route::pattern::Pattern;
 use crate::route::scope::Mark;
 use crate::route::template::Template;
@@ -18,13 +19,6 @@ const DEFAULT_LANE: &str = "default";
 
 /// Longest topic name that Kafka allows, characters.
 const MAX_TOPIC_LEN: usize = 249;
-
-/// Shape of the Kafka record's value and headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `"raw"`: payload byte for byte, facts in headers.
-    Raw,
-}
 
 /// `[[route]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,9 +100,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     let topic = topic.and_then(|text| parse_template("topic", &text, section));
     let is_default_key = raw.key.is_none();
     let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
-    let format = [("raw", Format::Raw)];
-    let planned = ["cloudevents", "wasp", "ngsiv2"];
-    let format = section.one_of("format", raw.format.as_deref(), &format, &planned, Format::Raw);
+    let format = format::resolve(raw.format.as_deref(), section);
     let qos = resolve_qos(raw.qos, section);
     if let Some(topic) = &topic {
         check_topic(topic, section);

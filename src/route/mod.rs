@@ -4,116 +4,32 @@
 mod config;
 mod conflict;
 mod destination;
+pub mod format;
+pub mod headers;
+pub mod json;
 pub mod pattern;
-mod raw;
+mod record;
+mod refusal;
 mod scope;
+pub mod subject;
 pub mod template;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-pub use config::{Config, Format};
+pub use config::Config;
 pub(crate) use config::{Raw, resolve};
+pub use format::Format;
+pub use record::{Header, KafkaRecord};
+pub use refusal::Refusal;
 use scope::Scope;
 pub use scope::{Former, Mark};
+use subject::Subject;
 
 use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
-
-/// What goes from the route to the sink: one record for Kafka.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaRecord {
-    /// Number of the `[[route]]` that made it, from 0.
-    pub route: usize,
-    /// The topic came from names in the route's `topic`: it may be one that nobody made.
-    pub is_templated: bool,
-    /// Kafka topic; legal.
-    pub topic: String,
-    /// Key; never empty.
-    pub key: String,
-    /// Value.
-    pub payload: Bytes,
-    /// Headers in order.
-    pub headers: Vec<(&'static str, String)>,
-    /// Record time, milliseconds since 1970.
-    pub timestamp_ms: i64,
-}
-
-impl KafkaRecord {
-    /// What it takes on the way, about: contents and headers before compression.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        self.key.len() + self.payload.len() + headers
-    }
-}
-
-/// Why a route does not make a record of a message. It becomes a dead letter with this reason, never a drop.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
-pub enum Refusal {
-    /// No route wants it (any more).
-    #[error("no route matches the topic")]
-    NoRoute,
-    /// The key came out empty.
-    #[error("route {route}: the key is empty")]
-    EmptyKey {
-        /// Number of the `[[route]]`, from 0.
-        route: usize,
-    },
-    /// The Kafka topic came out illegal.
-    #[error("route {route}: {topic:?} is not a legal Kafka topic name")]
-    IllegalTopic {
-        /// Number of the `[[route]]`, from 0.
-        route: usize,
-        /// What came out.
-        topic: String,
-    },
-    /// The payload was over `max_packet_size` and has been cut.
-    #[error("the payload of {bytes} bytes is over max_packet_size")]
-    Oversize {
-        /// Length of the whole payload.
-        bytes: u64,
-    },
-    /// Kafka refused the record for what it is. Only in letters of before [`Refusal::Refused`].
-    #[error("Kafka topic {topic:?} refused the record: {code}")]
-    Rejected {
-        /// Where it should have gone.
-        topic: String,
-        /// Kafka's reason.
-        code: String,
-    },
-    // Letters are kept over versions: what is stored is the number of the variant, so new ones come last.
-    /// Kafka refused the record for what it is.
-    #[error("route {route}: Kafka topic {topic:?} refused the record: {code} (sent alone {attempts} times)")]
-    Refused {
-        /// Number of the `[[route]]`, from 0.
-        route: usize,
-        /// Where it should have gone.
-        topic: String,
-        /// Kafka's reason.
-        code: String,
-        /// Times that it was sent alone and refused; 0 when the client itself did not take it.
-        attempts: u32,
-    },
-    /// The route's topic came out as one that nobody made, for longer than `kafka.unknown_topic_after`.
-    #[error("route {route}: Kafka topic {topic:?} does not exist, and did not appear in {after_s} s")]
-    UnknownTopic {
-        /// Number of the `[[route]]`, from 0.
-        route: usize,
-        /// Where it should have gone.
-        topic: String,
-        /// How long it was waited for when it was given up, seconds.
-        after_s: u64,
-    },
-}
 
 /// What becomes of one message: done when every record is confirmed and every refusal is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -208,10 +124,10 @@ impl Router {
 
     /// What the headers of each of its records say, whatever route makes it.
     #[must_use]
-    pub fn facts(&self, stored: &Stored) -> Vec<(&'static str, String)> {
+    pub fn facts(&self, stored: &Stored) -> Vec<Header> {
         let arrival = &stored.arrival;
         let told = Told::as_it_stood(&arrival.stamp);
-        raw::facts(self.gateway(arrival), &self.id(stored), arrival, &told)
+        headers::facts(self.gateway(arrival), &self.id(stored), arrival, &told)
     }
 
     /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
@@ -278,15 +194,44 @@ impl Router {
         } else if key.is_empty() {
             Err(Refusal::EmptyKey { route: number })
         } else {
-            Ok(match route.format {
-                Format::Raw => KafkaRecord {
-                    route: number,
-                    is_templated: !route.topic.is_static(),
-                    ..raw::shape(self.gateway(arrival), &self.id(stored), arrival, topic, key, told)
-                },
-            })
+            let id = self.id(stored);
+            let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
+            make(number, route, &subject, topic, key)
         })
     }
+}
+
+/// The record of one route, of which topic and key are settled.
+fn make(
+    number: usize,
+    route: &Config,
+    subject: &Subject<'_>,
+    topic: String,
+    key: String,
+) -> Result<KafkaRecord, Refusal> {
+    let shaped = route
+        .format
+        .shape(subject, &key)
+        .map_err(|error| Refusal::Unshapable {
+            route: number,
+            format: route.format.name().to_owned(),
+            why: error.to_string(),
+        })?;
+    let mut headers = Vec::new();
+    if route.format.has_headers() {
+        headers = headers::facts(subject.gateway, subject.id, subject.arrival(), subject.told);
+    }
+    headers.extend(shaped.headers);
+    Ok(KafkaRecord {
+        route: number,
+        is_templated: !route.topic.is_static(),
+        topic,
+        key,
+        partition_by: None,
+        payload: shaped.payload,
+        headers,
+        timestamp_ms: subject.told.record_ms,
+    })
 }
 
 /// Whether Kafka accepts the name (`[a-zA-Z0-9._-]`, 1 to 249 characters, not `.` or `..`).

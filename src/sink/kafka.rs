@@ -221,10 +221,10 @@ impl Producer for KafkaProducer {
     ) -> Result<(), SubmitError> {
         let headers = record.headers.iter().fold(
             OwnedHeaders::new_with_capacity(record.headers.len()),
-            |headers, (key, value)| {
+            |headers, header| {
                 headers.insert(Header {
-                    key,
-                    value: Some(value.as_bytes()),
+                    key: &header.name,
+                    value: Some(header.value.as_ref()),
                 })
             },
         );
@@ -344,7 +344,8 @@ mod tests {
             topic: "t".to_owned(),
             key: "a\0b".to_owned(),
             payload: Bytes::new(),
-            headers: vec![("h", "c\0d".to_owned())],
+            partition_by: None,
+            headers: vec![crate::route::Header::text("h", "c\0d")],
             timestamp_ms: 1,
         };
         producer.submit(&record, None, 7).expect("taken");

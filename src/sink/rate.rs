@@ -215,7 +215,8 @@ mod tests {
             topic: "t".to_owned(),
             key: "k".to_owned(),
             payload: Bytes::from(vec![0; payload]),
-            headers: vec![("h", "value".to_owned())],
+            partition_by: None,
+            headers: vec![crate::route::Header::text("h", "value")],
             timestamp_ms: 0,
         }
     }

@@ -23,7 +23,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::{DeadLetters, KeepError, record};
 use crate::clock;
 use crate::message::{Epoch, Seq, Stored};
-use crate::route::{KafkaRecord, Refusal, Router};
+use crate::route::{KafkaRecord, Refusal, Router, headers};
 use crate::signal::Signal;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket, TopicState};
 use crate::sink::timing::{Next, Timing};
@@ -399,7 +399,7 @@ impl<C: Connector> Forwarder<C> {
             return Ok(());
         };
         *next = number.next();
-        let id = only.record.headers.first().map_or("", |(_, id)| id.as_str());
+        let id = only.record.header(headers::ID).unwrap_or_default();
         tracing::warn!(lane = outbox.lane, id, %code, "the topic for dead letters refuses this one: it stays here");
         Ok(())
     }

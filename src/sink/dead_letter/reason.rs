@@ -12,17 +12,23 @@ pub const fn name(refusal: &Refusal) -> &'static str {
         Refusal::Oversize { .. } => "oversize",
         Refusal::Rejected { .. } | Refusal::Refused { .. } => "rejected",
         Refusal::UnknownTopic { .. } => "unknown-topic",
+        Refusal::NoValue { .. } => "no-value",
+        Refusal::Unshapable { .. } => "unshapable",
+        Refusal::OverMaxPayload { .. } => "over-max-payload",
     }
 }
 
 /// All names, for whoever writes one wrongly.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 9] = [
     "no-route",
     "empty-key",
     "illegal-topic",
     "oversize",
     "rejected",
     "unknown-topic",
+    "no-value",
+    "unshapable",
+    "over-max-payload",
 ];
 
 /// How often Kafka was asked for it; `None` when it was never its turn, or nobody counted.
@@ -33,7 +39,10 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
         | Refusal::EmptyKey { .. }
         | Refusal::IllegalTopic { .. }
         | Refusal::Oversize { .. }
-        | Refusal::UnknownTopic { .. } => Some(0),
+        | Refusal::UnknownTopic { .. }
+        | Refusal::NoValue { .. }
+        | Refusal::Unshapable { .. }
+        | Refusal::OverMaxPayload { .. } => Some(0),
         Refusal::Refused { attempts, .. } => Some(*attempts),
         // A letter from before attempts were counted.
         Refusal::Rejected { .. } => None,
@@ -46,7 +55,11 @@ pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
     reasons.iter().any(|refusal| match refusal {
         // The message as a whole: that a route wants it by now is for a redrive to tell.
         Refusal::NoRoute | Refusal::Oversize { .. } => true,
-        Refusal::EmptyKey { route } | Refusal::IllegalTopic { route, .. } => *route == record.route,
+        Refusal::EmptyKey { route }
+        | Refusal::IllegalTopic { route, .. }
+        | Refusal::NoValue { route, .. }
+        | Refusal::Unshapable { route, .. }
+        | Refusal::OverMaxPayload { route, .. } => *route == record.route,
         Refusal::Rejected { topic, .. } => *topic == record.topic,
         Refusal::Refused { route, topic, .. } | Refusal::UnknownTopic { route, topic, .. } => {
             *route == record.route && *topic == record.topic

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::reason;
 use crate::message::{Arrival, Properties, Stored};
-use crate::route::{KafkaRecord, Refusal, Router};
+use crate::route::{Header, KafkaRecord, Refusal, Router, headers};
 
 /// Name of the reason; reason, detail and attempts come once for each route that refused it, in this order.
 pub const REASON: &str = "edgeferry-dead-letter-reason";
@@ -31,12 +31,12 @@ pub(super) fn of_letter(
 ) -> KafkaRecord {
     let arrival = &stored.arrival;
     let mut headers = router.facts(stored);
-    headers.push((LANE, lane.to_owned()));
+    headers.push(Header::text(LANE, lane));
     for refusal in reasons {
-        headers.push((REASON, reason::name(refusal).to_owned()));
-        headers.push((DETAIL, refusal.to_string()));
+        headers.push(Header::text(REASON, reason::name(refusal)));
+        headers.push(Header::text(DETAIL, refusal.to_string()));
         if let Some(attempts) = reason::attempts(refusal) {
-            headers.push((ATTEMPTS, attempts.to_string()));
+            headers.push(Header::text(ATTEMPTS, attempts.to_string()));
         }
     }
     headers.extend(properties(arrival));
@@ -48,6 +48,7 @@ pub(super) fn of_letter(
         topic: topic.to_owned(),
         key: key.unwrap_or_else(|| arrival.topic.clone()),
         payload: arrival.payload.clone(),
+        partition_by: None,
         headers,
         timestamp_ms: arrival.stamp.unix_ms.clamp(1, now_ms.max(1)),
     }
@@ -61,20 +62,21 @@ pub(super) fn of_gap(topic: &str, gateway: &str, gap: String, lane: &str, now_ms
         topic: topic.to_owned(),
         key: format!("{gateway}-{lane}"),
         payload: Bytes::new(),
+        partition_by: None,
         headers: vec![
-            (GAP, gap),
-            ("edgeferry-gateway", gateway.to_owned()),
-            (LANE, lane.to_owned()),
+            Header::text(GAP, gap),
+            Header::text(headers::GATEWAY, gateway),
+            Header::text(LANE, lane),
         ],
         timestamp_ms: now_ms.max(1),
     }
 }
 
 /// What the publisher said of the message.
-fn properties(arrival: &Arrival) -> Vec<(&'static str, String)> {
-    let mut headers = vec![("mqtt-qos", arrival.delivery.qos.to_string())];
+fn properties(arrival: &Arrival) -> Vec<Header> {
+    let mut headers = vec![Header::text("mqtt-qos", arrival.delivery.qos.to_string())];
     if let Some(bytes) = arrival.oversize {
-        headers.push((OVERSIZE, bytes.to_string()));
+        headers.push(Header::text(OVERSIZE, bytes.to_string()));
     }
     let Some(properties) = arrival.properties.as_deref() else {
         return headers;
@@ -99,8 +101,15 @@ fn properties(arrival: &Arrival) -> Vec<(&'static str, String)> {
             correlation_data.as_ref().map(|data| Base64::encode_string(data)),
         ),
     ];
-    headers.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text?))));
+    headers.extend(
+        texts
+            .into_iter()
+            .filter_map(|(name, text)| Some(Header::text(name, text?))),
+    );
     let pair = |(name, value): &(String, String)| format!("{name}={value}");
-    headers.extend(user.iter().map(|user| ("mqtt-user-property", pair(user))));
+    headers.extend(
+        user.iter()
+            .map(|user| Header::text("mqtt-user-property", pair(user))),
+    );
     headers
 }

@@ -58,7 +58,7 @@ impl<C: Connector> Drain<C> {
         let window = &self.window;
         let is_drained = || window.is_settled(unsent);
         match self.topics.count(&record.topic, is_drained) {
-            Count::Of(count) => partition::of(&record.key, count).map_or(Place::Later, Place::At),
+            Count::Of(count) => partition::of(record.hashed(), count).map_or(Place::Later, Place::At),
             // The reports that come in wake the loop.
             Count::Changing => Place::Later,
             Count::Unknown => self.place_of_absent(ticket, record, now),

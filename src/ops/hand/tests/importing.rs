@@ -32,13 +32,8 @@ fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
         &crate::clock::Told::as_it_stood(&delivered[5].arrival.stamp),
     );
     let header = |name| {
-        outcome.records[0]
-            .headers
-            .iter()
-            .find(|header| header.0 == name)
-            .expect("has it")
-            .1
-            .clone()
+        let value = outcome.records[0].header(name);
+        value.expect("has it").to_owned()
     };
     assert_eq!(
         (header("edgeferry-id"), header("edgeferry-gateway")),

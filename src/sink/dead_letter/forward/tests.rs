@@ -5,6 +5,7 @@ use std::sync::MutexGuard;
 use super::*;
 use crate::message::Arrival;
 use crate::queue::seal::Keys;
+use crate::route::Header;
 use crate::sink::producer::{Committed, Report, TransactionError};
 
 #[derive(Default)]
@@ -228,10 +229,7 @@ fn letters_go_in_order_with_their_facts_and_leave_when_kafka_has_them() {
     let cluster = bench.kafka.cluster();
     let record = &cluster.stored[0];
     assert_eq!((record.topic.as_str(), record.key.as_str()), ("dead", "d1"));
-    let header = |wanted: &str| {
-        let found = record.headers.iter().find(|(name, _)| *name == wanted);
-        found.map(|(_, value)| value.as_str())
-    };
+    let header = |wanted: &str| record.header(wanted);
     assert_eq!(header("edgeferry-id"), Some("0000000000000001-default-3"));
     assert_eq!(header("edgeferry-gateway"), Some("gw"));
     assert_eq!(header("mqtt-topic"), Some("devices/d1/telemetry"));
@@ -313,19 +311,16 @@ fn a_loss_is_told_once_and_what_it_grows_by_once_more() {
     let gaps: Vec<_> = cluster
         .stored
         .iter()
-        .map(|record| {
-            (
-                record.headers[0].0,
-                record.headers[0].1.as_str(),
-                record.payload.len(),
-            )
-        })
+        .map(|record| (record.headers[0].clone(), record.payload.len()))
         .collect();
     assert_eq!(
         gaps,
         [
-            ("edgeferry-gap", "0000000000000001-default-4..9", 0),
-            ("edgeferry-gap", "0000000000000001-default-10..12", 0)
+            (Header::text("edgeferry-gap", "0000000000000001-default-4..9"), 0),
+            (
+                Header::text("edgeferry-gap", "0000000000000001-default-10..12"),
+                0
+            )
         ]
     );
 }

@@ -39,8 +39,7 @@ fn synchronise(bench: &mut Bench) {
 }
 
 fn clock(record: &KafkaRecord) -> Option<String> {
-    let header = record.headers.iter().find(|(name, _)| *name == "edgeferry-clock");
-    header.map(|(_, value)| value.clone())
+    record.header("edgeferry-clock").map(str::to_owned)
 }
 
 #[tokio::test]

@@ -1,0 +1,67 @@
+//! One message as one route sees it: what templates, conditions and formats may ask for.
+
+use std::cell::OnceCell;
+
+use crate::clock::Told;
+use crate::message::{Arrival, MessageId, Properties, Stored};
+use crate::route::json::{Json, JsonError};
+use crate::route::pattern::Captures;
+
+/// One message as one route sees it.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The message.
+    pub stored: &'a Stored,
+    /// What is said of its time.
+    pub told: &'a Told,
+    /// Its name, the same for every copy.
+    pub id: &'a MessageId,
+    /// The gateway that received it first.
+    pub gateway: &'a str,
+    /// What the names of `from` stand for.
+    pub captures: &'a Captures<'a>,
+    json: OnceCell<Result<Json<'a>, JsonError>>,
+}
+
+impl<'a> Subject<'a> {
+    /// A message that the route's pattern matches.
+    #[must_use]
+    pub const fn new(
+        stored: &'a Stored,
+        told: &'a Told,
+        id: &'a MessageId,
+        gateway: &'a str,
+        captures: &'a Captures<'a>,
+    ) -> Self {
+        let json = OnceCell::new();
+        Self {
+            stored,
+            told,
+            id,
+            gateway,
+            captures,
+            json,
+        }
+    }
+
+    /// What arrived.
+    #[must_use]
+    pub const fn arrival(&self) -> &'a Arrival {
+        &self.stored.arrival
+    }
+
+    /// MQTT 5 properties, if any came.
+    #[must_use]
+    pub fn properties(&self) -> Option<&'a Properties> {
+        self.stored.arrival.properties.as_deref()
+    }
+
+    /// The payload as JSON; looked at once, whoever asks.
+    ///
+    /// # Errors
+    /// [`JsonError`]: it is not.
+    pub fn json(&self) -> Result<Json<'a>, &JsonError> {
+        let look = || Json::parse(&self.stored.arrival.payload);
+        self.json.get_or_init(look).as_ref().copied()
+    }
+}
