@@ -17,6 +17,7 @@ pub mod config;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
+pub mod group;
 pub mod kafka;
 pub mod mosquitto;
 pub mod mqtt;
