@@ -15,22 +15,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-
+use crate::support::again::repeat_the_end;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::group::{Group, Taken};
-use crate::support::kafka::{Kafka, shared};
+use crate::support::kafka::shared;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
-use crate::support::oracle::{Oracle, Record};
+use crate::support::oracle::Oracle;
 use crate::support::scene::FILTER;
 use crate::support::seed::Seed;
 
-const LIMIT: Duration = Duration::from_mins(1);
 const ACCOUNTS: usize = 30;
 const STEPS: usize = 20;
 /// More than one and fewer than the partitions, so that shares differ.
@@ -62,7 +58,11 @@ static DATA: LazyLock<Data> = LazyLock::new(|| {
         oracle
     });
     daemon.terminate();
-    let [of_one, of_four] = counted.map(|oracle| repeat_the_end(kafka, oracle));
+    let [of_one, of_four] = counted.map(|mut oracle| {
+        let topic = oracle.topic().to_owned();
+        let records = oracle.rest();
+        records.len() + repeat_the_end(kafka, &topic, records, REPEATED)
+    });
     Data {
         one: (one, of_one),
         four: (four, of_four),
@@ -102,49 +102,6 @@ fn until_all_steps(oracle: &mut Oracle) {
         }
         wanted += missing;
     }
-}
-
-fn id(record: &Record) -> String {
-    record
-        .header("edgeferry-id")
-        .expect("every record has one")
-        .to_owned()
-}
-
-/// Writes the last records of each partition once more, byte for byte, as a gateway does that was killed before it knew of
-/// Kafka's answer. How many records there are then.
-fn repeat_the_end(kafka: &Kafka, mut oracle: Oracle) -> usize {
-    let topic = oracle.topic().to_owned();
-    let records = oracle.rest().to_vec();
-    let producer: BaseProducer = kafka.client().create().expect("a plain producer");
-    let mut by_partition: BTreeMap<i32, Vec<&Record>> = BTreeMap::new();
-    for record in &records {
-        by_partition.entry(record.partition).or_default().push(record);
-    }
-    let mut count = records.len();
-    for records in by_partition.values() {
-        for record in &records[records.len().saturating_sub(REPEATED)..] {
-            let headers = record.headers.iter();
-            let headers = headers.fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            });
-            let copy = BaseRecord::to(&topic)
-                .partition(record.partition)
-                .key(record.key.as_deref().expect("it has one"))
-                .payload(&record.value)
-                .headers(headers);
-            producer
-                .send(copy)
-                .map_err(|(error, _)| error)
-                .expect("there is room");
-            count += 1;
-        }
-    }
-    producer.flush(LIMIT).expect("kafka takes them");
-    count
 }
 
 /// Processes as a consumer should: what it has seen is dropped, and the balance must be right at each step.

@@ -12,6 +12,7 @@
     reason = "shared by the tests and the benchmark; each of them uses a part"
 )]
 
+pub mod again;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
