@@ -109,3 +109,81 @@ fn the_verbs_of_edgeferry_that_documents_and_unit_name_exist() {
         assert!(help.contains(&format!("  {verb} ")), "{help}");
     }
 }
+
+/// Whether a program knows what is written behind its name.
+fn assert_known(program: &[&str], line: &str, arguments: &str) {
+    let help = Command::new(program[0])
+        .args(&program[1..])
+        .arg("--help")
+        .output();
+    let help = String::from_utf8(help.expect("it runs").stdout).expect("text");
+    for option in arguments.split(' ').filter(|word| word.starts_with('-')) {
+        let is_known = help
+            .split_whitespace()
+            .any(|word| word.trim_end_matches(',') == option);
+        assert!(is_known, "{line}: {option} is not in\n{help}");
+    }
+}
+
+#[test]
+fn the_options_of_the_sample_consumer_that_the_documents_name_exist() {
+    const CALL: &str = "cargo run --example consumer -- ";
+    let source = fs::read_to_string(root().join("examples/consumer/main.rs")).expect("readable");
+    let texts = documents().into_iter().map(|(_, text)| text).chain([source]);
+    let lines: Vec<String> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.contains(CALL))
+        .collect();
+    assert!(lines.len() >= 3, "{lines:?}");
+    let consumer = [
+        env!("CARGO"),
+        "run",
+        "--quiet",
+        "--locked",
+        "--example",
+        "consumer",
+        "--",
+    ];
+    for line in &lines {
+        let (_, arguments) = line.split_once(CALL).expect("it is there");
+        assert_known(&consumer, line, arguments);
+    }
+}
+
+#[test]
+fn configurations_that_commands_in_the_readme_name_pass_the_check() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let lines = blocks(&readme, "sh").concat();
+    let named: Vec<&str> = lines
+        .lines()
+        .filter_map(|line| line.strip_prefix("./target/release/edgeferry check --config "))
+        .collect();
+    assert!(named.len() >= 2, "{named:?}");
+    for file in named {
+        let checked = Command::new(env!("CARGO_BIN_EXE_edgeferry"))
+            .args(["check", "--config", file])
+            .current_dir(root())
+            .output()
+            .expect("it runs");
+        assert!(checked.status.success(), "{file}: {checked:?}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_example_for_a_system_and_no_other() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let table: BTreeSet<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("](config/examples/"))
+        .filter_map(|line| line.split("](config/examples/").nth(1)?.split(')').next())
+        .collect();
+    let tests = fs::read_to_string(root().join("tests/parts/interop.rs")).expect("readable");
+    assert!(table.len() >= 10, "{table:?}");
+    for file in table {
+        let name = file.strip_suffix(".toml").expect("a configuration");
+        assert!(
+            tests.contains(&format!("example: \"{name}\"")),
+            "{name} is not run end to end"
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! Every shipped example for another system, as a user gets it: samples of that system go in at Mosquitto, and the records in
+//! Kafka are compared with what its readers expect. What must not be forwarded is published before what must be, and topics
+//! have one partition, so that it would be seen.
+//!
+//! Payloads have the shape that the systems' own documents give; their contents are ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use rumqttc::{Publish, QoS};
+
+use crate::support::daemon::Daemon;
+use crate::support::example::example;
+use crate::support::kafka::shared;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
+use crate::support::oracle::{Oracle, Record};
+
+/// One broker for all examples: none of them subscribes to another one's topics.
+static BROKER: LazyLock<Mosquitto> = LazyLock::new(Mosquitto::start);
+
+/// What an example makes of what is published.
+#[derive(Default)]
+struct Case<'a> {
+    /// `config/examples/NAME.toml`
+    example: &'a str,
+    /// Kept by the broker before edgeferry comes: topic and payload.
+    retained: &'a [(&'a str, &'a str)],
+    /// Must not become records.
+    ignored: &'a [(&'a str, &'a str)],
+    /// Must become records.
+    published: &'a [(&'a str, &'a str)],
+    /// In the order of their topics.
+    expected: &'a [Expected<'a>],
+}
+
+/// One record.
+struct Expected<'a> {
+    topic: &'a str,
+    key: &'a str,
+    headers: Headers<'a>,
+    /// With `<time>`, `<uuid>` and `<id>` where a value differs from run to run, see [`fits`].
+    value: &'a str,
+}
+
+enum Headers<'a> {
+    /// These and no others.
+    Only(&'a [(&'a str, &'a str)]),
+    /// These, and where the message came from.
+    With(&'a [(&'a str, &'a str)]),
+}
+
+/// A record of `format = "raw"`: the payload as it came.
+const fn raw<'a>(topic: &'a str, key: &'a str, value: &'a str) -> Expected<'a> {
+    Expected {
+        topic,
+        key,
+        headers: Headers::With(&[]),
+        value,
+    }
+}
+
+impl Case<'_> {
+    fn run(&self) {
+        self.run_with(|_| {});
+    }
+
+    /// Also does something with a daemon that has delivered everything.
+    fn run_with(&self, then: impl FnOnce(&Daemon)) {
+        let kafka = shared();
+        let example = example(self.example, &BROKER, kafka);
+        let topics: BTreeSet<&str> = self.expected.iter().map(|record| record.topic).collect();
+        for topic in &topics {
+            kafka.create_topic(topic, 1, &[]);
+        }
+        let client = format!("devices of {}", self.example);
+        let mut link = Link::connect(BROKER.port(), &client, true).expect("it accepts");
+        for (topic, payload) in self.retained {
+            let mut publish = Publish::new(*topic, QoS::AtLeastOnce, *payload);
+            publish.retain = true;
+            link.publish_packet(publish);
+        }
+        let mark = BROKER.mark();
+        let mut daemon = Daemon::start(&example.config);
+        for filter in &example.filters {
+            BROKER.until_subscribed(filter, mark);
+        }
+        for (topic, payload) in self.ignored.iter().chain(self.published) {
+            link.publish(topic, payload.as_bytes());
+        }
+        let mut found = Vec::new();
+        for topic in topics {
+            let expected = self.expected.iter().filter(|record| record.topic == topic);
+            let expected: Vec<_> = expected.collect();
+            let mut oracle = Oracle::new(kafka, topic);
+            oracle.first(expected.len());
+            found.push((topic, oracle, expected));
+        }
+        daemon.assert_alive();
+        then(&daemon);
+        daemon.terminate();
+        for (topic, mut oracle, expected) in found {
+            let records = oracle.rest();
+            for (record, expected) in records.iter().zip(&expected) {
+                assert_is(record, expected);
+            }
+            assert_eq!(records.len(), expected.len(), "{topic}: {records:?}");
+        }
+    }
+}
+
+fn assert_is(record: &Record, expected: &Expected<'_>) {
+    let (key, value) = (text(record.key.as_deref()), text(Some(&record.value)));
+    assert_eq!(key, expected.key, "{}: {value}", expected.topic);
+    assert!(
+        fits(expected.value, &value),
+        "{}:\n{value}\nis not\n{}",
+        expected.topic,
+        expected.value
+    );
+    let headers: BTreeMap<&str, String> = record
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), text(Some(value))))
+        .collect();
+    let wanted = match expected.headers {
+        Headers::Only(wanted) => {
+            assert_eq!(headers.len(), wanted.len(), "{headers:?}");
+            wanted
+        }
+        Headers::With(wanted) => {
+            assert!(headers.contains_key("edgeferry-id"), "{headers:?}");
+            wanted
+        }
+    };
+    for (name, wanted) in wanted {
+        let found = headers.get(name).map(String::as_str).unwrap_or_default();
+        assert!(fits(wanted, found), "{name}: {headers:?}");
+    }
+}
+
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text")
+}
+
+/// Whether a text is the pattern with, for `<time>`, a time in UTC with exactly three fraction digits; for `<uuid>`, a UUID of version 4;
+/// for `<id>`, an id of edgeferry.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((before, rest)) = pattern.split_once('<') else {
+        return pattern == text;
+    };
+    let (hole, after) = rest.split_once('>').expect("a closed hole");
+    let Some(text) = text.strip_prefix(before) else {
+        return false;
+    };
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || "-:._".contains(c)))
+        .unwrap_or(text.len());
+    let (filling, text) = text.split_at(end);
+    is_a(hole, filling) && fits(after, text)
+}
+
+fn is_a(hole: &str, filling: &str) -> bool {
+    let digits: String = filling
+        .chars()
+        .map(|c| match c {
+            '0'..='9' => '0',
+            'a'..='f' => 'x',
+            other => other,
+        })
+        .collect();
+    let hex = digits.replace('x', "0");
+    match hole {
+        "time" => digits == "0000-00-00T00:00:00.000Z",
+        "uuid" => {
+            hex == "00000000-0000-0000-0000-000000000000"
+                && filling[14..].starts_with('4')
+                && filling[19..].starts_with(['8', '9', 'a', 'b'])
+        }
+        "id" => filling.split('-').count() == 3 && hex.starts_with("0000000000000000-"),
+        other => panic!("there is no hole <{other}>"),
+    }
+}
+
+#[test]
+fn holes_take_what_they_say_and_nothing_else() {
+    assert!(
+        fits("at <time>.", "at 2026-11-20T11:00:00.000Z.")
+            || fits("at <time>", "at 2026-11-20T11:00:00.000Z")
+    );
+    for wrong in [
+        "2026-11-20T11:00:00Z",
+        "2026-11-20T11:00:00.123456Z",
+        "2026-11-20 11:00:00.000Z",
+        "",
+    ] {
+        assert!(!fits("<time>", wrong), "{wrong}");
+    }
+    assert!(fits(
+        "{\"a\":\"<uuid>\"}",
+        "{\"a\":\"574bd77c-4aba-4557-aa9e-066939f938cc\"}"
+    ));
+    assert!(
+        !fits("<uuid>", "574bd77c-4aba-1557-aa9e-066939f938cc"),
+        "version 1"
+    );
+    assert!(
+        !fits("<uuid>", "574BD77C-4ABA-4557-AA9E-066939F938CC"),
+        "upper case"
+    );
+    assert!(fits("<id>", "00000000000000ab-default-17"));
+    assert!(!fits("<id>x", "00000000000000ab-default-17"));
+}
+
+#[test]
+fn telemetry() {
+    Case {
+        example: "telemetry",
+        ignored: &[
+            ("plants/berlin/press-7/config", "{}"),
+            ("plants/berlin/telemetry", "1"),
+        ],
+        published: &[
+            ("plants/berlin/press-7/telemetry", r#"{"pressure":7.25}"#),
+            ("plants/lyon/press-7/telemetry", "7.5 bar"),
+            ("plants/lyon/press-7/alarm/high", "door open"),
+        ],
+        expected: &[
+            raw("plant-telemetry", "berlin/press-7", r#"{"pressure":7.25}"#),
+            Expected {
+                headers: Headers::With(&[("mqtt-topic", "plants/lyon/press-7/telemetry")]),
+                ..raw("plant-telemetry", "lyon/press-7", "7.5 bar")
+            },
+            raw("plant-alarms", "lyon/press-7", "door open"),
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn chirpstack() {
+    const UP: &str = r#"{"deduplicationId":"0b1c8a3e-6b0c-4b7e-9c1d-5f2f0f8d7a11","time":"2026-11-20T11:00:00.123456+00:00","deviceInfo":{"tenantId":"52f14cd4-c6f1-4fbd-8f87-4025e1d49242","tenantName":"Works","applicationId":"ca739e26-7b67-4f14-b69e-d568c22a5a75","applicationName":"meters","deviceProfileName":"EM300","deviceName":"hall-3","devEui":"24e124136b3269f7","tags":{"hall":"3"}},"devAddr":"01d9a2f4","adr":true,"dr":5,"fCnt":812,"fPort":85,"confirmed":false,"data":"AXVkA2cKAQ==","object":{"battery":100,"temperature":26.6},"rxInfo":[{"gatewayId":"0016c001f153a14c","uplinkId":40210,"rssi":-57,"snr":10.2,"crcStatus":"CRC_OK"}],"txInfo":{"frequency":868300000,"modulation":{"lora":{"bandwidth":125000,"spreadingFactor":7,"codeRate":"CR_4_5"}}}}"#;
+    const JOIN: &str = r#"{"deduplicationId":"9d6f4b0a-0d1d-4b35-8f6d-1f6f4b9a2c77","time":"2026-11-20T10:59:58.5+00:00","deviceInfo":{"deviceName":"hall-3","devEui":"24e124136b3269f7"},"devAddr":"01d9a2f4"}"#;
+    let device = "application/ca739e26-7b67-4f14-b69e-d568c22a5a75/device/24e124136b3269f7";
+    let [join, up, down, stats] =
+        ["event/join", "event/up", "command/down", "state/conn"].map(|rest| format!("{device}/{rest}"));
+    Case {
+        example: "chirpstack",
+        ignored: &[
+            (
+                &down,
+                r#"{"devEui":"24e124136b3269f7","confirmed":false,"fPort":10,"data":"AQ=="}"#,
+            ),
+            (&stats, "{}"),
+            ("eu868/gateway/0016c001f153a14c/event/up", "{}"),
+        ],
+        published: &[(&join, JOIN), (&up, UP)],
+        expected: &[
+            Expected {
+                headers: Headers::With(&[("mqtt-topic", &join)]),
+                ..raw("chirpstack-events", "24e124136b3269f7", JOIN)
+            },
+            Expected {
+                headers: Headers::With(&[("mqtt-topic", &up)]),
+                ..raw("chirpstack-events", "24e124136b3269f7", UP)
+            },
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn the_things_stack() {
+    const UP: &str = r#"{"end_device_ids":{"device_id":"hall-3","application_ids":{"application_id":"plant-sensors"},"dev_eui":"70B3D57ED005A1B2","join_eui":"0000000000000000","dev_addr":"260B1234"},"correlation_ids":["gs:uplink:01HFR"],"received_at":"2026-11-20T11:00:00.412345678Z","uplink_message":{"session_key_id":"AYv4","f_port":2,"f_cnt":17,"frm_payload":"AQID","decoded_payload":{"temperature":21.5},"rx_metadata":[{"gateway_ids":{"gateway_id":"roof","eui":"0016C001F153A14C"},"rssi":-97,"snr":7.5}],"settings":{"data_rate":{"lora":{"bandwidth":125000,"spreading_factor":7}},"frequency":"868100000"}}}"#;
+    const JOIN: &str = r#"{"end_device_ids":{"device_id":"hall-3","application_ids":{"application_id":"plant-sensors"},"dev_eui":"70B3D57ED005A1B2"},"received_at":"2026-11-20T10:59:00.5Z","join_accept":{"session_key_id":"AYv4"}}"#;
+    Case {
+        example: "the-things-stack",
+        ignored: &[
+            (
+                "v3/plant-sensors@ttn/devices/hall-3/down/push",
+                r#"{"downlinks":[]}"#,
+            ),
+            (
+                "v3/plant-sensors@ttn/devices/hall-3/down/replace",
+                r#"{"downlinks":[]}"#,
+            ),
+            ("v3/plant-sensors@ttn/devices/hall-3/service/data", "{}"),
+        ],
+        published: &[
+            ("v3/plant-sensors@ttn/devices/hall-3/join", JOIN),
+            ("v3/plant-sensors@ttn/devices/hall-3/up", UP),
+            ("v3/plant-sensors/devices/hall-3/up", UP),
+        ],
+        expected: &[
+            raw("tts-joins", "plant-sensors@ttn/hall-3", JOIN),
+            raw("tts-uplinks", "plant-sensors@ttn/hall-3", UP),
+            raw("tts-uplinks", "plant-sensors/hall-3", UP),
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn tasmota() {
+    const SENSOR: &str = r#"{"Time":"2026-11-20T12:00:00","ENERGY":{"TotalStartTime":"2025-01-01T00:00:00","Total":812.044,"Yesterday":1.204,"Today":0.311,"Power":63,"Voltage":231,"Current":0.291}}"#;
+    const STATE: &str = r#"{"Time":"2026-11-20T12:00:00","Uptime":"4T03:02:01","Heap":27,"POWER":"ON","Wifi":{"SSId":"iot","RSSI":78,"Signal":-61}}"#;
+    Case {
+        example: "tasmota",
+        retained: &[
+            (
+                "tasmota/discovery/DC4F22A1B2C3/config",
+                r#"{"ip":"192.0.2.7","dn":"Plug"}"#,
+            ),
+            ("homeassistant/switch/DC4F22_RL_1/config", "{}"),
+        ],
+        ignored: &[
+            ("cmnd/plug-7/POWER", "TOGGLE"),
+            ("tele/plug-7", "?"),
+            ("tasmota/discovery/DC4F22A1B2C3/sensors", "{}"),
+        ],
+        published: &[
+            ("tele/plug-7/STATE", STATE),
+            ("tele/plug-7/SENSOR", SENSOR),
+            ("stat/plug-7/RESULT", r#"{"POWER":"OFF"}"#),
+            ("stat/plug-7/POWER", "OFF"),
+        ],
+        expected: &[
+            raw("tasmota-telemetry", "plug-7", STATE),
+            raw("tasmota-telemetry", "plug-7", SENSOR),
+            raw("tasmota-results", "plug-7", r#"{"POWER":"OFF"}"#),
+            Expected {
+                headers: Headers::With(&[("mqtt-topic", "stat/plug-7/POWER")]),
+                ..raw("tasmota-results", "plug-7", "OFF")
+            },
+        ],
+        ..Case::default()
+    }
+    .run();
+}
