@@ -306,7 +306,7 @@ fn deliver(mut reader: Reader, mut journal: Journal, mut seed: Seed, finish: &At
         journal.note(delivered);
         let passed = Passed {
             delivered: count,
-            dead_lettered: 0,
+            ..Passed::default()
         };
         reader.advance(through, passed).expect("advances");
         if seed.between(0, 4) == 0 && !finish.load(Ordering::Relaxed) {
