@@ -228,7 +228,7 @@ fn telemetry() {
         expected: &[
             raw("plant-telemetry", "berlin/press-7", r#"{"pressure":7.25}"#),
             Expected {
-                headers: Headers::With(&[("mqtt-topic", "plants/lyon/press-7/telemetry")]),
+                headers: Headers::With(&[("mqtt-topic", "plants/lyon/press-7/telemetry"), ("plant", "lyon")]),
                 ..raw("plant-telemetry", "lyon/press-7", "7.5 bar")
             },
             raw("plant-alarms", "lyon/press-7", "door open"),
@@ -336,7 +336,88 @@ fn tasmota() {
                 ..raw("tasmota-results", "plug-7", "OFF")
             },
         ],
-        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn zigbee2mqtt() {
+    const CLIMATE: &str =
+        r#"{"battery":97,"humidity":44.72,"linkquality":138,"temperature":21.34,"voltage":2985}"#;
+    const LAMP: &str = r#"{"brightness":215,"color_temp":325,"linkquality":96,"state":"ON"}"#;
+    Case {
+        example: "zigbee2mqtt",
+        retained: &[
+            ("zigbee2mqtt/bridge/devices", "[]"),
+            ("zigbee2mqtt/bridge/state", r#"{"state":"online"}"#),
+            ("zigbee2mqtt/hall/door", r#"{"contact":true}"#),
+            ("homeassistant/sensor/0x00158d0001a2b3c4/temperature/config", "{}"),
+        ],
+        ignored: &[
+            (
+                "zigbee2mqtt/bridge/logging",
+                r#"{"level":"info","message":"..."}"#,
+            ),
+            ("zigbee2mqtt/bridge/request/device/remove", r#"{"id":"lamp"}"#),
+            ("zigbee2mqtt/kitchen/lamp/set", r#"{"state":"ON"}"#),
+            ("zigbee2mqtt/kitchen/lamp/set/brightness", "200"),
+            ("zigbee2mqtt/kitchen/lamp/get", r#"{"state":""}"#),
+            ("zigbee2mqtt/kitchen/lamp/availability", r#"{"state":"online"}"#),
+        ],
+        published: &[
+            ("zigbee2mqtt/kitchen/lamp", LAMP),
+            ("zigbee2mqtt/0x00158d0001a2b3c4", CLIMATE),
+            ("zigbee2mqtt/upstairs/bath/climate", CLIMATE),
+            // Names that only look like what is left out.
+            ("zigbee2mqtt/bridge", LAMP),
+            ("zigbee2mqtt/jet/setter", LAMP),
+        ],
+        expected: &[
+            raw("zigbee2mqtt", "kitchen/lamp", LAMP),
+            raw("zigbee2mqtt", "0x00158d0001a2b3c4", CLIMATE),
+            raw("zigbee2mqtt", "upstairs/bath/climate", CLIMATE),
+            raw("zigbee2mqtt", "bridge", LAMP),
+            raw("zigbee2mqtt", "jet/setter", LAMP),
+        ],
+    }
+    .run();
+}
+
+#[test]
+fn shelly() {
+    const STATUS: &str = r#"{"src":"shellyplus1pm-a8032ab12345","dst":"shellyplus1pm-a8032ab12345/events","method":"NotifyStatus","params":{"ts":1795173600.52,"switch:0":{"id":0,"apower":63.4,"aenergy":{"total":812.044,"minute_ts":1795173540}}}}"#;
+    Case {
+        example: "shelly",
+        retained: &[("homeassistant/switch/shelly/config", "{}")],
+        ignored: &[
+            ("shellies/command", "announce"),
+            ("shellies/announce", r#"{"id":"shelly1pm-B1E3F7"}"#),
+            ("shellies/shelly1pm-B1E3F7/relay/0/command", "on"),
+            ("shellies/shelly1pm-B1E3F7/command", "update"),
+            (
+                "shellyplus1pm-a8032ab12345/rpc",
+                r#"{"id":1,"src":"me","method":"Shelly.GetStatus"}"#,
+            ),
+            ("shellyplus1pm-a8032ab12345/command/switch:0", "on"),
+        ],
+        published: &[
+            ("shellies/shelly1pm-B1E3F7/relay/0", "on"),
+            ("shellies/shelly1pm-B1E3F7/relay/0/power", "63.42"),
+            (
+                "shellies/shelly1pm-B1E3F7/announce",
+                r#"{"id":"shelly1pm-B1E3F7"}"#,
+            ),
+            ("shellyplus1pm-a8032ab12345/events/rpc", STATUS),
+        ],
+        expected: &[
+            raw("shelly-gen1", "shelly1pm-B1E3F7", "on"),
+            Expected {
+                headers: Headers::With(&[("mqtt-topic", "shellies/shelly1pm-B1E3F7/relay/0/power")]),
+                ..raw("shelly-gen1", "shelly1pm-B1E3F7", "63.42")
+            },
+            raw("shelly-gen1", "shelly1pm-B1E3F7", r#"{"id":"shelly1pm-B1E3F7"}"#),
+            raw("shelly-gen2", "shellyplus1pm-a8032ab12345", STATUS),
+        ],
     }
     .run();
 }
