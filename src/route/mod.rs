@@ -254,7 +254,7 @@ fn shape(
         route: number,
         is_templated: !route.topic.is_static(),
         topic,
-        key,
+        key: shaped.key.unwrap_or(key),
         partition_by: None,
         payload: shaped.payload,
         headers,

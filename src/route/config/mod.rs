@@ -73,6 +73,9 @@ pub(crate) struct Raw {
     broker: Option<String>,
     lane: Option<String>,
     qos: Option<u64>,
+    cloudevents: Option<format::RawCloudEvents>,
+    wasp: Option<format::RawWasp>,
+    ngsiv2: Option<format::RawNgsiv2>,
 }
 
 /// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
@@ -106,9 +109,12 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         "write the Kafka topic, for example topic = \"telemetry\"",
     );
     let topic = topic.and_then(|text| parse_template("topic", &text, section));
-    let is_default_key = raw.key.is_none();
-    let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
-    let format = format::resolve(raw.format.as_deref(), section);
+    let name = raw.format.as_deref();
+    let format = format::resolve(name, raw.cloudevents, raw.wasp, raw.ngsiv2, section);
+    let format_key = format.as_ref().and_then(Format::default_key);
+    let is_default_key = raw.key.is_none() && format_key.is_none();
+    let key = raw.key.or(format_key);
+    let key = parse_template("key", key.as_deref().unwrap_or(DEFAULT_KEY), section);
     let qos = resolve_qos(raw.qos, section);
     if let Some(topic) = &topic {
         check_topic(topic, section);
@@ -124,7 +130,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         device: device.map_or(Some(None), |device| device.map(Some))?,
         topic: topic?,
         key: key?,
-        format,
+        format: format?,
         broker: raw.broker,
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
@@ -218,7 +224,8 @@ fn check_names(route: &Config, names: Names<'_>, section: &mut Section<'_, '_>) 
         };
         levels.check("device", device, section);
     }
-    for (field, template) in [("topic", &route.topic), ("key", &route.key)] {
+    let own = [("topic", &route.topic), ("key", &route.key)];
+    for (field, template) in own.into_iter().chain(route.format.templates()) {
         names.check(field, template, section);
     }
 }
