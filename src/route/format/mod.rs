@@ -112,7 +112,7 @@ impl Format {
         match self {
             Self::Raw | Self::CloudEvents(_) => None,
             Self::Wasp(wasp) => wasp.default_key().map(str::to_owned),
-            Self::Ngsiv2(ngsiv2) => Some(ngsiv2.default_key()),
+            Self::Ngsiv2(ngsiv2) => ngsiv2.default_key(),
         }
     }
 

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{Shaped, Unshapable, json_bytes, rendered};
+use super::{Shaped, Unshapable, json_bytes, rendered, shown};
 use crate::message::rfc3339;
 use crate::route::record::Header;
 use crate::route::subject::Subject;
@@ -71,9 +71,10 @@ impl Ngsiv2 {
         all
     }
 
-    /// Records of one entity share a key, so that they stay in order.
-    pub(super) fn default_key(&self) -> String {
-        self.id.to_string()
+    /// Records of one entity share a key, so that they stay in order. An id that is the same for every message is a problem of its
+    /// own.
+    pub(super) fn default_key(&self) -> Option<String> {
+        (!self.id.is_static()).then(|| self.id.to_string())
     }
 
     /// Shapes one message.
@@ -83,8 +84,8 @@ impl Ngsiv2 {
             let why = "the topic carries commands, results of commands or configurations of an IoT Agent";
             return Err(Unshapable(why.to_owned()));
         }
-        let id = self.field("ngsiv2.id", &self.id, subject)?;
-        let kind = self.field("ngsiv2.type", &self.kind, subject)?;
+        let id = field("ngsiv2.id", &self.id, subject)?;
+        let kind = field("ngsiv2.type", &self.kind, subject)?;
         let single = self.attribute.as_ref();
         let single = single.map(|template| rendered("ngsiv2.attribute", template, subject));
         let groups = measures::read(subject, self.payload, single.transpose()?, &self.types)?;
@@ -106,22 +107,10 @@ impl Ngsiv2 {
         })
     }
 
-    fn field(&self, key: &str, template: &Template, subject: &Subject<'_>) -> Result<String, Unshapable> {
-        let text = rendered(key, template, subject)?;
-        if names::is_field(&text) {
-            Ok(text)
-        } else {
-            Err(Unshapable(format!(
-                "{key} came out as {text:?}: {}",
-                names::FIELD_RULE
-            )))
-        }
-    }
-
     fn headers(&self, subject: &Subject<'_>) -> Result<Vec<Header>, Unshapable> {
         let service = rendered("ngsiv2.service", &self.service, subject)?;
         let path = rendered("ngsiv2.servicepath", &self.path, subject)?;
-        let bad = |key, text: &str, rule| Unshapable(format!("{key} came out as {text:?}: {rule}"));
+        let bad = |key, text: &str, rule| Unshapable(format!("{key} came out as {}: {rule}", shown(text)));
         let tenant =
             names::service(&service).ok_or_else(|| bad("ngsiv2.service", &service, names::SERVICE_RULE))?;
         let tenant_path =
@@ -134,6 +123,17 @@ impl Ngsiv2 {
             headers.push(Header::text(CORRELATOR, subject.id.to_string()));
         }
         Ok(headers)
+    }
+}
+
+/// What a template makes of a message, where that can be a name of NGSIv2.
+fn field(key: &str, template: &Template, subject: &Subject<'_>) -> Result<String, Unshapable> {
+    let text = rendered(key, template, subject)?;
+    if names::is_field(&text) {
+        Ok(text)
+    } else {
+        let (text, rule) = (shown(&text), names::FIELD_RULE);
+        Err(Unshapable(format!("{key} came out as {text}: {rule}")))
     }
 }
 

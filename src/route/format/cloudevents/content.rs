@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use crate::message::Properties;
+use crate::route::json::Json;
 use crate::route::subject::Subject;
 
 /// What is said of a JSON payload whose sender says nothing.
@@ -35,7 +36,7 @@ impl<'a> Content<'a> {
         }
         let json = match declared {
             Some(declared) if !is_json(declared) => None,
-            _ => subject.json().ok().map(|json| json.raw()),
+            _ => subject.json().ok().map(Json::raw),
         };
         let seen = if json.is_some() { JSON } else { BYTES };
         Self {

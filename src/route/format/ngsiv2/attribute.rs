@@ -124,8 +124,8 @@ impl Rule {
         match self {
             Self::AsItIs => Some(as_it_is(measured)),
             Self::Text => Some(as_text(measured)),
-            Self::Number => as_scalar(measured, "Number"),
-            Self::Boolean => as_scalar(measured, "Boolean"),
+            Self::Number => as_scalar(&measured, "Number"),
+            Self::Boolean => as_scalar(&measured, "Boolean"),
             Self::Time => {
                 let ms = time::parse(&text_of(&measured)?)?;
                 Some(Value::Text(Cow::Owned(rfc3339(ms))))
@@ -150,9 +150,9 @@ fn as_text(measured: Measured<'_>) -> Value<'_> {
 }
 
 /// A number or boolean, also one that is written as a string.
-fn as_scalar<'a>(measured: Measured<'a>, kind: &str) -> Option<Value<'a>> {
+fn as_scalar<'a>(measured: &Measured<'a>, kind: &str) -> Option<Value<'a>> {
     let json = match measured {
-        Measured::Json(json) if kind_of(json) == kind => json,
+        Measured::Json(json) if kind_of(*json) == kind => *json,
         // A string without escapes has its value between the quotes.
         Measured::Json(json) => scalar(json.text().strip_prefix('"')?.strip_suffix('"')?)?,
         Measured::Text(text) => scalar(text)?,

@@ -316,7 +316,6 @@ fn settings_that_no_message_could_satisfy_are_refused() {
     assert_eq!(
         fields,
         [
-            "route[0].key",
             "route[0].ngsiv2.id",
             "route[0].ngsiv2.type",
             "route[0].ngsiv2.service",

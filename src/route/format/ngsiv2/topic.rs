@@ -30,11 +30,10 @@ pub fn is_command(topic: &str) -> bool {
     let has_prefix = agent(topic).is_some();
     let topic = topic.strip_prefix('/').unwrap_or(topic);
     let mut levels = topic.split('/').skip(if has_prefix { 3 } else { 2 });
-    match (levels.next(), levels.next(), levels.next()) {
-        (Some("cmd" | "cmdexe"), None, None) => true,
-        (Some("configuration"), Some("commands" | "values"), None) => true,
-        _ => false,
-    }
+    matches!(
+        (levels.next(), levels.next(), levels.next()),
+        (Some("cmd" | "cmdexe"), None, None) | (Some("configuration"), Some("commands" | "values"), None)
+    )
 }
 
 #[cfg(test)]

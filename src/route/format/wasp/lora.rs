@@ -46,7 +46,7 @@ struct Coordinates<'a> {
 pub type Members<'a> = [(Cow<'a, str>, Json<'a>)];
 
 /// The members of an object.
-pub fn members<'a>(json: Json<'a>) -> Result<Vec<(Cow<'a, str>, Json<'a>)>, Unshapable> {
+pub fn members(json: Json<'_>) -> Result<Vec<(Cow<'_, str>, Json<'_>)>, Unshapable> {
     json.members().map_err(|error| match error {
         InsideError::NoContainer => Unshapable("the payload is not a JSON object".to_owned()),
         error => Unshapable(format!("the payload {error}")),
