@@ -279,6 +279,30 @@ fn the_numbers_under_which_refusals_are_stored_stay_the_same() {
             topic: text(),
             after_s: 0,
         },
+        Refusal::NoValue {
+            route: 0,
+            name: text(),
+            why: text(),
+        },
+        Refusal::Unshapable {
+            route: 0,
+            format: text(),
+            why: text(),
+        },
+        Refusal::OverMaxPayload {
+            route: 0,
+            bytes: 0,
+            limit: 0,
+        },
+        Refusal::Mismatch {
+            route: 0,
+            name: text(),
+            text: text(),
+        },
+        Refusal::BadProperties {
+            route: 0,
+            why: text(),
+        },
     ];
     for (number, refusal) in (0_u8..).zip(all) {
         let stored = postcard::to_stdvec(&refusal).expect("encodes");

@@ -30,7 +30,7 @@ fn names_are_replaced() {
     assert_eq!(check("{rest}"), "up/down");
     assert_eq!(check("telemetry"), "telemetry");
     assert_eq!(check(""), "");
-    assert_eq!(check("{json:/id}-{json:/n}@{gateway:id}"), "x-1.0@gw");
+    assert_eq!(check("{json:/id}-{json:/n}@{gateway:id}"), "x-1.0@gw-7");
 }
 
 #[test]
