@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use rumqttc::{Publish, QoS};
 
+use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::example::example;
 use crate::support::kafka::shared;
@@ -61,12 +62,8 @@ const fn raw<'a>(topic: &'a str, key: &'a str, value: &'a str) -> Expected<'a> {
 }
 
 impl Case<'_> {
-    fn run(&self) {
-        self.run_with(|_| {});
-    }
-
-    /// Also does something with a daemon that has delivered everything.
-    fn run_with(&self, then: impl FnOnce(&Daemon)) {
+    /// Publishes everything and compares. The records, by topic.
+    fn run(&self) -> BTreeMap<String, Vec<Record>> {
         let kafka = shared();
         let example = example(self.example, &BROKER, kafka);
         let topics: BTreeSet<&str> = self.expected.iter().map(|record| record.topic).collect();
@@ -88,24 +85,25 @@ impl Case<'_> {
         for (topic, payload) in self.ignored.iter().chain(self.published) {
             link.publish(topic, payload.as_bytes());
         }
-        let mut found = Vec::new();
+        let mut oracles = Vec::new();
         for topic in topics {
             let expected = self.expected.iter().filter(|record| record.topic == topic);
             let expected: Vec<_> = expected.collect();
             let mut oracle = Oracle::new(kafka, topic);
             oracle.first(expected.len());
-            found.push((topic, oracle, expected));
+            oracles.push((oracle, expected));
         }
         daemon.assert_alive();
-        then(&daemon);
         daemon.terminate();
-        for (topic, mut oracle, expected) in found {
-            let records = oracle.rest();
+        let found = oracles.into_iter().map(|(mut oracle, expected)| {
+            let records = oracle.rest().to_vec();
             for (record, expected) in records.iter().zip(&expected) {
                 assert_is(record, expected);
             }
-            assert_eq!(records.len(), expected.len(), "{topic}: {records:?}");
-        }
+            assert_eq!(records.len(), expected.len(), "{}: {records:?}", oracle.topic());
+            (oracle.topic().to_owned(), records)
+        });
+        found.collect()
     }
 }
 
@@ -144,7 +142,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 }
 
 /// Whether a text is the pattern with, for `<time>`, a time in UTC with exactly three fraction digits; for `<uuid>`, a UUID of version 4;
-/// for `<id>`, an id of edgeferry.
+/// for `<id>`, an id of edgeferry; for `<word>`, anything but nothing.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((before, rest)) = pattern.split_once('<') else {
         return pattern == text;
@@ -177,6 +175,7 @@ fn is_a(hole: &str, filling: &str) -> bool {
                 && filling[14..].starts_with('4')
                 && filling[19..].starts_with(['8', '9', 'a', 'b'])
         }
+        "word" => !filling.is_empty(),
         "id" => filling.split('-').count() == 3 && hex.starts_with("0000000000000000-"),
         other => panic!("there is no hole <{other}>"),
     }
@@ -420,4 +419,304 @@ fn shelly() {
         ],
     }
     .run();
+}
+
+const UUID: &str = "574bd77c-4aba-4557-aa9e-066939f938cc";
+
+/// What WASP's router takes from a record, and nothing else: the key as text, the value as a JSON object, `ingest` in it. It
+/// writes the value on with two more fields, and leaves the headers behind.
+fn as_the_router_of_wasp(
+    record: &Record,
+) -> Option<(String, String, serde_json::Map<String, serde_json::Value>)> {
+    let ingest_id = String::from_utf8(record.key.clone()?).ok()?;
+    let mut value: serde_json::Map<_, _> = serde_json::from_slice(&record.value).ok()?;
+    let ingest = value.get("ingest")?.as_str()?.to_owned();
+    value.insert("thingId".to_owned(), "a thing".into());
+    value.insert("type".to_owned(), "a type".into());
+    Some((ingest, ingest_id, value))
+}
+
+const UPPER: &str = "574BD77C-4ABA-4557-AA9E-066939F938CD";
+const NORDIC: &str = r#"{"appId":"TEMP","data":"20.9","messageType":"DATA"}"#;
+const TTN: &str = r#"{"app_id":"plant","dev_id":"hall-3","hardware_serial":"70B3D57ED005A1B2","port":2,"counter":17,"payload_raw":"AQID","metadata":{"time":"2026-11-20T11:00:00Z","gateways":[{"gtw_id":"eui-0016c001f153a14c","channel":3,"rssi":-97,"snr":7.5,"latitude":52.5,"longitude":13.4}]}}"#;
+
+/// Ingest, device id, payload and metadata of the records that WASP gets.
+const ENVELOPES: [(&str, &str, &str, &str); 6] = [
+    ("mqtt", UUID, r#"{"answer":42}"#, PLAIN),
+    ("mqtt", UPPER, r#"{"n":12345678901234567890,"x":1.0}"#, PLAIN),
+    ("mqtt", UUID, r#""AQL/""#, PLAIN),
+    (
+        "mqtt",
+        UUID,
+        r#""bm90IGpzb24=""#,
+        r#"{"deviceId":"ID","payloadEncoding":"base64"}"#,
+    ),
+    ("nordic-cloud", "nrf-111111111111111", NORDIC, PLAIN),
+    (
+        "ttn",
+        "70B3D57ED005A1B2",
+        r#""AQID""#,
+        r#"{"devEui":"ID","port":2,"gateways":[{"id":"eui-0016c001f153a14c","snr":7.5,"rssi":-97,"channel":3,"coordinates":{"latitude":52.5,"longitude":13.4,"altitude":null}}]}"#,
+    ),
+];
+const PLAIN: &str = r#"{"deviceId":"ID"}"#;
+
+#[test]
+fn wasp() {
+    let values = ENVELOPES.map(|(ingest, id, payload, metadata)| {
+        let metadata = metadata.replace("\"ID\"", &format!("\"{id}\""));
+        format!(
+            r#"{{"payloadId":"<uuid>","ingest":"{ingest}","ingestId":"{id}","timestamp":"<time>","payload":{payload},"metadata":{metadata}}}"#
+        )
+    });
+    let mut expected: Vec<Expected<'_>> = ENVELOPES
+        .iter()
+        .zip(&values)
+        .map(|((_, key, ..), value)| Expected {
+            topic: "raw-payloads",
+            key,
+            headers: Headers::Only(&[]),
+            value,
+        })
+        .collect();
+    // No UUID and no id at all: messages that end WASP's own ingest.
+    let letters = ["things/abc/messages", "things//messages"];
+    expected.extend(letters.map(|topic| Expected {
+        headers: Headers::With(&[("edgeferry-dead-letter-reason", "<word>")]),
+        ..raw("edge-gateway.dead-letter", topic, "{}")
+    }));
+    let [own, upper] = [UUID, UPPER].map(|id| format!("things/{id}/messages"));
+    let case = Case {
+        example: "wasp",
+        ignored: &letters.map(|topic| (topic, "{}")),
+        published: &[
+            (&own, ENVELOPES[0].2),
+            (&upper, ENVELOPES[1].2),
+            (&own, ENVELOPES[2].2),
+            (&own, "not json"),
+            ("prod/c1/m/d/nrf-111111111111111/d2c", NORDIC),
+            ("plant/devices/hall-3/up", TTN),
+        ],
+        expected: &expected,
+        ..Case::default()
+    };
+    let mut ids = BTreeSet::new();
+    for (record, (ingest, id, ..)) in case.run()["raw-payloads"].iter().zip(ENVELOPES) {
+        let (found, ingest_id, routed) = as_the_router_of_wasp(record).expect("the router takes it");
+        assert_eq!((found.as_str(), ingest_id.as_str()), (ingest, id));
+        assert_eq!(routed["ingestId"], id);
+        assert!(ids.insert(routed["payloadId"].to_string()), "ids are unique");
+    }
+}
+
+#[test]
+fn kafnus() {
+    const NOTIFICATION: &str = r#"{"subscriptionId":"6895adbe6eab6b403605331a","data":[{"id":"NPO-101","type":"Access","TimeInstant":{"type":"DateTime","value":"2025-06-26T12:00:00.000Z"},"numberofincoming":{"type":"Number","value":67},"status":{"type":"Text","value":"abierto"}}]}"#;
+    const OWN_TIME: &str = r#"{"subscriptionId":"6895adbe6eab6b403605331a","data":[{"id":"NPO-102","type":"Access","TimeInstant":{"type":"DateTime","value":"<time>"},"numberofincoming":{"type":"Number","value":3}}]}"#;
+    let record = |topic, key, value| Expected {
+        topic,
+        key,
+        headers: Headers::With(&[("fiware-service", "test"), ("fiware-servicepath", "/accesscount")]),
+        value,
+    };
+    Case {
+        example: "kafnus",
+        ignored: &[
+            // Another number of levels is nobody's, as it was with the bridge of Kafnus.
+            ("kafnus/tests/raw", "text"),
+            ("kafnus/tests/sensors/deep/raw", "text"),
+        ],
+        published: &[
+            (
+                "counters/NPO-101/attrs",
+                r#"{"TimeInstant":"2025-06-26T12:00:00.000Z","numberofincoming":67,"status":"abierto"}"#,
+            ),
+            ("counters/NPO-102/attrs", r#"{"numberofincoming":3}"#),
+            ("kafnus/tests/sensors/raw", "any text"),
+        ],
+        expected: &[
+            record("smc_raw_historic", "NPO-101", NOTIFICATION),
+            record("smc_raw_historic", "NPO-102", OWN_TIME),
+            record("smc_raw_lastdata", "NPO-101", NOTIFICATION),
+            record("smc_raw_lastdata", "NPO-102", OWN_TIME),
+            Expected {
+                headers: Headers::With(&[("fiware-service", "tests"), ("fiware-servicepath", "sensors")]),
+                ..raw("raw", "tests/sensors", "any text")
+            },
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn iot_agent() {
+    const ENTITY: &str =
+        r#"{"id":"Thing:DEVICE","type":"Thing","TimeInstant":{"type":"DateTime","value":"<time>"},"#;
+    let entity = |device: &str, rest: &str| format!("{}{rest}}}", ENTITY.replace("DEVICE", device));
+    let t = |device: &str, t: &str| entity(device, &format!(r#""t":{{"type":"Number","value":{t}}}"#));
+    let data = |entities: &[String]| format!(r#"{{"data":[{}]}}"#, entities.join(","));
+    let two = r#""h":{"type":"Number","value":70},"t":{"type":"Number","value":15}"#;
+    let ul = r#""t":{"type":"Number","value":15},"k":{"type":"Text","value":"abc"}"#;
+    let values = [
+        ("Thing:id_sen1", data(&[entity("id_sen1", two)])),
+        ("Thing:id_sen1", data(&[t("id_sen1", "16")])),
+        ("Thing:id_sen2", data(&[t("id_sen2", "17")])),
+        ("Thing:id_sen1", data(&[t("id_sen1", "18")])),
+        ("Thing:id_sen1", data(&[t("id_sen1", "19")])),
+        ("Thing:id_sen3", data(&[entity("id_sen3", ul)])),
+        ("Thing:id_sen3", data(&[t("id_sen3", "20"), t("id_sen3", "21")])),
+        ("Thing:id_sen1", data(&[t("id_sen1", "22"), t("id_sen1", "23")])),
+    ];
+    let measures = [
+        ("ABCDEF/id_sen1", r#"{"h":70,"t":15}"#),
+        ("ABCDEF/id_sen1", r#"{"t":18}"#),
+        ("ABCDEF/id_sen3", "t|15|k|abc"),
+        ("ABCDEF/id_sen3", "t|20#t|21"),
+        ("ABCDEF/id_sen1", r#"[{"t":22},{"t":23}]"#),
+    ];
+    let mut expected: Vec<Expected<'_>> = values
+        .iter()
+        .map(|(key, value)| Expected {
+            topic: "iota_raw_historic",
+            key,
+            headers: Headers::With(&[
+                ("fiware-service", "smartcity"),
+                ("fiware-servicepath", "/sensors"),
+            ]),
+            value,
+        })
+        .collect();
+    expected.extend(measures.map(|(key, value)| raw("iota-measures", key, value)));
+    Case {
+        example: "iot-agent",
+        ignored: &[
+            ("/ABCDEF/id_sen1/cmd", r#"{"ping":"1"}"#),
+            ("/json/ABCDEF/id_sen1/cmdexe", r#"{"ping":"ok"}"#),
+            ("/json/ABCDEF/id_sen1/configuration/commands", "{}"),
+            ("/ABCDEF/id_sen1/configuration/values", "{}"),
+            ("/lorawan/ABCDEF/id_sen1/attrs", r#"{"t":1}"#),
+        ],
+        published: &[
+            ("/json/ABCDEF/id_sen1/attrs", r#"{"h":70,"t":15}"#),
+            ("json/ABCDEF/id_sen1/attrs", r#"{"t":16}"#),
+            ("/ABCDEF/id_sen2/attrs", r#"{"t":17}"#),
+            ("/JSON/ABCDEF/id_sen1/attrs", r#"{"t":18}"#),
+            ("/json/ABCDEF/id_sen1/attrs/t", "19"),
+            ("/ul/ABCDEF/id_sen3/attrs", "t|15|k|abc"),
+            ("/ul/ABCDEF/id_sen3/attrs", "t|20#t|21"),
+            ("/json/ABCDEF/id_sen1/attrs", r#"[{"t":22},{"t":23}]"#),
+        ],
+        expected: &expected,
+        ..Case::default()
+    }
+    .run();
+}
+
+#[test]
+fn cloudevents() {
+    Case {
+        example: "cloudevents",
+        published: &[
+            ("machines/line-1/press-7/state", r#"{"rpm":812.50}"#),
+            ("machines/line-1/press-7/label", "plain text"),
+            ("cameras/line-1/cam-2/image", "GIF89a"),
+        ],
+        expected: &[
+            raw(
+                "machine-events",
+                "line-1/press-7",
+                r#"{"specversion":"1.0","id":"<id>","source":"factory/line-1/press-7","type":"com.example.machine.state","subject":"machines/line-1/press-7/state","time":"<time>","datacontenttype":"application/json","data":{"rpm":812.50}}"#,
+            ),
+            raw(
+                "machine-events",
+                "line-1/press-7",
+                r#"{"specversion":"1.0","id":"<id>","source":"factory/line-1/press-7","type":"com.example.machine.label","subject":"machines/line-1/press-7/label","time":"<time>","datacontenttype":"application/octet-stream","data_base64":"cGxhaW4gdGV4dA=="}"#,
+            ),
+            Expected {
+                headers: Headers::With(&[
+                    ("ce_specversion", "1.0"),
+                    ("ce_id", "<id>"),
+                    ("ce_source", "factory/line-1/cam-2"),
+                    ("ce_type", "com.example.camera.image"),
+                    ("ce_time", "<time>"),
+                ]),
+                ..raw("camera-images", "line-1/cam-2", "GIF89a")
+            },
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
+/// Each of these stops some other system. Here each is a record or a dead letter, and the device's next message goes on.
+#[test]
+fn poison_becomes_dead_letters_and_its_neighbours_flow() {
+    let kafka = shared();
+    let wasp = kafka.fresh_topic_with("poisoned", 1, &[]);
+    let plain = kafka.fresh_topic_with("poisoned", 1, &[]);
+    let (prefix, device) = plain.rsplit_once('-').expect("it ends in a number");
+    let config = Config::new(kafka)
+        .broker("local", "5", &BROKER)
+        .gateway("gw-poison")
+        .route_with("poison/{device}/messages", &wasp, "format = \"wasp\"")
+        .route("poison/{device}/plain", &format!("{prefix}-{{device}}"));
+    let mark = BROKER.mark();
+    let mut daemon = Daemon::start(&config);
+    for filter in ["poison/+/messages", "poison/+/plain"] {
+        BROKER.until_subscribed(filter, mark);
+    }
+    let mut link = Link::connect(BROKER.port(), "poison", true).expect("it accepts");
+    let good = [
+        format!("poison/{UUID}/messages"),
+        format!("poison/{device}/plain"),
+    ];
+    let large = vec![b' '; 2 * 1024 * 1024];
+    let long = format!("poison/{}/plain", "x".repeat(250));
+    // What becomes a record nevertheless is below.
+    let letters: [(&str, &[u8]); 7] = [
+        ("poison/abc/messages", b"{}"),
+        ("poison//messages", b"{}"),
+        (&good[0], &large),
+        ("poison//plain", b"1"),
+        ("poison/a b/plain", b"1"),
+        (&long, b"1"),
+        (&good[1], &large),
+    ];
+    let mut expected = Vec::new();
+    for (number, (topic, payload)) in letters.iter().enumerate() {
+        link.publish(topic, payload);
+        for topic in &good {
+            link.publish(topic, number.to_string().as_bytes());
+        }
+        expected.push(number.to_string());
+    }
+    // Neither JSON nor anything at all.
+    for topic in &good {
+        link.publish(topic, b"{\"cut\":");
+        link.publish(topic, b"");
+    }
+    expected.extend(["{\"cut\":".to_owned(), String::new()]);
+    let mut oracle = Oracle::new(kafka, &plain);
+    let values: Vec<String> = oracle
+        .first(expected.len())
+        .iter()
+        .map(|record| text(Some(&record.value)))
+        .collect();
+    assert_eq!(values, expected);
+    let mut oracle = Oracle::new(kafka, &wasp);
+    let payloads: Vec<serde_json::Value> = oracle
+        .first(expected.len())
+        .iter()
+        .map(|record| as_the_router_of_wasp(record).expect("the router takes it").2["payload"].take())
+        .collect();
+    let numbers = (0..letters.len()).map(serde_json::Value::from);
+    let of_wasp: Vec<_> = numbers.chain(["eyJjdXQiOg==".into(), "".into()]).collect();
+    assert_eq!(payloads, of_wasp);
+    daemon.assert_alive();
+    let said = daemon.dead_letter(&["ls", "--json"]);
+    daemon.terminate();
+    let answer: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+    let count = answer["letters"]["letters"].as_u64();
+    assert_eq!(count, Some(letters.len() as u64), "{said}");
 }

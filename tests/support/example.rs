@@ -26,12 +26,16 @@ pub fn example(name: &str, mosquitto: &Mosquitto, kafka: &impl Brokers) -> Examp
     let text = std::fs::read_to_string(&path).expect("the example is there");
     let (parsed, _) = edgeferry::config::parse(&path, &text).expect("the example loads");
     let filters = parsed.routes.iter().map(|route| route.from.filter()).collect();
+    let mut table = "";
     let lines = text.lines().filter_map(|line| {
+        if line.starts_with('[') {
+            table = line;
+        }
         let setting = line.split_once(" = ").map_or("", |(name, _)| name);
         match setting {
             "url" => Some(format!("url = \"mqtt://127.0.0.1:{}\"", mosquitto.port())),
             "bootstrap_servers" => Some(format!("bootstrap_servers = [\"{}\"]", kafka.bootstrap())),
-            "id" => Some(format!("id = \"gw-{name}\"")),
+            "id" if table == "[gateway]" => Some(format!("id = \"gw-{name}\"")),
             own if OF_THE_BROKER.contains(&own) => None,
             _ => Some(line.to_owned()),
         }
