@@ -121,7 +121,15 @@ fn the_options_of_the_sample_consumer_that_the_documents_name_exist() {
         .collect();
     assert!(lines.len() >= 3, "{lines:?}");
     let help = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--example", "consumer", "--", "--help"])
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--example",
+            "consumer",
+            "--",
+            "--help",
+        ])
         .current_dir(root())
         .output();
     let help = String::from_utf8(help.expect("it runs").stdout).expect("text");

@@ -649,6 +649,51 @@ fn cloudevents() {
     .run();
 }
 
+#[test]
+fn sparkplug() {
+    // What stands for Protocol Buffers; edgeferry does not look into it.
+    const METRICS: &str = "\u{8}\u{7f}\u{12}\u{5}rpm";
+    let kind = |kind| {
+        Headers::With(match kind {
+            "NBIRTH" => &[("sparkplug-kind", "NBIRTH")],
+            "DBIRTH" => &[("sparkplug-kind", "DBIRTH")],
+            _ => &[("sparkplug-kind", "DDATA")],
+        })
+    };
+    let record = |key, of| Expected {
+        headers: kind(of),
+        ..raw("sparkplug", key, METRICS)
+    };
+    Case {
+        example: "sparkplug",
+        ignored: &[
+            ("spBv1.0/plant/NCMD/node-1", METRICS),
+            ("spBv1.0/plant/DCMD/node-1/press-7", METRICS),
+        ],
+        published: &[
+            ("spBv1.0/plant/NBIRTH/node-1", METRICS),
+            ("spBv1.0/plant/DBIRTH/node-1/press-7", METRICS),
+            ("spBv1.0/plant/DDATA/node-1/press-7", METRICS),
+            (
+                "spBv1.0/STATE/scada",
+                r#"{"online":true,"timestamp":1795173600000}"#,
+            ),
+        ],
+        expected: &[
+            record("plant/node-1", "NBIRTH"),
+            record("plant/node-1/press-7", "DBIRTH"),
+            record("plant/node-1/press-7", "DDATA"),
+            raw(
+                "sparkplug-hosts",
+                "scada",
+                r#"{"online":true,"timestamp":1795173600000}"#,
+            ),
+        ],
+        ..Case::default()
+    }
+    .run();
+}
+
 /// Each of these stops some other system. Here each is a record or a dead letter, and the device's next message goes on.
 #[test]
 fn poison_becomes_dead_letters_and_its_neighbours_flow() {

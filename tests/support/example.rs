@@ -35,8 +35,9 @@ pub fn example(name: &str, mosquitto: &Mosquitto, kafka: &impl Brokers) -> Examp
         match setting {
             "url" => Some(format!("url = \"mqtt://127.0.0.1:{}\"", mosquitto.port())),
             "bootstrap_servers" => Some(format!("bootstrap_servers = [\"{}\"]", kafka.bootstrap())),
-            "id" if table == "[gateway]" => Some(format!("id = \"gw-{name}\"")),
+            "id" if table == "[gateway]" => None,
             own if OF_THE_BROKER.contains(&own) => None,
+            _ if line == "[gateway]" => Some(format!("{line}\nid = \"gw-{name}\"")),
             _ => Some(line.to_owned()),
         }
     });
