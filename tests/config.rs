@@ -424,14 +424,10 @@ fn bounds_and_their_neighbours() {
 }
 
 #[test]
-fn what_is_planned_is_not_called_unknown() {
-    assert_eq!(
-        check("", "", "format = \"wasp\"\n"),
-        "route[0].format: \"wasp\" is not built yet; write \"raw\""
-    );
+fn a_format_that_is_not_known_is_refused_with_those_that_are() {
     assert_eq!(
         check("", "", "format = \"xml\"\n"),
-        "route[0].format: \"xml\" is not known; write \"raw\""
+        "route[0].format: \"xml\" is not known; write \"raw\" or \"cloudevents\" or \"wasp\" or \"ngsiv2\""
     );
 }
 

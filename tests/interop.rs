@@ -34,6 +34,40 @@ fn the_samples_in_the_document_are_what_comes_out() {
     assert!(check("docs/formats.md") >= 8);
 }
 
+#[test]
+fn the_tables_in_the_shipped_file_load_and_say_the_defaults() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/edgeferry.toml");
+    let text = fs::read_to_string(path).expect("readable");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let mut formats = Vec::new();
+    for table in lines.split("[route.").skip(1) {
+        let (format, settings) = table.split_once("]\n").expect("a header");
+        let route = |settings: &str| {
+            let begin = "[[route]]\nfrom = \"a/{device}/{name}\"\ntopic = \"t\"\n";
+            let text = format!("{HEAD}{begin}format = \"{format}\"\n[route.{format}]\n{settings}");
+            let parsed = edgeferry::config::parse(Path::new("shipped.toml"), &text);
+            let (config, warnings) = parsed.unwrap_or_else(|error| panic!("{text}\n{error}"));
+            assert_eq!(warnings, []);
+            config.routes
+        };
+        route(settings);
+        let is_example = |line: &&str| line.contains("example, default none");
+        let defaults: Vec<&str> = settings.lines().filter(|line| !is_example(line)).collect();
+        let required: Vec<&str> = settings
+            .lines()
+            .filter(|line| line.contains("required"))
+            .collect();
+        assert_eq!(
+            route(&defaults.join("\n")),
+            route(&required.join("\n")),
+            "{format}"
+        );
+        formats.push(format);
+    }
+    assert_eq!(formats, ["cloudevents", "wasp", "ngsiv2"]);
+}
+
 /// Checks all samples of a document; says how many messages there were.
 fn check(file: &str) -> usize {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Shaped, Unshapable, json_bytes, rendered, shown};
+use super::{Shaped, Unshapable, base64_len, json_bytes, rendered, shown};
 use crate::message::rfc3339;
 use crate::route::record::Header;
 use crate::route::subject::Subject;
@@ -32,6 +32,8 @@ use content::Content;
 
 /// What the value, or the payload in it, is.
 pub const CONTENT_TYPE: &str = "content-type";
+/// Before the names of attributes that are headers.
+pub const PREFIX: &str = "ce_";
 /// Content type of the structured mode.
 const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 const SPEC_VERSION: &str = "1.0";
@@ -85,6 +87,14 @@ impl CloudEvents {
             ("cloudevents.type", &self.kind),
             ("cloudevents.subject", &self.subject),
         ]
+    }
+
+    /// The largest value that comes of a payload of so many bytes.
+    pub(super) const fn largest(&self, payload: u64) -> u64 {
+        match self.mode {
+            Mode::Structured => base64_len(payload),
+            Mode::Binary => payload,
+        }
     }
 
     /// Shapes one message.

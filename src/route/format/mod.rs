@@ -97,6 +97,33 @@ impl Format {
         }
     }
 
+    /// The largest value that comes of a payload of so many bytes, about: base64 is a third more, and an NGSIv2 attribute twice
+    /// what it is in the payload, or more where names and values are very short.
+    #[must_use]
+    pub fn largest(&self, payload: u64) -> u64 {
+        match self {
+            Self::Raw => payload,
+            Self::CloudEvents(cloudevents) => cloudevents.largest(payload),
+            Self::Wasp(_) => base64_len(payload),
+            Self::Ngsiv2(_) => payload.saturating_mul(2),
+        }
+    }
+
+    /// Whether the format itself writes a header of this name, whatever its case.
+    #[must_use]
+    pub fn writes_header(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        match self {
+            Self::Raw | Self::Wasp(_) => false,
+            Self::CloudEvents(_) => {
+                name == cloudevents::CONTENT_TYPE || name.starts_with(cloudevents::PREFIX)
+            }
+            Self::Ngsiv2(_) => {
+                [ngsiv2::SERVICE, ngsiv2::SERVICE_PATH, ngsiv2::CORRELATOR].contains(&name.as_str())
+            }
+        }
+    }
+
     /// Whether edgeferry may make the Kafka topic. Of some formats the readers make them, with settings of their own.
     #[must_use]
     pub const fn may_create_topics(&self) -> bool {
@@ -138,6 +165,11 @@ impl Format {
             Self::Ngsiv2(ngsiv2) => ngsiv2.shape(subject),
         }
     }
+}
+
+/// What bytes are in base64, bytes.
+const fn base64_len(bytes: u64) -> u64 {
+    bytes.div_ceil(3).saturating_mul(4)
 }
 
 /// A value as compact JSON; `payload_len` is a guess at what it holds.

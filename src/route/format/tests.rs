@@ -181,6 +181,46 @@ mod tables {
     }
 
     #[test]
+    fn a_header_that_the_format_writes_cannot_be_added() {
+        for (format, table, name) in [
+            ("ngsiv2", "[route.ngsiv2]\nservice = \"test\"\n", "Fiware-Service"),
+            ("cloudevents", "", "content-type"),
+            ("cloudevents", "", "ce_type"),
+        ] {
+            let added = format!("[route.add_headers]\n{name} = \"x\"\n");
+            let found = problems(&format!("{ROUTE}format = \"{format}\"\n{table}{added}"));
+            let expected =
+                format!("route[0].add_headers.{name}: is written by format \"{format}\" already; remove it");
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_tenant_stays_in_minimal_headers() {
+        let routes = format!(
+            "{ROUTE}format = \"ngsiv2\"\nheaders = \"minimal\"\n[route.ngsiv2]\nservice = \"test\"\n"
+        );
+        let record = record(&router(&routes), &stored("a/d1", b"{\"t\":1}"));
+        let names: Vec<&str> = record.headers.iter().map(|header| &*header.name).collect();
+        assert_eq!(names, ["edgeferry-id", "fiware-service", "fiware-servicepath"]);
+    }
+
+    #[test]
+    fn a_device_without_a_name_is_no_entity_whatever_the_key_is() {
+        let routes = "[[route]]\nfrom = \"{site}/{device}\"\ntopic = \"t\"\nkey = \"{site}\"\nformat = \"ngsiv2\"\n\
+                      [route.ngsiv2]\nservice = \"test\"\n";
+        let message = stored("a/", b"{\"t\":1}");
+        let told = Told::as_it_stood(&message.arrival.stamp);
+        let outcome = router(routes).route(&message, &told);
+        let expected = Refusal::NoValue {
+            route: 0,
+            name: "device".to_owned(),
+            why: "the level is empty".to_owned(),
+        };
+        assert_eq!((outcome.records, outcome.refusals), (vec![], vec![expected]));
+    }
+
+    #[test]
     fn all_mistakes_of_all_tables_are_reported_at_once() {
         let found = problems(&format!(
             "{ROUTE}format = \"wasp\"\n[route.wasp]\nenvelope = \"post\"\nnon_json = \"hex\"\ningest = \"\"\n\
