@@ -146,21 +146,25 @@ fn the_options_of_the_sample_consumer_that_the_documents_name_exist() {
 }
 
 #[test]
-fn configurations_that_commands_in_the_readme_name_pass_the_check() {
+fn what_the_readme_checks_and_tries_works() {
+    const BINARY: &str = "./target/release/edgeferry ";
     let readme = fs::read_to_string(root().join("README.md")).expect("readable");
-    let lines = blocks(&readme, "sh").concat();
-    let named: Vec<&str> = lines
-        .lines()
-        .filter_map(|line| line.strip_prefix("./target/release/edgeferry check --config "))
+    let lines = blocks(&readme, "sh").concat().replace("\\\n", " ");
+    let calls = lines.lines().filter_map(|line| line.strip_prefix(BINARY));
+    let calls: Vec<&str> = calls
+        .filter(|call| call.starts_with("check ") || call.starts_with("try "))
         .collect();
-    assert!(named.len() >= 2, "{named:?}");
-    for file in named {
-        let checked = Command::new(env!("CARGO_BIN_EXE_edgeferry"))
-            .args(["check", "--config", file])
+    assert!(calls.len() >= 3, "{calls:?}");
+    for call in calls {
+        let done = Command::new("sh")
+            .args(["-c", &format!("{} {call}", env!("CARGO_BIN_EXE_edgeferry"))])
             .current_dir(root())
             .output()
             .expect("it runs");
-        assert!(checked.status.success(), "{file}: {checked:?}");
+        assert!(done.status.success(), "{call}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let is_record = said.contains("key        berlin/press-7");
+        assert_eq!(is_record, call.starts_with("try "), "{call}: {said}");
     }
 }
 
