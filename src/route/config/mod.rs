@@ -224,3 +224,6 @@ fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> Qos {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
