@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::Router;
 use crate::message::MessageId;
+use crate::route::Router;
 use crate::route::format::tests::{
     bad_payloads, ends_well, problems, record, refusal, router, stored, user, value, with_properties,
 };
