@@ -27,7 +27,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Sequences of a lane that are known exactly: ten times what is under way, and 5 s at 12,000 messages a second. A multiple of 64.
+/// Sequences of a lane that are known exactly: what is under way, and 5 s at 12,000 messages a second. A multiple of 64.
 pub const WINDOW: u64 = 65_536;
 /// Latecomers that are remembered: letters are put back by hand, and come twice only if the gateway is killed meanwhile.
 pub const LATECOMERS: usize = 1_000;
