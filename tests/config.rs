@@ -101,6 +101,12 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.brokers[0], broker);
     let mut route = loud.routes[0].clone();
     route.broker = None;
+    (route.device, route.partition_by, route.max_payload) = (None, None, None);
+    assert_eq!(
+        (route.when.len(), route.matches.len(), route.add_headers.len()),
+        (2, 1, 1)
+    );
+    (route.when, route.matches, route.add_headers) = (Vec::new(), Vec::new(), Vec::new());
     assert_eq!(quiet.routes[0], route);
 }
 

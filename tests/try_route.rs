@@ -383,6 +383,48 @@ fn a_file_for_a_fleet_can_be_tried_on_a_machine_without_a_serial_number() {
     assert_eq!(code, Some(0));
 }
 
+/// The fenced blocks of one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let behind = text.split(fence.as_str()).skip(1);
+    behind.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn what_the_document_shows_is_what_comes_out() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/routes.md");
+    let text = std::fs::read_to_string(document).expect("readable");
+    let dir = tempfile::tempdir().expect("temp dir");
+    let configurations = blocks(&text, "toml");
+    assert_eq!(configurations.len(), 1);
+    std::fs::write(dir.path().join("routes.toml"), configurations[0]).expect("writes");
+    let folder = Path::new(env!("CARGO_BIN_EXE_edgeferry"))
+        .parent()
+        .expect("has one");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("is set"));
+    let consoles = blocks(&text, "console");
+    let shown = consoles.iter().flat_map(|block| block.split("$ ").skip(1));
+    let mut count = 0;
+    for shown in shown {
+        let (line, expected) = shown.split_once('\n').expect("has output");
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .output()
+            .expect("runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            expected,
+            "{line}\n{errors}"
+        );
+        assert_eq!(errors, "", "{line}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
 #[test]
 fn a_file_with_mistakes_is_told_all_of_them() {
     let bench = Bench::one_broker("[[route]]\nfrom = \"a/{b\"\ntopic = \"t\"\n");
