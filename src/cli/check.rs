@@ -59,21 +59,19 @@ impl Live {
 /// for it, when that is asked for.
 pub(super) fn check(file: &Path, live: &Live) -> Exit {
     let outcome = config::load(file);
-    if print(file, live, &outcome).is_err() {
-        return Exit::Failure;
-    }
     let files = match &outcome {
         Ok((config, _)) => file_problems(config),
         Err(_) => Vec::new(),
     };
-    for problem in &files {
-        drop(writeln!(io::stderr(), "{}: {problem}", file.display()));
+    if print(file, live, &outcome, &files).is_err() {
+        return Exit::Failure;
     }
     match outcome {
-        Err(_) => Exit::Usage,
-        Ok(_) if !files.is_empty() => Exit::Usage,
-        Ok((config, _)) if live.is_wanted => live::check(file, &config, live),
-        Ok(_) => Exit::Stopped,
+        Ok((config, _)) if files.is_empty() => match live.is_wanted {
+            true => live::check(file, &config, live),
+            false => Exit::Stopped,
+        },
+        _ => Exit::Usage,
     }
 }
 
@@ -91,13 +89,17 @@ fn print(
     file: &Path,
     live: &Live,
     outcome: &Result<(config::Config, Vec<Problem>), LoadError>,
+    files: &[String],
 ) -> io::Result<()> {
     match outcome {
         Ok((_, warnings)) => {
             for warning in warnings {
                 writeln!(io::stderr(), "warning: {warning}")?;
             }
-            if live.json {
+            for problem in files {
+                writeln!(io::stderr(), "{}: {problem}", file.display())?;
+            }
+            if live.json || !files.is_empty() {
                 return Ok(());
             }
             writeln!(io::stdout(), "{}: ok", file.display())

@@ -1,0 +1,399 @@
+//! Who the MQTT broker is, who edgeferry is, and what becomes of mistakes: each says in the link's state what is wrong, the
+//! process stays, other brokers go on, and what is put right is used without a restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::config::Config;
+use crate::support::daemon::Daemon;
+use crate::support::kafka::secure::{Authority, Certificate};
+use crate::support::kafka::{Kafka, shared};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::mosquitto::guarded::{Door, Guarded, PASSWORD, USER};
+use crate::support::mqtt::Link;
+use crate::support::oracle::Reader;
+use crate::support::scene::FILTER;
+use crate::support::scratch::Scratch;
+
+/// A first attempt of each connection of a debug binary on a busy machine.
+const NOTICED: Duration = Duration::from_mins(1);
+/// Through the queue into Kafka.
+const DELIVERED: Duration = Duration::from_mins(1);
+
+/// Files with secrets.
+struct Files(Scratch);
+
+impl Files {
+    fn new() -> Self {
+        Self(Scratch::new("secrets"))
+    }
+
+    fn put(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.0.join(name);
+        // As a program would that keeps a secret fresh: there is never half of one.
+        let unfinished = self.0.join("unfinished");
+        std::fs::write(&unfinished, contents).expect("the folder is writable");
+        std::fs::rename(&unfinished, &path).expect("the folder is writable");
+        path
+    }
+
+    fn copy(&self, name: &str, from: &Path) -> PathBuf {
+        self.put(name, &std::fs::read_to_string(from).expect("it was made"))
+    }
+}
+
+fn line(key: &str, path: &Path) -> String {
+    format!("{key} = \"{}\"\n", path.display())
+}
+
+fn ca(authority: &Authority) -> String {
+    line("ca_file", &authority.ca())
+}
+
+fn client(certificate: &Certificate) -> String {
+    line("cert_file", &certificate.cert) + &line("key_file", &certificate.key)
+}
+
+fn login(name: &str, password: &Path) -> String {
+    format!("username = \"{name}\"\n{}", line("password_file", password))
+}
+
+/// Waits until the link of a broker is in a state whose reason contains `what`.
+fn until_link(daemon: &Daemon, broker: &str, state: &str, what: &str) {
+    daemon
+        .notify()
+        .until_status(&format!("{broker} is {state}: {what}"), NOTICED, |status| {
+            link(status, broker).is_some_and(|link| link.starts_with(state) && link.contains(what))
+        });
+}
+
+/// What a status line says of a broker.
+fn link<'a>(status: &'a str, broker: &str) -> Option<&'a str> {
+    let (_, behind) = status.split_once(&format!("mqtt {broker}: "))?;
+    let end = behind.find("; mqtt ").or_else(|| behind.find("; kafka: "));
+    behind.get(..end.unwrap_or(behind.len()))
+}
+
+/// A broker as the configuration has it, and what becomes of its link.
+struct Case {
+    name: &'static str,
+    url: String,
+    lines: String,
+    state: &'static str,
+    reason: &'static str,
+}
+
+/// Every mistake at the same time.
+fn mistakes(guarded: &Guarded, files: &Files) -> Vec<Case> {
+    let stranger = Authority::new("Stranger");
+    let foreign = stranger.certificate("gw-foreign");
+    let expired = guarded.authority().expired("gw-expired");
+    let wrong = files.put("wrong", "wrong horse\n");
+    let trusted = ca(guarded.authority());
+    let (plain, tls) = (guarded.mosquitto.port(), guarded.port(Door::Tls));
+    let case = |name, url: String, lines: String, state, reason| Case {
+        name,
+        url,
+        lines,
+        state,
+        reason,
+    };
+    let mutual = guarded.url(Door::MutualTls);
+    let old = guarded.url(Door::OldMutualTls);
+    vec![
+        case("password", guarded.url(Door::Password), login(USER, &wrong), "refused", "the password in "),
+        case("nobody", guarded.url(Door::Password), String::new(), "refused", "lets nobody in without a user name"),
+        case("unknown-ca", guarded.url(Door::Tls), ca(&stranger), "refused", "comes from no CA that is in "),
+        case("system-ca", guarded.url(Door::Tls), String::new(), "refused", "comes from no CA that this system believes"),
+        case("name", guarded.url(Door::Misnamed), trusted.clone(), "refused", "only valid for DnsName(\"elsewhere.example\")"),
+        case("server-expired", guarded.url(Door::Expired), trusted.clone(), "refused", "broker's certificate has expired"),
+        case("no-cert", mutual.clone(), trusted.clone(), "refused", "wants a certificate of the client"),
+        case("no-cert-old", old.clone(), trusted.clone(), "refused", "wants a certificate of the client"),
+        case("foreign", mutual.clone(), trusted.clone() + &client(&foreign), "refused", "refuses the certificate in "),
+        case("foreign-old", old, trusted.clone() + &client(&foreign), "refused", "refuses the certificate in "),
+        case("expired", mutual, trusted.clone() + &client(&expired), "refused", "has expired at "),
+        case("tls-to-plain", format!("mqtts://127.0.0.1:{plain}"), trusted.clone(), "down", "is it a port for MQTT with TLS"),
+        case("plain-to-tls", format!("mqtt://127.0.0.1:{tls}"), String::new(), "", "127.0.0.1"),
+        case("ws-to-plain", format!("ws://127.0.0.1:{plain}/mqtt"), String::new(), "down", "is it a port for WebSockets without TLS"),
+        case("plain-to-ws", format!("mqtt://127.0.0.1:{}", guarded.port(Door::WebSocket)), String::new(), "", "127.0.0.1"),
+        case("wss-unknown-ca", guarded.url(Door::SecureWebSocket), ca(&stranger), "refused", "comes from no CA that is in "),
+        case("no-socket", format!("unix://{}", files.0.join("s").display()), String::new(), "", "s"),
+    ]
+}
+
+#[test]
+fn every_mistake_is_named_in_the_state_of_its_link_and_a_good_broker_goes_on() {
+    let kafka = shared();
+    let guarded = Guarded::start();
+    let files = Files::new();
+    let topic = kafka.fresh_topic("mistakes");
+    let mut config = Config::new(kafka)
+        .broker("good", "5", &guarded.mosquitto)
+        .route("devices/{device}/telemetry", &topic);
+    let cases = mistakes(&guarded, &files);
+    for (number, case) in cases.iter().enumerate() {
+        let lines = format!("{}client_id = \"gw-{}\"\n", case.lines, case.name);
+        // Both versions see the same transports.
+        let version = if number % 2 == 0 { "5" } else { "3.1.1" };
+        config = config.broker_at(case.name, version, &case.url, &lines);
+    }
+    let mark = guarded.mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    guarded.mosquitto.until_subscribed(FILTER, mark);
+    for case in &cases {
+        until_link(&daemon, case.name, case.state, case.reason);
+    }
+    let status = daemon.notify().status().expect("it said something");
+    eprintln!("{}", status.replace("; mqtt ", "\n  mqtt "));
+    assert_eq!(link(&status, "good"), Some("up"), "{status}");
+    let mut device = Link::connect(guarded.mosquitto.port(), "device", true).expect("it runs");
+    device.publish("devices/d1/telemetry", b"in spite of it all");
+    let record = Reader::new(&kafka.bootstrap(), &topic).next(DELIVERED).expect("it came");
+    assert_eq!(record.value, b"in spite of it all");
+    daemon.assert_alive();
+    daemon.terminate();
+}
+
+/// What `edgeferry check` says: its exit code, and all of its output.
+fn check(config: &Config, arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = Scratch::new("check");
+    let file = folder.join("edgeferry.toml");
+    std::fs::write(&file, config.text(&folder.join("store"))).expect("the folder is writable");
+    let output = Command::new(env!("CARGO_BIN_EXE_edgeferry"))
+        .arg("check")
+        .args(arguments)
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn certificates_passwords_and_rights_are_accepted() {
+    let kafka = shared();
+    let guarded = Guarded::start();
+    let files = Files::new();
+    let topic = kafka.fresh_topic("accepted");
+    let password = files.put("password", &format!("{PASSWORD}\n"));
+    let mutual = ca(guarded.authority()) + &client(&guarded.authority().certificate("gw-7"));
+    let mut config = Config::new(kafka).route("devices/{device}/telemetry", &topic);
+    for version in ["5", "3.1.1"] {
+        for (name, url, lines) in [
+            ("mutual", guarded.url(Door::MutualTls), mutual.clone()),
+            ("old", guarded.url(Door::OldMutualTls), mutual.clone()),
+            ("password", guarded.url(Door::Password), login(USER, &password)),
+        ] {
+            let name = format!("{name}-{version}");
+            let lines = format!("{lines}client_id = \"gw-{name}\"\n");
+            config = config.broker_at(&name, version, &url, &lines);
+        }
+    }
+    let (code, said) = check(&config, &["--live"]);
+    assert_eq!(said.matches("lets us in").count(), 6, "{code:?}: {said}");
+    let mut daemon = Daemon::start(&config);
+    for name in ["mutual-5", "old-5", "password-5", "mutual-3.1.1", "old-3.1.1", "password-3.1.1"] {
+        until_link(&daemon, name, "up", "");
+    }
+    let mut device = Link::connect(guarded.mosquitto.port(), "device", true).expect("it runs");
+    device.publish("devices/d1/telemetry", b"for each of six");
+    let mut reader = Reader::new(&kafka.bootstrap(), &topic);
+    for _ in 0..6 {
+        assert_eq!(reader.next(DELIVERED).expect("it came").value, b"for each of six");
+    }
+    // Whoever came with a certificate is whom it names.
+    let log = guarded.mosquitto.log();
+    assert!(log.contains("u'gw-7'") && log.contains(&format!("u'{USER}'")), "{log}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_renewed_password_and_a_renewed_certificate_are_used_at_the_next_connection() {
+    let mut guarded = Guarded::start();
+    let files = Files::new();
+    let password = files.put("password", PASSWORD);
+    let (before, after) = (
+        guarded.authority().certificate("gw-before"),
+        guarded.authority().certificate("gw-after"),
+    );
+    let cert = files.copy("cert.pem", &before.cert);
+    let key = files.copy("key.pem", &before.key);
+    let mutual = ca(guarded.authority()) + &line("cert_file", &cert) + &line("key_file", &key);
+    let config = Config::new(&Kafka::absent())
+        .broker_at("password", "5", &guarded.url(Door::Password), &login(USER, &password))
+        .broker_at("mutual", "3.1.1", &guarded.url(Door::MutualTls), &(mutual + "client_id = \"other\"\n"))
+        .route("devices/{device}/telemetry", "nowhere");
+    let mut daemon = Daemon::start(&config);
+    until_link(&daemon, "password", "up", "");
+    until_link(&daemon, "mutual", "up", "");
+    assert!(guarded.mosquitto.log().contains("u'gw-before'"));
+    files.put("password", "left horse");
+    files.copy("cert.pem", &after.cert);
+    files.copy("key.pem", &after.key);
+    guarded.mosquitto.stop();
+    guarded.know("left horse");
+    until_link(&daemon, "password", "down", "");
+    let mark = guarded.mosquitto.mark();
+    guarded.mosquitto.restart();
+    until_link(&daemon, "password", "up", "");
+    until_link(&daemon, "mutual", "up", "");
+    assert!(guarded.mosquitto.connections("other-default", mark) > 0);
+    let log = guarded.mosquitto.log();
+    assert!(log.contains("u'gw-after'"), "{log}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_file_that_is_missing_or_does_not_fit_holds_one_link_until_it_is_right() {
+    let guarded = Guarded::start();
+    let files = Files::new();
+    let (one, other) = (
+        guarded.authority().certificate("gw-one"),
+        guarded.authority().certificate("gw-other"),
+    );
+    let cert = files.copy("cert.pem", &one.cert);
+    let key = files.copy("key.pem", &other.key);
+    let mutual = ca(guarded.authority()) + &line("cert_file", &cert) + &line("key_file", &key);
+    let password = files.0.join("password");
+    let config = Config::new(&Kafka::absent())
+        .broker("good", "5", &guarded.mosquitto)
+        .broker_at("password", "5", &guarded.url(Door::Password), &(login(USER, &password) + "client_id = \"a\"\n"))
+        .broker_at("mutual", "5", &guarded.url(Door::MutualTls), &(mutual + "client_id = \"b\"\n"))
+        .route("devices/{device}/telemetry", "nowhere");
+    let (code, said) = check(&config, &[]);
+    assert_eq!(code, Some(64), "{said}");
+    for part in [
+        "mqtt[1]: password_file: ",
+        "password: No such file",
+        "mqtt[2]: ",
+        "key.pem do not belong together",
+    ] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    let mut daemon = Daemon::start(&config);
+    until_link(&daemon, "good", "up", "");
+    until_link(&daemon, "password", "refused", "password: No such file");
+    until_link(&daemon, "mutual", "refused", "key.pem do not belong together");
+    files.put("password", PASSWORD);
+    files.copy("key.pem", &one.key);
+    until_link(&daemon, "password", "up", "");
+    until_link(&daemon, "mutual", "up", "");
+    daemon.terminate();
+}
+
+#[test]
+fn check_names_what_is_wrong_with_each_file() {
+    let guarded = Guarded::start();
+    let files = Files::new();
+    let authority = guarded.authority();
+    let (good, expired, early) = (
+        authority.certificate("gw"),
+        authority.expired("gw"),
+        authority.early("gw"),
+    );
+    let encrypted = authority.encrypted_key(&good, "secret");
+    let (empty, text) = (files.put("empty.pem", ""), files.put("text.pem", "no PEM\n"));
+    let torn = files.put("torn.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n");
+    let pair = |cert: &Path, key: &Path| line("cert_file", cert) + &line("key_file", key);
+    for (lines, expected) in [
+        (line("ca_file", Path::new("/no/such.pem")), "/no/such.pem: No such file"),
+        (line("ca_file", Path::new("/etc")), "/etc is not a file"),
+        (line("ca_file", &empty), "empty.pem holds no certificate"),
+        (line("ca_file", &text), "text.pem holds no certificate"),
+        (line("ca_file", &torn), "torn.pem is damaged or cut off"),
+        (line("ca_file", &good.key), "holds no certificate"),
+        (pair(&good.cert, &good.cert), "holds no private key"),
+        (pair(&good.cert, &encrypted), "holds an encrypted key: `openssl pkey"),
+        (pair(&expired.cert, &expired.key), "has expired at "),
+        (pair(&early.cert, &early.key), "is valid from 2090-01-01T00:00:00Z on: is the clock"),
+    ] {
+        let config = Config::new(&Kafka::absent())
+            .broker_at("tls", "5", &guarded.url(Door::Tls), &lines)
+            .route("devices/{device}/telemetry", "nowhere");
+        let (code, said) = check(&config, &[]);
+        assert_eq!(code, Some(64), "{lines}{said}");
+        assert!(said.contains("mqtt[0]: ") && said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains(": ok"), "{said}");
+    }
+    let lines = ca(authority) + &pair(&good.cert, &good.key);
+    let config = Config::new(&Kafka::absent())
+        .broker_at("tls", "5", &guarded.url(Door::Tls), &lines)
+        .route("devices/{device}/telemetry", "nowhere");
+    let (code, said) = check(&config, &[]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn check_live_tells_a_refusal_from_a_broker_that_is_away_and_takes_over_no_session() {
+    let guarded = Guarded::start();
+    let files = Files::new();
+    let (wrong, right) = (files.put("wrong", "wrong horse"), files.put("right", PASSWORD));
+    let away = Mosquitto::absent();
+    let base = |kafka: &Kafka| Config::new(kafka).route("devices/{device}/telemetry", "nowhere");
+    let password = guarded.url(Door::Password);
+    let config = base(&Kafka::absent())
+        .broker_at("right", "5", &password, &login(USER, &right))
+        .broker_at("wrong", "3.1.1", &password, &(login(USER, &wrong) + "client_id = \"w\"\n"))
+        .broker("away", "5", &away);
+    let daemon_config = base(&Kafka::absent()).broker_at("right", "5", &password, &login(USER, &right));
+    let mark = guarded.mosquitto.mark();
+    let mut daemon = Daemon::start(&daemon_config);
+    guarded.mosquitto.until_subscribed(FILTER, mark);
+    let (code, said) = check(&config, &["--live"]);
+    // Kafka is not there.
+    assert_eq!(code, Some(1), "{said}");
+    for part in [
+        "MQTT right at mqtt://127.0.0.1",
+        "lets us in (tried as edgeferry-gw-test-live-check)",
+        "refuses us (tried as w-live-check)",
+        "error: the broker refuses user \"gateway\": the password in ",
+        "cannot be reached",
+        "warning: mqtt://127.0.0.1",
+    ] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    assert_eq!(guarded.mosquitto.connections("edgeferry-gw-test-default", mark), 1);
+    daemon.terminate();
+}
+
+/// Mosquitto's plugin for rights, which refuses subscriptions; rights from a file let them pass and send nothing.
+fn plugin() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").expect("Linux has it").flatten();
+    let paths = folders.map(|entry| entry.path().join("mosquitto_dynamic_security.so"));
+    paths.into_iter().find(|path| path.exists())
+}
+
+#[test]
+fn a_subscription_that_rights_refuse_is_named_and_the_others_deliver() {
+    let Some(plugin) = plugin() else {
+        eprintln!("skipped: this Mosquitto has no mosquitto_dynamic_security.so");
+        return;
+    };
+    let kafka = shared();
+    let files = Files::new();
+    let rights = files.put(
+        "rights.json",
+        r#"{"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true, "subscribe": false, "unsubscribe": true},
+            "clients": [], "groups": [{"groupname": "all", "roles": [{"rolename": "telemetry"}], "clients": []}],
+            "roles": [{"rolename": "telemetry", "acls": [
+                {"acltype": "subscribePattern", "topic": "devices/+/telemetry", "priority": 0, "allow": true}]}],
+            "anonymousGroup": "all"}"#,
+    );
+    let lines = format!("plugin {}\nplugin_opt_config_file {}", plugin.display(), rights.display());
+    let mosquitto = Mosquitto::start_with(&lines);
+    for version in ["5", "3.1.1"] {
+        let topic = kafka.fresh_topic("rights");
+        let config = Config::usual(version, &mosquitto, kafka, &topic).route("secret/{device}", &topic);
+        let mut daemon = Daemon::start(&config);
+        until_link(&daemon, "local", "refused", "secret/+");
+        let mut device = Link::connect(mosquitto.port(), "device", true).expect("it runs");
+        device.publish("devices/d1/telemetry", b"granted");
+        let record = Reader::new(&kafka.bootstrap(), &topic).next(DELIVERED).expect("it came");
+        assert_eq!(record.value, b"granted");
+        let log = daemon.log();
+        assert!(log.contains("the broker refuses the subscription"), "{log}");
+        daemon.terminate();
+    }
+}
