@@ -76,9 +76,7 @@ pub fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SecretError> {
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > limit {
         return Err(SecretError::TooLarge { path, limit });
     }

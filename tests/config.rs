@@ -384,7 +384,10 @@ fn urls_are_checked() {
         ("mqtt://b?x=1", "has a host with characters that no host name has"),
         ("ws://b/mqtt?token=1", "has a query or a fragment"),
         ("ws://b/mqtt#x", "has a query or a fragment"),
-        ("wss://b/m q", "has a path with characters that have to be written as %XX"),
+        (
+            "wss://b/m q",
+            "has a path with characters that have to be written as %XX",
+        ),
         ("ws:///mqtt", "has no host"),
         ("mqtts://-b-", "has a host that no certificate can be for"),
         ("wss://b:65536", "has a port that is not a number from 1 to 65535"),
@@ -413,7 +416,10 @@ fn every_scheme_has_its_port_and_a_websocket_its_path() {
         ("wss://b", "wss://b:443/mqtt"),
         ("wss://b:8443/a/b%20c@d", "wss://b:8443/a/b%20c@d"),
         ("unix:///run/m@s.sock", "unix:///run/m@s.sock"),
-        (&format!("unix:///{}", "s".repeat(106)), &format!("unix:///{}", "s".repeat(106))),
+        (
+            &format!("unix:///{}", "s".repeat(106)),
+            &format!("unix:///{}", "s".repeat(106)),
+        ),
     ] {
         let text = format!("[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{KAFKA}{ROUTE}");
         let (config, warnings) = accepted(&text);
@@ -425,18 +431,31 @@ fn every_scheme_has_its_port_and_a_websocket_its_path() {
 #[test]
 fn files_for_tls_need_tls_and_each_other() {
     let problem = |url: &str, lines: &str| {
-        refused(&format!("[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{lines}{KAFKA}{ROUTE}"))
+        refused(&format!(
+            "[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{lines}{KAFKA}{ROUTE}"
+        ))
     };
     for key in ["ca_file", "cert_file", "key_file"] {
         for url in ["mqtt://b", "ws://b", "unix:///s"] {
             let said = problem(url, &format!("{key} = \"/f\"\n"));
-            assert!(said.contains(&format!("mqtt[0].{key}: is only of use with TLS; write url = \"mqtts://")), "{said}");
+            assert!(
+                said.contains(&format!(
+                    "mqtt[0].{key}: is only of use with TLS; write url = \"mqtts://"
+                )),
+                "{said}"
+            );
         }
     }
     let said = problem("mqtts://b", "cert_file = \"/c\"\n");
-    assert!(said.contains("mqtt[0].key_file: is missing; cert_file needs the key"), "{said}");
+    assert!(
+        said.contains("mqtt[0].key_file: is missing; cert_file needs the key"),
+        "{said}"
+    );
     let said = problem("mqtts://b", "key_file = \"/k\"\n");
-    assert!(said.contains("mqtt[0].cert_file: is missing; key_file needs the certificate"), "{said}");
+    assert!(
+        said.contains("mqtt[0].cert_file: is missing; key_file needs the certificate"),
+        "{said}"
+    );
     let said = problem("wss://b", "ca_file = \"\"\n");
     assert!(said.contains("mqtt[0].ca_file: is empty"), "{said}");
 }
@@ -450,9 +469,19 @@ fn a_password_in_the_clear_is_warned_about_unless_it_stays_on_this_machine() {
         accepted(&text).1
     };
     for url in ["mqtt://10.0.0.1", "ws://broker/mqtt", "mqtt://127.example.com"] {
-        assert!(warned(url).contains("mqtt[0].url: the password goes over the network as it is"), "{url}");
+        assert!(
+            warned(url).contains("mqtt[0].url: the password goes over the network as it is"),
+            "{url}"
+        );
     }
-    for url in ["mqtt://127.0.0.1", "mqtt://localhost", "ws://[::1]", "mqtts://broker", "wss://broker", "unix:///s"] {
+    for url in [
+        "mqtt://127.0.0.1",
+        "mqtt://localhost",
+        "ws://[::1]",
+        "mqtts://broker",
+        "wss://broker",
+        "unix:///s",
+    ] {
         assert_eq!(warned(url), "", "{url}");
     }
 }
@@ -460,7 +489,9 @@ fn a_password_in_the_clear_is_warned_about_unless_it_stays_on_this_machine() {
 #[test]
 fn a_status_topic_must_not_come_back_as_a_message() {
     let text = |gateway: &str, broker: &str, rest: &str| {
-        format!("[gateway]\n{gateway}data_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n{broker}{KAFKA}{ROUTE}{rest}")
+        format!(
+            "[gateway]\n{gateway}data_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n{broker}{KAFKA}{ROUTE}{rest}"
+        )
     };
     let status = |topic: &str| format!("status_topic = {topic:?}\n");
     let loops = "is a topic that route[0] takes";
@@ -471,19 +502,29 @@ fn a_status_topic_must_not_come_back_as_a_message() {
     assert!(refused(&text(id, &status("{gateway}/+/x"), "")).contains("has a wildcard"));
     accepted(&text(id, &status("devices/{gateway}/status"), ""));
     let (config, _) = accepted(&text(id, &status("edgeferry/{gateway}/status"), ""));
-    assert_eq!(config.brokers[0].status_topic.as_deref(), Some("edgeferry/{gateway}/status"));
+    assert_eq!(
+        config.brokers[0].status_topic.as_deref(),
+        Some("edgeferry/{gateway}/status")
+    );
     // What the id becomes decides, where it is known.
     let own = "[[route]]\nfrom = \"gw-7/{device}\"\ntopic = \"t\"\n";
     assert!(refused(&text(id, &status("{gateway}/status"), own)).contains("is a topic that route[1] takes"));
     accepted(&text("id = \"gw-8\"\n", &status("{gateway}/status"), own));
-    assert!(refused(&text("id = \"{serial}\"\n", &status("{gateway}/status"), own)).contains("route[1] takes"));
+    assert!(
+        refused(&text("id = \"{serial}\"\n", &status("{gateway}/status"), own)).contains("route[1] takes")
+    );
     let lane = "[[lane]]\nname = \"status\"\n";
     let said = refused(&text(id, &status("s"), lane));
-    assert!(said.contains("its client id would be that of lane \"status\"; give the lane another name"), "{said}");
+    assert!(
+        said.contains("its client id would be that of lane \"status\"; give the lane another name"),
+        "{said}"
+    );
     // Another table for the same broker takes it too.
     let twice = "name = \"a\"\nstatus_topic = \"s/{gateway}\"\n[[mqtt]]\nname = \"b\"\nurl = \"mqtt://b\"\nclient_id = \"b\"\n";
     let route = "[[route]]\nbroker = \"b\"\nfrom = \"s/{device}\"\ntopic = \"t\"\n";
-    assert!(refused(&text(id, twice, route)).contains("mqtt[0].status_topic: is a topic that route[1] takes"));
+    assert!(
+        refused(&text(id, twice, route)).contains("mqtt[0].status_topic: is a topic that route[1] takes")
+    );
 }
 
 #[test]

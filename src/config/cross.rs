@@ -67,7 +67,11 @@ pub(super) fn check_status(
                 "is a topic that route[{number}] takes ({}): the gateway would forward its own word",
                 route.from.filter()
             );
-            section.error("status_topic", wrong, "write a topic that no route of this broker takes");
+            section.error(
+                "status_topic",
+                wrong,
+                "write a topic that no route of this broker takes",
+            );
         }
     }
 }

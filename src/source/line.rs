@@ -138,7 +138,10 @@ impl Line {
                 Link::Refused(reason)
             }
             Why::Files(reason) => {
-                self.complain(say, &format!("no connection, for a file cannot be used: {reason}"));
+                self.complain(
+                    say,
+                    &format!("no connection, for a file cannot be used: {reason}"),
+                );
                 Link::Refused(reason)
             }
             Why::TakenOver => {

@@ -360,7 +360,9 @@ impl Source {
 pub fn file_problems(config: &Config) -> Vec<String> {
     let unusable = client::file_problems(config).into_iter();
     let client = config.tls.as_ref().and_then(|tls| tls.client.as_ref());
-    let untimely = client.and_then(tls::untimely).map(|untimely| untimely.to_string());
+    let untimely = client
+        .and_then(tls::untimely)
+        .map(|untimely| untimely.to_string());
     unusable.chain(untimely).collect()
 }
 

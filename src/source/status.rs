@@ -187,7 +187,10 @@ impl Status {
         match (self.outages.failed(trouble, Instant::now()), trouble) {
             (Say::Quietly, _) => debug!(broker, reason, "the status is not told; trying again"),
             (Say::Loudly { untold }, Trouble::Wrong) => {
-                error!(broker, reason, untold, "the status is not told; the data is another connection");
+                error!(
+                    broker,
+                    reason, untold, "the status is not told; the data is another connection"
+                );
             }
             (Say::Loudly { untold }, _) => {
                 warn!(broker, reason, untold, "the status is not told; trying again");

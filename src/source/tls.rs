@@ -190,7 +190,10 @@ impl fmt::Display for Untimely {
             }
             Self::Early { path, at } => {
                 let path = path.display();
-                write!(f, "{path} is valid from {at} on: is the clock of this machine right?")
+                write!(
+                    f,
+                    "{path} is valid from {at} on: is the clock of this machine right?"
+                )
             }
         }
     }
@@ -210,7 +213,10 @@ pub fn untimely(client: &ClientCertificate) -> Option<Untimely> {
     let text = |time| humantime::format_rfc3339_seconds(UNIX_EPOCH + time).to_string();
     match now {
         now if now > end => Some(Untimely::Expired { path, at: text(end) }),
-        now if now < begin => Some(Untimely::Early { path, at: text(begin) }),
+        now if now < begin => Some(Untimely::Early {
+            path,
+            at: text(begin),
+        }),
         _ => None,
     }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::support::config::{CLIENT_ID, Config, GATEWAY};
 use crate::support::daemon::Daemon;
 use crate::support::kafka::{Kafka, shared};
-use crate::support::mosquitto::{Mark, Mosquitto};
 use crate::support::mosquitto::guarded::{Door, Guarded, PASSWORD, USER};
+use crate::support::mosquitto::{Mark, Mosquitto};
 use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
 use crate::support::scene::FILTER;
@@ -36,7 +36,10 @@ fn assert_is(word: &Value, state: &str) {
     assert_eq!(word["version"], env!("CARGO_PKG_VERSION"), "{word}");
     let since = word["since"].as_str().expect("a text");
     // 2026-11-21T16:00:00.000Z
-    assert!(since.len() == 24 && since.ends_with('Z') && since.contains('.'), "{word}");
+    assert!(
+        since.len() == 24 && since.ends_with('Z') && since.contains('.'),
+        "{word}"
+    );
     assert_eq!(word.as_object().map(serde_json::Map::len), Some(4), "{word}");
 }
 
@@ -71,7 +74,11 @@ fn says_what_it_does(version: &str) {
     assert_is(&retained(&mosquitto), "stopped");
     // Two processes, each with one connection for the data and one for this.
     for lane in ["status", "default"] {
-        assert_eq!(mosquitto.connections(&format!("{CLIENT_ID}-{lane}"), mark), 2, "{lane}");
+        assert_eq!(
+            mosquitto.connections(&format!("{CLIENT_ID}-{lane}"), mark),
+            2,
+            "{lane}"
+        );
     }
 }
 
@@ -113,7 +120,10 @@ fn a_status_that_may_not_be_told_does_not_disturb_the_data() {
     std::fs::write(&password, PASSWORD).expect("the folder is writable");
     let topic = kafka.fresh_topic("status");
     // The user may read the devices' topics and nothing else.
-    let lines = format!("username = \"{USER}\"\npassword_file = \"{}\"\n{LINE}\n", password.display());
+    let lines = format!(
+        "username = \"{USER}\"\npassword_file = \"{}\"\n{LINE}\n",
+        password.display()
+    );
     let config = Config::new(kafka)
         .broker_at("local", "5", &guarded.url(Door::Password), &lines)
         .route("devices/{device}/telemetry", &topic);
@@ -122,14 +132,27 @@ fn a_status_that_may_not_be_told_does_not_disturb_the_data() {
     guarded.mosquitto.until_subscribed(FILTER, mark);
     let mut device = Link::connect(guarded.mosquitto.port(), "device", true).expect("it runs");
     device.publish("devices/d1/telemetry", b"data");
-    let record = Reader::new(&kafka.bootstrap(), &topic).next(DELIVERED).expect("it came");
+    let record = Reader::new(&kafka.bootstrap(), &topic)
+        .next(DELIVERED)
+        .expect("it came");
     assert_eq!(record.value, b"data");
     wait::until("the broker has seen the status client", DELIVERED, || {
-        guarded.mosquitto.log().contains(&format!("{CLIENT_ID}-status")).then_some(())
+        guarded
+            .mosquitto
+            .log()
+            .contains(&format!("{CLIENT_ID}-status"))
+            .then_some(())
     });
-    daemon.notify().until_status("the link is up", DELIVERED, |status| {
-        status.contains("mqtt local: up")
-    });
-    assert_eq!(guarded.mosquitto.connections(&format!("{CLIENT_ID}-default"), mark), 1);
+    daemon
+        .notify()
+        .until_status("the link is up", DELIVERED, |status| {
+            status.contains("mqtt local: up")
+        });
+    assert_eq!(
+        guarded
+            .mosquitto
+            .connections(&format!("{CLIENT_ID}-default"), mark),
+        1
+    );
     daemon.terminate();
 }

@@ -85,8 +85,7 @@ struct Case {
 }
 
 /// Every mistake at the same time.
-fn mistakes(guarded: &Guarded, files: &Files) -> Vec<Case> {
-    let stranger = Authority::new("Stranger");
+fn mistakes(guarded: &Guarded, stranger: &Authority, files: &Files) -> Vec<Case> {
     let foreign = stranger.certificate("gw-foreign");
     let expired = guarded.authority().expired("gw-expired");
     let wrong = files.put("wrong", "wrong horse\n");
@@ -102,23 +101,125 @@ fn mistakes(guarded: &Guarded, files: &Files) -> Vec<Case> {
     let mutual = guarded.url(Door::MutualTls);
     let old = guarded.url(Door::OldMutualTls);
     vec![
-        case("password", guarded.url(Door::Password), login(USER, &wrong), "refused", "the password in "),
-        case("nobody", guarded.url(Door::Password), String::new(), "refused", "lets nobody in without a user name"),
-        case("unknown-ca", guarded.url(Door::Tls), ca(&stranger), "refused", "comes from no CA that is in "),
-        case("system-ca", guarded.url(Door::Tls), String::new(), "refused", "comes from no CA that this system believes"),
-        case("name", guarded.url(Door::Misnamed), trusted.clone(), "refused", "only valid for DnsName(\"elsewhere.example\")"),
-        case("server-expired", guarded.url(Door::Expired), trusted.clone(), "refused", "broker's certificate has expired"),
-        case("no-cert", mutual.clone(), trusted.clone(), "refused", "wants a certificate of the client"),
-        case("no-cert-old", old.clone(), trusted.clone(), "refused", "wants a certificate of the client"),
-        case("foreign", mutual.clone(), trusted.clone() + &client(&foreign), "refused", "refuses the certificate in "),
-        case("foreign-old", old, trusted.clone() + &client(&foreign), "refused", "refuses the certificate in "),
-        case("expired", mutual, trusted.clone() + &client(&expired), "refused", "has expired at "),
-        case("tls-to-plain", format!("mqtts://127.0.0.1:{plain}"), trusted.clone(), "down", "is it a port for MQTT with TLS"),
-        case("plain-to-tls", format!("mqtt://127.0.0.1:{tls}"), String::new(), "", "127.0.0.1"),
-        case("ws-to-plain", format!("ws://127.0.0.1:{plain}/mqtt"), String::new(), "down", "is it a port for WebSockets without TLS"),
-        case("plain-to-ws", format!("mqtt://127.0.0.1:{}", guarded.port(Door::WebSocket)), String::new(), "", "127.0.0.1"),
-        case("wss-unknown-ca", guarded.url(Door::SecureWebSocket), ca(&stranger), "refused", "comes from no CA that is in "),
-        case("no-socket", format!("unix://{}", files.0.join("s").display()), String::new(), "", "s"),
+        case(
+            "password",
+            guarded.url(Door::Password),
+            login(USER, &wrong),
+            "refused",
+            "the password in ",
+        ),
+        case(
+            "nobody",
+            guarded.url(Door::Password),
+            String::new(),
+            "refused",
+            "lets nobody in without a user name",
+        ),
+        case(
+            "unknown-ca",
+            guarded.url(Door::Tls),
+            ca(stranger),
+            "refused",
+            "comes from no CA that is in ",
+        ),
+        case(
+            "system-ca",
+            guarded.url(Door::Tls),
+            String::new(),
+            "refused",
+            "comes from no CA that this system believes",
+        ),
+        case(
+            "name",
+            guarded.url(Door::Misnamed),
+            trusted.clone(),
+            "refused",
+            "only valid for DnsName(\"elsewhere.example\")",
+        ),
+        case(
+            "server-expired",
+            guarded.url(Door::Expired),
+            trusted.clone(),
+            "refused",
+            "broker's certificate has expired",
+        ),
+        case(
+            "no-cert",
+            mutual.clone(),
+            trusted.clone(),
+            "refused",
+            "wants a certificate of the client",
+        ),
+        case(
+            "no-cert-old",
+            old.clone(),
+            trusted.clone(),
+            "refused",
+            "wants a certificate of the client",
+        ),
+        case(
+            "foreign",
+            mutual.clone(),
+            trusted.clone() + &client(&foreign),
+            "refused",
+            "refuses the certificate in ",
+        ),
+        case(
+            "foreign-old",
+            old,
+            trusted.clone() + &client(&foreign),
+            "refused",
+            "refuses the certificate in ",
+        ),
+        case(
+            "expired",
+            mutual,
+            trusted.clone() + &client(&expired),
+            "refused",
+            "has expired at ",
+        ),
+        case(
+            "tls-to-plain",
+            format!("mqtts://127.0.0.1:{plain}"),
+            trusted.clone(),
+            "down",
+            "is it a port for MQTT with TLS",
+        ),
+        case(
+            "plain-to-tls",
+            format!("mqtt://127.0.0.1:{tls}"),
+            String::new(),
+            "down",
+            "is it a port for MQTT without TLS",
+        ),
+        case(
+            "ws-to-plain",
+            format!("ws://127.0.0.1:{plain}/mqtt"),
+            String::new(),
+            "down",
+            "is it a port for WebSockets without TLS",
+        ),
+        case(
+            "plain-to-ws",
+            format!("mqtt://127.0.0.1:{}", guarded.port(Door::WebSocket)),
+            String::new(),
+            "refused",
+            "does not speak MQTT",
+        ),
+        case(
+            "wss-unknown-ca",
+            guarded.url(Door::SecureWebSocket),
+            ca(stranger),
+            "refused",
+            "comes from no CA that is in ",
+        ),
+        case(
+            "no-socket",
+            format!("unix://{}", files.0.join("s").display()),
+            String::new(),
+            "down",
+            "there is no such socket",
+        ),
     ]
 }
 
@@ -131,7 +232,8 @@ fn every_mistake_is_named_in_the_state_of_its_link_and_a_good_broker_goes_on() {
     let mut config = Config::new(kafka)
         .broker("good", "5", &guarded.mosquitto)
         .route("devices/{device}/telemetry", &topic);
-    let cases = mistakes(&guarded, &files);
+    let stranger = Authority::new("Stranger");
+    let cases = mistakes(&guarded, &stranger, &files);
     for (number, case) in cases.iter().enumerate() {
         let lines = format!("{}client_id = \"gw-{}\"\n", case.lines, case.name);
         // Both versions see the same transports.
@@ -149,7 +251,9 @@ fn every_mistake_is_named_in_the_state_of_its_link_and_a_good_broker_goes_on() {
     assert_eq!(link(&status, "good"), Some("up"), "{status}");
     let mut device = Link::connect(guarded.mosquitto.port(), "device", true).expect("it runs");
     device.publish("devices/d1/telemetry", b"in spite of it all");
-    let record = Reader::new(&kafka.bootstrap(), &topic).next(DELIVERED).expect("it came");
+    let record = Reader::new(&kafka.bootstrap(), &topic)
+        .next(DELIVERED)
+        .expect("it came");
     assert_eq!(record.value, b"in spite of it all");
     daemon.assert_alive();
     daemon.terminate();
@@ -194,7 +298,14 @@ fn certificates_passwords_and_rights_are_accepted() {
     let (code, said) = check(&config, &["--live"]);
     assert_eq!(said.matches("lets us in").count(), 6, "{code:?}: {said}");
     let mut daemon = Daemon::start(&config);
-    for name in ["mutual-5", "old-5", "password-5", "mutual-3.1.1", "old-3.1.1", "password-3.1.1"] {
+    for name in [
+        "mutual-5",
+        "old-5",
+        "password-5",
+        "mutual-3.1.1",
+        "old-3.1.1",
+        "password-3.1.1",
+    ] {
         until_link(&daemon, name, "up", "");
     }
     let mut device = Link::connect(guarded.mosquitto.port(), "device", true).expect("it runs");
@@ -205,7 +316,10 @@ fn certificates_passwords_and_rights_are_accepted() {
     }
     // Whoever came with a certificate is whom it names.
     let log = guarded.mosquitto.log();
-    assert!(log.contains("u'gw-7'") && log.contains(&format!("u'{USER}'")), "{log}");
+    assert!(
+        log.contains("u'gw-7'") && log.contains(&format!("u'{USER}'")),
+        "{log}"
+    );
     daemon.terminate();
 }
 
@@ -222,8 +336,18 @@ fn a_renewed_password_and_a_renewed_certificate_are_used_at_the_next_connection(
     let key = files.copy("key.pem", &before.key);
     let mutual = ca(guarded.authority()) + &line("cert_file", &cert) + &line("key_file", &key);
     let config = Config::new(&Kafka::absent())
-        .broker_at("password", "5", &guarded.url(Door::Password), &login(USER, &password))
-        .broker_at("mutual", "3.1.1", &guarded.url(Door::MutualTls), &(mutual + "client_id = \"other\"\n"))
+        .broker_at(
+            "password",
+            "5",
+            &guarded.url(Door::Password),
+            &login(USER, &password),
+        )
+        .broker_at(
+            "mutual",
+            "3.1.1",
+            &guarded.url(Door::MutualTls),
+            &(mutual + "client_id = \"other\"\n"),
+        )
         .route("devices/{device}/telemetry", "nowhere");
     let mut daemon = Daemon::start(&config);
     until_link(&daemon, "password", "up", "");
@@ -259,8 +383,18 @@ fn a_file_that_is_missing_or_does_not_fit_holds_one_link_until_it_is_right() {
     let password = files.0.join("password");
     let config = Config::new(&Kafka::absent())
         .broker("good", "5", &guarded.mosquitto)
-        .broker_at("password", "5", &guarded.url(Door::Password), &(login(USER, &password) + "client_id = \"a\"\n"))
-        .broker_at("mutual", "5", &guarded.url(Door::MutualTls), &(mutual + "client_id = \"b\"\n"))
+        .broker_at(
+            "password",
+            "5",
+            &guarded.url(Door::Password),
+            &(login(USER, &password) + "client_id = \"a\"\n"),
+        )
+        .broker_at(
+            "mutual",
+            "5",
+            &guarded.url(Door::MutualTls),
+            &(mutual + "client_id = \"b\"\n"),
+        )
         .route("devices/{device}/telemetry", "nowhere");
     let (code, said) = check(&config, &[]);
     assert_eq!(code, Some(64), "{said}");
@@ -298,23 +432,35 @@ fn check_names_what_is_wrong_with_each_file() {
     let torn = files.put("torn.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n");
     let pair = |cert: &Path, key: &Path| line("cert_file", cert) + &line("key_file", key);
     for (lines, expected) in [
-        (line("ca_file", Path::new("/no/such.pem")), "/no/such.pem: No such file"),
+        (
+            line("ca_file", Path::new("/no/such.pem")),
+            "/no/such.pem: No such file",
+        ),
         (line("ca_file", Path::new("/etc")), "/etc is not a file"),
         (line("ca_file", &empty), "empty.pem holds no certificate"),
         (line("ca_file", &text), "text.pem holds no certificate"),
         (line("ca_file", &torn), "torn.pem is damaged or cut off"),
         (line("ca_file", &good.key), "holds no certificate"),
         (pair(&good.cert, &good.cert), "holds no private key"),
-        (pair(&good.cert, &encrypted), "holds an encrypted key: `openssl pkey"),
+        (
+            pair(&good.cert, &encrypted),
+            "holds an encrypted key: `openssl pkey",
+        ),
         (pair(&expired.cert, &expired.key), "has expired at "),
-        (pair(&early.cert, &early.key), "is valid from 2090-01-01T00:00:00Z on: is the clock"),
+        (
+            pair(&early.cert, &early.key),
+            "is valid from 2090-01-01T00:00:00Z on: is the clock",
+        ),
     ] {
         let config = Config::new(&Kafka::absent())
             .broker_at("tls", "5", &guarded.url(Door::Tls), &lines)
             .route("devices/{device}/telemetry", "nowhere");
         let (code, said) = check(&config, &[]);
         assert_eq!(code, Some(64), "{lines}{said}");
-        assert!(said.contains("mqtt[0]: ") && said.contains(expected), "{expected}: {said}");
+        assert!(
+            said.contains("mqtt[0]: ") && said.contains(expected),
+            "{expected}: {said}"
+        );
         assert!(!said.contains(": ok"), "{said}");
     }
     let lines = ca(authority) + &pair(&good.cert, &good.key);
@@ -335,7 +481,12 @@ fn check_live_tells_a_refusal_from_a_broker_that_is_away_and_takes_over_no_sessi
     let password = guarded.url(Door::Password);
     let config = base(&Kafka::absent())
         .broker_at("right", "5", &password, &login(USER, &right))
-        .broker_at("wrong", "3.1.1", &password, &(login(USER, &wrong) + "client_id = \"w\"\n"))
+        .broker_at(
+            "wrong",
+            "3.1.1",
+            &password,
+            &(login(USER, &wrong) + "client_id = \"w\"\n"),
+        )
         .broker("away", "5", &away);
     let daemon_config = base(&Kafka::absent()).broker_at("right", "5", &password, &login(USER, &right));
     let mark = guarded.mosquitto.mark();
@@ -354,7 +505,10 @@ fn check_live_tells_a_refusal_from_a_broker_that_is_away_and_takes_over_no_sessi
     ] {
         assert!(said.contains(part), "{part} is missing: {said}");
     }
-    assert_eq!(guarded.mosquitto.connections("edgeferry-gw-test-default", mark), 1);
+    assert_eq!(
+        guarded.mosquitto.connections("edgeferry-gw-test-default", mark),
+        1
+    );
     daemon.terminate();
 }
 
@@ -381,7 +535,11 @@ fn a_subscription_that_rights_refuse_is_named_and_the_others_deliver() {
                 {"acltype": "subscribePattern", "topic": "devices/+/telemetry", "priority": 0, "allow": true}]}],
             "anonymousGroup": "all"}"#,
     );
-    let lines = format!("plugin {}\nplugin_opt_config_file {}", plugin.display(), rights.display());
+    let lines = format!(
+        "plugin {}\nplugin_opt_config_file {}",
+        plugin.display(),
+        rights.display()
+    );
     let mosquitto = Mosquitto::start_with(&lines);
     for version in ["5", "3.1.1"] {
         let topic = kafka.fresh_topic("rights");
@@ -390,7 +548,9 @@ fn a_subscription_that_rights_refuse_is_named_and_the_others_deliver() {
         until_link(&daemon, "local", "refused", "secret/+");
         let mut device = Link::connect(mosquitto.port(), "device", true).expect("it runs");
         device.publish("devices/d1/telemetry", b"granted");
-        let record = Reader::new(&kafka.bootstrap(), &topic).next(DELIVERED).expect("it came");
+        let record = Reader::new(&kafka.bootstrap(), &topic)
+            .next(DELIVERED)
+            .expect("it came");
         assert_eq!(record.value, b"granted");
         let log = daemon.log();
         assert!(log.contains("the broker refuses the subscription"), "{log}");

@@ -11,7 +11,6 @@ use crate::support::kafka::shared;
 use crate::support::mosquitto::guarded::{Door, Guarded};
 use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
-use crate::support::wait;
 
 /// Ten connections of a debug binary on a busy machine.
 const CONNECTED: Duration = Duration::from_mins(1);
@@ -26,7 +25,11 @@ const LARGE_BYTES: usize = 300_000;
 fn ways(guarded: &Guarded) -> Vec<(String, &'static str, String, String)> {
     let ca = format!("ca_file = \"{}\"\n", guarded.authority().ca().display());
     let doors = [
-        ("tcp", format!("mqtt://127.0.0.1:{}", guarded.mosquitto.port()), ""),
+        (
+            "tcp",
+            format!("mqtt://127.0.0.1:{}", guarded.mosquitto.port()),
+            "",
+        ),
         ("tls", guarded.url(Door::Tls), ca.as_str()),
         ("ws", guarded.url(Door::WebSocket), ""),
         ("wss", guarded.url(Door::SecureWebSocket), ca.as_str()),
@@ -61,20 +64,28 @@ fn every_scheme_delivers_with_both_versions_and_each_link_has_a_state_of_its_own
     for (name, ..) in &ways {
         guarded.mosquitto.until_subscribed(&format!("{name}/+"), mark);
     }
-    daemon.notify().until_status("all links are up", CONNECTED, |status| {
-        ways.iter().all(|(name, ..)| status.contains(&format!("mqtt {name}: up")))
-    });
+    daemon
+        .notify()
+        .until_status("all links are up", CONNECTED, |status| {
+            ways.iter()
+                .all(|(name, ..)| status.contains(&format!("mqtt {name}: up")))
+        });
     let mut expected = publish(&guarded, &ways);
     let mut reader = Reader::new(&kafka.bootstrap(), &topic);
-    let mut found = Vec::new();
-    wait::until("everything is in Kafka", DELIVERED, || {
-        found.extend(reader.rest(Duration::from_millis(200)).into_iter().map(|record| record.value));
-        (found.len() >= expected.len()).then_some(())
-    });
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    while found.len() < expected.len() {
+        let record = reader.next(DELIVERED).expect("everything comes to Kafka");
+        found.push(record.value);
+    }
     daemon.terminate();
+    found.extend(reader.rest(DELIVERED).into_iter().map(|record| record.value));
     found.sort();
     expected.sort();
-    assert!(found == expected, "{} records, and other ones", found.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(start(found), start(expected));
+        assert_eq!(found, expected, "byte for byte");
+    }
+    assert_eq!(found.len(), expected.len(), "each once");
 }
 
 /// Small messages and a large one for each way; what they hold.
@@ -94,4 +105,9 @@ fn publish(guarded: &Guarded, ways: &[(String, &str, String, String)]) -> Vec<Ve
         }
     }
     sent
+}
+
+/// Enough of a payload to know it by.
+fn start(payload: &[u8]) -> String {
+    String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned()
 }

@@ -269,10 +269,7 @@ fn print(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
 
 fn print_broker(out: &mut impl Write, broker: &BrokerAnswer) -> io::Result<()> {
     let BrokerAnswer {
-        name,
-        url,
-        client_id,
-        ..
+        name, url, client_id, ..
     } = broker;
     let state = match broker.state {
         brokers::State::Welcome => "lets us in",

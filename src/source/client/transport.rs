@@ -42,7 +42,10 @@ pub fn file_problems(config: &Config) -> Vec<String> {
     let tls = config.tls.as_ref().map(tls::client_config);
     let tls = tls.and_then(Result::err).map(Unprepared::Tls);
     let password = credentials(config).err();
-    tls.into_iter().chain(password).map(|error| error.to_string()).collect()
+    tls.into_iter()
+        .chain(password)
+        .map(|error| error.to_string())
+        .collect()
 }
 
 fn read(config: &Config) -> Result<Prepared, Unprepared> {

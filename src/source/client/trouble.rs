@@ -24,10 +24,7 @@ pub struct Trouble {
 
 impl Trouble {
     pub const fn new(config: Config) -> Self {
-        Self {
-            config,
-            is_up: false,
-        }
+        Self { config, is_up: false }
     }
 
     /// CONNACK.
@@ -49,7 +46,9 @@ impl Trouble {
             Endpoint::Unix(_) => "does a broker listen there?",
             Endpoint::Server(server) => match (&server.websocket, server.is_encrypted) {
                 (None, false) => "is it a port for MQTT without TLS?",
-                (None, true) => "is it a port for MQTT with TLS, and has the client a certificate if it needs one?",
+                (None, true) => {
+                    "is it a port for MQTT with TLS, and has the client a certificate if it needs one?"
+                }
                 (Some(_), false) => "is it a port for WebSockets without TLS?",
                 (Some(_), true) => "is it a port for WebSockets with TLS?",
             },
@@ -150,13 +149,16 @@ impl Trouble {
                     || "this system believes: write ca_file, or add it to the system's".to_owned(),
                     |path| format!("is in {}", path.display()),
                 );
-                Failure::Refused(format!("the broker's certificate comes from no CA that {believed}"))
+                Failure::Refused(format!(
+                    "the broker's certificate comes from no CA that {believed}"
+                ))
             }
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Failure::Refused(format!(
                 "the broker's certificate is for another name than the one in {}: {bad}",
                 self.config.endpoint
             )),
-            Bad::Expired | Bad::ExpiredContext { .. } => {
+            Bad::Expired => Failure::Refused("the broker's certificate has expired".to_owned()),
+            Bad::ExpiredContext { .. } => {
                 Failure::Refused(format!("the broker's certificate has expired: {bad}"))
             }
             // A clock without a battery is in the past until it is set.
@@ -196,9 +198,10 @@ impl Trouble {
                     time.unwrap_or_default()
                 ))
             }
-            (Alert::ProtocolVersion | Alert::UnrecognisedName | Alert::AccessDenied | Alert::UnknownCA, _) => {
-                Failure::Refused(format!("the broker ends the handshake with TLS alert {alert:?}"))
-            }
+            (
+                Alert::ProtocolVersion | Alert::UnrecognisedName | Alert::AccessDenied | Alert::UnknownCA,
+                _,
+            ) => Failure::Refused(format!("the broker ends the handshake with TLS alert {alert:?}")),
             _ => Failure::Unreachable(format!("the broker ends the connection with TLS alert {alert:?}")),
         }
     }

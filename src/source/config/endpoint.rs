@@ -18,7 +18,10 @@ const SCHEMES: [(&str, &str); 5] = [
     ("mqtts", "write for example \"mqtts://broker.example.com:8883\""),
     ("ws", "write for example \"ws://127.0.0.1:80/mqtt\""),
     ("wss", "write for example \"wss://broker.example.com:443/mqtt\""),
-    ("unix", "write the path of a socket, for example \"unix:///run/mosquitto/mqtt.sock\""),
+    (
+        "unix",
+        "write the path of a socket, for example \"unix:///run/mosquitto/mqtt.sock\"",
+    ),
 ];
 
 /// Where a broker is.

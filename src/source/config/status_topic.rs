@@ -28,13 +28,17 @@ fn check(text: &str) -> Result<(), String> {
         return Err(format!("{text:?} has braces, and only {GATEWAY} is known here"));
     }
     if text.contains(['+', '#']) {
-        return Err(format!("{text:?} has a wildcard: nothing can be published to that"));
+        return Err(format!(
+            "{text:?} has a wildcard: nothing can be published to that"
+        ));
     }
     if text.contains('\0') {
         return Err(format!("{text:?} contains the character U+0000"));
     }
     if text.starts_with('$') {
-        return Err(format!("{text:?} begins with $: such topics are the broker's own"));
+        return Err(format!(
+            "{text:?} begins with $: such topics are the broker's own"
+        ));
     }
     Ok(())
 }

@@ -74,11 +74,17 @@ fn state(what: &Announcement) -> String {
     word["state"].as_str().expect("a text").to_owned()
 }
 
-fn start() -> (mpsc::Receiver<Peer>, CancellationToken, tokio::task::JoinHandle<()>) {
+fn start() -> (
+    mpsc::Receiver<Peer>,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"e/{gateway}\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
-    let status = Status::new(&config.brokers[0], "gw-7").expect("valid bounds").expect("a topic");
+    let status = Status::new(&config.brokers[0], "gw-7")
+        .expect("valid bounds")
+        .expect("a topic");
     assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
     let (connected, peers) = mpsc::channel(AHEAD);
     let stop = CancellationToken::new();
@@ -98,7 +104,11 @@ async fn online_is_said_when_connected_and_stopped_before_the_goodbye() {
     stop.cancel();
     let said = peer.requests.recv().await.flatten().expect("a word");
     assert_eq!(state(&said), "stopped");
-    assert_eq!(peer.requests.recv().await, Some(None), "DISCONNECT comes behind it");
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT comes behind it"
+    );
     peer.say(Ok(Event::DisconnectSent)).await;
     task.await.expect("it ends");
 }
@@ -151,5 +161,9 @@ fn without_a_topic_nothing_is_told() {
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
-    assert!(Status::new(&config.brokers[0], "gw-7").expect("valid bounds").is_none());
+    assert!(
+        Status::new(&config.brokers[0], "gw-7")
+            .expect("valid bounds")
+            .is_none()
+    );
 }

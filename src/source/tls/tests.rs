@@ -18,19 +18,30 @@ fn a_file_says_what_it_should_hold_and_never_what_it_holds() {
     for (contents, expected) in [
         (String::new(), "holds no private key"),
         (secret.to_owned(), "holds no private key"),
-        (format!("-----BEGIN PRIVATE KEY-----\n{secret}"), "damaged or cut off"),
-        (format!("-----BEGIN PRIVATE KEY-----\n{secret}!\n-----END PRIVATE KEY-----\n"), "damaged or cut off"),
+        (
+            format!("-----BEGIN PRIVATE KEY-----\n{secret}"),
+            "damaged or cut off",
+        ),
+        (
+            format!("-----BEGIN PRIVATE KEY-----\n{secret}!\n-----END PRIVATE KEY-----\n"),
+            "damaged or cut off",
+        ),
         (
             format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{secret}\n-----END ENCRYPTED PRIVATE KEY-----\n"),
             "holds an encrypted key",
         ),
         (
-            format!("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{secret}\n-----END EC PRIVATE KEY-----\n"),
+            format!(
+                "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{secret}\n-----END EC PRIVATE KEY-----\n"
+            ),
             "holds an encrypted key",
         ),
     ] {
         let said = key_of(&contents);
-        assert!(said.contains(expected) && !said.contains(secret), "{contents}: {said}");
+        assert!(
+            said.contains(expected) && !said.contains(secret),
+            "{contents}: {said}"
+        );
     }
 }
 

@@ -71,7 +71,11 @@ fn a_close_is_a_close_only_after_the_connection_was_there() {
 fn a_certificate_of_the_broker_that_is_not_believed_says_why() {
     let bad = |bad| tls("mqtts://broker", MUTUAL, rustls::Error::InvalidCertificate(bad));
     assert!(refused(bad(Bad::UnknownIssuer)).ends_with("comes from no CA that is in /ca"));
-    let system = tls("mqtts://b", "", rustls::Error::InvalidCertificate(Bad::UnknownIssuer));
+    let system = tls(
+        "mqtts://b",
+        "",
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer),
+    );
     assert!(refused(system).contains("this system believes: write ca_file"));
     let name = Bad::NotValidForNameContext {
         expected: ServerName::try_from("broker").expect("a name"),
@@ -84,7 +88,10 @@ fn a_certificate_of_the_broker_that_is_not_believed_says_why() {
         time,
         not_before: not_after,
     };
-    assert!(passing(bad(early)).contains("by the clock of this machine"), "a clock is set some time");
+    assert!(
+        passing(bad(early)).contains("by the clock of this machine"),
+        "a clock is set some time"
+    );
     let other = Bad::Other(OtherError(Arc::new(io::Error::other("v1"))));
     assert!(refused(bad(other)).contains("cannot be believed"));
 }
@@ -133,7 +140,9 @@ fn a_socket_that_is_not_there_may_come_and_one_that_is_closed_to_us_needs_a_pers
 fn a_login_that_fails_names_the_user_and_the_file_and_never_the_password() {
     let login = |url, lines| refused(trouble(url, lines).login());
     let both = "username = \"me\"\npassword_file = \"/pw\"";
-    assert!(login("mqtt://b", both).starts_with("the broker refuses user \"me\": the password in /pw is wrong"));
+    assert!(
+        login("mqtt://b", both).starts_with("the broker refuses user \"me\": the password in /pw is wrong")
+    );
     assert!(login("mqtt://b", "username = \"me\"").contains("write password_file"));
     assert!(login("mqtt://b", "").contains("lets nobody in without a user name"));
     assert!(login("mqtts://b", MUTUAL).contains("knows the certificate"));

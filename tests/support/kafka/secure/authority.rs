@@ -115,11 +115,8 @@ impl Authority {
         let files = ["key", "csr", "pem", "ext"].map(|ending| format!("{name}-{variant}.{ending}"));
         let [key, request, _, extension] = &files;
         let subject = format!("/CN={name}");
-        std::fs::write(
-            self.folder.join(extension),
-            format!("subjectAltName={place}\n"),
-        )
-        .expect("the folder is writable");
+        std::fs::write(self.folder.join(extension), format!("subjectAltName={place}\n"))
+            .expect("the folder is writable");
         self.openssl(&[
             "req",
             "-newkey",
