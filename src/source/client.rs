@@ -10,6 +10,7 @@ mod transport;
 mod trouble;
 pub mod v4;
 pub mod v5;
+mod websocket;
 
 pub use transport::file_problems;
 

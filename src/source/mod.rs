@@ -270,11 +270,11 @@ impl Source {
         match self.identity.config.version {
             Version::V3_1_1 => {
                 let connector = V4(self.identity.clone());
-                self.drive(&connector, &stop).await
+                Box::pin(self.drive(&connector, &stop)).await
             }
             Version::V5 => {
                 let connector = V5(self.identity.clone());
-                self.drive(&connector, &stop).await
+                Box::pin(self.drive(&connector, &stop)).await
             }
         }
     }

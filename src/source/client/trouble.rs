@@ -8,9 +8,13 @@ use std::io;
 
 use rumqttc::TlsError;
 use rustls::{AlertDescription as Alert, CertificateError as Bad};
-use tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::{
+    self,
+    error::{CapacityError, ProtocolError},
+};
 
 use super::Failure;
+use super::websocket::Broken;
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls;
 
@@ -20,11 +24,27 @@ pub struct Trouble {
     config: Config,
     /// CONNACK has come.
     is_up: bool,
+    /// What became of the WebSocket, if there is one.
+    broken: Option<Broken>,
 }
 
 impl Trouble {
     pub const fn new(config: Config) -> Self {
-        Self { config, is_up: false }
+        Self {
+            config,
+            is_up: false,
+            broken: None,
+        }
+    }
+
+    /// Whose connection it is.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A WebSocket says here why it ended.
+    pub fn listen(&mut self, broken: Option<Broken>) {
+        self.broken = broken;
     }
 
     /// CONNACK.
@@ -37,8 +57,16 @@ impl Trouble {
         self.is_up
     }
 
-    /// The broker ended the connection, in order or not.
+    /// The connection ended, in order or not.
     pub fn closed(&self) -> Failure {
+        match self.broken.as_ref().and_then(|broken| broken.get()) {
+            Some(error) => self.websocket(error),
+            None => self.ended(),
+        }
+    }
+
+    /// The broker ended it.
+    fn ended(&self) -> Failure {
         if self.is_up {
             return Failure::Closed;
         }
@@ -96,14 +124,15 @@ impl Trouble {
 
     /// Anything that went wrong below MQTT.
     pub fn io(&self, error: &io::Error) -> Failure {
+        self.io_or(error, || self.closed())
+    }
+
+    fn io_or(&self, error: &io::Error, closed: impl FnOnce() -> Failure) -> Failure {
         if let Some(error) = inner::<rustls::Error>(error) {
             return self.tls(error);
         }
-        if let Some(error) = inner::<tungstenite::Error>(error) {
-            return self.websocket(error);
-        }
         if is_close(error) {
-            return self.closed();
+            return closed();
         }
         let endpoint = &self.config.endpoint;
         match (endpoint, error.kind()) {
@@ -210,12 +239,15 @@ impl Trouble {
     pub fn websocket(&self, error: &tungstenite::Error) -> Failure {
         let endpoint = &self.config.endpoint;
         match error {
-            tungstenite::Error::Io(error) => self.io(error),
+            tungstenite::Error::Io(error) => self.io_or(error, || self.ended()),
             tungstenite::Error::ConnectionClosed
             | tungstenite::Error::AlreadyClosed
             | tungstenite::Error::Protocol(
                 ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
-            ) => self.closed(),
+            ) => self.ended(),
+            tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+                self.subprotocol()
+            }
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
                 Failure::Refused(format!(
                     "a packet of {size} bytes is more than a WebSocket carries here ({max_size}), and all behind it waits: limit \
@@ -235,7 +267,7 @@ impl Trouble {
     }
 
     /// It is a WebSocket, but not one for MQTT.
-    pub fn subprotocol(&self) -> Failure {
+    fn subprotocol(&self) -> Failure {
         Failure::Refused(format!(
             "{} opens a WebSocket that is not for MQTT (no subprotocol mqtt): is the path right?",
             self.config.endpoint

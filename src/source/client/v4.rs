@@ -5,13 +5,13 @@ use rumqttc::{
     Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
-use super::transport::{Prepared, address, prepare};
+use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
     Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
     Events, Failure, Gone, Identity, Publish, REQUESTS,
 };
-use crate::source::{Config, Qos, Subscription, TRANSPORT_LIMIT};
+use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
 /// Largest packet that we send, bytes: a SUBSCRIBE with a full batch of the longest filters (64 KiB) fits.
 const OUTGOING_LIMIT: usize = 1024 * 1024;
@@ -27,7 +27,7 @@ pub struct V4Client(AsyncClient);
 pub struct V4Events {
     events: EventLoop,
     /// What the connection is made with is read when it is first asked for.
-    unprepared: Option<Config>,
+    is_prepared: bool,
     trouble: Trouble,
 }
 
@@ -67,7 +67,7 @@ impl V4 {
         events.set_network_options(network);
         let events = V4Events {
             events,
-            unprepared: Some(self.0.config.clone()),
+            is_prepared: false,
             trouble: Trouble::new(self.0.config.clone()),
         };
         (V4Client(client), events)
@@ -138,15 +138,8 @@ const fn qos(qos: Qos) -> QoS {
 
 impl Events for V4Events {
     async fn next(&mut self) -> Result<Event, Failure> {
-        if let Some(config) = self.unprepared.take() {
-            let Prepared {
-                transport,
-                credentials,
-            } = prepare(config).await?;
-            self.events.mqtt_options.set_transport(transport);
-            if let Some((name, password)) = credentials {
-                self.events.mqtt_options.set_credentials(name, password);
-            }
+        if !self.is_prepared {
+            self.prepare().await?;
         }
         let polled = self.events.poll().await;
         match polled.map_err(|error| failure(&error, &self.trouble))? {
@@ -163,6 +156,23 @@ impl Events for V4Events {
             rumqttc::Event::Outgoing(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
             rumqttc::Event::Outgoing(_) => Ok(Event::Other),
         }
+    }
+}
+
+impl V4Events {
+    /// Reads what the connection is made with.
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let options = &mut self.events.mqtt_options;
+        let (host, _) = options.broker_address();
+        // On the heap: it is over before the connection begins, which is long.
+        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        options.set_transport(prepared.transport);
+        if let Some((name, password)) = prepared.credentials {
+            options.set_credentials(name, password);
+        }
+        self.trouble.listen(prepared.broken);
+        self.is_prepared = true;
+        Ok(())
     }
 }
 
@@ -217,8 +227,6 @@ fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
         ConnectionError::MqttState(error) => state_failure(error, trouble),
         ConnectionError::Io(error) => trouble.io(error),
         ConnectionError::Tls(error) => trouble.handshake(error),
-        ConnectionError::Websocket(error) => trouble.websocket(error),
-        ConnectionError::ResponseValidation(_) => trouble.subprotocol(),
         ConnectionError::ConnectionRefused(code) => refusal(*code, trouble),
         ConnectionError::NotConnAck(_) => trouble.no_broker("MQTT"),
         ConnectionError::NetworkTimeout => Failure::Unreachable("no answer in time".to_owned()),

@@ -9,14 +9,14 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
 
-use super::transport::{Prepared, WEBSOCKET_LIMIT, address, prepare};
+use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
     Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
     Events, Failure, Gone, Identity, Publish, REQUESTS,
 };
 use crate::message::Properties;
-use crate::source::{Config, Qos, Subscription, TRANSPORT_LIMIT};
+use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
 /// Slots for PUBLISH packets of our own, of which there are none. The client's default of 65,535 costs 14 MB.
 const OUTGOING_INFLIGHT: u16 = 16;
@@ -33,7 +33,7 @@ pub struct V5Events {
     events: EventLoop,
     keep_alive: std::time::Duration,
     /// What the connection is made with is read when it is first asked for.
-    unprepared: Option<Config>,
+    is_prepared: bool,
     trouble: Trouble,
 }
 
@@ -79,7 +79,7 @@ impl V5 {
         let events = V5Events {
             events,
             keep_alive: self.0.keep_alive(),
-            unprepared: Some(self.0.config.clone()),
+            is_prepared: false,
             trouble: Trouble::new(self.0.config.clone()),
         };
         (V5Client(client), events)
@@ -109,12 +109,7 @@ fn properties(identity: &Identity, packet_limit: u32) -> ConnectProperties {
     properties.session_expiry_interval =
         Some(u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX));
     properties.receive_maximum = Some(config.receive_maximum.max(1));
-    let server = config.endpoint.server();
-    let is_websocket = server.is_some_and(|server| server.websocket.is_some());
-    properties.max_packet_size = Some(match is_websocket {
-        true => packet_limit.min(WEBSOCKET_LIMIT),
-        false => packet_limit,
-    });
+    properties.max_packet_size = Some(packet_limit);
     properties
 }
 
@@ -174,15 +169,8 @@ fn filter(wanted: &Subscription) -> Filter {
 impl Events for V5Events {
     async fn next(&mut self) -> Result<Event, Failure> {
         use rumqttc::v5::Event::{Incoming, Outgoing as Sent};
-        if let Some(config) = self.unprepared.take() {
-            let Prepared {
-                transport,
-                credentials,
-            } = prepare(config).await?;
-            self.events.options.set_transport(transport);
-            if let Some((name, password)) = credentials {
-                self.events.options.set_credentials(name, password);
-            }
+        if !self.is_prepared {
+            self.prepare().await?;
         }
         let polled = self.events.poll().await;
         match polled.map_err(|error| failure(&error, &self.trouble))? {
@@ -196,6 +184,21 @@ impl Events for V5Events {
 }
 
 impl V5Events {
+    /// Reads what the connection is made with.
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let options = &mut self.events.options;
+        let (host, _) = options.broker_address();
+        // On the heap: it is over before the connection begins, which is long.
+        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        options.set_transport(prepared.transport);
+        if let Some((name, password)) = prepared.credentials {
+            options.set_credentials(name, password);
+        }
+        self.trouble.listen(prepared.broken);
+        self.is_prepared = true;
+        Ok(())
+    }
+
     fn incoming(&mut self, packet: Incoming) -> Result<Event, Failure> {
         match packet {
             Incoming::ConnAck(connack) => {
@@ -292,8 +295,6 @@ fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
         ConnectionError::MqttState(error) => state_failure(error, trouble),
         ConnectionError::Io(error) => trouble.io(error),
         ConnectionError::Tls(error) => trouble.handshake(error),
-        ConnectionError::Websocket(error) => trouble.websocket(error),
-        ConnectionError::ResponseValidation(_) => trouble.subprotocol(),
         ConnectionError::ConnectionRefused(code) => refusal(*code, trouble),
         ConnectionError::NotConnAck(_) => trouble.no_broker("MQTT"),
         ConnectionError::Timeout(_) => Failure::Unreachable("no answer in time".to_owned()),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use rustls::OtherError;
 use rustls::pki_types::{ServerName, UnixTime};
+use tokio_tungstenite::tungstenite::error::SubProtocolError;
 
 use super::*;
 
@@ -115,16 +116,39 @@ fn what_does_not_speak_what_the_url_says_needs_a_person() {
     assert!(refused(tls("mqtts://b", "", garbage)).contains("does not speak TLS"));
     let answer = |code: u16| {
         let response = tungstenite::http::Response::builder().status(code).body(None);
-        tungstenite::Error::Http(response.expect("a response"))
+        tungstenite::Error::Http(Box::new(response.expect("a response")))
     };
     let trouble = trouble("ws://b/x", "");
     assert!(refused(trouble.websocket(&answer(404))).contains("ws://b:80/x answers 404"));
     assert!(passing(trouble.websocket(&answer(503))).contains("answers 503"));
-    assert!(refused(trouble.subprotocol()).contains("not for MQTT"));
+    let none = ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol);
+    assert!(refused(trouble.websocket(&tungstenite::Error::Protocol(none))).contains("not for MQTT"));
     let junk = tungstenite::Error::Protocol(ProtocolError::JunkAfterRequest);
     assert!(refused(trouble.websocket(&junk)).contains("does not speak WebSocket"));
     let cut = tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete);
     assert!(passing(trouble.websocket(&cut)).contains("closed the connection before it answered"));
+}
+
+#[test]
+fn the_end_of_a_websocket_is_told_by_what_broke_it() {
+    let mut trouble = trouble("ws://b", "");
+    trouble.connected();
+    assert_eq!(trouble.closed(), Failure::Closed);
+    let broken = Broken::default();
+    trouble.listen(Some(Arc::clone(&broken)));
+    assert_eq!(trouble.closed(), Failure::Closed, "nothing broke it");
+    let (size, max_size) = (20, 10);
+    let large = tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size });
+    broken.set(large).expect("the first");
+    assert!(
+        refused(trouble.closed()).contains("a packet of 20 bytes is more than a WebSocket carries here (10)")
+    );
+    let reset = Broken::default();
+    reset
+        .set(tungstenite::Error::Io(io::ErrorKind::ConnectionReset.into()))
+        .expect("the first");
+    trouble.listen(Some(reset));
+    assert_eq!(trouble.io(&io::ErrorKind::BrokenPipe.into()), Failure::Closed);
 }
 
 #[test]
