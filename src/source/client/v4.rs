@@ -264,6 +264,25 @@ mod tests {
     use crate::source::client::trouble::tests::{connected, connecting};
 
     #[test]
+    fn a_session_is_kept_only_for_the_data() {
+        let identity = Identity {
+            config: connecting().config().clone(),
+            client_id: "id".to_owned(),
+        };
+        let data = options(&identity, 4_711);
+        assert!(!data.clean_session());
+        assert_eq!(data.max_packet_size(), 4_711);
+        let will = Announcement {
+            topic: "t".to_owned(),
+            payload: b"offline".to_vec(),
+        };
+        let (_, status) = V4(identity).announce(will);
+        let status = &status.events.mqtt_options;
+        assert!(status.clean_session());
+        assert!(status.last_will().is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce));
+    }
+
+    #[test]
     fn a_packet_over_the_limit_tells_its_size() {
         let error = StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(77));
         assert_eq!(

@@ -298,7 +298,7 @@ fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
         ConnectionError::ConnectionRefused(code) => refusal(*code, trouble),
         ConnectionError::NotConnAck(_) => trouble.no_broker("MQTT"),
         ConnectionError::Timeout(_) => Failure::Unreachable("no answer in time".to_owned()),
-        error => Failure::Unreachable(error.to_string()),
+        error @ ConnectionError::RequestsDone => Failure::Unreachable(error.to_string()),
     }
 }
 
@@ -370,6 +370,34 @@ mod tests {
             reason_string: None,
         };
         failure(&ConnectionError::MqttState(error), &connected())
+    }
+
+    #[test]
+    fn what_is_configured_is_announced_and_a_session_is_kept_only_for_the_data() {
+        let mut config = connecting().config().clone();
+        config.session_expiry = std::time::Duration::from_hours(2);
+        config.receive_maximum = 321;
+        let identity = Identity {
+            config,
+            client_id: "id".to_owned(),
+        };
+        let data = options(&identity, 4_711);
+        let announced = data.connect_properties().expect("announced");
+        assert_eq!(announced.session_expiry_interval, Some(7_200));
+        assert_eq!(announced.receive_maximum, Some(321));
+        assert_eq!(announced.max_packet_size, Some(4_711));
+        assert_eq!(announced.topic_alias_max, None, "the client loses their topics");
+        assert!(!data.clean_start());
+        let will = Announcement {
+            topic: "t".to_owned(),
+            payload: b"offline".to_vec(),
+        };
+        let (_, status) = V5(identity).announce(will);
+        let status = &status.events.options;
+        assert!(status.clean_start());
+        let kept = status.connect_properties().and_then(|said| said.session_expiry_interval);
+        assert_eq!(kept, None, "it ends with its connection");
+        assert!(status.last_will().is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce));
     }
 
     #[test]

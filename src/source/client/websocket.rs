@@ -60,18 +60,15 @@ pub async fn open(
     tcp.set_nodelay(true)?;
     let listener = UnixListener::bind(pipe)?;
     let broken = Broken::default();
-    match tls {
-        Some(config) => {
-            // It was looked at with the url.
-            let name = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
-            let tls = TlsConnector::from(config).connect(name, tcp).await?;
-            let websocket = shake_hands(url, tls).await?;
-            tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
-        }
-        None => {
-            let websocket = shake_hands(url, tcp).await?;
-            tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
-        }
+    if let Some(config) = tls {
+        // It was looked at with the url.
+        let name = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        let websocket = shake_hands(url, tls).await?;
+        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+    } else {
+        let websocket = shake_hands(url, tcp).await?;
+        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
     }
     Ok(broken)
 }

@@ -20,7 +20,6 @@ where
     let port = listener.local_addr().expect("bound").port();
     let task = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.expect("somebody comes");
-        #[expect(clippy::result_large_err, reason = "the library's signature")]
         let answer = |_: &Request, mut response: Response| {
             let headers = response.headers_mut();
             headers.insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
@@ -65,7 +64,7 @@ async fn bytes_go_both_ways_whatever_the_frames() {
         server.close(None).await.expect("closed");
     })
     .await;
-    client.write_all(&[7; 100_000]).await.expect("written");
+    client.write_all(&vec![7; 100_000]).await.expect("written");
     assert_eq!(rest(&mut client).await, b"abc");
     task.await.expect("the server is content");
     assert!(broken.get().is_none());
