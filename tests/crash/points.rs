@@ -155,7 +155,7 @@ fn a_process_killed_at_any_named_point_loses_nothing_that_it_confirmed() {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(case) = { queue.lock().expect("nobody panics with it").next() } {
-                    let killed = run(&case);
+                    let killed = run_until_killed(&case);
                     let key = (case.point, case.scenario);
                     let mut results = results.lock().expect("nobody panics with it");
                     let (tried, reached) = results.entry(key).or_insert((0, 0));
@@ -197,6 +197,7 @@ fn every_point_in_the_sources_is_killed_at() {
     assert_eq!(found, listed, "sources on the left, POINTS on the right");
 }
 
+#[derive(Clone, Copy)]
 struct Case {
     point: &'static str,
     scenario: Scenario,
@@ -359,7 +360,14 @@ fn count(scenario: Scenario, seed: u64) -> BTreeMap<String, u64> {
     store.account.passes
 }
 
-/// Whether the process was killed at the point.
+/// Whether the process was killed at the point. How often a life passes one depends on which messages fall into one group,
+/// and so on time: one that ended before its pass was judged like the others, and the case is tried again at the first
+/// pass, which every life reaches.
+fn run_until_killed(case: &Case) -> bool {
+    run(case) || (case.pass > 1 && run(&Case { pass: 1, ..*case }))
+}
+
+/// Whether the process was killed at the pass.
 fn run(case: &Case) -> bool {
     let Case {
         point,

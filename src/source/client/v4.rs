@@ -279,7 +279,11 @@ mod tests {
         let (_, status) = V4(identity).announce(will);
         let status = &status.events.mqtt_options;
         assert!(status.clean_session());
-        assert!(status.last_will().is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce));
+        assert!(
+            status
+                .last_will()
+                .is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce)
+        );
     }
 
     #[test]

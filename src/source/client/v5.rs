@@ -395,9 +395,15 @@ mod tests {
         let (_, status) = V5(identity).announce(will);
         let status = &status.events.options;
         assert!(status.clean_start());
-        let kept = status.connect_properties().and_then(|said| said.session_expiry_interval);
+        let kept = status
+            .connect_properties()
+            .and_then(|said| said.session_expiry_interval);
         assert_eq!(kept, None, "it ends with its connection");
-        assert!(status.last_will().is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce));
+        assert!(
+            status
+                .last_will()
+                .is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce)
+        );
     }
 
     #[test]

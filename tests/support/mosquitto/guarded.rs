@@ -136,10 +136,10 @@ impl Guarded {
         for door in DOORS {
             text += &self.listener(door);
         }
-        text += &format!(
-            "listener 0 {}\nallow_anonymous true\n",
-            self.sockets.path().join("mqtt.sock").display()
-        );
+        let socket = self.sockets.path().join("mqtt.sock");
+        text += "listener 0 ";
+        text += &socket.display().to_string();
+        text += "\nallow_anonymous true\n";
         std::fs::write(config, text).expect("the folder is writable");
     }
 
