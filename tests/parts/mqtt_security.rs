@@ -84,143 +84,120 @@ struct Case {
     reason: &'static str,
 }
 
-/// Every mistake at the same time.
-fn mistakes(guarded: &Guarded, stranger: &Authority, files: &Files) -> Vec<Case> {
-    let foreign = stranger.certificate("gw-foreign");
-    let expired = guarded.authority().expired("gw-expired");
-    let wrong = files.put("wrong", "wrong horse\n");
-    let trusted = ca(guarded.authority());
-    let (plain, tls) = (guarded.mosquitto.port(), guarded.port(Door::Tls));
-    let case = |name, url: String, lines: String, state, reason| Case {
+/// A mistake that needs a person.
+fn refused(name: &'static str, url: String, lines: &str, reason: &'static str) -> Case {
+    let (lines, state) = (lines.to_owned(), "refused");
+    Case {
         name,
         url,
         lines,
         state,
         reason,
-    };
-    let mutual = guarded.url(Door::MutualTls);
-    let old = guarded.url(Door::OldMutualTls);
+    }
+}
+
+/// A mistake that looks like something that passes.
+fn down(name: &'static str, url: String, lines: &str, reason: &'static str) -> Case {
+    let state = "down";
+    Case {
+        state,
+        ..refused(name, url, lines, reason)
+    }
+}
+
+/// The broker does not know us.
+fn wrong_logins(guarded: &Guarded, files: &Files) -> Vec<Case> {
+    let url = || guarded.url(Door::Password);
+    let wrong = login(USER, &files.put("wrong", "wrong horse\n"));
     vec![
-        case(
-            "password",
-            guarded.url(Door::Password),
-            login(USER, &wrong),
-            "refused",
-            "the password in ",
-        ),
-        case(
-            "nobody",
-            guarded.url(Door::Password),
-            String::new(),
-            "refused",
-            "lets nobody in without a user name",
-        ),
-        case(
-            "unknown-ca",
-            guarded.url(Door::Tls),
-            ca(stranger),
-            "refused",
-            "comes from no CA that is in ",
-        ),
-        case(
+        refused("password", url(), &wrong, "the password in "),
+        refused("nobody", url(), "", "lets nobody in without a user name"),
+    ]
+}
+
+/// The broker is not who it should be.
+fn wrong_brokers(guarded: &Guarded, stranger: &Authority) -> Vec<Case> {
+    let (strange, trusted) = (ca(stranger), ca(guarded.authority()));
+    let url = |door| guarded.url(door);
+    let unknown = "comes from no CA that is in ";
+    let name = "only valid for DnsName(\"elsewhere.example\")";
+    vec![
+        refused("unknown-ca", url(Door::Tls), &strange, unknown),
+        refused("wss-unknown-ca", url(Door::SecureWebSocket), &strange, unknown),
+        refused(
             "system-ca",
-            guarded.url(Door::Tls),
-            String::new(),
-            "refused",
-            "comes from no CA that this system believes",
+            url(Door::Tls),
+            "",
+            "comes from no CA that this system",
         ),
-        case(
-            "name",
-            guarded.url(Door::Misnamed),
-            trusted.clone(),
-            "refused",
-            "only valid for DnsName(\"elsewhere.example\")",
-        ),
-        case(
-            "server-expired",
-            guarded.url(Door::Expired),
-            trusted.clone(),
-            "refused",
+        refused("name", url(Door::Misnamed), &trusted, name),
+        refused(
+            "late",
+            url(Door::Expired),
+            &trusted,
             "broker's certificate has expired",
         ),
-        case(
-            "no-cert",
-            mutual.clone(),
-            trusted.clone(),
-            "refused",
-            "wants a certificate of the client",
-        ),
-        case(
-            "no-cert-old",
-            old.clone(),
-            trusted.clone(),
-            "refused",
-            "wants a certificate of the client",
-        ),
-        case(
-            "foreign",
-            mutual.clone(),
-            trusted.clone() + &client(&foreign),
-            "refused",
-            "refuses the certificate in ",
-        ),
-        case(
-            "foreign-old",
-            old,
-            trusted.clone() + &client(&foreign),
-            "refused",
-            "refuses the certificate in ",
-        ),
-        case(
-            "expired",
-            mutual,
-            trusted.clone() + &client(&expired),
-            "refused",
-            "has expired at ",
-        ),
-        case(
+    ]
+}
+
+/// We are not who we should be.
+fn wrong_clients(guarded: &Guarded, stranger: &Authority) -> Vec<Case> {
+    let authority = guarded.authority();
+    let trusted = ca(authority);
+    let foreign = trusted.clone() + &client(&stranger.certificate("gw-foreign"));
+    let expired = trusted.clone() + &client(&authority.expired("gw-expired"));
+    let (url, old) = (
+        || guarded.url(Door::MutualTls),
+        || guarded.url(Door::OldMutualTls),
+    );
+    let (wanted, not_taken) = ("wants a certificate of the client", "refuses the certificate in ");
+    vec![
+        refused("no-cert", url(), &trusted, wanted),
+        refused("no-cert-old", old(), &trusted, wanted),
+        refused("foreign", url(), &foreign, not_taken),
+        refused("foreign-old", old(), &foreign, not_taken),
+        refused("expired", url(), &expired, "has expired at "),
+    ]
+}
+
+/// The broker is somewhere else, or something else.
+fn wrong_places(guarded: &Guarded, files: &Files) -> Vec<Case> {
+    let at = |scheme: &str, port: u16| format!("{scheme}://127.0.0.1:{port}");
+    let (plain, tls) = (guarded.mosquitto.port(), guarded.port(Door::Tls));
+    let (websocket, socket) = (guarded.port(Door::WebSocket), files.0.join("s"));
+    let trusted = ca(guarded.authority());
+    let websockets = "is it a port for WebSockets without TLS";
+    vec![
+        down(
             "tls-to-plain",
-            format!("mqtts://127.0.0.1:{plain}"),
-            trusted.clone(),
-            "down",
+            at("mqtts", plain),
+            &trusted,
             "is it a port for MQTT with TLS",
         ),
-        case(
+        down(
             "plain-to-tls",
-            format!("mqtt://127.0.0.1:{tls}"),
-            String::new(),
-            "down",
+            at("mqtt", tls),
+            "",
             "is it a port for MQTT without TLS",
         ),
-        case(
-            "ws-to-plain",
-            format!("ws://127.0.0.1:{plain}/mqtt"),
-            String::new(),
-            "down",
-            "is it a port for WebSockets without TLS",
-        ),
-        case(
-            "plain-to-ws",
-            format!("mqtt://127.0.0.1:{}", guarded.port(Door::WebSocket)),
-            String::new(),
-            "refused",
-            "does not speak MQTT",
-        ),
-        case(
-            "wss-unknown-ca",
-            guarded.url(Door::SecureWebSocket),
-            ca(stranger),
-            "refused",
-            "comes from no CA that is in ",
-        ),
-        case(
+        down("ws-to-plain", at("ws", plain), "", websockets),
+        refused("plain-to-ws", at("mqtt", websocket), "", "does not speak MQTT"),
+        down(
             "no-socket",
-            format!("unix://{}", files.0.join("s").display()),
-            String::new(),
-            "down",
+            format!("unix://{}", socket.display()),
+            "",
             "there is no such socket",
         ),
     ]
+}
+
+/// Every mistake at the same time.
+fn mistakes(guarded: &Guarded, stranger: &Authority, files: &Files) -> Vec<Case> {
+    let mut cases = wrong_logins(guarded, files);
+    cases.extend(wrong_brokers(guarded, stranger));
+    cases.extend(wrong_clients(guarded, stranger));
+    cases.extend(wrong_places(guarded, files));
+    cases
 }
 
 #[test]
