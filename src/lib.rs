@@ -29,6 +29,7 @@ pub mod pulse;
 pub mod queue;
 mod ranges;
 pub mod route;
+mod secret;
 pub mod settings;
 pub mod signal;
 pub mod sink;

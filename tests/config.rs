@@ -83,6 +83,10 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     let (quiet, _) = accepted(&text);
     let uncommented: String = text.lines().flat_map(|line| [uncomment(line), "\n"]).collect();
     assert_ne!(text, uncommented);
+    // Files for TLS are an error without it.
+    let plain = "url = \"mqtt://127.0.0.1:1883\"";
+    assert!(uncommented.contains(plain));
+    let uncommented = uncommented.replace(plain, "url = \"mqtts://127.0.0.1:8883\"");
     let (loud, warnings) = accepted(&uncommented);
     assert_eq!(warnings, "");
     assert_eq!(loud.kafka.properties.len(), 2);
@@ -98,6 +102,10 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.dead_letter, dead_letter);
     let mut broker = loud.brokers[0].clone();
     (broker.client_id, broker.username, broker.password_file) = (None, None, None);
+    let tls = broker.tls.take().unwrap();
+    assert!(tls.ca_file.is_some() && tls.client.is_some());
+    broker.endpoint = quiet.brokers[0].endpoint.clone();
+    broker.status_topic = None;
     assert_eq!(quiet.brokers[0], broker);
     let mut route = loud.routes[0].clone();
     route.broker = None;
@@ -125,8 +133,8 @@ fn defaults_are_as_documented() {
     assert_eq!(warnings, "");
     let broker = &config.brokers[0];
     assert_eq!(
-        (broker.name.as_str(), broker.host.as_str(), broker.port),
-        ("default", "localhost", 1883)
+        (broker.name.as_str(), broker.endpoint.to_string()),
+        ("default", "mqtt://localhost:1883".to_owned())
     );
     assert_eq!(broker.version, Version::V5);
     assert_eq!(broker.session_expiry.as_secs(), 30 * 86_400);
@@ -164,7 +172,7 @@ fn all_mistakes_are_reported_at_once() {
 id = "raspberrypi"
 
 [[mqtt]]
-url = "mqtts://broker"
+url = "mqtts://broker/path"
 keep_alive = "10 parsecs"
 receive_maximum = 0
 password = "secret"
@@ -191,7 +199,7 @@ broker = "other"
 "#;
     let expected = r#"config.toml:1: gateway.data_dir: is missing; write an absolute path, for example "/var/lib/edgeferry"
 config.toml:2: gateway.id: "raspberrypi" does not tell gateways apart; write a name that no other gateway has, for example "pi-{serial}"
-config.toml:5: mqtt[0].url: mqtts:// is not built yet; use mqtt:// (on loopback or a trusted network)
+config.toml:5: mqtt[0].url: "mqtts://broker/path" has a path, which only a WebSocket has; write for example "mqtts://broker.example.com:8883"
 config.toml:6: mqtt[0].keep_alive: "10 parsecs" is not a duration; write for example "30s"
 config.toml:7: mqtt[0].receive_maximum: 0 is out of bounds; write 1 to 65535
 config.toml:8: mqtt[0].password: is not a known setting; secrets come from files: write password_file
@@ -227,7 +235,7 @@ fn values_that_are_not_toml_do_not_hide_the_other_mistakes() {
 config.toml:2: gateway.data_dir: string values must be quoted; expected literal string
 config.toml:4: mqtt[0].url: string values must be quoted; expected literal string
 config.toml:5: mqtt[0].qos: is not a known setting; known here: name, url, version, client_id, username, \
-password_file, session_expiry, receive_maximum, max_packet_size, keep_alive
+password_file, ca_file, cert_file, key_file, session_expiry, receive_maximum, max_packet_size, keep_alive, status_topic
 ";
     assert_eq!(refused(&text), expected);
 }
@@ -364,22 +372,158 @@ fn urls_are_checked() {
     );
     assert_eq!(
         url("broker:1883"),
-        "\"broker:1883\" has no scheme; write for example \"mqtt://127.0.0.1:1883\""
+        "\"broker:1883\" has no scheme; write mqtt, mqtts, ws, wss or unix, for example \"mqtt://127.0.0.1:1883\""
     );
     assert_eq!(
         url("me:pw@broker"),
         "holds user information; use username and password_file"
     );
-    for scheme in ["mqtts", "ws", "wss", "unix"] {
-        let problem = url(&format!("{scheme}://broker"));
-        assert!(
-            problem.starts_with(&format!("{scheme}:// is not built yet; use mqtt://")),
-            "{problem}"
-        );
+    for (bad, wrong) in [
+        ("mqtts://b/mqtt", "has a path, which only a WebSocket has"),
+        ("mqtt://b?x=1", "has a host with characters that no host name has"),
+        ("ws://b/mqtt?token=1", "has a query or a fragment"),
+        ("ws://b/mqtt#x", "has a query or a fragment"),
+        (
+            "wss://b/m q",
+            "has a path with characters that have to be written as %XX",
+        ),
+        ("ws:///mqtt", "has no host"),
+        ("mqtts://-b-", "has a host that no certificate can be for"),
+        ("wss://b:65536", "has a port that is not a number from 1 to 65535"),
+        ("unix://run/m.sock", "is not the absolute path of a socket"),
+        ("unix:///run/", "is not the path of a socket"),
+        ("unix://", "is not the absolute path of a socket"),
+    ] {
+        assert!(url(bad).contains(wrong), "{bad}: {}", url(bad));
     }
+    let long = format!("unix:///{}", "s".repeat(107));
+    assert!(url(&long).contains("is longer than the path of a socket can be, 107 bytes"));
     assert!(url("http://broker").starts_with("\"http\" is not a scheme of MQTT"));
     assert!(url("mqtt://broker:0").contains("a port that is not a number from 1 to 65535"));
     assert!(url("mqtt://").contains("has no host"));
+}
+
+#[test]
+fn every_scheme_has_its_port_and_a_websocket_its_path() {
+    for (url, complete) in [
+        ("mqtt://b", "mqtt://b:1883"),
+        ("mqtt://b/", "mqtt://b:1883"),
+        ("mqtts://b", "mqtts://b:8883"),
+        ("mqtts://[::1]:1", "mqtts://[::1]:1"),
+        ("ws://b", "ws://b:80/mqtt"),
+        ("ws://b/", "ws://b:80/"),
+        ("wss://b", "wss://b:443/mqtt"),
+        ("wss://b:8443/a/b%20c@d", "wss://b:8443/a/b%20c@d"),
+        ("unix:///run/m@s.sock", "unix:///run/m@s.sock"),
+        (
+            &format!("unix:///{}", "s".repeat(106)),
+            &format!("unix:///{}", "s".repeat(106)),
+        ),
+    ] {
+        let text = format!("[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{KAFKA}{ROUTE}");
+        let (config, warnings) = accepted(&text);
+        assert_eq!(config.brokers[0].endpoint.to_string(), complete);
+        assert_eq!(warnings, "");
+    }
+}
+
+#[test]
+fn files_for_tls_need_tls_and_each_other() {
+    let problem = |url: &str, lines: &str| {
+        refused(&format!(
+            "[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\n{lines}{KAFKA}{ROUTE}"
+        ))
+    };
+    for key in ["ca_file", "cert_file", "key_file"] {
+        for url in ["mqtt://b", "ws://b", "unix:///s"] {
+            let said = problem(url, &format!("{key} = \"/f\"\n"));
+            assert!(
+                said.contains(&format!(
+                    "mqtt[0].{key}: is only of use with TLS; write url = \"mqtts://"
+                )),
+                "{said}"
+            );
+        }
+    }
+    let said = problem("mqtts://b", "cert_file = \"/c\"\n");
+    assert!(
+        said.contains("mqtt[0].key_file: is missing; cert_file needs the key"),
+        "{said}"
+    );
+    let said = problem("mqtts://b", "key_file = \"/k\"\n");
+    assert!(
+        said.contains("mqtt[0].cert_file: is missing; key_file needs the certificate"),
+        "{said}"
+    );
+    let said = problem("wss://b", "ca_file = \"\"\n");
+    assert!(said.contains("mqtt[0].ca_file: is empty"), "{said}");
+}
+
+#[test]
+fn a_password_in_the_clear_is_warned_about_unless_it_stays_on_this_machine() {
+    let warned = |url: &str| {
+        let text = format!(
+            "[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = {url:?}\nusername = \"me\"\npassword_file = \"/p\"\n{KAFKA}{ROUTE}"
+        );
+        accepted(&text).1
+    };
+    for url in ["mqtt://10.0.0.1", "ws://broker/mqtt", "mqtt://127.example.com"] {
+        assert!(
+            warned(url).contains("mqtt[0].url: the password goes over the network as it is"),
+            "{url}"
+        );
+    }
+    for url in [
+        "mqtt://127.0.0.1",
+        "mqtt://localhost",
+        "ws://[::1]",
+        "mqtts://broker",
+        "wss://broker",
+        "unix:///s",
+    ] {
+        assert_eq!(warned(url), "", "{url}");
+    }
+}
+
+#[test]
+fn a_status_topic_must_not_come_back_as_a_message() {
+    let text = |gateway: &str, broker: &str, rest: &str| {
+        format!(
+            "[gateway]\n{gateway}data_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n{broker}{KAFKA}{ROUTE}{rest}"
+        )
+    };
+    let status = |topic: &str| format!("status_topic = {topic:?}\n");
+    let loops = "is a topic that route[0] takes";
+    let id = "id = \"gw-7\"\n";
+    // The route is devices/{device}/telemetry.
+    assert!(refused(&text(id, &status("devices/{gateway}/telemetry"), "")).contains(loops));
+    assert!(refused(&text("", &status("devices/x-{gateway}/telemetry"), "")).contains(loops));
+    assert!(refused(&text(id, &status("{gateway}/+/x"), "")).contains("has a wildcard"));
+    accepted(&text(id, &status("devices/{gateway}/status"), ""));
+    let (config, _) = accepted(&text(id, &status("edgeferry/{gateway}/status"), ""));
+    assert_eq!(
+        config.brokers[0].status_topic.as_deref(),
+        Some("edgeferry/{gateway}/status")
+    );
+    // What the id becomes decides, where it is known.
+    let own = "[[route]]\nfrom = \"gw-7/{device}\"\ntopic = \"t\"\n";
+    assert!(refused(&text(id, &status("{gateway}/status"), own)).contains("is a topic that route[1] takes"));
+    accepted(&text("id = \"gw-8\"\n", &status("{gateway}/status"), own));
+    assert!(
+        refused(&text("id = \"{serial}\"\n", &status("{gateway}/status"), own)).contains("route[1] takes")
+    );
+    let lane = "[[lane]]\nname = \"status\"\n";
+    let said = refused(&text(id, &status("s"), lane));
+    assert!(
+        said.contains("its client id would be that of lane \"status\"; give the lane another name"),
+        "{said}"
+    );
+    // Another table for the same broker takes it too.
+    let twice = "name = \"a\"\nstatus_topic = \"s/{gateway}\"\n[[mqtt]]\nname = \"b\"\nurl = \"mqtt://b\"\nclient_id = \"b\"\n";
+    let route = "[[route]]\nbroker = \"b\"\nfrom = \"s/{device}\"\ntopic = \"t\"\n";
+    assert!(
+        refused(&text(id, twice, route)).contains("mqtt[0].status_topic: is a topic that route[1] takes")
+    );
 }
 
 #[test]

@@ -384,10 +384,7 @@ fn parts(
     link: &Arc<watch::Sender<Link>>,
 ) -> source::Parts {
     let (config, data_dir) = (ground.config, ground.data_dir);
-    let client_id = broker
-        .client_id
-        .clone()
-        .unwrap_or_else(|| format!("edgeferry-{}", ground.identity.gateway));
+    let client_id = broker.client_id_of(&ground.identity.gateway);
     let recalled: Vec<Recalled> = queue
         .recalled
         .iter()

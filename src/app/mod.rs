@@ -21,6 +21,7 @@ mod reload;
 mod retired;
 mod routing;
 mod stages;
+mod status;
 mod subscriptions;
 mod threads;
 mod view;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::forward::Forwarding;
 use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
+use crate::app::status::Statuses;
 use crate::app::view::View;
 use crate::app::{AppError, DataDir, DataDirError, letters, retired};
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ pub struct Stages {
     hand: Option<(Arc<Hand>, Control)>,
     /// For dead letters, if they have a topic.
     forwarding: Option<Forwarding>,
+    /// For those who look at the brokers.
+    statuses: Option<Statuses>,
     data_dir: Arc<DataDir>,
 }
 
@@ -46,8 +49,9 @@ impl Stages {
         };
         let view = View::default();
         let mut open = Vec::new();
-        for plan in plan(config, data_dir)? {
-            open.extend(open_lane(&plan, &ground)?);
+        let plans = plan(config, data_dir)?;
+        for plan in &plans {
+            open.extend(open_lane(plan, &ground)?);
         }
         let mut boxes: Vec<LetterBox> = open.iter().map(OpenLane::letters).collect();
         boxes.extend(letters::orphans(config, data_dir, identity, &boxes)?);
@@ -65,8 +69,10 @@ impl Stages {
             lanes.spawn(async move { (name, lane.run(stop).await) });
         }
         let forwarding = Forwarding::start(config, identity, boxes, &view)?;
+        let statuses = Some(Statuses::start(config, identity, &plans)?);
         Ok(Self {
             forwarding,
+            statuses,
             lanes,
             stop,
             view,
@@ -111,6 +117,10 @@ impl Stages {
             if let Ok((name, Outcome::Emptied)) = ended {
                 self.put_away(&name);
             }
+        }
+        // Last: now it is true.
+        if let Some(statuses) = self.statuses.take() {
+            statuses.stop().await;
         }
     }
 

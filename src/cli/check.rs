@@ -1,4 +1,4 @@
-//! `edgeferry check`: the file, and with `--live` what Kafka has for it.
+//! `edgeferry check`: the file and those it names, and with `--live` what the MQTT brokers and Kafka say to it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +8,9 @@ use clap::Args;
 use crate::config::{self, LoadError};
 use crate::exit::Exit;
 use crate::settings::Problem;
+use crate::source;
 
+mod brokers;
 mod judge;
 mod live;
 mod wanted;
@@ -16,7 +18,7 @@ mod wanted;
 /// What is looked at beside the file.
 #[derive(Debug, Args)]
 pub(super) struct Live {
-    /// Connect to Kafka too: which topics are there, and whether they can hold what is sent to them
+    /// Connect too: whether the MQTT brokers let edgeferry in, which topics Kafka has, and whether they can hold what is sent
     #[arg(long = "live", id = "live")]
     is_wanted: bool,
 
@@ -57,27 +59,47 @@ impl Live {
 /// for it, when that is asked for.
 pub(super) fn check(file: &Path, live: &Live) -> Exit {
     let outcome = config::load(file);
-    if print(file, live, &outcome).is_err() {
+    let files = match &outcome {
+        Ok((config, _)) => file_problems(config),
+        Err(_) => Vec::new(),
+    };
+    if print(file, live, &outcome, &files).is_err() {
         return Exit::Failure;
     }
     match outcome {
-        Err(_) => Exit::Usage,
-        Ok((config, _)) if live.is_wanted => live::check(file, &config, live),
-        Ok(_) => Exit::Stopped,
+        Ok((config, _)) if files.is_empty() => match live.is_wanted {
+            true => live::check(file, &config, live),
+            false => Exit::Stopped,
+        },
+        _ => Exit::Usage,
     }
+}
+
+/// What the brokers' files are on this machine, now. Kafka's are looked at with `--live`.
+fn file_problems(config: &config::Config) -> Vec<String> {
+    let brokers = config.brokers.iter().enumerate();
+    let problems = brokers.flat_map(|(index, broker)| {
+        let problems = source::file_problems(broker).into_iter();
+        problems.map(move |problem| format!("mqtt[{index}]: {problem}"))
+    });
+    problems.collect()
 }
 
 fn print(
     file: &Path,
     live: &Live,
     outcome: &Result<(config::Config, Vec<Problem>), LoadError>,
+    files: &[String],
 ) -> io::Result<()> {
     match outcome {
         Ok((_, warnings)) => {
             for warning in warnings {
                 writeln!(io::stderr(), "warning: {warning}")?;
             }
-            if live.json {
+            for problem in files {
+                writeln!(io::stderr(), "{}: {problem}", file.display())?;
+            }
+            if live.json || !files.is_empty() {
                 return Ok(());
             }
             writeln!(io::stdout(), "{}: ok", file.display())

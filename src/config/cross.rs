@@ -6,7 +6,7 @@ use crate::route::Format;
 use crate::route::format::wasp::payload_id::lane_mark;
 use crate::settings::{Problems, Section};
 use crate::sink::{self, Delivery};
-use crate::source::Version;
+use crate::source::{STATUS, Version, status_topic};
 use crate::{route, source};
 
 /// Checks that routes and brokers fit together. A route that could not be read is `None`, so that the others
@@ -31,6 +31,50 @@ pub(super) fn check(
             {
                 warn_of_copies(earlier, &mut section);
             }
+        }
+    }
+}
+
+/// The gateway's own status must not come back to it as a message of a device: that would be a loop.
+pub(super) fn check_status(
+    brokers: &[source::Config],
+    lanes: &[Lane],
+    routes: &[Option<route::Config>],
+    gateway: Option<&str>,
+    problems: &mut Problems<'_>,
+) {
+    for (index, broker) in brokers.iter().enumerate() {
+        let Some(topic) = &broker.status_topic else {
+            continue;
+        };
+        let mut section = problems.section(format!("mqtt[{index}]"));
+        if lanes.iter().any(|lane| lane.name == STATUS) {
+            let wrong = format!("its client id would be that of lane {STATUS:?}");
+            section.error("status_topic", wrong, "give the lane another name");
+        }
+        // What the id becomes is known on the gateway alone, if it has names in it.
+        let known = gateway.filter(|id| !id.contains('{'));
+        let topic = known.map_or_else(
+            || status_topic::of_any_gateway(topic),
+            |id| status_topic::of_gateway(topic, id),
+        );
+        let neighbours = brokers.iter().filter(|other| other.is_beside(broker));
+        let neighbours: Vec<&str> = neighbours.map(|other| other.name.as_str()).collect();
+        let takes = |route: &&route::Config| {
+            neighbours.iter().any(|name| route.takes(name)) && overlaps(&route.from.filter(), &topic)
+        };
+        let routes = routes.iter().enumerate();
+        let mut routes = routes.filter_map(|(number, route)| Some((number, route.as_ref()?)));
+        if let Some((number, route)) = routes.find(|(_, route)| takes(route)) {
+            let wrong = format!(
+                "is a topic that route[{number}] takes ({}): the gateway would forward its own word",
+                route.from.filter()
+            );
+            section.error(
+                "status_topic",
+                wrong,
+                "write a topic that no route of this broker takes",
+            );
         }
     }
 }

@@ -98,6 +98,8 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     let base = queue::resolve(raw.queue, &base, &mut problems.section("queue"));
     let lanes = lane::resolve(raw.lane, &base, problems);
     cross::check(&brokers, &lanes, &routes, problems);
+    let id = gateway.as_ref().and_then(|gateway| gateway.id.as_deref());
+    cross::check_status(&brokers, &lanes, &routes, id, problems);
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));
     cross::check_cursor(&kafka, &lanes, &routes, problems);
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));

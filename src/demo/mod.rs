@@ -175,7 +175,8 @@ mod tests {
         let (config, warnings) = config::parse(Path::new(CONFIG_NAME), &text).unwrap();
         assert_eq!(warnings, []);
         assert_eq!(config.gateway.data_dir, folder);
-        assert_eq!(config.brokers[0].port, broker.address().port());
+        let server = config.brokers[0].endpoint.server().map(|server| server.port);
+        assert_eq!(server, Some(broker.address().port()));
         assert_eq!(config.kafka.bootstrap_servers, [cluster.bootstrap_servers()]);
     }
 }

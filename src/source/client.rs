@@ -6,8 +6,13 @@
 //! one, and acknowledgements of the old one go out on the new one, where the same packet id may mean another
 //! message.
 
+mod transport;
+mod trouble;
 pub mod v4;
 pub mod v5;
+mod websocket;
+
+pub use transport::file_problems;
 
 use std::future::Future;
 
@@ -109,8 +114,11 @@ pub enum Failure {
     #[error("the broker closed the connection")]
     Closed,
     /// The broker refuses what we are configured to be. Needs a person.
-    #[error("the broker refused: {0}")]
+    #[error("{0}")]
     Refused(String),
+    /// A file that we need cannot be used. Needs a person, or whoever renews it.
+    #[error("{0}")]
+    Files(String),
     /// MQTT 5: another client connected with our client id.
     #[error("another client took over the session")]
     TakenOver,
@@ -145,6 +153,34 @@ pub trait Connector {
     fn connect_clean(&self) -> (Self::Client, Self::Events);
 }
 
+/// Makes connections that only publish, and leave a word behind.
+pub trait Announcer {
+    /// Takes requests.
+    type Client: Announce;
+    /// Gives events; connects when first asked.
+    type Events: Events;
+
+    /// A new connection without a session. The broker publishes `will` when it ends without a DISCONNECT.
+    fn announce(&self, will: Announcement) -> (Self::Client, Self::Events);
+}
+
+/// The sending side of a connection that only publishes. Every method may wait until [`Events::next`] made room.
+pub trait Announce {
+    /// PUBLISH with QoS 0.
+    fn publish(&self, what: Announcement) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// DISCONNECT: nothing is left behind.
+    fn leave(&self) -> impl Future<Output = Result<(), Gone>> + Send;
+}
+
+/// A retained message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// A topic without wildcards.
+    pub topic: String,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
 /// The receiving side of a connection.
 pub trait Events {
     /// The next event. Not cancel safe: whoever drops the future drops the connection. Requests move only
@@ -164,27 +200,19 @@ pub trait Client {
     fn disconnect(&self) -> impl Future<Output = Result<(), Gone>> + Send;
 }
 
-/// Where and as whom to connect.
+/// Where and as whom to connect. Passwords and certificates are not in it: they are read for each attempt.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// `[[mqtt]]`.
     pub config: super::Config,
     /// Complete client id, not empty.
     pub client_id: String,
-    /// From `password_file`.
-    pub password: Option<String>,
 }
 
 impl Identity {
     /// Keep alive as both versions and the client accept it: whole seconds, 5 to 65,535.
     pub fn keep_alive(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.config.keep_alive.as_secs().clamp(5, 65_535))
-    }
-
-    /// User name and password, if any is configured.
-    pub fn credentials(&self) -> Option<(String, String)> {
-        let name = self.config.username.clone()?;
-        Some((name, self.password.clone().unwrap_or_default()))
     }
 }
 

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::settings::{Address, Period, Problems, Section, Size, is_plain_name};
+use crate::settings::{Period, Problems, Section, Size, is_plain_name};
 
-const DEFAULT_PORT: u16 = 1883;
+mod endpoint;
+mod security;
+pub mod status_topic;
+
+pub use endpoint::{Endpoint, Server};
+pub use security::{ClientCertificate, Tls};
+
 const DEFAULT_SESSION_EXPIRY: Period = Period::secs(30 * 24 * 60 * 60);
 const DEFAULT_RECEIVE_MAXIMUM: u64 = 1000;
 /// Mosquitto's `max_inflight_messages`.
@@ -33,10 +39,10 @@ pub enum Version {
 pub struct Config {
     /// `name`, unique; default `"default"` for a single broker.
     pub name: String,
-    /// Host of `url`.
-    pub host: String,
-    /// Port of `url`; default 1883.
-    pub port: u16,
+    /// `url`
+    pub endpoint: Endpoint,
+    /// `ca_file`, `cert_file`, `key_file`; `None` without TLS.
+    pub tls: Option<Tls>,
     /// `version`: `"5"` (default) or `"3.1.1"`.
     pub version: Version,
     /// `client_id`; `None` means `edgeferry-<gateway id>`. The lane's name is appended (`<client_id>-<lane>`).
@@ -55,6 +61,22 @@ pub struct Config {
     pub max_packet_size: usize,
     /// `keep_alive`; default 30 s, whole seconds, 5 s to 18 h.
     pub keep_alive: Duration,
+    /// `status_topic`: where the gateway says how it is, `{gateway}` still in place; default nowhere.
+    pub status_topic: Option<String>,
+}
+
+impl Config {
+    /// What the client ids of the gateway's connections begin with; `-` and a lane's name come behind it.
+    #[must_use]
+    pub fn client_id_of(&self, gateway: &str) -> String {
+        let chosen = self.client_id.clone();
+        chosen.unwrap_or_else(|| format!("edgeferry-{gateway}"))
+    }
+
+    /// It is the same table, or another one for the same broker.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.name == other.name || self.endpoint.is_same_place(&other.endpoint)
+    }
 }
 
 /// `[[mqtt]]` as it is written.
@@ -67,10 +89,14 @@ pub(crate) struct Raw {
     client_id: Option<String>,
     username: Option<String>,
     password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     session_expiry: Option<Period>,
     receive_maximum: Option<u64>,
     max_packet_size: Option<Size>,
     keep_alive: Option<Period>,
+    status_topic: Option<String>,
 }
 
 /// Checks all `[[mqtt]]` tables. Every table gives a configuration, so that routes can be checked against
@@ -98,12 +124,11 @@ pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Conf
 
 fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
     check_texts(&raw, section);
-    let url = section.required(
-        "url",
-        raw.url,
-        "write for example url = \"mqtt://127.0.0.1:1883\"",
-    );
-    let (host, port) = url.map(|url| resolve_url(&url, section)).unwrap_or_default();
+    let right = "write for example url = \"mqtt://127.0.0.1:1883\"";
+    let url = section.required("url", raw.url.clone(), right);
+    let endpoint = url.map_or_else(Endpoint::unknown, |url| endpoint::resolve(&url, section));
+    let tls = security::resolve(&raw, &endpoint, section);
+    security::warn_of_clear_text(&raw, &endpoint, section);
     let versions = [("5", Version::V5), ("3.1.1", Version::V3_1_1)];
     let version = section.one_of("version", raw.version.as_deref(), &versions, &[], Version::V5);
     let max_packet_size = section.within(
@@ -115,8 +140,8 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
     let keep_alive = section.within("keep_alive", raw.keep_alive, DEFAULT_KEEP_ALIVE, KEEP_ALIVE);
     Config {
         name: resolve_name(raw.name, only, section),
-        host,
-        port,
+        endpoint,
+        tls,
         version,
         client_id: raw.client_id,
         username: raw.username,
@@ -125,6 +150,7 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
         receive_maximum: resolve_receive_maximum(raw.receive_maximum, version, section),
         max_packet_size: usize::try_from(max_packet_size.0).unwrap_or(usize::MAX),
         keep_alive: keep_alive.whole_secs(),
+        status_topic: status_topic::resolve(raw.status_topic, section),
     }
 }
 
@@ -142,38 +168,6 @@ fn resolve_name(name: Option<String>, only: bool, section: &mut Section<'_, '_>)
         );
     }
     name
-}
-
-/// Host and port of `mqtt://host[:port]`.
-fn resolve_url(url: &str, section: &mut Section<'_, '_>) -> (String, u16) {
-    let right = "write for example \"mqtt://127.0.0.1:1883\"";
-    let stand_in = (String::new(), DEFAULT_PORT);
-    // First of all, because every other report repeats a part of the text.
-    if url.contains('@') {
-        section.error("url", "holds user information", "use username and password_file");
-        return stand_in;
-    }
-    let Some((scheme, server)) = url.split_once("://") else {
-        section.error("url", format!("{url:?} has no scheme"), right);
-        return stand_in;
-    };
-    if ["mqtts", "ws", "wss", "unix"].contains(&scheme) {
-        let right = "use mqtt:// (on loopback or a trusted network)";
-        section.error("url", format!("{scheme}:// is not built yet"), right);
-        return stand_in;
-    }
-    if scheme != "mqtt" {
-        section.error("url", format!("{scheme:?} is not a scheme of MQTT"), right);
-        return stand_in;
-    }
-    let server = server.strip_suffix('/').unwrap_or(server);
-    match Address::parse(server) {
-        Ok(address) => (address.host, address.port.unwrap_or(DEFAULT_PORT)),
-        Err(error) => {
-            section.error("url", format!("{url:?} {error}"), right);
-            stand_in
-        }
-    }
 }
 
 fn check_texts(raw: &Raw, section: &mut Section<'_, '_>) {
@@ -238,8 +232,8 @@ fn check_apart(broker: &Config, other: &Config, earlier: usize, section: &mut Se
             right,
         );
     }
-    let same_server = broker.host == other.host && broker.port == other.port;
-    if same_server && broker.client_id == other.client_id && !broker.host.is_empty() {
+    let same_place = broker.endpoint.is_same_place(&other.endpoint);
+    if same_place && broker.client_id == other.client_id && !broker.endpoint.is_unknown() {
         let wrong = format!("mqtt[{earlier}] is the same client on the same broker");
         section.error(
             "client_id",

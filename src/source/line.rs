@@ -121,7 +121,7 @@ impl Line {
     pub fn failed(&mut self, why: Why) {
         let trouble = match why {
             Why::Down(_) | Why::TooLarge { .. } => Trouble::Passing,
-            Why::Refused(_) | Why::TakenOver => Trouble::Wrong,
+            Why::Refused(_) | Why::Files(_) | Why::TakenOver => Trouble::Wrong,
         };
         let say = self.outages.failed(trouble, Instant::now());
         let broker = &*self.broker;
@@ -134,7 +134,14 @@ impl Line {
                 Link::Down(reason)
             }
             Why::Refused(reason) => {
-                self.complain(say, &format!("the broker refuses the connection: {reason}"));
+                self.complain(say, &format!("no connection: {reason}"));
+                Link::Refused(reason)
+            }
+            Why::Files(reason) => {
+                self.complain(
+                    say,
+                    &format!("no connection, for a file cannot be used: {reason}"),
+                );
                 Link::Refused(reason)
             }
             Why::TakenOver => {

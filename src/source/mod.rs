@@ -59,7 +59,9 @@ mod outages;
 mod redelivery;
 mod retry;
 mod session;
+mod status;
 mod subscribe;
+mod tls;
 
 use std::fs;
 use std::io;
@@ -81,7 +83,7 @@ use crate::slots::SlotError;
 use client::v4::V4;
 use client::v5::V5;
 use client::{Connector, Identity};
-pub use config::{Config, Version};
+pub use config::{ClientCertificate, Config, Endpoint, Server, Tls, Version, status_topic};
 pub(crate) use config::{Raw, resolve};
 pub use counters::Counters;
 use handover::Copies;
@@ -93,6 +95,7 @@ use line::Line;
 use redelivery::{LEAST_UNSEEN, Window};
 use retry::{Retry, Step};
 use session::{Found, SessionFile};
+pub use status::{STATUS, Status};
 use subscribe::Subscriptions;
 
 /// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16
@@ -153,14 +156,6 @@ pub enum OpenError {
     /// Not a topic filter.
     #[error("`{0}` is not an MQTT topic filter")]
     Filter(String),
-    /// The password cannot be read.
-    #[error("cannot read password_file {path}: {error}")]
-    Password {
-        /// As configured.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
     /// The session file cannot be opened or made.
     #[error("cannot open session file {path}: {error}")]
     Session {
@@ -218,7 +213,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the password and the session's files, and takes in what the store remembers. Connects nowhere. All sources
+    /// Reads the session's files, and takes in what the store remembers. Connects nowhere. All sources
     /// of all lanes are opened before the first one runs: each has to know what the others want.
     ///
     /// # Errors
@@ -241,7 +236,6 @@ impl Source {
             Arc::clone(&parts.link),
             had_session,
         );
-        let password = password(&parts.config)?;
         let (held, leftover) = remember(&parts, had_session);
         let files = [parts.session_file.clone(), parts.filters_file.clone()];
         let quiet = parts.subscriptions.is_empty().then_some(QUIET);
@@ -252,7 +246,6 @@ impl Source {
         let identity = Identity {
             config,
             client_id: parts.client_id.clone(),
-            password,
         };
         Ok(Self {
             subscriptions: Subscriptions::new(parts.subscriptions.clone()),
@@ -277,11 +270,11 @@ impl Source {
         match self.identity.config.version {
             Version::V3_1_1 => {
                 let connector = V4(self.identity.clone());
-                self.drive(&connector, &stop).await
+                Box::pin(self.drive(&connector, &stop)).await
             }
             Version::V5 => {
                 let connector = V5(self.identity.clone());
-                self.drive(&connector, &stop).await
+                Box::pin(self.drive(&connector, &stop)).await
             }
         }
     }
@@ -359,6 +352,45 @@ impl Source {
         let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
         self.retry
             .ended(end, established.map(|at| Instant::now().duration_since(at)))
+    }
+}
+
+/// What is wrong with the files that `[[mqtt]]` names, by this machine's clock and rights; connects nowhere.
+#[must_use]
+pub fn file_problems(config: &Config) -> Vec<String> {
+    let unusable = client::file_problems(config).into_iter();
+    let client = config.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    let untimely = client
+        .and_then(tls::untimely)
+        .map(|untimely| untimely.to_string());
+    unusable.chain(untimely).collect()
+}
+
+/// What a look at a broker found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// It lets us in.
+    Welcome,
+    /// Nobody answers, or not in time. That may pass.
+    Away(String),
+    /// It needs a person.
+    Refused(String),
+}
+
+/// Connects once, without a session, and leaves. `client_id` must be that of no other connection.
+pub async fn look(config: &Config, client_id: String) -> Look {
+    let identity = Identity {
+        config: config.clone(),
+        client_id,
+    };
+    let ended = match config.version {
+        Version::V3_1_1 => connection::end_session(&V4(identity)).await,
+        Version::V5 => connection::end_session(&V5(identity)).await,
+    };
+    match ended {
+        Ok(()) => Look::Welcome,
+        Err(client::Failure::Refused(why) | client::Failure::Files(why)) => Look::Refused(why),
+        Err(failure) => Look::Away(failure.to_string()),
     }
 }
 
@@ -447,17 +479,6 @@ fn inbound(
         counters: parts.counters,
         last,
     }
-}
-
-fn password(config: &Config) -> Result<Option<String>, OpenError> {
-    let Some(path) = &config.password_file else {
-        return Ok(None);
-    };
-    let text = fs::read_to_string(path).map_err(|error| OpenError::Password {
-        path: path.clone(),
-        error,
-    })?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub enum Why {
     Down(String),
     /// The broker refuses our configuration.
     Refused(String),
+    /// A file of ours cannot be used.
+    Files(String),
     /// Somebody else uses our client id.
     TakenOver,
     /// A packet was over the limit; it will be allowed from now on.
@@ -112,6 +114,7 @@ impl Retry {
     fn why(&mut self, failure: Failure, was_up: bool) -> Why {
         match failure {
             Failure::Refused(text) => Why::Refused(text),
+            Failure::Files(text) => Why::Files(text),
             _ if was_up && self.short >= SHORT_IN_A_ROW => Why::TakenOver,
             Failure::TooLarge { size } => {
                 self.allow(size);
@@ -126,7 +129,8 @@ impl Retry {
             Why::Refused(_) => self.backoff.longest(),
             Why::TakenOver => self.backoff.next_up_to(TAKEOVER_CAP),
             Why::Down(_) | Why::TooLarge { .. } if good => self.backoff.reset(),
-            Why::Down(_) | Why::TooLarge { .. } => self.backoff.next(),
+            // Whoever renews several files has them in place within seconds.
+            Why::Down(_) | Why::TooLarge { .. } | Why::Files(_) => self.backoff.next(),
         }
     }
 
@@ -178,6 +182,19 @@ mod tests {
         let (wait, why) = again(&mut retry(), Failure::Refused("not authorised".to_owned()), None);
         assert_eq!(why, Why::Refused("not authorised".to_owned()));
         assert!(wait >= CAP * 3 / 4);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_looked_at_again_soon_and_then_less_often() {
+        let mut retry = retry();
+        let files = || Failure::Files("key.pem is empty".to_owned());
+        let (wait, why) = again(&mut retry, files(), None);
+        assert_eq!(why, Why::Files("key.pem is empty".to_owned()));
+        assert!(wait <= FIRST * 2);
+        for _ in 0..8 {
+            again(&mut retry, files(), None);
+        }
+        assert!(again(&mut retry, files(), None).0 >= CAP / 2);
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
+//! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
+//! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
+//! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
@@ -66,6 +69,7 @@ mod delivery;
 mod exactly_once;
 mod full_disk;
 mod full_queue;
+mod gateway_status;
 mod identity;
 mod instrument;
 mod interop;
@@ -75,6 +79,8 @@ mod lanes;
 mod links;
 mod mismatch;
 mod mosquitto_outage;
+mod mqtt_security;
+mod mqtt_transports;
 mod partition_vectors;
 mod partitions;
 mod queue_in_hand;

@@ -75,6 +75,14 @@ impl Config {
         self
     }
 
+    /// Adds an `[[mqtt]]` table for any url, with further lines.
+    pub fn broker_at(mut self, name: &str, version: &str, url: &str, lines: &str) -> Self {
+        self.brokers.push(format!(
+            "name = \"{name}\"\nurl = \"{url}\"\nversion = \"{version}\"\n{lines}\n"
+        ));
+        self
+    }
+
     /// Adds a `[[route]]` table with defaults for everything else.
     pub fn route(self, from: &str, topic: &str) -> Self {
         self.route_with(from, topic, "")

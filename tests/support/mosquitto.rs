@@ -1,4 +1,6 @@
-//! A Mosquitto of our own.
+//! A Mosquitto of our own. [`guarded`] has more ways in than the plain one.
+
+pub mod guarded;
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -63,13 +65,18 @@ impl Mosquitto {
     }
 
     fn absent_with(lines: &str, log: &[&str]) -> Self {
+        Self::absent_behind("", lines, log)
+    }
+
+    /// Some settings count only when they come before everything else.
+    fn absent_behind(first: &str, lines: &str, log: &[&str]) -> Self {
         let folder = Scratch::new("mosquitto");
         let port = ports::free();
         std::fs::create_dir(folder.join("store")).expect("the folder is new");
         let log: Vec<String> = log.iter().map(|kind| format!("log_type {kind}")).collect();
         let store = folder.join("store");
         let text = format!(
-            "listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{}\n{lines}\n",
+            "{first}listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{}\n{lines}\n",
             store.display(),
             log.join("\n")
         );
@@ -128,6 +135,14 @@ impl Mosquitto {
             .as_mut()
             .expect("mosquitto is running")
             .signal(Signal::STOP);
+    }
+
+    /// SIGHUP: passwords and rights are read again.
+    pub fn reload(&mut self) {
+        self.process
+            .as_mut()
+            .expect("mosquitto is running")
+            .signal(Signal::HUP);
     }
 
     /// SIGCONT

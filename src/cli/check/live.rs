@@ -1,8 +1,9 @@
-//! `edgeferry check --live`: looks at the topics in Kafka, and makes those that are missing when it is told to.
+//! `edgeferry check --live`: looks whether the brokers let us in, and at the topics in Kafka, and makes those that are missing when it is told to.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::brokers::{self, BrokerAnswer};
 use super::judge::{self, Level, Remark, TEMPLATED};
 use super::wanted::{Use, Wanted, may_create, templated, wanted};
 use super::{Creation, Live};
@@ -17,6 +18,8 @@ const CLIENT_ID: &str = "edgeferry-check";
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
+    /// One MQTT broker.
+    Mqtt(BrokerAnswer),
     /// The cluster answers.
     Cluster {
         bootstrap_servers: Vec<String>,
@@ -91,7 +94,8 @@ impl Found {
     }
 }
 
-/// Prints what it finds. Exit code 1 when Kafka cannot be reached, or cannot take messages as it is.
+/// Prints what it finds. Exit code 1 when an MQTT broker refuses us, when Kafka cannot be reached, or cannot take messages
+/// as it is.
 pub(super) fn check(file: &Path, config: &Config, live: &Live) -> Exit {
     let mut report = Report::new(live.json);
     if let Err(error) = report.run(config, live) {
@@ -121,6 +125,10 @@ impl Report {
     }
 
     fn run(&mut self, config: &Config, live: &Live) -> io::Result<()> {
+        for answer in brokers::look(config)? {
+            self.count(&answer.remarks);
+            self.say(&Answer::Mqtt(answer))?;
+        }
         let (admin, brokers) = match Admin::connect(&config.kafka, CLIENT_ID) {
             Ok(connected) => connected,
             Err(error) => {
@@ -242,6 +250,7 @@ fn failed(what: &str, error: &AdminError) -> Remark {
 
 fn print(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     match answer {
+        Answer::Mqtt(broker) => print_broker(out, broker),
         Answer::Cluster {
             bootstrap_servers,
             brokers,
@@ -256,6 +265,22 @@ fn print(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
         Answer::Remark(remark) => print_remark(out, "", remark),
         Answer::Done { errors, warnings } => writeln!(out, "{errors} error(s), {warnings} warning(s)"),
     }
+}
+
+fn print_broker(out: &mut impl Write, broker: &BrokerAnswer) -> io::Result<()> {
+    let BrokerAnswer {
+        name, url, client_id, ..
+    } = broker;
+    let state = match broker.state {
+        brokers::State::Welcome => "lets us in",
+        brokers::State::Away => "cannot be reached",
+        brokers::State::Refused => "refuses us",
+    };
+    writeln!(out, "MQTT {name} at {url} {state} (tried as {client_id})")?;
+    broker
+        .remarks
+        .iter()
+        .try_for_each(|remark| print_remark(out, "  ", remark))
 }
 
 fn print_topic(out: &mut impl Write, topic: &TopicAnswer) -> io::Result<()> {

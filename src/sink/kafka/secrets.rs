@@ -1,8 +1,6 @@
 //! Secrets, read from their files whenever a client is made or asks for a token.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use rdkafka::client::OAuthToken;
@@ -10,37 +8,16 @@ use rdkafka::config::ClientConfig;
 use serde::Deserialize;
 
 use crate::clock;
-use crate::files::{self, NoCredentials};
+pub use crate::secret::SecretError;
+use crate::secret::{bytes, line};
 use crate::sink::config::{Sasl, Security};
 
-/// No password and no token is longer; a wrong path must not fill the memory.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// No file of certificates is larger: those of a whole system are about 200 KB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a token that does not say so is used: the file is read again after four fifths of it.
 const TOKEN_LIFETIME_MS: i64 = 5 * 60 * 1000;
 /// Who a token that does not say so is for. The broker reads the token itself; this is for the client's logs.
 const TOKEN_PRINCIPAL: &str = "edgeferry";
-
-/// Why there is no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// There is nothing in it.
-    #[error("{0} is empty")]
-    Empty(PathBuf),
-    /// It holds something else than a secret.
-    #[error("{0} holds something else than one line of text, 64 KiB at most")]
-    NoText(PathBuf),
-    /// The path is relative to the credentials of a service.
-    #[error(transparent)]
-    NoCredentials(#[from] NoCredentials),
-}
 
 /// Puts the secrets as they are now into the settings of a client.
 ///
@@ -48,10 +25,10 @@ pub enum SecretError {
 /// [`SecretError`]
 pub(super) fn apply(security: &Security, client: &mut ClientConfig) -> Result<(), SecretError> {
     if let Some(path) = password_file(security) {
-        client.set("sasl.password", read(path)?);
+        client.set("sasl.password", line(path)?);
     }
     if let Some(path) = key_password_file(security) {
-        client.set("ssl.key.password", read(path)?);
+        client.set("ssl.key.password", line(path)?);
     }
     Ok(())
 }
@@ -74,7 +51,7 @@ pub fn check(security: &Security) -> Result<(), SecretError> {
     files
         .into_iter()
         .flatten()
-        .try_for_each(|path| bytes(path).map(drop))
+        .try_for_each(|path| bytes(path, FILE_BYTES_MAX).map(drop))
 }
 
 fn password_file(security: &Security) -> Option<&Path> {
@@ -102,7 +79,7 @@ pub(super) fn token_file(security: &Security) -> Option<&Path> {
 /// # Errors
 /// [`SecretError`]
 pub(super) fn token(path: &Path) -> Result<OAuthToken, SecretError> {
-    let token = read(path)?;
+    let token = line(path)?;
     let claims = claims(&token);
     Ok(OAuthToken {
         principal_name: claims.sub.unwrap_or_else(|| TOKEN_PRINCIPAL.to_owned()),
@@ -146,35 +123,6 @@ fn claims(token: &str) -> Claims {
     serde_json::from_slice(&json).unwrap_or_default()
 }
 
-/// One line of text; its end is not part of it.
-fn read(path: &Path) -> Result<String, SecretError> {
-    let bytes = bytes(path)?;
-    let no_text = || SecretError::NoText(path.to_owned());
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(no_text());
-    }
-    let text = String::from_utf8(bytes).map_err(|_| no_text())?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(SecretError::Empty(path.to_owned())),
-        line if line.contains(['\0', '\n']) => Err(no_text()),
-        line => Ok(line.to_owned()),
-    }
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, SecretError> {
-    let path = files::in_credentials(path)?;
-    let unreadable = |source| SecretError::Unreadable {
-        path: path.clone(),
-        source,
-    };
-    let file = File::open(&path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,29 +131,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("temp file");
         std::fs::write(file.path(), contents).expect("writes");
         file
-    }
-
-    #[test]
-    fn a_secret_is_one_line() {
-        let secret = |contents: &[u8]| read(file(contents).path()).map_err(|error| error.to_string());
-        assert_eq!(secret(b" pass word\r\n").as_deref(), Ok(" pass word"));
-        for (contents, what) in [
-            (&b""[..], "is empty"),
-            (b"\n", "is empty"),
-            (b"a\nb", "one line of text"),
-            (b"a\0b", "one line of text"),
-            (b"\xff", "one line of text"),
-            (&vec![b'a'; 65 * 1024], "one line of text"),
-        ] {
-            assert!(
-                secret(contents).is_err_and(|error| error.contains(what)),
-                "{what}"
-            );
-        }
-        assert!(
-            read(Path::new("/no/such/file"))
-                .is_err_and(|error| error.to_string().starts_with("/no/such/file: "))
-        );
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! MQTT 3.1.1 by `rumqttc`.
 
-use std::io;
-
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, NetworkOptions, Outgoing,
-    Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
+    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, LastWill, MqttOptions, NetworkOptions,
+    Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
+use super::transport::{address, prepare};
+use super::trouble::Trouble;
 use super::{
-    Acknowledgement, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure, Gone, Identity,
-    Publish, REQUESTS,
+    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
+    Events, Failure, Gone, Identity, Publish, REQUESTS,
 };
 use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
@@ -24,35 +24,59 @@ pub struct V4(pub Identity);
 pub struct V4Client(AsyncClient);
 
 /// The receiving side.
-pub struct V4Events(EventLoop);
+pub struct V4Events {
+    events: EventLoop,
+    /// What the connection is made with is read when it is first asked for.
+    is_prepared: bool,
+    trouble: Trouble,
+}
 
 impl Connector for V4 {
     type Client = V4Client;
     type Events = V4Events;
 
     fn connect(&self, packet_limit: u32) -> (V4Client, V4Events) {
-        open(options(&self.0, packet_limit))
+        self.open(options(&self.0, packet_limit))
     }
 
     fn connect_clean(&self) -> (V4Client, V4Events) {
         let mut options = options(&self.0, TRANSPORT_LIMIT);
         options.set_clean_session(true);
-        open(options)
+        self.open(options)
     }
 }
 
-fn open(options: MqttOptions) -> (V4Client, V4Events) {
-    let (client, mut events) = AsyncClient::new(options, REQUESTS);
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(CONNECT_TIMEOUT_S);
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
-    (V4Client(client), V4Events(events))
+impl Announcer for V4 {
+    type Client = V4Client;
+    type Events = V4Events;
+
+    fn announce(&self, will: Announcement) -> (V4Client, V4Events) {
+        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        options.set_clean_session(true);
+        options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtMostOnce, true));
+        self.open(options)
+    }
+}
+
+impl V4 {
+    fn open(&self, options: MqttOptions) -> (V4Client, V4Events) {
+        let (client, mut events) = AsyncClient::new(options, REQUESTS);
+        let mut network = NetworkOptions::new();
+        network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        network.set_tcp_nodelay(true);
+        events.set_network_options(network);
+        let events = V4Events {
+            events,
+            is_prepared: false,
+            trouble: Trouble::new(self.0.config.clone()),
+        };
+        (V4Client(client), events)
+    }
 }
 
 fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
-    let config = &identity.config;
-    let mut options = MqttOptions::new(&identity.client_id, &config.host, config.port);
+    let (host, port) = address(&identity.config.endpoint);
+    let mut options = MqttOptions::new(&identity.client_id, host, port);
     options.set_keep_alive(identity.keep_alive());
     options.set_clean_session(false);
     options.set_manual_acks(true);
@@ -60,10 +84,18 @@ fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
         usize::try_from(packet_limit).unwrap_or(usize::MAX),
         OUTGOING_LIMIT,
     );
-    if let Some((name, password)) = identity.credentials() {
-        options.set_credentials(name, password);
-    }
     options
+}
+
+impl Announce for V4Client {
+    async fn publish(&self, what: Announcement) -> Result<(), Gone> {
+        let sent = self.0.publish(what.topic, QoS::AtMostOnce, true, what.payload);
+        sent.await.map_err(|_| Gone)
+    }
+
+    async fn leave(&self) -> Result<(), Gone> {
+        self.0.disconnect().await.map_err(|_| Gone)
+    }
 }
 
 impl Client for V4Client {
@@ -106,8 +138,17 @@ const fn qos(qos: Qos) -> QoS {
 
 impl Events for V4Events {
     async fn next(&mut self) -> Result<Event, Failure> {
-        match self.0.poll().await.map_err(|error| failure(&error))? {
-            rumqttc::Event::Incoming(packet) => incoming(packet),
+        if !self.is_prepared {
+            self.prepare().await?;
+        }
+        let polled = self.events.poll().await;
+        match polled.map_err(|error| failure(&error, &self.trouble))? {
+            rumqttc::Event::Incoming(packet) => {
+                if matches!(packet, Packet::ConnAck(_)) {
+                    self.trouble.connected();
+                }
+                incoming(packet)
+            }
             rumqttc::Event::Outgoing(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
             rumqttc::Event::Outgoing(Outgoing::Unsubscribe(packet_id)) => {
                 Ok(Event::UnsubscribeSent(packet_id))
@@ -115,6 +156,23 @@ impl Events for V4Events {
             rumqttc::Event::Outgoing(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
             rumqttc::Event::Outgoing(_) => Ok(Event::Other),
         }
+    }
+}
+
+impl V4Events {
+    /// Reads what the connection is made with.
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let options = &mut self.events.mqtt_options;
+        let (host, _) = options.broker_address();
+        // On the heap: it is over before the connection begins, which is long.
+        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        options.set_transport(prepared.transport);
+        if let Some((name, password)) = prepared.credentials {
+            options.set_credentials(name, password);
+        }
+        self.trouble.listen(prepared.broken);
+        self.is_prepared = true;
+        Ok(())
     }
 }
 
@@ -164,48 +222,38 @@ fn answer(code: SubscribeReasonCode) -> Answer {
     }
 }
 
-fn failure(error: &ConnectionError) -> Failure {
+fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
     match error {
-        ConnectionError::MqttState(error) => state_failure(error),
-        ConnectionError::Io(error) if is_close(error) => Failure::Closed,
-        ConnectionError::ConnectionRefused(code) => refusal(*code),
+        ConnectionError::MqttState(error) => state_failure(error, trouble),
+        ConnectionError::Io(error) => trouble.io(error),
+        ConnectionError::Tls(error) => trouble.handshake(error),
+        ConnectionError::ConnectionRefused(code) => refusal(*code, trouble),
+        ConnectionError::NotConnAck(_) => trouble.no_broker("MQTT"),
         ConnectionError::NetworkTimeout => Failure::Unreachable("no answer in time".to_owned()),
         error => Failure::Unreachable(error.to_string()),
     }
 }
 
-fn state_failure(error: &StateError) -> Failure {
+fn state_failure(error: &StateError, trouble: &Trouble) -> Failure {
     use mqttbytes::Error::{Io, PayloadSizeLimitExceeded};
     match error {
-        StateError::ConnectionAborted => Failure::Closed,
-        StateError::Io(error) | StateError::Deserialization(Io(error)) if is_close(error) => Failure::Closed,
-        StateError::Io(error) | StateError::Deserialization(Io(error)) => {
-            Failure::Unreachable(error.to_string())
-        }
+        StateError::ConnectionAborted => trouble.closed(),
+        StateError::Io(error) | StateError::Deserialization(Io(error)) => trouble.io(error),
+        StateError::Deserialization(_) if !trouble.is_up() => trouble.no_broker("MQTT"),
         StateError::Deserialization(PayloadSizeLimitExceeded(size)) => Failure::TooLarge { size: *size },
         StateError::AwaitPingResp => Failure::Unreachable("the broker does not answer PINGREQ".to_owned()),
         error => Failure::Protocol(error.to_string()),
     }
 }
 
-/// Whether the peer ended the connection, in order or not.
-pub(super) fn is_close(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
-}
-
-fn refusal(code: ConnectReturnCode) -> Failure {
+fn refusal(code: ConnectReturnCode, trouble: &Trouble) -> Failure {
     let text = match code {
         ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
             return Failure::Unreachable("the broker says that it is unavailable".to_owned());
         }
-        ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1",
-        ConnectReturnCode::BadClientId => "it does not accept the client id",
-        ConnectReturnCode::BadUserNamePassword => "wrong user name or password",
-        ConnectReturnCode::NotAuthorized => "not authorised",
+        ConnectReturnCode::RefusedProtocolVersion => "the broker does not speak MQTT 3.1.1",
+        ConnectReturnCode::BadClientId => "the broker does not accept the client id",
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => return trouble.login(),
     };
     Failure::Refused(text.to_owned())
 }
@@ -213,19 +261,43 @@ fn refusal(code: ConnectReturnCode) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::client::trouble::tests::{connected, connecting};
+
+    #[test]
+    fn a_session_is_kept_only_for_the_data() {
+        let identity = Identity {
+            config: connecting().config().clone(),
+            client_id: "id".to_owned(),
+        };
+        let data = options(&identity, 4_711);
+        assert!(!data.clean_session());
+        assert_eq!(data.max_packet_size(), 4_711);
+        let will = Announcement {
+            topic: "t".to_owned(),
+            payload: b"offline".to_vec(),
+        };
+        let (_, status) = V4(identity).announce(will);
+        let status = &status.events.mqtt_options;
+        assert!(status.clean_session());
+        assert!(
+            status
+                .last_will()
+                .is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce)
+        );
+    }
 
     #[test]
     fn a_packet_over_the_limit_tells_its_size() {
         let error = StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(77));
         assert_eq!(
-            failure(&ConnectionError::MqttState(error)),
+            failure(&ConnectionError::MqttState(error), &connected()),
             Failure::TooLarge { size: 77 }
         );
     }
 
     #[test]
     fn refusals_that_pass_by_themselves_need_no_person() {
-        let refused = |code| failure(&ConnectionError::ConnectionRefused(code));
+        let refused = |code| failure(&ConnectionError::ConnectionRefused(code), &connecting());
         assert!(matches!(
             refused(ConnectReturnCode::ServiceUnavailable),
             Failure::Unreachable(_)

@@ -3,16 +3,17 @@
 use rumqttc::NetworkOptions;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, PublishProperties, RetainForwardRule,
-    SubscribeReasonCode, UnsubAckReason,
+    ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, PublishProperties,
+    RetainForwardRule, SubscribeReasonCode, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
 
-use super::v4::is_close;
+use super::transport::{address, prepare};
+use super::trouble::Trouble;
 use super::{
-    Acknowledgement, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure, Gone, Identity,
-    Publish, REQUESTS,
+    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
+    Events, Failure, Gone, Identity, Publish, REQUESTS,
 };
 use crate::message::Properties;
 use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
@@ -31,6 +32,9 @@ pub struct V5Client(AsyncClient);
 pub struct V5Events {
     events: EventLoop,
     keep_alive: std::time::Duration,
+    /// What the connection is made with is read when it is first asked for.
+    is_prepared: bool,
+    trouble: Trouble,
 }
 
 impl Connector for V5 {
@@ -50,17 +54,41 @@ impl Connector for V5 {
     }
 }
 
+impl Announcer for V5 {
+    type Client = V5Client;
+    type Events = V5Events;
+
+    fn announce(&self, will: Announcement) -> (V5Client, V5Events) {
+        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        options.set_clean_start(true);
+        options.set_session_expiry_interval(None);
+        options.set_last_will(LastWill::new(
+            will.topic,
+            will.payload,
+            QoS::AtMostOnce,
+            true,
+            None,
+        ));
+        self.open(options)
+    }
+}
+
 impl V5 {
     fn open(&self, options: MqttOptions) -> (V5Client, V5Events) {
         let (client, events) = AsyncClient::new(options, REQUESTS);
-        let keep_alive = self.0.keep_alive();
-        (V5Client(client), V5Events { events, keep_alive })
+        let events = V5Events {
+            events,
+            keep_alive: self.0.keep_alive(),
+            is_prepared: false,
+            trouble: Trouble::new(self.0.config.clone()),
+        };
+        (V5Client(client), events)
     }
 }
 
 fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
-    let config = &identity.config;
-    let mut options = MqttOptions::new(&identity.client_id, &config.host, config.port);
+    let (host, port) = address(&identity.config.endpoint);
+    let mut options = MqttOptions::new(&identity.client_id, host, port);
     options.set_keep_alive(identity.keep_alive());
     options.set_clean_start(false);
     options.set_manual_acks(true);
@@ -71,9 +99,6 @@ fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT_S);
     options.set_network_options(network);
-    if let Some((name, password)) = identity.credentials() {
-        options.set_credentials(name, password);
-    }
     options
 }
 
@@ -119,6 +144,17 @@ impl Client for V5Client {
     }
 }
 
+impl Announce for V5Client {
+    async fn publish(&self, what: Announcement) -> Result<(), Gone> {
+        let sent = self.0.publish(what.topic, QoS::AtMostOnce, true, what.payload);
+        sent.await.map_err(|_| Gone)
+    }
+
+    async fn leave(&self) -> Result<(), Gone> {
+        self.0.disconnect().await.map_err(|_| Gone)
+    }
+}
+
 fn filter(wanted: &Subscription) -> Filter {
     let qos = match wanted.qos {
         Qos::AtMostOnce => QoS::AtMostOnce,
@@ -133,7 +169,11 @@ fn filter(wanted: &Subscription) -> Filter {
 impl Events for V5Events {
     async fn next(&mut self) -> Result<Event, Failure> {
         use rumqttc::v5::Event::{Incoming, Outgoing as Sent};
-        match self.events.poll().await.map_err(|error| failure(&error))? {
+        if !self.is_prepared {
+            self.prepare().await?;
+        }
+        let polled = self.events.poll().await;
+        match polled.map_err(|error| failure(&error, &self.trouble))? {
             Incoming(packet) => self.incoming(packet),
             Sent(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
             Sent(Outgoing::Unsubscribe(packet_id)) => Ok(Event::UnsubscribeSent(packet_id)),
@@ -144,10 +184,26 @@ impl Events for V5Events {
 }
 
 impl V5Events {
+    /// Reads what the connection is made with.
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let options = &mut self.events.options;
+        let (host, _) = options.broker_address();
+        // On the heap: it is over before the connection begins, which is long.
+        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        options.set_transport(prepared.transport);
+        if let Some((name, password)) = prepared.credentials {
+            options.set_credentials(name, password);
+        }
+        self.trouble.listen(prepared.broken);
+        self.is_prepared = true;
+        Ok(())
+    }
+
     fn incoming(&mut self, packet: Incoming) -> Result<Event, Failure> {
         match packet {
             Incoming::ConnAck(connack) => {
                 self.keep_pinging();
+                self.trouble.connected();
                 Ok(Event::Connected {
                     session_present: connack.session_present,
                 })
@@ -234,28 +290,28 @@ fn unsubscribe_refusal(reason: UnsubAckReason) -> Option<String> {
     }
 }
 
-fn failure(error: &ConnectionError) -> Failure {
+fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
     match error {
-        ConnectionError::MqttState(error) => state_failure(error),
-        ConnectionError::Io(error) if is_close(error) => Failure::Closed,
-        ConnectionError::ConnectionRefused(code) => refusal(*code),
+        ConnectionError::MqttState(error) => state_failure(error, trouble),
+        ConnectionError::Io(error) => trouble.io(error),
+        ConnectionError::Tls(error) => trouble.handshake(error),
+        ConnectionError::ConnectionRefused(code) => refusal(*code, trouble),
+        ConnectionError::NotConnAck(_) => trouble.no_broker("MQTT"),
         ConnectionError::Timeout(_) => Failure::Unreachable("no answer in time".to_owned()),
-        error => Failure::Unreachable(error.to_string()),
+        error @ ConnectionError::RequestsDone => Failure::Unreachable(error.to_string()),
     }
 }
 
-fn state_failure(error: &StateError) -> Failure {
+fn state_failure(error: &StateError, trouble: &Trouble) -> Failure {
     use mqttbytes::Error::{Io, PayloadSizeLimitExceeded};
     match error {
-        StateError::ConnectionAborted => Failure::Closed,
-        StateError::Io(error) | StateError::Deserialization(Io(error)) if is_close(error) => Failure::Closed,
-        StateError::Io(error) | StateError::Deserialization(Io(error)) => {
-            Failure::Unreachable(error.to_string())
-        }
+        StateError::ConnectionAborted => trouble.closed(),
+        StateError::Io(error) | StateError::Deserialization(Io(error)) => trouble.io(error),
+        StateError::Deserialization(_) if !trouble.is_up() => trouble.no_broker("MQTT 5"),
         StateError::Deserialization(PayloadSizeLimitExceeded { pkt_size, .. })
         | StateError::IncomingPacketTooLarge { pkt_size, .. } => Failure::TooLarge { size: *pkt_size },
         StateError::AwaitPingResp => Failure::Unreachable("the broker does not answer PINGREQ".to_owned()),
-        StateError::ConnFail { reason } => refusal(*reason),
+        StateError::ConnFail { reason } => refusal(*reason, trouble),
         StateError::ServerDisconnect {
             reason_code,
             reason_string,
@@ -273,22 +329,23 @@ fn server_disconnect(code: DisconnectReasonCode, text: Option<&str>) -> Failure 
     let said = said.trim_end().to_owned();
     match code {
         Code::SessionTakenOver => Failure::TakenOver,
-        Code::NotAuthorized => Failure::Refused("not authorised".to_owned()),
+        Code::NotAuthorized => Failure::Refused("the broker disconnected us: not authorised".to_owned()),
         Code::MalformedPacket | Code::ProtocolError | Code::ReceiveMaximumExceeded => Failure::Protocol(said),
         _ => Failure::Unreachable(said),
     }
 }
 
-fn refusal(code: ConnectReturnCode) -> Failure {
+fn refusal(code: ConnectReturnCode, trouble: &Trouble) -> Failure {
     use ConnectReturnCode as Code;
     let text = match code {
-        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => "it does not speak MQTT 5",
-        Code::BadClientId | Code::ClientIdentifierNotValid => "it does not accept the client id",
-        Code::BadUserNamePassword => "wrong user name or password",
-        Code::NotAuthorized => "not authorised",
-        Code::Banned => "this client is banned",
-        Code::BadAuthenticationMethod => "it wants another authentication method",
-        Code::UseAnotherServer | Code::ServerMoved => "it wants us to use another server",
+        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
+            "the broker does not speak MQTT 5: write version = \"3.1.1\""
+        }
+        Code::BadClientId | Code::ClientIdentifierNotValid => "the broker does not accept the client id",
+        Code::BadUserNamePassword | Code::NotAuthorized => return trouble.login(),
+        Code::Banned => "the broker has banned this client",
+        Code::BadAuthenticationMethod => "the broker wants another authentication method",
+        Code::UseAnotherServer | Code::ServerMoved => "the broker wants us to use another server",
         Code::Success
         | Code::ServiceUnavailable
         | Code::ServerUnavailable
@@ -297,7 +354,7 @@ fn refusal(code: ConnectReturnCode) -> Failure {
         | Code::ConnectionRateExceeded => {
             return Failure::Unreachable(format!("the broker answers {code:?}"));
         }
-        _ => return Failure::Refused(format!("{code:?}")),
+        _ => return Failure::Refused(format!("the broker refuses the connection: {code:?}")),
     };
     Failure::Refused(text.to_owned())
 }
@@ -305,13 +362,48 @@ fn refusal(code: ConnectReturnCode) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::client::trouble::tests::{connected, connecting};
 
     fn disconnected(code: DisconnectReasonCode) -> Failure {
         let error = StateError::ServerDisconnect {
             reason_code: code,
             reason_string: None,
         };
-        failure(&ConnectionError::MqttState(error))
+        failure(&ConnectionError::MqttState(error), &connected())
+    }
+
+    #[test]
+    fn what_is_configured_is_announced_and_a_session_is_kept_only_for_the_data() {
+        let mut config = connecting().config().clone();
+        config.session_expiry = std::time::Duration::from_hours(2);
+        config.receive_maximum = 321;
+        let identity = Identity {
+            config,
+            client_id: "id".to_owned(),
+        };
+        let data = options(&identity, 4_711);
+        let announced = data.connect_properties().expect("announced");
+        assert_eq!(announced.session_expiry_interval, Some(7_200));
+        assert_eq!(announced.receive_maximum, Some(321));
+        assert_eq!(announced.max_packet_size, Some(4_711));
+        assert_eq!(announced.topic_alias_max, None, "the client loses their topics");
+        assert!(!data.clean_start());
+        let will = Announcement {
+            topic: "t".to_owned(),
+            payload: b"offline".to_vec(),
+        };
+        let (_, status) = V5(identity).announce(will);
+        let status = &status.events.options;
+        assert!(status.clean_start());
+        let kept = status
+            .connect_properties()
+            .and_then(|said| said.session_expiry_interval);
+        assert_eq!(kept, None, "it ends with its connection");
+        assert!(
+            status
+                .last_will()
+                .is_some_and(|will| will.retain && will.qos == QoS::AtMostOnce)
+        );
     }
 
     #[test]
@@ -333,12 +425,12 @@ mod tests {
             max: 10,
         };
         let error = ConnectionError::MqttState(StateError::Deserialization(error));
-        assert_eq!(failure(&error), Failure::TooLarge { size: 77 });
+        assert_eq!(failure(&error, &connected()), Failure::TooLarge { size: 77 });
     }
 
     #[test]
     fn refusals_that_pass_by_themselves_need_no_person() {
-        let refused = |code| failure(&ConnectionError::ConnectionRefused(code));
+        let refused = |code| failure(&ConnectionError::ConnectionRefused(code), &connecting());
         assert!(matches!(
             refused(ConnectReturnCode::ServerBusy),
             Failure::Unreachable(_)

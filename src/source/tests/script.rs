@@ -242,8 +242,8 @@ pub fn wanted(filter: &str) -> Subscription {
 fn config() -> Config {
     Config {
         name: "default".to_owned(),
-        host: "localhost".to_owned(),
-        port: 1883,
+        endpoint: Endpoint::Unix("/nowhere".into()),
+        tls: None,
         version: Version::V5,
         client_id: None,
         username: None,
@@ -252,6 +252,7 @@ fn config() -> Config {
         receive_maximum: WINDOW,
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
+        status_topic: None,
     }
 }
 

@@ -8,6 +8,8 @@ use crate::support::scratch::Scratch;
 
 /// Valid for some days, from now on.
 const GOOD_DAYS: &str = "2";
+/// Where the servers of the tests are.
+const HERE: &str = "IP:127.0.0.1,DNS:localhost";
 /// Ended before it began.
 const EXPIRED_DAYS: &str = "-1";
 
@@ -75,6 +77,11 @@ impl Authority {
         self.make(name, EXPIRED_DAYS)
     }
 
+    /// For a server that is somewhere else.
+    pub fn elsewhere(&self, name: &str) -> Certificate {
+        self.make_for(name, GOOD_DAYS, "DNS:elsewhere.example")
+    }
+
     /// The key encrypted with a password.
     pub fn encrypted_key(&self, certificate: &Certificate, password: &str) -> PathBuf {
         let out = self.folder.join("encrypted.key");
@@ -86,7 +93,7 @@ impl Authority {
 
     /// The same, but its time begins in 2090: what a client sees whose clock stands long before.
     pub fn early(&self, name: &str) -> Certificate {
-        let [key, request, cert, extension] = self.request(name, "early");
+        let [key, request, cert, extension] = self.request(name, "early", HERE);
         let settings = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n\
                         [any]\ncommonName=supplied\n";
         for (file, contents) in [("ca.cnf", settings), ("index", "")] {
@@ -104,15 +111,12 @@ impl Authority {
     }
 
     /// Makes a key and a request for a certificate; the names of their files, of the certificate's, and of what it extends.
-    fn request(&self, name: &str, variant: &str) -> [String; 4] {
+    fn request(&self, name: &str, variant: &str, place: &str) -> [String; 4] {
         let files = ["key", "csr", "pem", "ext"].map(|ending| format!("{name}-{variant}.{ending}"));
         let [key, request, _, extension] = &files;
         let subject = format!("/CN={name}");
-        std::fs::write(
-            self.folder.join(extension),
-            "subjectAltName=IP:127.0.0.1,DNS:localhost\n",
-        )
-        .expect("the folder is writable");
+        std::fs::write(self.folder.join(extension), format!("subjectAltName={place}\n"))
+            .expect("the folder is writable");
         self.openssl(&[
             "req",
             "-newkey",
@@ -131,7 +135,11 @@ impl Authority {
     }
 
     fn make(&self, name: &str, days: &str) -> Certificate {
-        let [key, request, cert, extension] = self.request(name, days);
+        self.make_for(name, days, HERE)
+    }
+
+    fn make_for(&self, name: &str, days: &str, place: &str) -> Certificate {
+        let [key, request, cert, extension] = self.request(name, days, place);
         self.openssl(&[
             "x509",
             "-req",

@@ -1,0 +1,118 @@
+//! What a connection is made over, and with which secrets, which are read for each attempt.
+//!
+//! TCP, TLS and Unix sockets are `rumqttc`'s own; a WebSocket is ours ([`super::websocket`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::{TlsConfiguration, Transport};
+use rustls::ClientConfig;
+use tokio::time::timeout;
+
+use super::trouble::Trouble;
+use super::websocket::{self, Broken, pipe_name};
+use super::{CONNECT_TIMEOUT_S, Failure};
+use crate::secret::{self, SecretError};
+use crate::source::config::{Config, Endpoint};
+use crate::source::tls::{self, FileError};
+
+/// What an attempt to connect is made with.
+pub struct Prepared {
+    pub transport: Transport,
+    /// User name and password, if any are configured.
+    pub credentials: Option<(String, String)>,
+    /// Only of a WebSocket.
+    pub broken: Option<Broken>,
+}
+
+/// What is read from files.
+struct Secrets {
+    tls: Option<Arc<ClientConfig>>,
+    credentials: Option<(String, String)>,
+}
+
+/// Why there is no attempt.
+#[derive(Debug, thiserror::Error)]
+enum Unprepared {
+    #[error("password_file: {0}")]
+    Password(SecretError),
+    #[error(transparent)]
+    Tls(#[from] FileError),
+}
+
+/// Reads the files, and opens a WebSocket if it has to be one, to which `host` then leads.
+pub async fn prepare(trouble: &Trouble, host: &str) -> Result<Prepared, Failure> {
+    let config = trouble.config();
+    let Secrets { tls, credentials } = secrets(config.clone()).await?;
+    let server = match &config.endpoint {
+        Endpoint::Unix(_) => None,
+        Endpoint::Server(server) => Some(server),
+    };
+    if let Some(server) = server.filter(|server| server.websocket.is_some()) {
+        let url = config.endpoint.to_string();
+        let opened = websocket::open(server, &url, tls, host);
+        let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
+        let late = |_| Failure::Unreachable("no answer in time".to_owned());
+        let broken = opened.map_err(late)?.map_err(|error| trouble.websocket(&error))?;
+        return Ok(Prepared {
+            transport: Transport::Unix,
+            credentials,
+            broken: Some(broken),
+        });
+    }
+    let transport = match (server, tls) {
+        (None, _) => Transport::Unix,
+        (Some(_), None) => Transport::Tcp,
+        (Some(_), Some(tls)) => Transport::Tls(TlsConfiguration::Rustls(tls)),
+    };
+    Ok(Prepared {
+        transport,
+        credentials,
+        broken: None,
+    })
+}
+
+/// Beside the others: the thread of the connections waits for no medium.
+async fn secrets(config: Config) -> Result<Secrets, Failure> {
+    match tokio::task::spawn_blocking(move || read(&config)).await {
+        Ok(Ok(secrets)) => Ok(secrets),
+        Ok(Err(error)) => Err(Failure::Files(error.to_string())),
+        Err(error) => Err(Failure::Unreachable(format!("cannot read the files: {error}"))),
+    }
+}
+
+/// What keeps a connection from being made now, one text for each file.
+pub fn file_problems(config: &Config) -> Vec<String> {
+    let tls = config.tls.as_ref().map(tls::client_config);
+    let tls = tls.and_then(Result::err).map(Unprepared::Tls);
+    let password = credentials(config).err();
+    tls.into_iter()
+        .chain(password)
+        .map(|error| error.to_string())
+        .collect()
+}
+
+fn read(config: &Config) -> Result<Secrets, Unprepared> {
+    Ok(Secrets {
+        tls: config.tls.as_ref().map(tls::client_config).transpose()?,
+        credentials: credentials(config)?,
+    })
+}
+
+fn credentials(config: &Config) -> Result<Option<(String, String)>, Unprepared> {
+    let Some(name) = config.username.clone() else {
+        return Ok(None);
+    };
+    let password = config.password_file.as_deref().map(secret::line).transpose();
+    let password = password.map_err(Unprepared::Password)?;
+    Ok(Some((name, password.unwrap_or_default())))
+}
+
+/// Host and port as `rumqttc` wants them: it takes paths of sockets for hosts. A WebSocket has a pipe in front of it.
+pub fn address(endpoint: &Endpoint) -> (String, u16) {
+    match endpoint {
+        Endpoint::Unix(path) => (path.to_string_lossy().into_owned(), 0),
+        Endpoint::Server(server) if server.websocket.is_some() => (pipe_name(), 0),
+        Endpoint::Server(server) => (server.host.clone(), server.port),
+    }
+}

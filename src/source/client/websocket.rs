@@ -1,0 +1,168 @@
+//! A WebSocket, and a pipe between it and the MQTT client.
+//!
+//! `rumqttc` has WebSockets of its own, and they are not used: a server that sends many pings at once makes them recurse
+//! until the stack overflows, and that ends the process (seen with `ws_stream_tungstenite` 0.15). Here a packet is passed on in a
+//! loop. The client takes no stream from outside, but connects to Unix sockets; so the pipe is one, with a random
+//! name that is in no folder (an abstract one), and takes exactly one connection, from this very process.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use rumqttc::tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::CONNECT_TIMEOUT_S;
+use crate::source::TRANSPORT_LIMIT;
+use crate::source::config::Server;
+
+/// Largest frame and message, bytes: brokers put one packet into a frame. What is announced is 16 MiB and a bit; a
+/// frame is held in memory as a whole, so more than that is refused.
+const FRAME_MAX: usize = TRANSPORT_LIMIT as usize + 64;
+/// Read at once, bytes: what one `read` of a loaded link brings.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How long the client may take to come to the pipe: it is in the same process, and next.
+const COME: Duration = Duration::from_secs(CONNECT_TIMEOUT_S);
+/// How long saying goodbye may take.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Why a WebSocket broke, for whoever sees only that the pipe ended.
+pub type Broken = Arc<OnceLock<Error>>;
+
+/// A name for a pipe that nobody can guess, as tokio writes abstract names.
+pub fn pipe_name() -> String {
+    format!("\0edgeferry-{:032x}", rand::random::<u128>())
+}
+
+/// Opens the WebSocket, and a pipe to it for one client.
+///
+/// # Errors
+/// TCP, TLS (inside an I/O error), HTTP, or the pipe.
+pub async fn open(
+    server: &Server,
+    url: &str,
+    tls: Option<Arc<ClientConfig>>,
+    pipe: &str,
+) -> Result<Broken, Error> {
+    let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
+    tcp.set_nodelay(true)?;
+    let listener = UnixListener::bind(pipe)?;
+    let broken = Broken::default();
+    if let Some(config) = tls {
+        // It was looked at with the url.
+        let name = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        let websocket = shake_hands(url, tls).await?;
+        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+    } else {
+        let websocket = shake_hands(url, tcp).await?;
+        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+    }
+    Ok(broken)
+}
+
+async fn shake_hands<S>(url: &str, stream: S) -> Result<WebSocketStream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut request = url.into_client_request()?;
+    let subprotocol = HeaderValue::from_static("mqtt");
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", subprotocol);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_frame_size(Some(FRAME_MAX))
+        .max_message_size(Some(FRAME_MAX));
+    let (websocket, _) = client_async_with_config(request, stream, Some(config)).await?;
+    Ok(websocket)
+}
+
+/// Waits for the client, then passes everything on until one side ends.
+async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, broken: Broken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(Some(client)) = timeout(COME, accept(listener)).await else {
+        return;
+    };
+    // Kept until the reason is told: the client sees their end.
+    let (mut from_client, mut to_client) = client.into_split();
+    let (sink, messages) = websocket.split();
+    let ended = tokio::select! {
+        ended = send(&mut from_client, sink) => ended,
+        ended = receive(messages, &mut to_client) => ended,
+    };
+    if let Err(error) = ended {
+        // It is the first: there is one end.
+        drop(broken.set(error));
+    }
+}
+
+/// Whoever else found the name is sent away.
+async fn accept(listener: UnixListener) -> Option<UnixStream> {
+    loop {
+        let (stream, _) = listener.accept().await.ok()?;
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+            return Some(stream);
+        }
+    }
+}
+
+async fn send<S>(
+    from_client: &mut OwnedReadHalf,
+    mut sink: SplitSink<WebSocketStream<S>, Message>,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = from_client.read(&mut buffer).await?;
+        if count == 0 {
+            // The client has gone; the broker is told, if it listens.
+            drop(timeout(CLOSE, sink.close()).await);
+            return Ok(());
+        }
+        let bytes = Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default());
+        sink.send(Message::Binary(bytes)).await?;
+    }
+}
+
+/// While the client takes nothing, nothing is read: so the broker is held as with TCP. Pings are answered by the library.
+async fn receive<S>(
+    mut messages: SplitStream<WebSocketStream<S>>,
+    to_client: &mut OwnedWriteHalf,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// RFC 6455, 5.2.
+    const TEXT: u8 = 1;
+    while let Some(message) = messages.next().await {
+        match message? {
+            Message::Binary(bytes) => to_client.write_all(&bytes).await?,
+            // MQTT is binary (MQTT 5, 6.0).
+            Message::Text(_) => return Err(ProtocolError::InvalidOpcode(TEXT).into()),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Against servers that do what Mosquitto does not.
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+use super::*;
+
+type Accepted = WebSocketStream<TcpStream>;
+
+/// A server that takes one WebSocket for MQTT, and a client at the other end of the pipe.
+async fn connected<F>(
+    serve: impl FnOnce(Accepted) -> F + Send + 'static,
+) -> (UnixStream, Broken, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let task = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.expect("somebody comes");
+        let answer = |_: &Request, mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+            Ok(response)
+        };
+        serve(accept_hdr_async(tcp, answer).await.expect("a WebSocket")).await;
+    });
+    let server = Server {
+        host: "127.0.0.1".to_owned(),
+        port,
+        is_encrypted: false,
+        websocket: Some("/mqtt".to_owned()),
+    };
+    let name = pipe_name();
+    let url = format!("ws://127.0.0.1:{port}/mqtt");
+    let broken = open(&server, &url, None, &name).await.expect("it opens");
+    let client = UnixStream::connect(&name).await.expect("the pipe is there");
+    (client, broken, task)
+}
+
+/// Reads to the end.
+async fn rest(client: &mut UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.expect("it ends in order");
+    bytes
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_whatever_the_frames() {
+    let (mut client, broken, task) = connected(|mut server| async move {
+        for part in [&b"a"[..], b"bc", b""] {
+            server.send(Message::binary(part.to_vec())).await.expect("sent");
+        }
+        let mut back = Vec::new();
+        while let Some(Ok(message)) = server.next().await {
+            back.extend_from_slice(&message.into_data());
+            if back.len() == 100_000 {
+                break;
+            }
+        }
+        assert!(back.iter().all(|byte| *byte == 7));
+        server.close(None).await.expect("closed");
+    })
+    .await;
+    client.write_all(&vec![7; 100_000]).await.expect("written");
+    assert_eq!(rest(&mut client).await, b"abc");
+    task.await.expect("the server is content");
+    assert!(broken.get().is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_costs_no_stack() {
+    const PINGS: usize = 1_000_000;
+    let (mut client, _, task) = connected(|server| async move {
+        let mut tcp = server.into_inner();
+        // Two bytes each (RFC 6455, 5.5.2). Nobody reads the answers, so they may stop.
+        let (mut answers, mut pings) = tcp.split();
+        let flood = async {
+            pings.write_all(&[0x89, 0].repeat(PINGS)).await.expect("taken");
+            pings.write_all(&[0x82, 1, b'x']).await.expect("taken");
+            pings.shutdown().await.expect("ended");
+        };
+        let mut sink = tokio::io::sink();
+        let read = tokio::io::copy(&mut answers, &mut sink);
+        tokio::join!(flood, async { drop(read.await) });
+    })
+    .await;
+    assert_eq!(rest(&mut client).await, b"x");
+    drop(client);
+    task.await.expect("the server is content");
+}
+
+#[tokio::test]
+async fn text_and_a_frame_that_is_too_large_end_it_and_say_why() {
+    let (mut client, broken, _task) = connected(|mut server| async move {
+        drop(server.send(Message::text("hello")).await);
+    })
+    .await;
+    assert_eq!(rest(&mut client).await, b"");
+    assert!(matches!(
+        broken.get(),
+        Some(Error::Protocol(ProtocolError::InvalidOpcode(1)))
+    ));
+
+    let (mut client, broken, _task) = connected(|server| async move {
+        let mut tcp = server.into_inner();
+        // Its header alone, with a length of 2^40.
+        drop(tcp.write_all(&[0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]).await);
+        drop(tcp.read(&mut [0; 16]).await);
+    })
+    .await;
+    assert_eq!(rest(&mut client).await, b"");
+    assert!(matches!(broken.get(), Some(Error::Capacity(_))), "{broken:?}");
+}
+
+#[tokio::test]
+async fn the_pipe_takes_one_client() {
+    let name = pipe_name();
+    let listener = UnixListener::bind(&name).expect("a pipe");
+    let first = UnixStream::connect(&name).await.expect("it is there");
+    let accepted = accept(listener).await.expect("we are this process");
+    UnixStream::connect(&name).await.expect_err("it is gone");
+    drop((first, accepted));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_closes_the_websocket() {
+    let (client, _, task) = connected(|mut server| async move {
+        let last = server.next().await.expect("a message").expect("in order");
+        assert!(last.is_close());
+    })
+    .await;
+    drop(client);
+    task.await.expect("the server is content");
+}

@@ -1,0 +1,226 @@
+//! The gateway's own word at a broker: a retained message that says whether it is there (`status_topic`).
+//!
+//! It has a connection of its own, without a session, and sends with QoS 0: whatever becomes of it, nothing of the data waits
+//! for it. The broker publishes the last will when this connection ends without a goodbye, so `offline` comes one and a
+//! half keep alives after a power cut at the latest, and `stopped` only from an orderly stop.
+//!
+//! What an access list does to a message with QoS 0 nobody says: the broker drops it in silence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::client::v4::V4;
+use super::client::v5::V5;
+use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
+use super::connection::End;
+use super::outages::{Outages, Say, Trouble};
+use super::retry::{Retry, Step, Why};
+use super::{Config, TRANSPORT_LIMIT, Version, backoff};
+use crate::clock;
+use crate::message::rfc3339;
+
+/// What stands behind the `-` of the client id, where the connections of the data have their lane's name.
+pub const STATUS: &str = "status";
+
+/// Longest that the goodbye may take: one packet each way on a slow link. What is not said then the last will says.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// What the message says; JSON.
+#[derive(Debug, Serialize)]
+struct Word<'a> {
+    state: State,
+    gateway: &'a str,
+    /// RFC 3339, milliseconds. Of `offline` it is when the connection began that is over: the broker tells it, and knows
+    /// no other time.
+    since: String,
+    version: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Online,
+    Offline,
+    Stopped,
+}
+
+/// Who says it, and where.
+#[derive(Debug)]
+pub struct Status {
+    identity: Identity,
+    /// Complete.
+    topic: String,
+    gateway: Arc<str>,
+    retry: Retry,
+    outages: Outages,
+}
+
+/// How one connection ended.
+enum Over {
+    /// As asked, with a goodbye if there was time.
+    Stopped,
+    Failed(Failure),
+}
+
+impl Status {
+    /// For the broker of `config` if it has a `status_topic`. No lane may be called [`STATUS`].
+    ///
+    /// # Errors
+    /// A built-in bound is wrong.
+    pub fn new(config: &Config, gateway: &str) -> Result<Option<Self>, backoff::Invalid> {
+        let Some(topic) = &config.status_topic else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            topic: super::status_topic::of_gateway(topic, gateway),
+            identity: Identity {
+                config: config.clone(),
+                client_id: format!("{}-{STATUS}", config.client_id_of(gateway)),
+            },
+            gateway: gateway.into(),
+            retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
+            outages: Outages::default(),
+        }))
+    }
+
+    /// Runs until `stop`, and says then that it stops.
+    pub async fn run(self, stop: CancellationToken) {
+        match self.identity.config.version {
+            Version::V3_1_1 => {
+                let connector = V4(self.identity.clone());
+                self.drive(&connector, &stop).await;
+            }
+            Version::V5 => {
+                let connector = V5(self.identity.clone());
+                self.drive(&connector, &stop).await;
+            }
+        }
+    }
+
+    async fn drive<A: Announcer>(mut self, announcer: &A, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let mut up = None;
+            let failure = match self.connect(announcer, &mut up, stop).await {
+                Over::Stopped => return,
+                Over::Failed(failure) => failure,
+            };
+            let up = up.map(|at| Instant::now().duration_since(at));
+            let Step::Again { wait, why } = self.retry.ended(End::Failed(failure), up) else {
+                return;
+            };
+            self.tell(&why);
+            stop.run_until_cancelled(sleep(wait)).await;
+        }
+    }
+
+    /// One connection: `online` when it is there, `stopped` at its end.
+    async fn connect<A: Announcer>(
+        &mut self,
+        announcer: &A,
+        up: &mut Option<Instant>,
+        stop: &CancellationToken,
+    ) -> Over {
+        let (client, mut events) = announcer.announce(self.word(State::Offline));
+        // Polled to its end by one future: it is not cancel safe.
+        let listen = async {
+            // A watchdog as for the data: an end that nobody tells is noticed by silence.
+            let silence = self.identity.keep_alive() * 3 + Duration::from_secs(CONNECT_TIMEOUT_S);
+            loop {
+                match timeout(silence, events.next()).await {
+                    Err(_) => return Over::Failed(Failure::Unreachable("nothing heard for long".to_owned())),
+                    Ok(Err(failure)) => return Over::Failed(failure),
+                    Ok(Ok(Event::Connected { .. })) => {
+                        *up = Some(Instant::now());
+                        recovered(&mut self.outages, &self.identity.config.name);
+                        // The request waits in the client until it is polled.
+                        let online = word(State::Online, &self.topic, &self.gateway);
+                        if client.publish(online).await.is_err() {
+                            return Over::Failed(Failure::Closed);
+                        }
+                    }
+                    Ok(Ok(Event::DisconnectSent)) => return Over::Stopped,
+                    Ok(Ok(_)) => {}
+                }
+            }
+        };
+        let stopped = word(State::Stopped, &self.topic, &self.gateway);
+        let leave = async {
+            stop.cancelled().await;
+            let goodbye = async {
+                if client.publish(stopped).await.is_ok() && client.leave().await.is_ok() {
+                    // Until it has been sent.
+                    std::future::pending::<()>().await;
+                }
+            };
+            // Without an answer so far there is nobody to say it to.
+            drop(timeout(GOODBYE, goodbye).await);
+        };
+        tokio::select! {
+            over = listen => over,
+            () = leave => Over::Stopped,
+        }
+    }
+
+    fn word(&self, state: State) -> Announcement {
+        word(state, &self.topic, &self.gateway)
+    }
+
+    fn tell(&mut self, why: &Why) {
+        let broker = &*self.identity.config.name;
+        let (trouble, reason) = match why {
+            Why::Down(reason) => (Trouble::Passing, reason.clone()),
+            Why::Refused(reason) | Why::Files(reason) => (Trouble::Wrong, reason.clone()),
+            Why::TakenOver => {
+                let client_id = &self.identity.client_id;
+                (
+                    Trouble::Wrong,
+                    format!("another client uses client id {client_id}"),
+                )
+            }
+            Why::TooLarge { size } => (Trouble::Passing, format!("a packet of {size} bytes came")),
+        };
+        match (self.outages.failed(trouble, Instant::now()), trouble) {
+            (Say::Quietly, _) => debug!(broker, reason, "the status is not told; trying again"),
+            (Say::Loudly { untold }, Trouble::Wrong) => {
+                error!(
+                    broker,
+                    reason, untold, "the status is not told; the data is another connection"
+                );
+            }
+            (Say::Loudly { untold }, _) => {
+                warn!(broker, reason, untold, "the status is not told; trying again");
+            }
+        }
+    }
+}
+
+fn recovered(outages: &mut Outages, broker: &str) {
+    match outages.recovered(Instant::now()) {
+        Some(recovery) if recovery.loud => {
+            info!(broker, away = ?recovery.away, "the status is told again");
+        }
+        _ => debug!(broker, "the status is told"),
+    }
+}
+
+fn word(state: State, topic: &str, gateway: &str) -> Announcement {
+    let word = Word {
+        state,
+        gateway,
+        since: rfc3339(clock::unix_ms()),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Announcement {
+        topic: topic.to_owned(),
+        // Text and numbers become JSON without fail.
+        payload: serde_json::to_vec(&word).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

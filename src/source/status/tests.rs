@@ -1,0 +1,169 @@
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::super::client::Gone;
+use super::*;
+
+/// Events, and requests, that nobody has taken: more than any test makes.
+const AHEAD: usize = 100;
+
+/// The broker's end of one connection.
+struct Peer {
+    will: Announcement,
+    events: mpsc::Sender<Result<Event, Failure>>,
+    requests: mpsc::Receiver<Option<Announcement>>,
+}
+
+/// Makes connections, and hands their other ends to the test.
+struct Script(mpsc::Sender<Peer>);
+struct ScriptClient(mpsc::Sender<Option<Announcement>>);
+struct ScriptEvents(mpsc::Receiver<Result<Event, Failure>>);
+
+impl Announcer for Script {
+    type Client = ScriptClient;
+    type Events = ScriptEvents;
+
+    fn announce(&self, will: Announcement) -> (ScriptClient, ScriptEvents) {
+        let (events, said) = mpsc::channel(AHEAD);
+        let (request, requests) = mpsc::channel(AHEAD);
+        let peer = Peer {
+            will,
+            events,
+            requests,
+        };
+        drop(self.0.try_send(peer));
+        (ScriptClient(request), ScriptEvents(said))
+    }
+}
+
+impl Announce for ScriptClient {
+    async fn publish(&self, what: Announcement) -> Result<(), Gone> {
+        self.0.send(Some(what)).await.map_err(|_| Gone)
+    }
+
+    async fn leave(&self) -> Result<(), Gone> {
+        self.0.send(None).await.map_err(|_| Gone)
+    }
+}
+
+impl Events for ScriptEvents {
+    async fn next(&mut self) -> Result<Event, Failure> {
+        match self.0.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Peer {
+    async fn say(&self, event: Result<Event, Failure>) {
+        self.events.send(event).await.expect("somebody listens");
+    }
+
+    async fn connect(&self) {
+        let session_present = false;
+        self.say(Ok(Event::Connected { session_present })).await;
+    }
+}
+
+fn state(what: &Announcement) -> String {
+    assert_eq!(what.topic, "e/gw-7");
+    let word: serde_json::Value = serde_json::from_slice(&what.payload).expect("JSON");
+    assert_eq!(word["gateway"], "gw-7");
+    word["state"].as_str().expect("a text").to_owned()
+}
+
+fn start() -> (
+    mpsc::Receiver<Peer>,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
+    let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"e/{gateway}\"\n\
+                [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
+    let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
+    let status = Status::new(&config.brokers[0], "gw-7")
+        .expect("valid bounds")
+        .expect("a topic");
+    assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
+    let (connected, peers) = mpsc::channel(AHEAD);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+    (peers, stop, task)
+}
+
+#[tokio::test(start_paused = true)]
+async fn online_is_said_when_connected_and_stopped_before_the_goodbye() {
+    let (mut peers, stop, task) = start();
+    let mut peer = peers.recv().await.expect("a connection");
+    assert_eq!(state(&peer.will), "offline");
+    peer.connect().await;
+    let said = peer.requests.recv().await.flatten().expect("a word");
+    assert_eq!(state(&said), "online");
+    stop.cancel();
+    let said = peer.requests.recv().await.flatten().expect("a word");
+    assert_eq!(state(&said), "stopped");
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT comes behind it"
+    );
+    peer.say(Ok(Event::DisconnectSent)).await;
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_comes_back_with_growing_pauses_and_says_online_each_time() {
+    let (mut peers, stop, task) = start();
+    let begin = Instant::now();
+    for _ in 0..6 {
+        let mut peer = peers.recv().await.expect("a connection");
+        peer.connect().await;
+        let said = peer.requests.recv().await.flatten().expect("a word");
+        assert_eq!(state(&said), "online");
+        peer.say(Err(Failure::Unreachable("no route".to_owned()))).await;
+    }
+    peers.recv().await.expect("a connection");
+    assert!(begin.elapsed() > Duration::from_secs(20), "{:?}", begin.elapsed());
+    stop.cancel();
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_broker_that_does_not_answer() {
+    for is_connected in [false, true] {
+        let (mut peers, stop, task) = start();
+        let peer = peers.recv().await.expect("a connection");
+        if is_connected {
+            peer.connect().await;
+        }
+        let begin = Instant::now();
+        stop.cancel();
+        task.await.expect("it ends");
+        assert!(begin.elapsed() <= GOODBYE + Duration::from_secs(1));
+        drop(peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_noticed() {
+    let (mut peers, stop, task) = start();
+    let peer = peers.recv().await.expect("a connection");
+    peer.connect().await;
+    peers.recv().await.expect("another connection");
+    stop.cancel();
+    task.await.expect("it ends");
+}
+
+#[test]
+fn without_a_topic_nothing_is_told() {
+    let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n\
+                [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
+    let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
+    assert!(
+        Status::new(&config.brokers[0], "gw-7")
+            .expect("valid bounds")
+            .is_none()
+    );
+}
