@@ -139,7 +139,7 @@ pub(super) fn record(number: usize, route: &Config, subject: Subject<'_>) -> Res
         route: number,
         is_templated: !route.topic.is_static(),
         topic,
-        key,
+        key: shaped.key.unwrap_or(key),
         partition_by,
         payload: shaped.payload,
         headers,
@@ -170,9 +170,13 @@ fn with_device<'a>(route: &Config, subject: Subject<'a>) -> Result<Subject<'a>, 
 
 /// A level `{device}` that is empty names no device, also where it is only a part of the key or the topic.
 fn check_device(route: &Config, subject: &Subject<'_>) -> Result<(), NoValue> {
-    let templates = [&route.topic, &route.key].into_iter().chain(&route.partition_by);
-    let mut values = templates.flat_map(Template::values);
-    if subject.device() == Some("") && values.any(|value| value.name() == Some(DEVICE)) {
+    if subject.device() != Some("") {
+        return Ok(());
+    }
+    let of_format = route.format.templates().into_iter().map(|(_, template)| template);
+    let own = [&route.topic, &route.key].into_iter().chain(&route.partition_by);
+    let mut values = own.chain(of_format).flat_map(Template::values);
+    if values.any(|value| value.name() == Some(DEVICE)) {
         return Err(NoValue {
             name: DEVICE.to_owned(),
             why: "the level is empty".to_owned(),

@@ -51,6 +51,10 @@ pub(super) fn resolve_added(
         .map(|(name, text)| {
             let field = format!("add_headers.{name}");
             check_name(&field, &name, section);
+            if format.writes_header(&name) {
+                let wrong = format!("is written by format {:?} already", format.name());
+                section.error(&field, wrong, "remove it");
+            }
             Some((name, super::parse_template(&field, &text, section)?))
         })
         .collect();

@@ -111,6 +111,9 @@ pub(crate) struct Raw {
     broker: Option<String>,
     lane: Option<String>,
     qos: Option<u64>,
+    cloudevents: Option<format::RawCloudEvents>,
+    wasp: Option<format::RawWasp>,
+    ngsiv2: Option<format::RawNgsiv2>,
 }
 
 /// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
@@ -139,16 +142,18 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     let matches = when::resolve_match(raw.r#match, section);
     let when = when::resolve(raw.when, section);
     let retained = resolve_retained(raw.retained.as_deref(), section);
+    let name = raw.format.as_deref();
+    let format = format::resolve(name, raw.cloudevents, raw.wasp, raw.ngsiv2, section);
     let raw_templates = RawTemplates {
         device: raw.device,
         topic: raw.topic,
-        key: raw.key,
+        key: raw.key.or_else(|| format.as_ref().and_then(Format::default_key)),
         partition_by: raw.partition_by,
     };
     let templates = templates::resolve(raw_templates, section);
-    let format = format::resolve(raw.format.as_deref(), section);
-    let headers = headers::resolve(raw.headers.as_deref(), &format, section);
-    let add_headers = headers::resolve_added(raw.add_headers, &format, section);
+    let headers_of = format.as_ref().unwrap_or(&Format::Raw);
+    let headers = headers::resolve(raw.headers.as_deref(), headers_of, section);
+    let add_headers = headers::resolve_added(raw.add_headers, headers_of, section);
     let qos = resolve_qos(raw.qos, section);
     let route = Config {
         from: from?,
@@ -159,7 +164,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         topic: templates.topic?,
         key: templates.key?,
         partition_by: templates.partition_by,
-        format,
+        format: format?,
         headers,
         add_headers: add_headers?,
         max_payload: raw.max_payload.map(|Size(bytes)| bytes),

@@ -93,6 +93,9 @@ pub(super) fn check(route: &Config, names: Names<'_>, has_key: bool, section: &m
     }
     names.check("topic", &route.topic, section);
     names.check("key", &route.key, section);
+    for (field, template) in route.format.templates() {
+        names.check(field, template, section);
+    }
     if let Some(partition_by) = &route.partition_by {
         names.check("partition_by", partition_by, section);
         warn_of_scattered_keys(route, partition_by, section);
