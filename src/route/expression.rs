@@ -5,7 +5,7 @@
 use regex_lite::{Regex, RegexBuilder};
 
 /// Longest expression, bytes. Patterns of ids have under a hundred.
-const EXPRESSION_MAX_BYTES: usize = 1000;
+pub const EXPRESSION_MAX_BYTES: usize = 1000;
 /// What a compiled expression takes at most: `{1000}` repeats within repeats are small as text only.
 const COMPILED_MAX_BYTES: usize = 64 * 1024;
 /// Groups within groups.
