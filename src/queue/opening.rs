@@ -31,8 +31,11 @@ use crate::queue::{Ballast, Config, Door, Monitor, Queue, Reader, Shared};
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
-/// How many of the newest messages are shown to the sources at start. Matches what the store retains.
-const RECALL_MESSAGES: usize = 4096;
+/// How many of the newest messages are shown to the sources at start. Matches what the store retains; some 80 bytes each
+/// until the sources have seen them.
+const RECALL_MESSAGES: usize = 12_288;
+/// Most that is read for that, bytes as they are on the disk: two generations.
+const RECALL_BYTES: usize = 16 * 1024 * 1024;
 /// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
 const RECALL_PATIENCE: Duration = Duration::from_secs(2);
 const RECALL_POLL: Duration = Duration::from_millis(50);
@@ -280,12 +283,15 @@ fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
 fn recall(shared: &Shared) -> Vec<Recalled> {
     let deadline = Instant::now() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     let mut from = shared.tail.last();
-    while seen < RECALL_MESSAGES && from > Seq::ZERO {
+    let is_enough = |seen: usize, bytes: usize| {
+        seen >= RECALL_MESSAGES || bytes >= RECALL_BYTES || Instant::now() >= deadline
+    };
+    while from > Seq::ZERO && !is_enough(seen, bytes) {
         let raw = match shared.store.read(from) {
             Ok(Found::Block(raw)) => raw,
-            Ok(Found::Salvaging) if Instant::now() < deadline => {
+            Ok(Found::Salvaging) => {
                 shared.readable.wait(RECALL_POLL);
                 continue;
             }
@@ -298,6 +304,7 @@ fn recall(shared: &Shared) -> Vec<Recalled> {
             break;
         };
         seen += block.messages.len();
+        bytes += raw.chunks.iter().map(Vec::len).sum::<usize>();
         // What was imported did not come from our brokers, although theirs may have the same names.
         let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
         let deliveries = block.messages.into_iter().rev().filter(own);

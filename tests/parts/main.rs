@@ -32,6 +32,7 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
 //! | [`unknown_topics`] | topics that nobody made: given up in time, found when they are made, and nothing else is held or doubled |
 //! | [`partitions`] | a topic that grows, and one that is deleted and made anew, under load |
@@ -71,6 +72,7 @@ mod mismatch;
 mod mosquitto_outage;
 mod partitions;
 mod queue_in_hand;
+mod redelivery;
 mod refused;
 mod sealed;
 mod security;

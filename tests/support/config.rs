@@ -56,10 +56,14 @@ impl Config {
     }
 
     /// Adds an `[[mqtt]]` table with further lines.
-    pub fn broker_with(mut self, name: &str, version: &str, mosquitto: &Mosquitto, lines: &str) -> Self {
+    pub fn broker_with(self, name: &str, version: &str, mosquitto: &Mosquitto, lines: &str) -> Self {
+        self.broker_at(name, version, mosquitto.port(), lines)
+    }
+
+    /// The same for whatever listens on `port`.
+    pub fn broker_at(mut self, name: &str, version: &str, port: u16, lines: &str) -> Self {
         self.brokers.push(format!(
-            "name = \"{name}\"\nurl = \"mqtt://127.0.0.1:{}\"\nversion = \"{version}\"\n{lines}\n",
-            mosquitto.port()
+            "name = \"{name}\"\nurl = \"mqtt://127.0.0.1:{port}\"\nversion = \"{version}\"\n{lines}\n",
         ));
         self
     }
