@@ -21,8 +21,10 @@ use crate::queue::{Closed, Intake};
 /// An acknowledgement that the broker gets once `position` is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owed {
-    /// Position of the message; that of the first delivery when it was recognised.
+    /// Position of the message; that of an earlier delivery when it was recognised.
     pub position: Position,
+    /// The position that has to be durable: another one, when the message is left out because of that.
+    pub after: Position,
     /// What to acknowledge.
     pub what: Acknowledgement,
 }
@@ -129,7 +131,11 @@ impl Inbound {
                 position
             }
         };
-        Ok((seen.qos > 0).then_some(Owed { position, what }))
+        Ok((seen.qos > 0).then_some(Owed {
+            position,
+            after: position,
+            what,
+        }))
     }
 
     async fn store(&mut self, publish: Publish, seen: Seen, tag: SessionTag) -> Result<Position, Refusal> {

@@ -254,10 +254,16 @@ impl Source {
             client_id: parts.client_id.clone(),
             password,
         };
+        let subscriptions = Subscriptions::new(parts.subscriptions.clone());
+        let seat = parts.seat.clone();
+        let mut inbound = inbound(parts, &identity, &session, broker, last, !leftover.is_empty());
+        if found == Found::OtherBoot {
+            inbound.window.doubt();
+        }
         Ok(Self {
-            subscriptions: Subscriptions::new(parts.subscriptions.clone()),
-            seat: parts.seat.clone(),
-            inbound: inbound(parts, &identity, &session, broker, last, !leftover.is_empty()),
+            subscriptions,
+            seat,
+            inbound,
             session: Mutex::new(session),
             leftover: Mutex::new(leftover),
             held,

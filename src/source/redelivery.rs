@@ -36,7 +36,7 @@
 //! # Wide cycles
 //!
 //! Let `L` be the length of the longest stretch of messages of this session in which no id repeats, `d` the number of
-//! entries behind the one in question, and `U` how many unacknowledged messages the broker can have, all
+//! messages that came behind the one in question, and `U` how many unacknowledged messages the broker can have, all
 //! of which we may have failed to see. If the broker had used the id again, at most `d + U` messages would
 //! lie between the two uses, while we have seen it give `L` ids without repeating one. Ids given
 //! smallest-first or last-freed-first repeat within `U` messages, so a stretch longer than `U` also tells
@@ -104,6 +104,8 @@ struct Entry {
     position: Position,
     /// Of its newest one; the same unless it was stored again in doubt.
     newest: Position,
+    /// How many ids the broker had given by then, at least: see [`Window::given`].
+    order: u64,
     packet_id: u16,
     fingerprint: u64,
 }
@@ -139,10 +141,15 @@ pub struct Window {
     repeated: usize,
     /// Position of the newest message, whether it has an entry of its own or not.
     last: Position,
+    /// Up to here messages may have been passed over of which nothing is known.
+    doubtful: Position,
     /// First position of the newest entry of each packet id.
     newest: HashMap<u16, Position>,
-    /// How many ids the broker was seen to give.
-    given: u32,
+    /// How many ids the broker gave to messages that came here: those that were seen, and every position that is not known
+    /// to be something else. `d` is the difference of two of these, and never too small.
+    given: u64,
+    /// How many of these were seen one after the other.
+    seen: u32,
     /// Which of these the newest use of each id was; 0 for none.
     uses: Vec<u32>,
     /// No id repeats among those given behind this one.
@@ -162,8 +169,10 @@ impl Window {
             entries,
             repeated: 0,
             last: 0,
+            doubtful: 0,
             newest: HashMap::new(),
             given: 0,
+            seen: 0,
             uses: vec![0; PACKET_IDS],
             distinct_from: 0,
             widest: 0,
@@ -193,6 +202,11 @@ impl Window {
             self.forget_reused(seen);
             self.stored(seen, position);
         }
+    }
+
+    /// After a power cut nobody knows how many messages were passed over last.
+    pub fn doubt(&mut self) {
+        self.doubtful = self.last;
     }
 
     /// A connection began on which the broker resumed the session. The PUBACKs up to `handed` may have
@@ -236,11 +250,8 @@ impl Window {
 
     /// A message was handed to the queue at `position`, which is above all before it.
     pub fn stored(&mut self, seen: Seen, position: Position) {
-        if seen.qos == 0 {
-            return;
-        }
-        self.last = position;
-        if self.is_repetition(seen, position) {
+        self.reach(position);
+        if seen.qos == 0 || self.is_repetition(seen, position) {
             return;
         }
         // Before the new one comes, so that neither collection grows beyond what it needs.
@@ -257,27 +268,48 @@ impl Window {
         self.entries.push_back(Entry {
             position,
             newest: position,
+            order: self.given,
             packet_id,
             fingerprint,
         });
     }
 
+    /// A message was not stored, and is acknowledged all the same; it counts as `position`.
+    pub fn passed_over(&mut self, seen: Seen, position: Position) {
+        self.reach(position);
+        if seen.qos > 0 {
+            // Whatever had this id before cannot be meant any more.
+            self.newest.remove(&seen.packet_id);
+            self.note_use(seen.packet_id);
+        }
+    }
+
+    /// Positions between, of which nothing is known any more, count as messages with ids of their own.
+    fn reach(&mut self, position: Position) {
+        let unknown = position.saturating_sub(self.last).saturating_sub(1);
+        if self.last > 0 {
+            self.given = self.given.saturating_add(unknown);
+        }
+        self.last = position;
+    }
+
     /// The broker gave this id to a message.
     fn note_use(&mut self, packet_id: u16) {
-        if self.given == u32::MAX {
+        if self.seen == u32::MAX {
             self.forget_uses();
         }
-        self.given += 1;
+        self.given = self.given.saturating_add(1);
+        self.seen += 1;
         if let Some(newest) = self.uses.get_mut(usize::from(packet_id)) {
             self.distinct_from = self.distinct_from.max(*newest);
-            *newest = self.given;
+            *newest = self.seen;
         }
-        self.widest = self.widest.max(self.given - self.distinct_from);
+        self.widest = self.widest.max(self.seen - self.distinct_from);
     }
 
     fn forget_uses(&mut self) {
         self.uses.fill(0);
-        self.given = 0;
+        self.seen = 0;
         self.distinct_from = 0;
     }
 
@@ -316,14 +348,15 @@ impl Window {
         let index = self.index_of(position);
         let entry = *self.entries.get(index)?;
         let in_turn = position > passed && entry.newest <= until;
-        let certain = entry.newest > handed || self.cannot_have_cycled(index);
+        let certain = entry.newest > handed || self.cannot_have_cycled(entry);
         (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(entry)
     }
 
-    /// `L > d + r + U` for the entry at `index`.
-    fn cannot_have_cycled(&self, index: usize) -> bool {
-        let behind = self.entries.len() - index - 1;
-        self.widest as usize > behind + self.repeated + self.unseen
+    /// `L > d + r + U`
+    fn cannot_have_cycled(&self, entry: Entry) -> bool {
+        let behind = self.given.saturating_sub(entry.order);
+        let others = (self.repeated + self.unseen) as u64;
+        entry.position > self.doubtful && u64::from(self.widest) > behind.saturating_add(others)
     }
 
     /// A fresh use of a packet id ends all before it.
