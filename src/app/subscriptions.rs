@@ -1,16 +1,22 @@
 //! Which filters a broker is asked for: derived from the routes, none covered by another.
 
-use crate::filter::covers;
+use crate::filter::{covers, shared};
 use crate::route;
 use crate::source::{self, Subscription};
 
 /// The subscriptions that the routes of `lane` need on `broker`, in route order. A filter that another one covers is
 /// not subscribed to itself: the broker would send a copy for each.
 pub fn derive(routes: &[route::Config], lane: &str, broker: &source::Config) -> Vec<Subscription> {
-    combine(routes.iter().filter(|route| route.lane == lane), broker)
+    let mut wanted = combine(routes.iter().filter(|route| route.lane == lane), broker);
+    if let Some(group) = &broker.shared_group {
+        for wanted in &mut wanted {
+            wanted.filter = shared(group, &wanted.filter);
+        }
+    }
+    wanted
 }
 
-/// The same for all routes, as if there were one lane.
+/// The same for all routes, as if there were one lane, and no group that shares them.
 pub fn derive_all(routes: &[route::Config], broker: &source::Config) -> Vec<Subscription> {
     combine(routes.iter(), broker)
 }
@@ -40,8 +46,14 @@ mod tests {
     use super::*;
 
     fn check(routes: &[(&str, u8)], expected: &[(&str, u8)]) {
-        let head = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
-                    [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+        check_with("", routes, expected);
+    }
+
+    fn check_with(mqtt: &str, routes: &[(&str, u8)], expected: &[(&str, u8)]) {
+        let head = format!(
+            "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n{mqtt}\n\
+             [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n"
+        );
         let tables = routes.iter().enumerate().map(|(number, (from, qos))| {
             format!("[[route]]\nfrom = \"{from}\"\ntopic = \"t{number}\"\nqos = {qos}\n")
         });
@@ -66,6 +78,16 @@ mod tests {
         check(
             &[("a/{device}/{rest...}", 0), ("a/{device}/t", 1)],
             &[("a/+/#", 1)],
+        );
+    }
+
+    #[test]
+    fn a_group_shares_every_filter() {
+        let wanted = [("$share/plant/a/+", 1), ("$share/plant/b/+", 1)];
+        check_with(
+            "shared_group = \"plant\"",
+            &[("a/{device}", 1), ("b/{device}", 1)],
+            &wanted,
         );
     }
 }

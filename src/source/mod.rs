@@ -59,6 +59,7 @@ mod outages;
 mod redelivery;
 mod retry;
 mod session;
+mod stamping;
 mod subscribe;
 
 use std::fs;
@@ -318,7 +319,7 @@ impl Source {
                 }
                 Step::Again { wait, why } => {
                     if why == retry::Why::TakenOver {
-                        self.inbound.window.clear();
+                        self.inbound.window.doubt();
                     }
                     self.line.failed(why);
                     stop.run_until_cancelled(sleep(wait)).await;

@@ -56,7 +56,7 @@
 //!
 //! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it
 //! all before it, for they are sent and processed in arrival order: the entries up to it go. A new session
-//! empties it, and so does another client that used our session (it acknowledged what we never saw). Beyond
+//! empties it. When another client used our session (it acknowledged what we never saw) nothing in it is certain any more. Beyond
 //! [`CAPACITY`] the oldest go. To lose an entry costs at most a flagged duplicate.
 
 use std::collections::{HashMap, VecDeque};
@@ -141,7 +141,7 @@ pub struct Window {
     repeated: usize,
     /// Position of the newest message, whether it has an entry of its own or not.
     last: Position,
-    /// Up to here messages may have been passed over of which nothing is known.
+    /// Nothing up to here can be certain.
     doubtful: Position,
     /// First position of the newest entry of each packet id.
     newest: HashMap<u16, Position>,
@@ -204,7 +204,9 @@ impl Window {
         }
     }
 
-    /// After a power cut nobody knows how many messages were passed over last.
+    /// Nothing that came so far can be certain any more: another client used our session, and acknowledged what we never saw;
+    /// or the power was cut, and nobody knows how many messages were passed over last. How the broker gives ids is still
+    /// known.
     pub fn doubt(&mut self) {
         self.doubtful = self.last;
     }
@@ -219,7 +221,7 @@ impl Window {
         };
     }
 
-    /// The session is new, or was used by somebody else: nothing that we know of it holds any more.
+    /// The session is new: nothing that we know of it holds any more.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.repeated = 0;
@@ -348,7 +350,7 @@ impl Window {
         let index = self.index_of(position);
         let entry = *self.entries.get(index)?;
         let in_turn = position > passed && entry.newest <= until;
-        let certain = entry.newest > handed || self.cannot_have_cycled(entry);
+        let certain = entry.newest > handed.max(self.doubtful) || self.cannot_have_cycled(entry);
         (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(entry)
     }
 

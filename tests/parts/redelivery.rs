@@ -7,19 +7,18 @@ use crate::support::daemon::Daemon;
 use crate::support::devices::Plan;
 use crate::support::kafka;
 use crate::support::mosquitto::Mosquitto;
-use crate::support::oracle::Verdict;
 use crate::support::ports;
 use crate::support::proxy::Proxy;
 use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
 use crate::support::wait;
 
 /// Times that the link is cut: one more short connection would be taken for somebody else with our client id.
-const CUTS: usize = 3;
+const CUTS: usize = 2;
 /// Longer than the waits between these connections.
 const RECONNECT_LIMIT: Duration = Duration::from_mins(1);
 
 /// A daemon under full load whose link to the broker is cut [`CUTS`] times, the first time when `before` messages have come.
-fn cut_again_and_again(version: &str, before: u64) -> Verdict {
+fn cut_again_and_again(version: &str, before: u64) {
     let kafka = kafka::shared();
     let mosquitto = Mosquitto::start();
     let proxy = Proxy::start(ports::free(), mosquitto.port());
@@ -36,7 +35,7 @@ fn cut_again_and_again(version: &str, before: u64) -> Verdict {
         daemon,
     };
     let devices = scene.devices(&Plan {
-        rate: None,
+        rate: Some(4_000),
         ..Plan::default()
     });
     devices.until_acked(before, ACK_LIMIT);
@@ -49,15 +48,9 @@ fn cut_again_and_again(version: &str, before: u64) -> Verdict {
     }
     let sent = devices.finish(ACK_LIMIT);
     let verdict = scene.judge(kafka, &sent);
-    for line in scene
-        .daemon
-        .log()
-        .lines()
-        .filter(|l| l.contains("totals") || l.contains("connect"))
-    {
-        eprintln!("{line}");
-    }
-    verdict
+    verdict.assert_clean();
+    // What was under way comes again with each of them, and is in doubt once, not each time.
+    assert!(verdict.duplicates.marked < verdict.expected / 2, "{verdict}");
 }
 
 /// How often edgeferry connected.
@@ -70,14 +63,11 @@ fn connected(mosquitto: &Mosquitto) -> usize {
 }
 
 #[test]
-fn x_early_5() {
-    cut_again_and_again("5", 500).assert_clean();
+fn a_link_that_is_cut_under_load_costs_few_repetitions_with_mqtt_5() {
+    cut_again_and_again("5", 20_000);
 }
+
 #[test]
-fn x_late_5() {
-    cut_again_and_again("5", 20_000).assert_clean();
-}
-#[test]
-fn x_late_3() {
-    cut_again_and_again("3.1.1", 20_000).assert_clean();
+fn a_link_that_is_cut_under_load_costs_few_repetitions_with_mqtt_3() {
+    cut_again_and_again("3.1.1", 20_000);
 }

@@ -252,6 +252,7 @@ fn config() -> Config {
         receive_maximum: WINDOW,
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
+        shared_group: None,
     }
 }
 
