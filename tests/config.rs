@@ -204,7 +204,7 @@ config.toml:18: kafka.properties.acks: breaks the promise that a confirmed messa
 config.toml:19: kafka.properties.linger.millis: librdkafka says: No such configuration property: "linger.millis"; see CONFIGURATION.md of librdkafka 2.12 for names and values
 config.toml:22: route[0].from: "devices/dev-{device}/telemetry" mixes a name with text in the level "dev-{device}": a name takes a whole level; write an MQTT pattern such as "devices/{device}/telemetry" or "plant/{device}/{rest...}"
 config.toml:23: route[0].topic: "tele metry" is no topic name; Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not "." or ".."
-config.toml:25: route[1].key: is missing, and "plant/{line}/state" has no {device} for its default; write a key with a name of `from`, or name a level {device}
+config.toml:25: route[1].key: is missing, and "plant/{line}/state" has no {device} for its default; write a key with a name of `from`, name a level {device}, or write device = "{json:/id}" where the payload has it
 config.toml:28: route[1].broker: there is no broker "other"; name one of the [[mqtt]] tables: default
 "#;
     assert_eq!(refused(text), expected);
@@ -954,4 +954,63 @@ proptest! {
             prop_assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
         }
     }
+}
+
+#[test]
+fn a_device_id_may_come_from_what_a_message_carries() {
+    let text = |device: &str| {
+        let route =
+            format!("[[route]]\nfrom = \"plants/{{plant}}/up\"\ntopic = \"t\"\ndevice = '{device}'\n");
+        format!("{REST}{KAFKA}{route}")
+    };
+    for device in [
+        "{json:/id}",
+        "{property:serial}",
+        "{plant}-{json:/a~1b/0}",
+        "{mqtt:topic}",
+    ] {
+        let (config, warnings) = accepted(&text(device));
+        assert_eq!(
+            config.routes[0]
+                .device
+                .as_ref()
+                .map(ToString::to_string)
+                .as_deref(),
+            Some(device)
+        );
+        assert_eq!(
+            (config.routes[0].key.to_string().as_str(), warnings.as_str()),
+            ("{device}", "")
+        );
+    }
+    let wrong = |device: &str| {
+        let problems = refused(&text(device));
+        problems
+            .trim_end()
+            .split_once("route[0].")
+            .map(|(_, problem)| problem.to_owned())
+            .unwrap_or(problems)
+    };
+    assert_eq!(
+        wrong("{gateway:id}"),
+        "device: \"{gateway:id}\" is the same for all devices of a gateway; use what tells them apart, for example \
+         \"{json:/id}\" or \"{property:serial}\""
+    );
+    assert_eq!(
+        wrong("{device}"),
+        "device: {device} is not a name in \"plants/{plant}/up\"; `from` has {plant}"
+    );
+    assert!(wrong("{json:id}").starts_with(
+        "device: \"{json:id}\" has the name \"json:id\": a JSON pointer begins with '/', such as /sensor/id; write"
+    ));
+}
+
+#[test]
+fn a_key_that_tells_no_devices_apart_is_a_warning() {
+    let (_, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}key = \"{{gateway:id}}\"\n"));
+    assert_eq!(
+        warnings,
+        "config.toml:10: route[0].key: \"{gateway:id}\" is the same for all devices of a gateway, they share one \
+         partition; use a name of `from`, for example \"{device}\""
+    );
 }

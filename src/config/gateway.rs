@@ -57,7 +57,7 @@ fn check_id(id: &str, section: &mut Section<'_, '_>) {
             );
         }
     };
-    if let Some(unknown) = template.names().find(|name| !NAMES.contains(name)) {
+    if let Some(unknown) = template.values().find(|value| !NAMES.contains(&value.as_str())) {
         let right = "only {hostname}, {machine_id} and {serial} can be used";
         section.error("id", format!("{{{unknown}}} is not known here"), right);
     }

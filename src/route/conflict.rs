@@ -3,6 +3,7 @@
 use crate::route::config::Config;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
+use crate::route::value::{DEVICE, Value};
 use crate::settings::{Problems, Section};
 
 /// Compares each route with those before it. What could not be read is `None`.
@@ -19,8 +20,8 @@ pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {
 }
 
 fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
-    let same_topic = meaning(&route.topic, &route.from) == meaning(&other.topic, &other.from);
-    let same_key = meaning(&route.key, &route.from) == meaning(&other.key, &other.from);
+    let same_topic = meaning(&route.topic, route) == meaning(&other.topic, other);
+    let same_key = meaning(&route.key, route) == meaning(&other.key, other);
     if route.qos != other.qos && route.lane == other.lane {
         let wrong = format!(
             "is {}, but {} in route[{earlier}] for the same messages",
@@ -51,10 +52,19 @@ fn shares_messages(route: &Config, other: &Config) -> bool {
 }
 
 /// The template with each name replaced by its level, because two patterns may name one level differently.
-fn meaning(template: &Template, pattern: &Pattern) -> String {
-    template.render_with(|name| {
-        pattern
-            .level_of(name)
-            .map_or_else(String::new, |level| format!("{{{level}}}"))
+fn meaning(template: &Template, route: &Config) -> String {
+    template.render_with(|value| match (value.name(), &route.device) {
+        (Some(DEVICE), Some(device)) => levels(device, &route.from),
+        _ => level(value, &route.from),
     })
+}
+
+fn levels(template: &Template, pattern: &Pattern) -> String {
+    template.render_with(|value| level(value, pattern))
+}
+
+/// Something that no template can say otherwise.
+fn level(value: &Value, pattern: &Pattern) -> String {
+    let level = value.name().and_then(|name| pattern.level_of(name));
+    level.map_or_else(|| format!("{{{value}}}"), |level| format!("{{{level}}}"))
 }

@@ -13,6 +13,7 @@ mod refusal;
 mod scope;
 pub mod subject;
 pub mod template;
+pub mod value;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use refusal::Refusal;
 use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
+use value::NoValue;
 
 use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Stored};
@@ -187,22 +189,48 @@ impl Router {
             return None;
         }
         let captures = route.from.matches(&arrival.topic)?;
-        let topic = route.topic.render(&captures);
-        let key = route.key.render(&captures);
-        Some(if !is_legal_topic(&topic) {
-            Err(Refusal::IllegalTopic { route: number, topic })
-        } else if key.is_empty() {
-            Err(Refusal::EmptyKey { route: number })
-        } else {
-            let id = self.id(stored);
-            let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
-            make(number, route, &subject, topic, key)
-        })
+        let id = self.id(stored);
+        let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
+        Some(make(number, route, subject))
     }
 }
 
+/// The record of a route whose messages these are.
+fn make(number: usize, route: &Config, subject: Subject<'_>) -> Result<KafkaRecord, Refusal> {
+    let no_value = |NoValue { name, why }| Refusal::NoValue {
+        route: number,
+        name,
+        why,
+    };
+    let subject = with_device(route, subject).map_err(no_value)?;
+    let topic = route.topic.render(&subject).map_err(no_value)?;
+    let key = route.key.render(&subject).map_err(no_value)?;
+    if !is_legal_topic(&topic) {
+        return Err(Refusal::IllegalTopic { route: number, topic });
+    }
+    if key.is_empty() {
+        return Err(Refusal::EmptyKey { route: number });
+    }
+    shape(number, route, &subject, topic, key)
+}
+
+/// The subject with the device id that `device` of the route says. An empty one is none.
+fn with_device<'a>(route: &Config, subject: Subject<'a>) -> Result<Subject<'a>, NoValue> {
+    let Some(template) = &route.device else {
+        return Ok(subject);
+    };
+    let device = template.render(&subject)?;
+    if device.is_empty() {
+        return Err(NoValue {
+            name: template.to_string(),
+            why: "the device id is empty".to_owned(),
+        });
+    }
+    Ok(subject.with_device(device))
+}
+
 /// The record of one route, of which topic and key are settled.
-fn make(
+fn shape(
     number: usize,
     route: &Config,
     subject: &Subject<'_>,

@@ -6,6 +6,7 @@ use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Properties, Stored};
 use crate::route::json::{Json, JsonError};
 use crate::route::pattern::Captures;
+use crate::route::value::DEVICE;
 
 /// One message as one route sees it.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Subject<'a> {
     pub gateway: &'a str,
     /// What the names of `from` stand for.
     pub captures: &'a Captures<'a>,
+    device: Option<String>,
     json: OnceCell<Result<Json<'a>, JsonError>>,
 }
 
@@ -40,8 +42,22 @@ impl<'a> Subject<'a> {
             id,
             gateway,
             captures,
+            device: None,
             json,
         }
+    }
+
+    /// The same with a device id that is not the level `{device}`.
+    #[must_use]
+    pub fn with_device(self, device: String) -> Self {
+        let device = Some(device);
+        Self { device, ..self }
+    }
+
+    /// The device id: what `device` of the route says, else the level `{device}` of `from`.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref().or_else(|| self.captures.get(DEVICE))
     }
 
     /// What arrived.

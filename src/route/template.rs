@@ -1,10 +1,11 @@
-//! Templates over a pattern's names: `telemetry-{site}`.
+//! Templates over what a message has: `telemetry-{site}`. What may stand in the braces is [`crate::route::value`]'s.
 
 use std::fmt;
 
-use crate::route::pattern::{Captures, is_name};
+use crate::route::subject::Subject;
+use crate::route::value::{NoValue, Value, ValueError};
 
-/// Literal text and `{name}` parts; `{{` and `}}` stand for the braces themselves.
+/// Literal text and `{value}` parts; `{{` and `}}` stand for the braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -14,7 +15,7 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
-    Name(String),
+    Value(Value),
 }
 
 /// Why a text is not a template.
@@ -26,19 +27,19 @@ pub enum TemplateError {
     /// `device}`
     #[error("has a '}}' without its '{{'")]
     Unopened,
-    /// `{}`, `{two words}`, or `{rest...}`, whose dots belong into the pattern only.
-    #[error("has the name {name:?}: a name is letters, digits and '_', and begins with no digit")]
-    BadName {
-        /// What stands between the braces.
-        name: String,
-    },
+    /// `{a{b}`: the first of them was meant to be closed.
+    #[error("has a '{{' inside braces")]
+    Nested,
+    /// What is between the braces is nothing that a message has.
+    #[error(transparent)]
+    Value(#[from] ValueError),
 }
 
 impl Template {
     /// Reads a template as it stands in the configuration.
     ///
     /// # Errors
-    /// [`TemplateError`] when the braces do not pair up or hold no name.
+    /// [`TemplateError`] when the braces do not pair up or hold nothing that a message can have.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -51,9 +52,9 @@ impl Template {
                 left = behind;
                 continue;
             }
-            let (name, behind) = leading_name(left)?;
+            let (value, behind) = leading_value(left)?;
             push_literal(&mut parts, &mut literal);
-            parts.push(Part::Name(name.to_owned()));
+            parts.push(Part::Value(value));
             left = behind;
         }
         literal.push_str(left);
@@ -64,32 +65,40 @@ impl Template {
         })
     }
 
-    /// The text with every name replaced by what it captured. A name without a capture leaves nothing; the
-    /// configuration refuses routes where that could happen.
-    #[must_use]
-    pub fn render(&self, captures: &Captures<'_>) -> String {
-        self.render_with(|name| captures.get(name).unwrap_or_default().to_owned())
+    /// The text with every value replaced by what the message has for it.
+    ///
+    /// # Errors
+    /// [`NoValue`]: the message has nothing for one of them.
+    pub fn render(&self, subject: &Subject<'_>) -> Result<String, NoValue> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Value(value) => text.push_str(&value.text(subject)?),
+            }
+        }
+        Ok(text)
     }
 
-    /// The text with every name replaced by what `value` says.
+    /// The text with every value replaced by what `replace` says.
     #[must_use]
-    pub fn render_with(&self, value: impl Fn(&str) -> String) -> String {
+    pub fn render_with(&self, replace: impl Fn(&Value) -> String) -> String {
         let parts = self.parts.iter().map(|part| match part {
             Part::Literal(text) => text.clone(),
-            Part::Name(name) => value(name),
+            Part::Value(value) => replace(value),
         });
         parts.collect()
     }
 
-    /// The names in order of use; one that is used twice comes twice.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    /// What is in the braces, in order of use; a value that is used twice comes twice.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.parts.iter().filter_map(|part| match part {
             Part::Literal(_) => None,
-            Part::Name(name) => Some(name.as_str()),
+            Part::Value(value) => Some(value),
         })
     }
 
-    /// Whether some message may make it this text: each name stands for any text, also an empty one.
+    /// Whether some message may make it this text: each value stands for any text, also an empty one.
     #[must_use]
     pub fn may_render_to(&self, text: &str) -> bool {
         let Some((last, parts)) = self.parts.split_last() else {
@@ -100,7 +109,7 @@ impl Template {
         for part in parts {
             // The earliest place of a literal leaves the most for what follows.
             let behind = match part {
-                Part::Name(_) => {
+                Part::Value(_) => {
                     is_open = true;
                     continue;
                 }
@@ -113,7 +122,7 @@ impl Template {
             (left, is_open) = (behind, false);
         }
         match last {
-            Part::Name(_) => true,
+            Part::Value(_) => true,
             Part::Literal(end) if is_open => left.ends_with(end.as_str()),
             Part::Literal(end) => left == end,
         }
@@ -122,7 +131,7 @@ impl Template {
     /// Whether it renders to the same text for every message.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        self.names().next().is_none()
+        self.values().next().is_none()
     }
 }
 
@@ -143,17 +152,14 @@ fn escaped_brace(text: &str) -> Option<(char, &str)> {
     open.or_else(|| text.strip_prefix("}}").map(|behind| ('}', behind)))
 }
 
-/// The name in the braces that `text` begins with, and what is behind them.
-fn leading_name(text: &str) -> Result<(&str, &str), TemplateError> {
+/// The value in the braces that `text` begins with, and what is behind them.
+fn leading_value(text: &str) -> Result<(Value, &str), TemplateError> {
     let inner = text.strip_prefix('{').ok_or(TemplateError::Unopened)?;
-    let (name, behind) = inner.split_once('}').ok_or(TemplateError::Unclosed)?;
-    if is_name(name) {
-        Ok((name, behind))
-    } else {
-        Err(TemplateError::BadName {
-            name: name.to_owned(),
-        })
+    let (value, behind) = inner.split_once('}').ok_or(TemplateError::Unclosed)?;
+    if value.contains('{') {
+        return Err(TemplateError::Nested);
     }
+    Ok((Value::parse(value)?, behind))
 }
 
 fn push_literal(parts: &mut Vec<Part>, literal: &mut String) {

@@ -36,6 +36,9 @@
 //! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
 //! | [`unknown_topics`] | topics that nobody made: given up in time, found when they are made, and nothing else is held or doubled |
 //! | [`partitions`] | a topic that grows, and one that is deleted and made anew, under load |
+//! | [`partition_vectors`] | keys on topics of 4, 5, 8 and 15 partitions are where other producers put them |
+//! | [`consumer_groups`] | partitions × consumers × groups: work shared complete and disjoint, sums right at every step; even spread |
+//! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -57,6 +60,7 @@ mod broker_faults;
 mod check_live;
 mod clean_root;
 mod clocks;
+mod consumer_groups;
 mod dead_letters;
 mod delivery;
 mod exactly_once;
@@ -70,10 +74,12 @@ mod lanes;
 mod links;
 mod mismatch;
 mod mosquitto_outage;
+mod partition_vectors;
 mod partitions;
 mod queue_in_hand;
 mod redelivery;
 mod refused;
+mod sample_consumer;
 mod sealed;
 mod security;
 mod shutdown;

@@ -12,11 +12,13 @@
     reason = "shared by the tests and the benchmark; each of them uses a part"
 )]
 
+pub mod again;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
+pub mod group;
 pub mod kafka;
 pub mod mosquitto;
 pub mod mqtt;

@@ -1,14 +1,37 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Told;
+use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
 use crate::route::pattern::Pattern;
 
-/// Renders `template` for a message from `plants/p1/d1/up/down`.
+/// Renders `template` for a message from `plants/p1/d1/up/down` whose payload is `{"id":"x","n":1.0}`.
 fn check(template: &str) -> String {
+    rendered(template).unwrap()
+}
+
+fn rendered(template: &str) -> Result<String, NoValue> {
     let pattern = Pattern::parse("plants/{plant}/{device}/{rest...}").unwrap();
-    Template::parse(template)
-        .unwrap()
-        .render(&pattern.matches("plants/p1/d1/up/down").unwrap())
+    let mut arrival = Arrival::for_test();
+    arrival.topic = "plants/p1/d1/up/down".to_owned();
+    arrival.payload = Bytes::from_static(br#"{"id":"x","n":1.0}"#);
+    let stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival,
+    };
+    let captures = pattern.matches(&stored.arrival.topic).unwrap();
+    let told = Told::as_it_stood(&stored.arrival.stamp);
+    let id = MessageId {
+        epoch: stored.epoch,
+        lane: Arc::from("default"),
+        seq: stored.seq,
+    };
+    let subject = Subject::new(&stored, &told, &id, "gw", &captures);
+    Template::parse(template).unwrap().render(&subject)
 }
 
 fn refused(template: &str) -> TemplateError {
@@ -22,7 +45,17 @@ fn names_are_replaced() {
     assert_eq!(check("{rest}"), "up/down");
     assert_eq!(check("telemetry"), "telemetry");
     assert_eq!(check(""), "");
-    assert_eq!(check("{unknown}"), "");
+    assert_eq!(check("{json:/id}-{json:/n}@{gateway:id}"), "x-1.0@gw");
+}
+
+#[test]
+fn a_value_that_is_not_there_is_never_replaced_by_something_else() {
+    let missing = |template: &str| rendered(template).unwrap_err().to_string();
+    assert_eq!(
+        missing("{plant}-{json:/serial}"),
+        "json:/serial: is not in the payload"
+    );
+    assert_eq!(missing("{unknown}"), "unknown: `from` has no such level");
 }
 
 #[test]
@@ -35,33 +68,43 @@ fn double_braces_are_braces() {
 fn what_is_not_a_template_says_why() {
     assert_eq!(refused("{device"), TemplateError::Unclosed);
     assert_eq!(refused("device}"), TemplateError::Unopened);
-    assert_eq!(refused("{}"), TemplateError::BadName { name: String::new() });
-    assert_eq!(
-        refused("{rest...}"),
-        TemplateError::BadName {
-            name: "rest...".to_owned()
-        }
-    );
+    assert_eq!(refused("{a{b}"), TemplateError::Nested);
+    let bad_name = |name: &str| {
+        TemplateError::Value(ValueError::BadName {
+            name: name.to_owned(),
+        })
+    };
+    assert_eq!(refused("{}"), bad_name(""));
+    assert_eq!(refused("{rest...}"), bad_name("rest..."));
+    assert!(matches!(
+        refused("{json:id}"),
+        TemplateError::Value(ValueError::Pointer { .. })
+    ));
 }
 
 #[test]
 fn names_are_listed_in_order_of_use() {
     let template = Template::parse("{a}-{b}-{a}{{c}}").unwrap();
-    assert_eq!(template.names().collect::<Vec<_>>(), ["a", "b", "a"]);
+    assert_eq!(
+        template.values().map(Value::as_str).collect::<Vec<_>>(),
+        ["a", "b", "a"]
+    );
     assert!(!template.is_static());
     assert!(Template::parse("{{c}}").unwrap().is_static());
 }
 
 proptest! {
     #[test]
-    fn parsing_never_panics(text in any::<String>()) {
+    fn parsing_templates_never_panics(text in any::<String>(), near in "[{}a-c:/~]{0,12}") {
+      for text in [text, near] {
         match Template::parse(&text) {
             Ok(template) => {
                 prop_assert_eq!(template.to_string(), text);
-                prop_assert!(template.names().all(is_name));
+                prop_assert!(template.values().all(|value| Value::parse(value.as_str()).is_ok()));
             }
             Err(_) => prop_assert!(text.contains(['{', '}']), "{text:?} has no braces to object to"),
         }
+      }
     }
 
     #[test]

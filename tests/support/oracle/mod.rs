@@ -97,6 +97,17 @@ impl Oracle {
         judge::judge(&self.records, sent, layouts)
     }
 
+    /// Reads what else is in the topic now; all that was read so far.
+    pub fn rest(&mut self) -> &[Record] {
+        self.records.extend(self.reader.rest(PATIENCE));
+        &self.records
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        self.reader.topic()
+    }
+
     /// What was read so far.
     pub fn records(&self) -> &[Record] {
         &self.records

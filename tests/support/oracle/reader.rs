@@ -110,6 +110,11 @@ impl Reader {
         self.consumer.assign(&list).expect("assigning needs no broker");
     }
 
+    /// Its name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Number of partitions.
     pub fn partitions(&self) -> i32 {
         i32::try_from(self.positions.len()).expect("few partitions")

@@ -1,5 +1,7 @@
 //! `[[route]]`
 
+mod names;
+
 use serde::Deserialize;
 
 use crate::message::Qos;
@@ -8,11 +10,12 @@ use crate::route::format::{self, Format};
 use crate::route::pattern::Pattern;
 use crate::route::scope::Mark;
 use crate::route::template::Template;
+use crate::route::value::{DEVICE, Value};
 use crate::settings::{Problems, Section};
+use names::Names;
 
 /// Key of a route that says none.
 const DEFAULT_KEY: &str = "{device}";
-const DEFAULT_KEY_NAME: &str = "device";
 
 /// The lane without a table.
 const DEFAULT_LANE: &str = "default";
@@ -25,9 +28,11 @@ const MAX_TOPIC_LEN: usize = 249;
 pub struct Config {
     /// `from`
     pub from: Pattern,
-    /// `topic`, Kafka topic; may use the pattern's names.
+    /// `device`: what the device id is made of; `None` means the level `{device}`, if there is one.
+    pub device: Option<Template>,
+    /// `topic`, Kafka topic.
     pub topic: Template,
-    /// `key`; default `{device}`. Uses at least one of the pattern's names.
+    /// `key`; default `{device}`. Not the same for every message.
     pub key: Template,
     /// `format`; default `"raw"`.
     pub format: Format,
@@ -61,6 +66,7 @@ impl Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     from: Option<String>,
+    device: Option<String>,
     topic: Option<String>,
     key: Option<String>,
     format: Option<String>,
@@ -92,6 +98,8 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         "write for example from = \"devices/{device}/telemetry\"",
     );
     let from = from.and_then(|text| parse_pattern(&text, section));
+    let has_device = raw.device.is_some();
+    let device = raw.device.map(|text| parse_template("device", &text, section));
     let topic = section.required(
         "topic",
         raw.topic,
@@ -108,8 +116,12 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     if let Some(key) = &key {
         check_key(key, section);
     }
+    if let Some(Some(device)) = &device {
+        check_device(device, section);
+    }
     let route = Config {
         from: from?,
+        device: device.map_or(Some(None), |device| device.map(Some))?,
         topic: topic?,
         key: key?,
         format,
@@ -117,10 +129,14 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
     };
+    let names = Names {
+        from: &route.from,
+        has_device,
+    };
     if is_default_key {
-        check_default_key(&route.from, section);
+        check_default_key(names, section);
     }
-    check_names(&route, section);
+    check_names(&route, names, section);
     Some(route)
 }
 
@@ -135,28 +151,48 @@ fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {
 
 fn parse_template(field: &str, text: &str, section: &mut Section<'_, '_>) -> Option<Template> {
     let report = |error| {
-        let right = "write a name of `from` as {name}, and {{ or }} for a brace";
+        let right = "write a name of `from` as {name}, what else a message has as {json:/pointer} or {property:name}, and {{ or }} for \
+                     a brace";
         section.error(field, format!("{text:?} {error}"), right);
     };
     Template::parse(text).map_err(report).ok()
 }
 
-fn check_default_key(from: &Pattern, section: &mut Section<'_, '_>) {
-    if from.level_of(DEFAULT_KEY_NAME).is_none() {
-        let wrong = format!("is missing, and \"{from}\" has no {DEFAULT_KEY} for its default");
+fn check_default_key(names: Names<'_>, section: &mut Section<'_, '_>) {
+    if !names.knows(DEVICE) {
+        let wrong = format!(
+            "is missing, and \"{}\" has no {DEFAULT_KEY} for its default",
+            names.from
+        );
         section.error(
             "key",
             wrong,
-            "write a key with a name of `from`, or name a level {device}",
+            "write a key with a name of `from`, name a level {device}, or write device = \"{json:/id}\" where the \
+             payload has it",
         );
     }
 }
 
-/// Without a name in the key, all messages of a route would share one partition and one order.
+/// Without a value in the key, all messages of a route would share one partition and one order.
 fn check_key(key: &Template, section: &mut Section<'_, '_>) {
     if key.is_static() {
         let wrong = format!("\"{key}\" is the same for every message, all would go to one partition");
         section.error("key", wrong, "use a name of `from`, for example \"{device}\"");
+    } else if !key.values().any(Value::tells_devices_apart) {
+        let what = format!("\"{key}\" is the same for all devices of a gateway, they share one partition");
+        section.warn("key", what, "use a name of `from`, for example \"{device}\"");
+    }
+}
+
+/// A device id that says nothing of the device is no id.
+fn check_device(device: &Template, section: &mut Section<'_, '_>) {
+    if !device.values().any(Value::tells_devices_apart) {
+        let wrong = format!("\"{device}\" is the same for all devices of a gateway");
+        section.error(
+            "device",
+            wrong,
+            "use what tells them apart, for example \"{json:/id}\" or \"{property:serial}\"",
+        );
     }
 }
 
@@ -173,21 +209,17 @@ fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
     }
 }
 
-/// Refuses names that the pattern does not have: their messages could not be shaped.
-fn check_names(route: &Config, section: &mut Section<'_, '_>) {
-    let known: Vec<String> = route.from.names().map(|name| format!("{{{name}}}")).collect();
-    let right = match known.as_slice() {
-        [] => "give the levels of `from` names, for example \"devices/{device}/telemetry\"".to_owned(),
-        known => format!("`from` has {}", known.join(", ")),
-    };
+fn check_names(route: &Config, names: Names<'_>, section: &mut Section<'_, '_>) {
+    if let Some(device) = &route.device {
+        // There it is the level that is meant.
+        let levels = Names {
+            has_device: false,
+            ..names
+        };
+        levels.check("device", device, section);
+    }
     for (field, template) in [("topic", &route.topic), ("key", &route.key)] {
-        if let Some(name) = template.names().find(|name| route.from.level_of(name).is_none()) {
-            section.error(
-                field,
-                format!("{{{name}}} is not a name in \"{}\"", route.from),
-                right.clone(),
-            );
-        }
+        names.check(field, template, section);
     }
 }
 
