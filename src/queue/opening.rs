@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faults;
 use crate::message::{Arrival, Delivery, Epoch, Seq};
@@ -48,6 +49,12 @@ pub struct Recalled {
     pub broker: Arc<str>,
     /// How it was delivered.
     pub delivery: Delivery,
+    /// XXH3 of its MQTT topic.
+    pub topic: u64,
+    /// The time of its stamp.
+    pub unix_ms: i64,
+    /// What its times have to ascend with: see [`Outside::series_of`].
+    pub series: Vec<u64>,
 }
 
 /// Why a lane cannot be opened. Damage inside it is never the reason.
@@ -82,6 +89,9 @@ impl OpenError {
     }
 }
 
+/// See [`Outside::series_of`].
+pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>;
+
 /// What a lane gets from outside. What is missing is done without.
 #[derive(Clone, Default)]
 pub struct Outside {
@@ -89,6 +99,8 @@ pub struct Outside {
     pub now: Option<Now>,
     /// Whose value a message is, for `on_full = "keep-latest"`. Without it a full lane takes nothing more.
     pub key_of: Option<KeyOf>,
+    /// What the times of a message have to ascend with, for those who go on behind it.
+    pub series_of: Option<SeriesOf>,
     /// The reserve for a full disk.
     pub ballast: Option<Arc<Ballast>>,
 }
@@ -98,6 +110,7 @@ impl fmt::Debug for Outside {
         f.debug_struct("Outside")
             .field("now", &self.now.is_some())
             .field("key_of", &self.key_of.is_some())
+            .field("series_of", &self.series_of.is_some())
             .field("ballast", &self.ballast)
             .finish()
     }
@@ -258,7 +271,7 @@ fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside)
     if let Err(error) = writer.renew() {
         shared.report_store_failure(&error);
     }
-    let recalled = recall(&shared);
+    let recalled = recall(&shared, outside.series_of.as_ref());
     Ok(Queue {
         writer,
         reader: Reader::new(Arc::clone(&shared), place.next),
@@ -280,7 +293,7 @@ fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
 }
 
 /// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
-fn recall(shared: &Shared) -> Vec<Recalled> {
+fn recall(shared: &Shared, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
     let deadline = Instant::now() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
     let (mut seen, mut bytes) = (0, 0);
@@ -309,6 +322,9 @@ fn recall(shared: &Shared) -> Vec<Recalled> {
         let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
         let deliveries = block.messages.into_iter().rev().filter(own);
         recalled.extend(deliveries.map(|(_, arrival)| Recalled {
+            topic: xxh3_64(arrival.topic.as_bytes()),
+            unix_ms: arrival.stamp.unix_ms,
+            series: series_of.map_or_else(Vec::new, |series_of| series_of(&arrival)),
             broker: arrival.broker,
             delivery: arrival.delivery,
         }));

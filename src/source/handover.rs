@@ -224,11 +224,14 @@ impl Changes {
 mod tests {
     use super::*;
     use crate::message::Qos;
+    use crate::source::RetainHandling;
 
     fn wanted(filter: &str) -> Vec<Subscription> {
         vec![Subscription {
             filter: filter.to_owned(),
             qos: Qos::AtLeastOnce,
+            retain: RetainHandling::OnNewSubscription,
+            id: None,
         }]
     }
 

@@ -20,8 +20,15 @@ use crate::message::{Arrival, Stamp};
 /// Keys remembered per lane and broker: more devices than a gateway has, at some 100 bytes each 1.6 MB when full.
 pub const KEYS: usize = 16_384;
 
-/// What the times of a message have to ascend with: a hash of its key. `None` when nobody asks for that.
-pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Option<u64> + Send + Sync>;
+/// What the times of a message have to ascend with: a hash of each key that its records get. None when nobody asks for that.
+#[derive(Clone)]
+pub struct SeriesOf(pub Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>);
+
+impl fmt::Debug for SeriesOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeriesOf").finish_non_exhaustive()
+    }
+}
 
 /// The newest time of each key.
 pub struct Stamping {
@@ -56,19 +63,19 @@ impl Stamping {
 
     /// The stamp of this arrival, which holds the clock's. It counts only once it is [`Stamping::stamped`].
     pub fn stamp(&self, arrival: &Arrival) -> Stamp {
-        let newest = (self.series_of)(arrival).and_then(|key| self.series.get(&key));
-        let unix_ms = newest.map_or(arrival.stamp.unix_ms, |newest| {
-            arrival.stamp.unix_ms.max(newest.unix_ms.saturating_add(1))
-        });
+        let keys = (self.series_of.0)(arrival);
+        let newest = keys.iter().filter_map(|key| self.series.get(key));
+        let behind = newest.map(|newest| newest.unix_ms.saturating_add(1));
+        let unix_ms = behind.fold(arrival.stamp.unix_ms, i64::max);
         Stamp {
             unix_ms,
             ..arrival.stamp
         }
     }
 
-    /// An arrival with this stamp was handed to the queue, or is what the store recalls.
+    /// An arrival with this stamp was handed to the queue.
     pub fn stamped(&mut self, arrival: &Arrival) {
-        if let Some(key) = (self.series_of)(arrival) {
+        for key in (self.series_of.0)(arrival) {
             self.note(key, arrival.stamp.unix_ms);
         }
     }
@@ -118,9 +125,10 @@ mod tests {
     fn stamping(capacity: usize) -> Stamping {
         let key = |arrival: &Arrival| {
             let topic = arrival.topic.as_bytes();
-            (!topic.starts_with(b"free")).then(|| xxhash_rust::xxh3::xxh3_64(topic))
+            let key = (!topic.starts_with(b"free")).then(|| xxhash_rust::xxh3::xxh3_64(topic));
+            key.into_iter().collect()
         };
-        Stamping::with_capacity(Arc::new(key), capacity)
+        Stamping::with_capacity(SeriesOf(Arc::new(key)), capacity)
     }
 
     fn take(stamping: &mut Stamping, topic: &str, unix_ms: i64) -> i64 {
@@ -135,7 +143,11 @@ mod tests {
         let mut stamping = stamping(KEYS);
         let times: Vec<i64> = (0..100).map(|_| take(&mut stamping, "a", 1_000)).collect();
         assert_eq!(times, (1_000..1_100).collect::<Vec<_>>());
-        assert_eq!(take(&mut stamping, "b", 1_000), 1_000, "other keys have times of their own");
+        assert_eq!(
+            take(&mut stamping, "b", 1_000),
+            1_000,
+            "other keys have times of their own"
+        );
         assert_eq!(take(&mut stamping, "a", 5_000), 5_000, "the clock has caught up");
     }
 

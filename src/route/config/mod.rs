@@ -42,6 +42,8 @@ pub struct Config {
     pub lane: String,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
     pub qos: Qos,
+    /// `unique_times`: the times of the records of a key ascend strictly; see [`default_unique_times`].
+    pub unique_times: bool,
 }
 
 impl Config {
@@ -73,6 +75,7 @@ pub(crate) struct Raw {
     broker: Option<String>,
     lane: Option<String>,
     qos: Option<u64>,
+    unique_times: Option<bool>,
 }
 
 /// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
@@ -124,6 +127,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         device: device.map_or(Some(None), |device| device.map(Some))?,
         topic: topic?,
         key: key?,
+        unique_times: raw.unique_times.unwrap_or_else(|| default_unique_times(&format)),
         format,
         broker: raw.broker,
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
@@ -138,6 +142,12 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     }
     check_names(&route, names, section);
     Some(route)
+}
+
+/// Whether `unique_times` is on for a format when nothing is said: its consumers keep one value for a series and a
+/// millisecond, so that of two messages with the same time one would replace the other.
+fn default_unique_times(format: &Format) -> bool {
+    matches!(format.name(), "wasp" | "ngsiv2")
 }
 
 fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {

@@ -125,7 +125,7 @@ impl<'a, E: Events> Reader<'a, E> {
                 .map_err(End::SessionFile)?;
         }
         self.busy = Instant::now();
-        self.shared.inbound.copies.connected();
+        self.shared.inbound.connected();
         if lock(self.shared.leftover).connected(session_present) {
             self.remember();
         }

@@ -221,6 +221,9 @@ fn recalled(packet_id: u16, position: u64, session: u64, qos: u8) -> Recalled {
     Recalled {
         broker: Arc::from("b"),
         delivery,
+        topic: 0,
+        unix_ms: 0,
+        series: Vec::new(),
     }
 }
 
