@@ -41,7 +41,7 @@ fn cut_again_and_again(version: &str, before: u64) {
     devices.until_acked(before, ACK_LIMIT);
     for connections in 1..=CUTS {
         wait::until("edgeferry is connected", RECONNECT_LIMIT, || {
-            (connected(&scene.mosquitto) >= connections).then_some(())
+            (scene.mosquitto.connections(CLIENT_ID, mark) >= connections).then_some(())
         });
         devices.until_acked(500, ACK_LIMIT);
         proxy.cut();
@@ -51,15 +51,6 @@ fn cut_again_and_again(version: &str, before: u64) {
     verdict.assert_clean();
     // What was under way comes again with each of them, and is in doubt once, not each time.
     assert!(verdict.duplicates.marked < verdict.expected / 2, "{verdict}");
-}
-
-/// How often edgeferry connected.
-fn connected(mosquitto: &Mosquitto) -> usize {
-    let log = mosquitto.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.starts_with("New client connected"));
-    lines.filter(|line| line.contains(CLIENT_ID)).count()
 }
 
 #[test]
