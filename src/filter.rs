@@ -67,6 +67,11 @@ fn topics(filter: &str) -> &str {
     inner.map_or(filter, |(_, filter)| filter)
 }
 
+/// Whether the wildcard that `wide` begins with is kept from `narrow` by the rule for topics with a `$`.
+fn hides(wide: &str, narrow: &str) -> bool {
+    wide.starts_with(['+', '#']) && narrow.starts_with('$')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,9 +85,4 @@ mod tests {
         assert!(is_shared(&shared) && !is_shared("a/+") && !is_shared("$shared/a"));
         assert!(covers("$share/g/#", "a") && !covers("$share/g/#", "$SYS/a"));
     }
-}
-
-/// Whether the wildcard that `wide` begins with is kept from `narrow` by the rule for topics with a `$`.
-fn hides(wide: &str, narrow: &str) -> bool {
-    wide.starts_with(['+', '#']) && narrow.starts_with('$')
 }

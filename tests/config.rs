@@ -810,7 +810,7 @@ fn partial_overlap_is_a_warning_on_the_old_protocol() {
     assert_eq!(warnings("3.1.1", covered), "");
     assert_eq!(
         warnings("3.1.1", partial),
-        "config.toml:12: route[1].from: overlaps with route[0].from in part; an MQTT 3.1.1 broker may send such a \
+        "config.toml:12: route[1].from: overlaps with route[0].from in part; an MQTT 3.1.1 broker, and any with shared_group, may send such a \
          message once for each; use version = \"5\" or one wider pattern"
     );
 }
@@ -1013,4 +1013,49 @@ fn a_key_that_tells_no_devices_apart_is_a_warning() {
         "config.toml:10: route[0].key: \"{gateway:id}\" is the same for all devices of a gateway, they share one \
          partition; use a name of `from`, for example \"{device}\""
     );
+}
+
+#[test]
+fn unique_times_are_off_for_raw_unless_they_are_asked_for() {
+    let unique = |line: &str| {
+        let (config, _) = accepted(&format!("{REST}{KAFKA}{ROUTE}{line}"));
+        config.routes[0].unique_times
+    };
+    assert!(!unique("") && unique("unique_times = true\n") && !unique("unique_times = false\n"));
+}
+
+#[test]
+fn a_shared_group_is_a_name_of_ones_own_and_costs_the_order() {
+    let (config, said) = accepted(&format!("{REST}shared_group = \"plant\"\n{KAFKA}{ROUTE}"));
+    assert_eq!(config.brokers[0].shared_group.as_deref(), Some("plant"));
+    assert!(
+        said.contains("mqtt[0].shared_group: a device's messages are spread"),
+        "{said}"
+    );
+    let group = |group: &str| check(&format!("shared_group = \"{group}\"\n"), "", "");
+    for taken in ["json", "ul"] {
+        let said = group(taken);
+        assert!(
+            said.contains(&format!("{taken:?} is the group of the FIWARE IoT Agents")),
+            "{said}"
+        );
+    }
+    for illegal in ["", "a/b", "a+", "#"] {
+        let said = group(illegal);
+        assert!(
+            said.contains(&format!("{illegal:?} is no name of a group; write one or more")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn lanes_that_would_share_with_each_other_are_refused() {
+    let other = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"b\"\nlane = \"alarms\"\n[[lane]]\nname = \"alarms\"\n";
+    let said = refused(&format!("{REST}shared_group = \"plant\"\n{KAFKA}{ROUTE}{other}"));
+    assert!(
+        said.contains("route[1].from: is also what route[0] takes, in another lane"),
+        "{said}"
+    );
+    accepted(&format!("{REST}{KAFKA}{ROUTE}{other}"));
 }

@@ -208,7 +208,7 @@ impl OpenLane {
         let mut sources = JoinSet::new();
         for (name, _, source) in self.sources {
             let stop = stop_sources.clone();
-            sources.spawn(async move { (name, source.run(stop).await) });
+            sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
         }
         Ok(Lane {
             is_leaving: self.is_leaving,
@@ -418,8 +418,8 @@ fn parts(
 /// Which messages need times that ascend strictly.
 fn series_of(ground: &Ground<'_>, lane: &str) -> queue::SeriesOf {
     let routes = ground.config.routes.iter().filter(|route| route.lane == lane);
-    let router = Router::new(routes.cloned().collect(), &ground.identity.gateway, lane);
-    Arc::new(move |arrival| router.series(arrival))
+    let own = Router::new(routes.cloned().collect(), &ground.identity.gateway, lane);
+    Arc::new(move |arrival| own.series(arrival))
 }
 
 /// What the queue gets from the others.

@@ -132,15 +132,16 @@ impl Inbound {
                 self.twins.stored(&publish.topic, ids, seen.fingerprint, position);
                 (position, position)
             }
-            Verdict::Store => match self.has_already(&publish, seen) {
-                Some(after) => (self.pass_over(seen), after),
-                None => {
+            Verdict::Store => {
+                if let Some(after) = self.has_already(&publish, seen) {
+                    (self.pass_over(seen), after)
+                } else {
                     let put_back = PutBack(Some(Arc::clone(&self.counters)));
                     let position = self.store(publish, seen, session).await?;
                     put_back.disarm();
                     (position, position)
                 }
-            },
+            }
         };
         Ok((seen.qos > 0).then_some(Owed {
             position,

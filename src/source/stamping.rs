@@ -22,7 +22,9 @@ pub const KEYS: usize = 16_384;
 
 /// What the times of a message have to ascend with: a hash of each key that its records get. None when nobody asks for that.
 #[derive(Clone)]
-pub struct SeriesOf(pub Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>);
+pub struct SeriesOf(pub Arc<Series>);
+
+type Series = dyn Fn(&Arrival) -> Vec<u64> + Send + Sync;
 
 impl fmt::Debug for SeriesOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

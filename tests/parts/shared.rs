@@ -28,7 +28,7 @@ fn two_gateways_of_a_group_share_the_work_complete_and_disjoint() {
         let kafka = kafka::shared();
         let mosquitto = Mosquitto::start();
         let topics = [kafka.fresh_topic("left"), kafka.fresh_topic("right")];
-        let _daemons = ["gw-left", "gw-right"]
+        let starts = ["gw-left", "gw-right"]
             .into_iter()
             .zip(&topics)
             .map(|(gateway, topic)| {
@@ -38,7 +38,7 @@ fn two_gateways_of_a_group_share_the_work_complete_and_disjoint() {
                 mosquitto.until_subscribed(SHARED_FILTER, mark);
                 daemon
             });
-        let _daemons: Vec<Daemon> = _daemons.collect();
+        let _daemons: Vec<Daemon> = starts.collect();
         let plan = Plan {
             messages: Some(2_000),
             ..Plan::default()
@@ -51,7 +51,7 @@ fn two_gateways_of_a_group_share_the_work_complete_and_disjoint() {
         let mut oracles = topics.each_ref().map(|topic| Oracle::new(kafka, topic));
         let total = || oracles.iter().map(Oracle::available).sum::<i64>();
         wait::until("both have forwarded their part", PATIENCE, || {
-            (total() >= wanted.len() as i64).then_some(())
+            (usize::try_from(total()).is_ok_and(|total| total >= wanted.len())).then_some(())
         });
         let parts = oracles.each_mut().map(|oracle| {
             let count = usize::try_from(oracle.available()).expect("a count");
