@@ -91,7 +91,9 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     let uncommented: String = text.lines().flat_map(|line| [uncomment(line), "\n"]).collect();
     assert_ne!(text, uncommented);
     let (loud, warnings) = accepted(&uncommented);
-    assert_eq!(warnings, "");
+    // The example of a group warns of what groups cost, and nothing else does.
+    assert!(warnings.contains("mqtt[0].shared_group: a device's messages"), "{warnings}");
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
     assert_eq!(loud.kafka.properties.len(), 2);
 
     // What the file calls a default is one; what it calls an example is none.
@@ -105,6 +107,7 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.dead_letter, dead_letter);
     let mut broker = loud.brokers[0].clone();
     (broker.client_id, broker.username, broker.password_file) = (None, None, None);
+    broker.shared_group = None;
     assert_eq!(quiet.brokers[0], broker);
     let mut route = loud.routes[0].clone();
     route.broker = None;
@@ -228,7 +231,7 @@ fn values_that_are_not_toml_do_not_hide_the_other_mistakes() {
 config.toml:2: gateway.data_dir: string values must be quoted; expected literal string
 config.toml:4: mqtt[0].url: string values must be quoted; expected literal string
 config.toml:5: mqtt[0].qos: is not a known setting; known here: name, url, version, client_id, username, \
-password_file, session_expiry, receive_maximum, max_packet_size, keep_alive
+password_file, session_expiry, receive_maximum, max_packet_size, keep_alive, shared_group
 ";
     assert_eq!(refused(&text), expected);
 }
