@@ -10,6 +10,8 @@ pub enum Exit {
     Stopped = 0,
     /// Something else went wrong; a restart may help.
     Failure = 1,
+    /// `edgeferry try`: not all of the message becomes records.
+    NoRecord = 2,
     /// The command line or the configuration is wrong.
     Usage = 64,
     /// The store cannot be used.

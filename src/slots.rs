@@ -15,7 +15,7 @@
 //! counter u64, from 1 | length of the value u32 | CRC32 of counter, length and value u32 | value | zeros
 //! ```
 //!
-//! The value is in postcard's wire format.
+//! The value is in postcard's wire format. A field may be added at its end; files of before have 0 for it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,6 +28,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const PAGE_BYTES: usize = 4096;
 /// Counter (8), length (4), CRC32 over counter, length and value (4).
 const HEADER_BYTES: usize = 16;
+/// Room for the fields that a value may have got since a file was written: each begins as one zero byte.
+const LATER_BYTES: usize = 16;
 
 /// The value does not fit into a slot, or the file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +231,14 @@ fn read_slot<T: DeserializeOwned>(file: &File, slot: u64, slot_bytes: usize) -> 
     if counter == 0 || crc != checksum(counter, length, body) {
         return None;
     }
-    Some((counter, postcard::from_bytes(body).ok()?))
+    Some((counter, decode(body)?))
+}
+
+/// The value, with zeros where a file of before has none of its last fields: numbers are 0 there, lists empty.
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let mut body = body.to_vec();
+    body.extend_from_slice(&[0; LATER_BYTES]);
+    postcard::from_bytes(&body).ok()
 }
 
 fn checksum(counter: u64, length: u32, body: &[u8]) -> u32 {

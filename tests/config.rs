@@ -67,20 +67,13 @@ fn run(arguments: &[&str]) -> Output {
 
 #[test]
 fn shipped_files_load_without_a_warning() {
-    for name in [
-        "edgeferry.toml",
-        "examples/minimal.toml",
-        "examples/two-brokers.toml",
-        "examples/alarms.toml",
-        "examples/confluent-cloud.toml",
-        "examples/aiven.toml",
-        "examples/redpanda.toml",
-        "examples/msk-scram.toml",
-        "examples/msk-mtls.toml",
-        "examples/exactly-once.toml",
-    ] {
-        let (_, warnings) = config::load(&shipped(name)).unwrap();
-        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+    let examples = std::fs::read_dir(shipped("examples")).unwrap();
+    let mut files: Vec<PathBuf> = examples.map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 19, "{files:?}");
+    files.push(shipped("edgeferry.toml"));
+    for file in files {
+        let (_, warnings) = config::load(&file).unwrap();
+        assert!(warnings.is_empty(), "{}: {warnings:?}", file.display());
     }
 }
 
@@ -92,7 +85,10 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_ne!(text, uncommented);
     let (loud, warnings) = accepted(&uncommented);
     // The example of a group warns of what groups cost, and nothing else does.
-    assert!(warnings.contains("mqtt[0].shared_group: a device's messages"), "{warnings}");
+    assert!(
+        warnings.contains("mqtt[0].shared_group: a device's messages"),
+        "{warnings}"
+    );
     assert_eq!(warnings.lines().count(), 1, "{warnings}");
     assert_eq!(loud.kafka.properties.len(), 2);
 
@@ -111,6 +107,12 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.brokers[0], broker);
     let mut route = loud.routes[0].clone();
     route.broker = None;
+    (route.device, route.partition_by, route.max_payload) = (None, None, None);
+    assert_eq!(
+        (route.when.len(), route.matches.len(), route.add_headers.len()),
+        (2, 1, 1)
+    );
+    (route.when, route.matches, route.add_headers) = (Vec::new(), Vec::new(), Vec::new());
     assert_eq!(quiet.routes[0], route);
 }
 
@@ -434,14 +436,10 @@ fn bounds_and_their_neighbours() {
 }
 
 #[test]
-fn what_is_planned_is_not_called_unknown() {
-    assert_eq!(
-        check("", "", "format = \"wasp\"\n"),
-        "route[0].format: \"wasp\" is not built yet; write \"raw\""
-    );
+fn a_format_that_is_not_known_is_refused_with_those_that_are() {
     assert_eq!(
         check("", "", "format = \"xml\"\n"),
-        "route[0].format: \"xml\" is not known; write \"raw\""
+        "route[0].format: \"xml\" is not known; write \"raw\" or \"cloudevents\" or \"wasp\" or \"ngsiv2\""
     );
 }
 
@@ -1061,4 +1059,137 @@ fn lanes_that_would_share_with_each_other_are_refused() {
         "{said}"
     );
     accepted(&format!("{REST}{KAFKA}{ROUTE}{other}"));
+}
+
+#[test]
+fn every_mistake_in_when_says_what_would_be_right() {
+    let when = |entry: &str| check("", "", &format!("when = [{{ {entry} }}]\n"));
+    let tests =
+        "write one of equals = .., one_of = [..], exists = .., between = [.., ..] and matches = \"..\"";
+    assert_eq!(
+        when("value = \"device\""),
+        format!("route[0].when[0]: has no test; {tests}")
+    );
+    assert_eq!(
+        when("value = \"device\", equals = 1, exists = true"),
+        "route[0].when[0]: has 2 tests, one of them may be forgotten by a reader; write an entry of its own for each: all of \
+         them must hold"
+    );
+    assert!(when("equals = 1").starts_with("route[0].when[0].value: is missing; write what is looked at"));
+    assert!(when("value = \"json:type\", equals = 1").starts_with(
+        "route[0].when[0].value: \"json:type\" has the name \"json:type\": a JSON pointer begins with '/', such as /sensor/id; write"
+    ));
+    assert_eq!(
+        when("value = \"site\", equals = 1"),
+        "route[0].when[0].value: {site} is not a name in \"devices/{device}/telemetry\"; `from` has {device}"
+    );
+    assert_eq!(
+        when("value = \"device\", one_of = []"),
+        "route[0].when[0].one_of: is empty, no message would pass; write at least one value"
+    );
+    assert_eq!(
+        when("value = \"device\", equals = nan"),
+        "route[0].when[0].equals: NaN is no number that a message could have; write a decimal number"
+    );
+    let range = "write the lowest and the highest number that pass, for example between = [-40, 85.5]";
+    for bounds in ["[1]", "[1, 2, 3]", "[\"1\", 2]", "[1, inf]"] {
+        assert_eq!(
+            when(&format!("value = \"device\", between = {bounds}")),
+            format!("route[0].when[0].between: is not two numbers; {range}")
+        );
+    }
+    assert_eq!(
+        when("value = \"device\", between = [2, 1.5]"),
+        format!("route[0].when[0].between: has its higher number first, no message would pass; {range}")
+    );
+    assert!(
+        when("value = \"device\", matches = \"[\"")
+            .starts_with("route[0].when[0].matches: \"[\" is no regular expression: ")
+    );
+    assert!(when("value = \"device\", equal = 1").contains("did you mean equals?"));
+    assert!(
+        when("value = \"device\", equals = 2026-11-21").contains("expected text, a number, true or false")
+    );
+    assert!(check("", "", "when = { value = \"device\" }\n").contains("route[0].when: "));
+}
+
+#[test]
+fn every_mistake_in_match_says_what_would_be_right() {
+    let matched = |line: &str| check("", "", &format!("[route.match]\n{line}\n"));
+    assert!(matched("device = \"(\"").starts_with("route[0].match.device: \"(\" is no regular expression: "));
+    assert_eq!(
+        matched("site = \"a\""),
+        "route[0].match.site: {site} is not a name in \"devices/{device}/telemetry\"; `from` has {device}"
+    );
+    assert!(
+        matched(&format!("device = \"{}\"", "a".repeat(1001)))
+            .contains("is 1001 bytes long, an expression has 1000 at most")
+    );
+}
+
+#[test]
+fn every_mistake_in_headers_and_partitions_says_what_would_be_right() {
+    let route = |lines: &str| check("", "", lines);
+    assert_eq!(
+        route("headers = \"none\"\n"),
+        "route[0].headers: \"none\" is not known; write \"full\" or \"minimal\""
+    );
+    assert_eq!(
+        route("retained = \"drop\"\n"),
+        "route[0].retained: \"drop\" is not known; write \"forward\" or \"mark\" or \"skip\""
+    );
+    for name in ["edgeferry-id", "MQTT-topic"] {
+        assert_eq!(
+            route(&format!("[route.add_headers]\n{name} = \"x\"\n")),
+            format!(
+                "route[0].add_headers.{name}: is a name that edgeferry gives itself; write a name that begins with neither \
+                 \"edgeferry-\" nor \"mqtt-\""
+            )
+        );
+    }
+    assert_eq!(
+        route("[route.add_headers]\n\"a b\" = \"x\"\n"),
+        "route[0].add_headers.a b: is no name of a header; write 1 to 249 printable ASCII characters without spaces"
+    );
+    assert!(
+        route("[route.add_headers]\na = \"{site}\"\n")
+            .starts_with("route[0].add_headers.a: {site} is not a name in")
+    );
+    assert!(
+        route("partition_by = \"all\"\n")
+            .starts_with("route[0].partition_by: \"all\" is the same for every message")
+    );
+    assert!(route("max_payload = \"much\"\n").contains("is not a size"));
+}
+
+#[test]
+fn a_partition_that_the_key_does_not_decide_is_a_warning() {
+    let warned = |lines: &str| accepted(&format!("{REST}{KAFKA}{ROUTE}{lines}")).1;
+    assert_eq!(
+        warned("partition_by = \"{json:/site}\"\n"),
+        "config.toml:10: route[0].partition_by: {json:/site} is not in the key \"{device}\": records of one key may go to several \
+         partitions, where they have no order; use only what the key has, or the same for all messages of a device"
+    );
+    assert_eq!(
+        warned("key = \"{json:/site}-{device}\"\npartition_by = \"{json:/site}\"\n"),
+        ""
+    );
+    assert_eq!(
+        warned("device = \"{json:/site}-{json:/id}\"\npartition_by = \"{json:/site}\"\n"),
+        ""
+    );
+}
+
+#[test]
+fn routes_for_other_messages_of_the_same_topic_do_not_contradict() {
+    let second = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"telemetry\"\n";
+    let cold = "when = [{ value = \"json:/c\", between = [-99, 0] }]\n";
+    let warm = "when = [{ value = \"json:/c\", between = [0, 99] }]\nkey = \"{json:/site}\"\n";
+    accepted(&format!("{REST}{KAFKA}{ROUTE}{cold}{second}{warm}"));
+    assert!(check("", "", second).starts_with("route[1].from: is the same as route[0]"));
+    assert!(
+        check("", "", &format!("{second}partition_by = \"{{device}}\"\n")).starts_with(
+            "route[1].partition_by: differs from route[0] for the same messages and the same topic"
+        )
+    );
 }

@@ -109,3 +109,80 @@ fn the_verbs_of_edgeferry_that_documents_and_unit_name_exist() {
         assert!(help.contains(&format!("  {verb} ")), "{help}");
     }
 }
+
+#[test]
+fn the_options_of_the_sample_consumer_that_the_documents_name_exist() {
+    const CALL: &str = "cargo run --example consumer -- ";
+    let source = fs::read_to_string(root().join("examples/consumer/main.rs")).expect("readable");
+    let texts = documents().into_iter().map(|(_, text)| text).chain([source]);
+    let lines: Vec<String> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.contains(CALL))
+        .collect();
+    assert!(lines.len() >= 3, "{lines:?}");
+    let help = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--example",
+            "consumer",
+            "--",
+            "--help",
+        ])
+        .current_dir(root())
+        .output();
+    let help = String::from_utf8(help.expect("it runs").stdout).expect("text");
+    let known: BTreeSet<&str> = help
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(','))
+        .collect();
+    for line in &lines {
+        let (_, arguments) = line.split_once(CALL).expect("it is there");
+        for option in arguments.split(' ').filter(|word| word.starts_with('-')) {
+            assert!(known.contains(option), "{line}: {option} is not in\n{help}");
+        }
+    }
+}
+
+#[test]
+fn what_the_readme_checks_and_tries_works() {
+    const BINARY: &str = "./target/release/edgeferry ";
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let lines = blocks(&readme, "sh").concat().replace("\\\n", " ");
+    let calls = lines.lines().filter_map(|line| line.strip_prefix(BINARY));
+    let calls: Vec<&str> = calls
+        .filter(|call| call.starts_with("check ") || call.starts_with("try "))
+        .collect();
+    assert!(calls.len() >= 3, "{calls:?}");
+    for call in calls {
+        let done = Command::new("sh")
+            .args(["-c", &format!("{} {call}", env!("CARGO_BIN_EXE_edgeferry"))])
+            .current_dir(root())
+            .output()
+            .expect("it runs");
+        assert!(done.status.success(), "{call}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let is_record = said.contains("key        berlin/press-7");
+        assert_eq!(is_record, call.starts_with("try "), "{call}: {said}");
+    }
+}
+
+#[test]
+fn the_readme_lists_exactly_the_examples_that_are_run_end_to_end() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let listed: BTreeSet<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.split_once("](config/examples/")?.1.split_once(".toml)"))
+        .map(|(name, _)| name)
+        .collect();
+    let tests = fs::read_to_string(root().join("tests/parts/interop.rs")).expect("readable");
+    let run: BTreeSet<&str> = tests
+        .split("example: \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(run.len() >= 10, "{run:?}");
+    assert_eq!(listed, run);
+}

@@ -300,6 +300,7 @@ fn make_default(bench: &Bench, epoch: Epoch) {
     let passed = Passed {
         delivered: 11,
         dead_lettered: 1,
+        ..Passed::default()
     };
     marks.set_cursor(Seq(12), passed).unwrap();
     marks.sync().unwrap();

@@ -27,12 +27,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Sequences of a lane that are known exactly: ten times what is under way, and 5 s at 12,000 messages a second. A multiple of 64.
+/// Sequences of a lane that are known exactly: what is under way, and 5 s at 12,000 messages a second. A multiple of 64.
 pub const WINDOW: u64 = 65_536;
 /// Latecomers that are remembered: letters are put back by hand, and come twice only if the gateway is killed meanwhile.
-const LATECOMERS: usize = 1_000;
-/// Lanes that are remembered, 80 MB at most. When there are more, the one that has been silent for longest is forgotten.
-const LANES: usize = 10_000;
+pub const LATECOMERS: usize = 1_000;
+/// Lanes that are remembered: those of a large fleet, 16 MB. When there are more, the one that has been silent for longest is
+/// forgotten, and what it repeats then is taken for new.
+pub const LANES: usize = 2_000;
 
 /// The messages of one partition.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use crate::exit::Exit;
 
 mod check;
 mod queue;
+mod try_route;
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
@@ -29,6 +30,14 @@ enum Verb {
         file: ConfigFile,
         #[command(flatten)]
         live: check::Live,
+    },
+    /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
+    /// Kafka
+    Try {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        message: Box<try_route::Arguments>,
     },
     /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
     Queue(Box<queue::Arguments>),
@@ -68,6 +77,7 @@ fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
+        Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
         #[cfg(feature = "demo")]

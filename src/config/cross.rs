@@ -2,6 +2,8 @@
 
 use crate::config::Lane;
 use crate::filter::{covers, overlaps};
+use crate::route::Format;
+use crate::route::format::wasp::payload_id::lane_mark;
 use crate::settings::{Problems, Section};
 use crate::sink::{self, Delivery};
 use crate::source::Version;
@@ -16,6 +18,7 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) {
     check_use(lanes, routes, problems);
+    check_lane_marks(lanes, routes, problems);
     for (index, route) in routes.iter().enumerate() {
         let Some(route) = route else { continue };
         let mut section = problems.section(format!("route[{index}]"));
@@ -109,6 +112,28 @@ fn check_use(lanes: &[Lane], routes: &[Option<route::Config>], problems: &mut Pr
                 "no route uses this lane",
                 "write lane = in a [[route]], or remove the table",
             );
+        }
+    }
+}
+
+/// WASP's `payloadId` has room for a mark of the lane only: two lanes with one mark would give two messages one id.
+fn check_lane_marks(lanes: &[Lane], routes: &[Option<route::Config>], problems: &mut Problems<'_>) {
+    // Any of them: a lane makes something of messages that came for another lane's route.
+    let mut known = routes.iter().flatten();
+    if !known.any(|route| matches!(route.format, Format::Wasp(_))) {
+        return;
+    }
+    let tables = lanes.iter().filter(|lane| lane.has_table).enumerate();
+    for (index, lane) in tables {
+        let is_same =
+            |other: &&Lane| other.name != lane.name && lane_mark(&other.name) == lane_mark(&lane.name);
+        if let Some(other) = lanes.iter().find(is_same) {
+            let wrong = format!(
+                "{:?} and {:?} could not be told apart in the payloadId of format = \"wasp\"",
+                lane.name, other.name
+            );
+            let mut section = problems.section(format!("lane[{index}]"));
+            section.error("name", wrong, "write another name, for example with a digit more");
         }
     }
 }

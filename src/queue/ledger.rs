@@ -1,7 +1,7 @@
 //! The account of a lane: what became of every message that is neither delivered nor queued.
 //!
-//! Each message ends in one of these ways: delivered or kept as a dead letter (counted by [`super::marks`], in the same
-//! write as the cursor move), or removed for one of the [`Reason`]s, counted here. A stretch of sequences behind the
+//! Each message ends in one of these ways: delivered, kept as a dead letter or filtered (counted by [`super::marks`], in the
+//! same write as the cursor move), or removed for one of the [`Reason`]s, counted here. A stretch of sequences behind the
 //! cursor that holds no messages any more is a [`Hole`]: it is durable before the messages are deleted, so no crash
 //! counts a message twice or takes a removal for a loss. Messages that were never stored are only counted. Messages
 //! that a rewritten unit leaves out are counted in the same write that commits the rewriting ([`Replacement`]); how many
@@ -44,11 +44,17 @@ pub enum Reason {
     Superseded = 5,
     /// `edgeferry queue purge`
     Purged = 6,
+    /// No route wanted it, by a filter of the configuration. Counted by [`super::marks`], in the same write as the cursor
+    /// move; not in this file.
+    Filtered = 7,
 }
+
+/// Reasons that the file has totals of.
+const IN_FILE: usize = 7;
 
 impl Reason {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Skipped,
         Self::Damaged,
         Self::DroppedOldest,
@@ -56,6 +62,7 @@ impl Reason {
         Self::Expired,
         Self::Superseded,
         Self::Purged,
+        Self::Filtered,
     ];
 
     /// Name in logs, metrics and JSON.
@@ -69,19 +76,25 @@ impl Reason {
             Self::Expired => "expired",
             Self::Superseded => "superseded",
             Self::Purged => "purged",
+            Self::Filtered => "filtered",
         }
     }
 }
 
 /// Numbers by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Totals([u64; Reason::ALL.len()]);
+pub struct Totals {
+    in_file: [u64; IN_FILE],
+    #[serde(skip)]
+    filtered: u64,
+}
 
 impl Totals {
     /// Messages (for [`Reason::Skipped`]: sequences) since the store was made.
     #[must_use]
     pub fn of(&self, reason: Reason) -> u64 {
-        self.0.get(reason as usize).copied().unwrap_or_default()
+        let in_file = self.in_file.get(reason as usize).copied();
+        in_file.unwrap_or(self.filtered)
     }
 
     /// Messages removed for any reason. Sequences that were never used are none.
@@ -105,14 +118,26 @@ impl Totals {
     }
 
     fn add(&mut self, reason: Reason, count: u64) {
-        if let Some(total) = self.0.get_mut(reason as usize) {
-            *total = total.saturating_add(count);
-        }
+        let total = self.total(reason);
+        *total = total.saturating_add(count);
     }
 
     fn subtract(&mut self, reason: Reason, count: u64) {
-        if let Some(total) = self.0.get_mut(reason as usize) {
-            *total = total.saturating_sub(count);
+        let total = self.total(reason);
+        *total = total.saturating_sub(count);
+    }
+
+    const fn total(&mut self, reason: Reason) -> &mut u64 {
+        let [skipped, damaged, oldest, newest, expired, superseded, purged] = &mut self.in_file;
+        match reason {
+            Reason::Skipped => skipped,
+            Reason::Damaged => damaged,
+            Reason::DroppedOldest => oldest,
+            Reason::DroppedNewest => newest,
+            Reason::Expired => expired,
+            Reason::Superseded => superseded,
+            Reason::Purged => purged,
+            Reason::Filtered => &mut self.filtered,
         }
     }
 }
@@ -677,7 +702,7 @@ mod tests {
         let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
         let far = u64::MAX - 2 * HOLES_MAX as u64 - 10;
         let mut values = ledger.inner().values.clone();
-        values.totals = Totals([u64::MAX; 7]);
+        values.totals.in_file = [u64::MAX; IN_FILE];
         values.holes = (0..HOLES_MAX as u64)
             .map(|number| hole(far + 2 * number, far + 2 * number, Reason::Damaged))
             .collect();

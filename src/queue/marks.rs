@@ -21,7 +21,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// The values kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Values {
-    /// Every message up to here is confirmed by Kafka or kept as a dead letter.
+    /// Every message up to here is confirmed by Kafka, kept as a dead letter, or wanted by no route.
     pub cursor: Seq,
     /// Highest sequence that was durable. After a power cut it may lag, never lead.
     pub durable: Seq,
@@ -33,6 +33,8 @@ pub struct Values {
     pub dead_lettered: u64,
     /// Messages that were older than `max_age` when their turn came.
     pub expired: u64,
+    /// Messages that no route wanted, by a filter of the configuration. Files of before begin at 0.
+    pub filtered: u64,
 }
 
 /// What became of the messages that a cursor move passes; those that are missing are the ledger's.
@@ -42,6 +44,28 @@ pub struct Passed {
     pub delivered: u64,
     /// Kept as dead letters.
     pub dead_lettered: u64,
+    /// Wanted by no route, by a filter of the configuration.
+    pub filtered: u64,
+}
+
+impl Passed {
+    /// How many messages that are.
+    #[must_use]
+    pub const fn messages(&self) -> u64 {
+        self.delivered
+            .saturating_add(self.dead_lettered)
+            .saturating_add(self.filtered)
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered.saturating_add(other.delivered),
+            dead_lettered: self.dead_lettered.saturating_add(other.dead_lettered),
+            filtered: self.filtered.saturating_add(other.filtered),
+        }
+    }
 }
 
 /// The values in a lane's folder, which is left as it is. `None` when there are none, or they are damaged.
@@ -156,6 +180,7 @@ impl Marks {
             values.cursor = seq;
             values.delivered = values.delivered.saturating_add(passed.delivered);
             values.dead_lettered = values.dead_lettered.saturating_add(passed.dead_lettered);
+            values.filtered = values.filtered.saturating_add(passed.filtered);
         })?;
         inner.sync_now_and_then()
     }
@@ -222,6 +247,38 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_before_there_were_filters_keeps_its_values() {
+        /// The values as they were then.
+        type Before = (Seq, Seq, Seq, u64, u64, u64);
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(FILE);
+        let before: Before = (Seq(900), Seq(1000), Seq(1_000_001), 700, 150, 50);
+        let (mut file, _) = SlotFile::open::<Before>(&path, PAGE_BYTES).expect("opens");
+        file.write(&before).expect("writes");
+        let (marks, found) = Marks::open_file(&path).expect("opens");
+        let expected = Values {
+            cursor: Seq(900),
+            durable: Seq(1000),
+            reserved: Seq(1_000_001),
+            delivered: 700,
+            dead_lettered: 150,
+            expired: 50,
+            filtered: 0,
+        };
+        assert_eq!(found, Some(expected));
+        let passed = Passed {
+            filtered: 3,
+            ..Passed::default()
+        };
+        marks.set_cursor(Seq(903), passed).expect("moves");
+        let (_, found) = Marks::open_file(&path).expect("opens");
+        assert_eq!(
+            found.map(|values| (values.cursor, values.filtered)),
+            Some((Seq(903), 3))
+        );
+    }
 
     #[test]
     fn a_reservation_that_was_not_synced_is_made_again() {

@@ -200,7 +200,11 @@ impl Shared {
     /// The account now.
     fn balance(&self) -> Balance {
         let marks = self.marks.values();
-        let totals = self.ledger.totals().with(Reason::Expired, marks.expired);
+        let totals = self
+            .ledger
+            .totals()
+            .with(Reason::Expired, marks.expired)
+            .with(Reason::Filtered, marks.filtered);
         Balance::new(self.tail.last(), &marks, totals)
     }
 

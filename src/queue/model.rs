@@ -142,6 +142,8 @@ enum Fate {
     Kept,
     /// Behind or before the cursor as [`Fate::Kept`]; passed as a dead letter.
     DeadLetter,
+    /// As [`Fate::DeadLetter`]; passed because no route wants it.
+    Filtered,
     /// Its block was damaged, and the reader found out.
     Lost,
     /// Removed by a policy.
@@ -162,7 +164,7 @@ struct Entry {
 
 impl Entry {
     const fn is_live(&self) -> bool {
-        matches!(self.fate, Fate::Kept | Fate::DeadLetter)
+        matches!(self.fate, Fate::Kept | Fate::DeadLetter | Fate::Filtered)
     }
 }
 
@@ -347,7 +349,7 @@ impl Model {
         }
         self.cursor = cursor;
         for (_, entry) in self.list.range_mut(cursor.next()..) {
-            if entry.fate == Fate::DeadLetter {
+            if matches!(entry.fate, Fate::DeadLetter | Fate::Filtered) {
                 // Its turn comes again.
                 entry.fate = Fate::Kept;
             }
@@ -452,6 +454,8 @@ impl Model {
         assert_eq!(delivered, count(&kept), "delivered");
         let dead = |_, entry: &Entry| entry.fate == Fate::DeadLetter;
         assert_eq!(dead_lettered, count(&dead), "dead letters");
+        let filtered = |_, entry: &Entry| entry.fate == Fate::Filtered;
+        assert_eq!(removed.of(Reason::Filtered), count(&filtered), "filtered");
         let lost = |_, entry: &Entry| entry.fate == Fate::Lost;
         assert_eq!(removed.of(Reason::Damaged), count(&lost), "damaged");
         let dropped = |_, entry: &Entry| entry.fate == Fate::Dropped;
@@ -584,11 +588,18 @@ impl Model {
         let dead = usize::from(dead).min(count);
         let passed = Passed {
             delivered: (count - dead) as u64,
-            dead_lettered: dead as u64,
+            // Every other one of those that do not go to Kafka.
+            dead_lettered: dead.div_ceil(2) as u64,
+            filtered: (dead / 2) as u64,
         };
         self.queue().reader.advance(through, passed).expect("advances");
-        for seq in &taken[..dead] {
-            self.list.get_mut(seq).expect("taken").fate = Fate::DeadLetter;
+        for (number, seq) in taken[..dead].iter().enumerate() {
+            let fate = if number % 2 == 0 {
+                Fate::DeadLetter
+            } else {
+                Fate::Filtered
+            };
+            self.list.get_mut(seq).expect("taken").fate = fate;
         }
         self.cursor = through;
         let cursor = self.queue().reader.cursor();

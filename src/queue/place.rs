@@ -29,7 +29,8 @@ pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotErr
     let done = found
         .delivered
         .saturating_add(found.dead_lettered)
-        .saturating_add(found.expired);
+        .saturating_add(found.expired)
+        .saturating_add(found.filtered);
     match found.cursor.0.saturating_sub(done) {
         0 => Ok(()),
         count => {
@@ -89,6 +90,7 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
             delivered: cursor.0.saturating_sub(removed.saturating_sub(behind)),
             dead_lettered: 0,
             expired: 0,
+            filtered: 0,
         }
     });
     let whole = stored >= marks.durable && !unsure;

@@ -107,6 +107,7 @@ pub(super) const fn passed(delivered: u64) -> Passed {
     Passed {
         delivered,
         dead_lettered: 0,
+        filtered: 0,
     }
 }
 
@@ -261,6 +262,7 @@ fn the_next_sequence_is_never_one_that_was_used() {
         delivered: 0,
         dead_lettered: 0,
         expired: 0,
+        filtered: 0,
     };
     let held = |last: Option<u64>| Extent {
         oldest: Some(Seq(1)),
@@ -327,6 +329,7 @@ fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
         delivered: 0,
         dead_lettered: 0,
         expired: 0,
+        filtered: 0,
     };
     let extent = Extent {
         oldest: Some(Seq(1)),
@@ -365,6 +368,7 @@ fn without_marks_what_was_trimmed_is_not_lost_and_with_them_a_missing_generation
         delivered: 0,
         dead_lettered: 0,
         expired: 0,
+        filtered: 0,
     };
     // The cursor is durable, twice, before anything is deleted.
     for (found, cursor) in [(Some(marks), Seq(3)), (None, Seq(79))] {

@@ -29,6 +29,21 @@ fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section
         );
         section.error("qos", wrong, "one subscription has one QoS");
     }
+    // With other conditions they are for other messages, or the overlap is meant.
+    if route.when != other.when || route.matches != other.matches {
+        return;
+    }
+    let partition = |route: &Config| {
+        route
+            .partition_by
+            .as_ref()
+            .map(|template| meaning(template, route))
+    };
+    if same_topic && same_key && partition(route) != partition(other) {
+        let wrong = format!("differs from route[{earlier}] for the same messages and the same topic");
+        section.error("partition_by", wrong, "use one, or two topics");
+        return;
+    }
     match (same_topic, same_key, route.format == other.format) {
         (false, ..) => {}
         (true, true, true) => {

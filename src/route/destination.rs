@@ -10,25 +10,34 @@ use crate::clock::Told;
 use crate::message::Stored;
 
 impl Router {
-    /// XXH3 of the Kafka topics and keys that the message goes to. `None` when any route refuses it, or none wants it: it
-    /// becomes a dead letter, which nothing supersedes.
+    /// XXH3 of the Kafka topics and keys that the message goes to. `None` when any route refuses it: it becomes a dead letter,
+    /// which nothing supersedes. One that is filtered goes nowhere; the newest of its MQTT topic stands for the others, in
+    /// case the filter is corrected.
     #[must_use]
     pub fn destination(&self, stored: &Stored) -> Option<u128> {
         let outcome = self.route(stored, &Told::as_it_stood(&stored.arrival.stamp));
-        if outcome.records.is_empty() || !outcome.refusals.is_empty() {
+        if !outcome.refusals.is_empty() {
             return None;
+        }
+        if outcome.is_filtered() {
+            // A single text, where those of records are pairs.
+            return Some(hash([stored.arrival.topic.as_str()]));
         }
         let places: BTreeSet<_> = outcome
             .records
             .iter()
             .map(|record| (record.topic.as_str(), record.key.as_str()))
             .collect();
-        let mut hash = Xxh3::new();
-        for text in places.into_iter().flat_map(|(topic, key)| [topic, key]) {
-            // The length first: no two lists of texts look the same.
-            hash.update(&(text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        }
-        Some(hash.digest128())
+        Some(hash(places.into_iter().flat_map(|(topic, key)| [topic, key])))
     }
+}
+
+fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u128 {
+    let mut hash = Xxh3::new();
+    for text in texts {
+        // The length first: no two lists of texts look the same.
+        hash.update(&(text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.digest128()
 }

@@ -10,8 +10,10 @@ use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAc
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
+mod members;
 mod pointer;
 
+pub use members::{ENTRIES_MAX, InsideError};
 pub use pointer::{Pointer, PointerError};
 
 /// Deepest nesting that is looked into. Real telemetry has under ten; deeper text is somebody's attack on a stack.

@@ -1,12 +1,15 @@
 //! From a stored message to Kafka records. Pure: no I/O, no state, so a routing mistake can be corrected and
 //! the backlog still goes out right.
 
+pub mod condition;
 mod config;
 mod conflict;
 mod destination;
+pub mod expression;
 pub mod format;
 pub mod headers;
 pub mod json;
+pub mod number;
 pub mod pattern;
 mod record;
 mod refusal;
@@ -14,10 +17,11 @@ mod scope;
 pub mod subject;
 pub mod template;
 pub mod value;
+mod verdict;
 
 use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{Config, Headers, Retained};
 pub(crate) use config::{Raw, resolve};
 pub use format::Format;
 pub use record::{Header, KafkaRecord};
@@ -25,7 +29,7 @@ pub use refusal::Refusal;
 use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
-use value::NoValue;
+pub use verdict::{Skip, Verdict};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Told;
@@ -34,13 +38,22 @@ use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
 
-/// What becomes of one message: done when every record is confirmed and every refusal is kept.
+/// What becomes of one message: done when every record is confirmed and every refusal is kept. With neither it is
+/// filtered: routes were there for it, and the configuration says that they do not want it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// Records, in route order.
     pub records: Vec<KafkaRecord>,
     /// Routes that refused it.
     pub refusals: Vec<Refusal>,
+}
+
+impl Outcome {
+    /// Whether the configuration says that nobody wants it.
+    #[must_use]
+    pub const fn is_filtered(&self) -> bool {
+        self.records.is_empty() && self.refusals.is_empty()
+    }
 }
 
 /// The routes of one lane, and those of the others for what this lane has of their messages.
@@ -116,7 +129,7 @@ impl Router {
         let told = Told::as_it_stood(&stored.arrival.stamp);
         let mut keys = Vec::new();
         for (number, (route, _)) in self.routes.iter().enumerate() {
-            if let Some(Ok(record)) = self.shape(number, route, stored, &told)
+            if let Verdict::Made(record) = self.judge(number, route, stored, &told)
                 && !keys.contains(&record.key)
             {
                 keys.push(record.key);
@@ -145,7 +158,12 @@ impl Router {
         };
         let told = Told::as_it_stood(&arrival.stamp);
         let records =
-            unique.filter_map(|(number, (route, _))| self.shape(number, route, &stored, &told)?.ok());
+            unique.filter_map(
+                |(number, (route, _))| match self.judge(number, route, &stored, &told) {
+                    Verdict::Made(record) => Some(record),
+                    _ => None,
+                },
+            );
         let mut series: Vec<u64> = records.map(|record| xxh3_64(record.key.as_bytes())).collect();
         series.sort_unstable();
         series.dedup();
@@ -177,8 +195,13 @@ impl Router {
             &|_| true,
         ];
         for is_asked in rounds {
-            self.ask(is_asked, stored, told, &mut outcome);
-            if !outcome.records.is_empty() || !outcome.refusals.is_empty() {
+            let mut skips = Vec::new();
+            self.ask(is_asked, stored, told, &mut outcome, &mut skips);
+            if !outcome.is_filtered() {
+                return outcome;
+            }
+            if !skips.is_empty() {
+                outcome.refusals.extend(unwanted(&skips));
                 return outcome;
             }
         }
@@ -186,108 +209,66 @@ impl Router {
         outcome
     }
 
+    /// What each route of the file says of a message, whatever lane it belongs to, in file order.
+    #[must_use]
+    pub fn verdicts(&self, stored: &Stored, told: &Told) -> Vec<Verdict> {
+        let routes = self.routes.iter().enumerate();
+        routes
+            .map(|(number, (route, _))| self.judge(number, route, stored, told))
+            .collect()
+    }
+
     /// What the routes of a scope make of it.
-    fn ask(&self, is_asked: impl Fn(Scope) -> bool, stored: &Stored, told: &Told, outcome: &mut Outcome) {
+    fn ask(
+        &self,
+        is_asked: impl Fn(Scope) -> bool,
+        stored: &Stored,
+        told: &Told,
+        outcome: &mut Outcome,
+        skips: &mut Vec<(usize, Skip)>,
+    ) {
         for (number, (route, scope)) in self.routes.iter().enumerate() {
             if !is_asked(*scope) {
                 continue;
             }
-            match self.shape(number, route, stored, told) {
-                Some(Ok(record)) => outcome.records.push(record),
-                Some(Err(refusal)) => outcome.refusals.push(refusal),
-                None => {}
+            match self.judge(number, route, stored, told) {
+                Verdict::Made(record) => outcome.records.push(*record),
+                Verdict::Refused(refusal) => outcome.refusals.push(refusal),
+                Verdict::Skipped(skip) => skips.push((number, skip)),
+                Verdict::OtherBroker | Verdict::OtherTopic => {}
             }
         }
     }
 
-    /// What one route makes of it; `None` when it does not match.
-    fn shape(
-        &self,
-        number: usize,
-        route: &Config,
-        stored: &Stored,
-        told: &Told,
-    ) -> Option<Result<KafkaRecord, Refusal>> {
+    /// What one route says of it.
+    fn judge(&self, number: usize, route: &Config, stored: &Stored, told: &Told) -> Verdict {
         let arrival = &stored.arrival;
-        if route
-            .broker
-            .as_deref()
-            .is_some_and(|broker| broker != &*arrival.broker)
-        {
-            return None;
+        if !route.takes(&arrival.broker) {
+            return Verdict::OtherBroker;
         }
-        let captures = route.from.matches(&arrival.topic)?;
+        let Some(captures) = route.from.matches(&arrival.topic) else {
+            return Verdict::OtherTopic;
+        };
         let id = self.id(stored);
         let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
-        Some(make(number, route, subject))
+        if let Some(skip) = verdict::skip(route, &subject) {
+            return Verdict::Skipped(skip);
+        }
+        match verdict::record(number, route, subject) {
+            Ok(record) => Verdict::Made(Box::new(record)),
+            Err(refusal) => Verdict::Refused(refusal),
+        }
     }
 }
 
-/// The record of a route whose messages these are.
-fn make(number: usize, route: &Config, subject: Subject<'_>) -> Result<KafkaRecord, Refusal> {
-    let no_value = |NoValue { name, why }| Refusal::NoValue {
-        route: number,
-        name,
-        why,
-    };
-    let subject = with_device(route, subject).map_err(no_value)?;
-    let topic = route.topic.render(&subject).map_err(no_value)?;
-    let key = route.key.render(&subject).map_err(no_value)?;
-    if !is_legal_topic(&topic) {
-        return Err(Refusal::IllegalTopic { route: number, topic });
-    }
-    if key.is_empty() {
-        return Err(Refusal::EmptyKey { route: number });
-    }
-    shape(number, route, &subject, topic, key)
-}
-
-/// The subject with the device id that `device` of the route says. An empty one is none.
-fn with_device<'a>(route: &Config, subject: Subject<'a>) -> Result<Subject<'a>, NoValue> {
-    let Some(template) = &route.device else {
-        return Ok(subject);
-    };
-    let device = template.render(&subject)?;
-    if device.is_empty() {
-        return Err(NoValue {
-            name: template.to_string(),
-            why: "the device id is empty".to_owned(),
-        });
-    }
-    Ok(subject.with_device(device))
-}
-
-/// The record of one route, of which topic and key are settled.
-fn shape(
-    number: usize,
-    route: &Config,
-    subject: &Subject<'_>,
-    topic: String,
-    key: String,
-) -> Result<KafkaRecord, Refusal> {
-    let shaped = route
-        .format
-        .shape(subject, &key)
-        .map_err(|error| Refusal::Unshapable {
-            route: number,
-            format: route.format.name().to_owned(),
-            why: error.to_string(),
-        })?;
-    let mut headers = Vec::new();
-    if route.format.has_headers() {
-        headers = headers::facts(subject.gateway, subject.id, subject.arrival(), subject.told);
-    }
-    headers.extend(shaped.headers);
-    Ok(KafkaRecord {
-        route: number,
-        is_templated: !route.topic.is_static(),
-        topic,
-        key,
-        partition_by: None,
-        payload: shaped.payload,
-        headers,
-        timestamp_ms: subject.told.record_ms,
-    })
+/// Why a message that every route skipped is a dead letter. `None`: one of them judged it, and its filter says that it is not
+/// wanted; that nobody could judge it comes before.
+fn unwanted(skips: &[(usize, Skip)]) -> Option<Refusal> {
+    let of = |which: &dyn Fn(&Skip) -> bool| skips.iter().find(|(_, skip)| which(skip));
+    let unjudged = of(&|skip| matches!(skip, Skip::Unjudged { .. }));
+    let filtered = of(&Skip::is_filter);
+    let (route, skip) = unjudged.or(filtered).or(skips.first())?;
+    skip.refusal(*route)
 }
 
 /// Whether Kafka accepts the name (`[a-zA-Z0-9._-]`, 1 to 249 characters, not `.` or `..`).

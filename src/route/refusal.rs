@@ -87,4 +87,34 @@ pub enum Refusal {
         /// `max_payload`.
         limit: u64,
     },
+    /// A level of the topic is not what `[route.match]` of the route that it came for says, and no other route takes it.
+    #[error("route {route}: {name} = {text:?} is not what [route.match] says")]
+    Mismatch {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// Name of the level.
+        name: String,
+        /// What it is.
+        text: String,
+    },
+    /// The MQTT 5 properties cannot become headers.
+    #[error("route {route}: {why}")]
+    BadProperties {
+        /// Number of the `[[route]]`, from 0.
+        route: usize,
+        /// What is wrong with them.
+        why: String,
+    },
+}
+
+/// What a refusal repeats of a message at most, bytes: the message itself is kept beside it.
+const SAID_MAX_BYTES: usize = 256;
+
+/// The text, cut to what is worth repeating.
+pub(super) fn said(text: &str) -> String {
+    if text.len() <= SAID_MAX_BYTES {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(SAID_MAX_BYTES);
+    format!("{}…", text.get(..end).unwrap_or_default())
 }

@@ -81,3 +81,25 @@ impl<'a> Subject<'a> {
         self.json.get_or_init(look).as_ref().copied()
     }
 }
+
+/// Asks a message as a route with this `from` sees it.
+#[cfg(test)]
+pub(crate) fn ask_of<T>(from: &str, arrival: Arrival, ask: impl FnOnce(Subject<'_>) -> T) -> T {
+    use crate::message::{Epoch, Seq};
+    use crate::route::pattern::Pattern;
+
+    let stored = Stored {
+        seq: Seq(1),
+        epoch: Epoch(1),
+        arrival,
+    };
+    let told = Told::as_it_stood(&stored.arrival.stamp);
+    let id = MessageId {
+        epoch: stored.epoch,
+        lane: std::sync::Arc::from("default"),
+        seq: stored.seq,
+    };
+    let pattern = Pattern::parse(from).expect("a pattern");
+    let captures = pattern.matches(&stored.arrival.topic).expect("matches");
+    ask(Subject::new(&stored, &told, &id, "gw-7", &captures))
+}

@@ -279,6 +279,30 @@ fn the_numbers_under_which_refusals_are_stored_stay_the_same() {
             topic: text(),
             after_s: 0,
         },
+        Refusal::NoValue {
+            route: 0,
+            name: text(),
+            why: text(),
+        },
+        Refusal::Unshapable {
+            route: 0,
+            format: text(),
+            why: text(),
+        },
+        Refusal::OverMaxPayload {
+            route: 0,
+            bytes: 0,
+            limit: 0,
+        },
+        Refusal::Mismatch {
+            route: 0,
+            name: text(),
+            text: text(),
+        },
+        Refusal::BadProperties {
+            route: 0,
+            why: text(),
+        },
     ];
     for (number, refusal) in (0_u8..).zip(all) {
         let stored = postcard::to_stdvec(&refusal).expect("encodes");
@@ -308,4 +332,185 @@ fn only_routes_with_unique_times_say_what_times_ascend_with() {
     assert_eq!(one, unique.series(&arrival("a/1")));
     assert_ne!(one, unique.series(&arrival("a/2")));
     assert!(unique.series(&arrival("b/1")).is_empty());
+}
+
+/// What becomes of a message of broker `default`.
+fn fate(routes: &str, topic: &str, payload: &'static [u8]) -> String {
+    let outcome = routed(&router(routes), &stored(topic, payload));
+    let records = outcome
+        .records
+        .iter()
+        .map(|record| format!("{}/{}", record.topic, record.key));
+    let refusals = outcome.refusals.iter().map(ToString::to_string);
+    let all: Vec<String> = records.chain(refusals).collect();
+    if outcome.is_filtered() {
+        "filtered".to_owned()
+    } else {
+        all.join("; ")
+    }
+}
+
+const THINGS: &str = "[[route]]\nfrom = \"things/{id}/messages\"\ntopic = \"things\"\nkey = \"{id}\"\n[route.match]\nid = \
+                      \"[0-9a-f]{4}\"\n";
+
+#[test]
+fn a_level_that_is_not_what_match_says_makes_a_dead_letter() {
+    assert_eq!(fate(THINGS, "things/00ff/messages", b""), "things/00ff");
+    assert_eq!(
+        fate(THINGS, "things/abc/messages", b""),
+        "route 0: id = \"abc\" is not what [route.match] says"
+    );
+    assert_eq!(fate(THINGS, "things/00ff", b""), "no route matches the topic");
+}
+
+#[test]
+fn what_another_route_takes_is_no_mismatch() {
+    let both =
+        format!("{THINGS}[[route]]\nfrom = \"things/{{id}}/{{kind}}\"\ntopic = \"rest\"\nkey = \"{{id}}\"\n");
+    assert_eq!(fate(&both, "things/abc/messages", b""), "rest/abc");
+    assert_eq!(fate(&both, "things/00ff/messages", b""), "things/00ff; rest/00ff");
+}
+
+const HOT: &str = "[[route]]\nfrom = \"t/{device}\"\ntopic = \"hot\"\nwhen = [{ value = \"json:/c\", between = [30, 99] }]\n";
+
+#[test]
+fn what_when_does_not_want_is_filtered() {
+    assert_eq!(fate(HOT, "t/1", br#"{"c":31}"#), "hot/1");
+    assert_eq!(fate(HOT, "t/1", br#"{"c":29}"#), "filtered");
+    assert_eq!(fate(HOT, "t/1", b"{}"), "filtered");
+}
+
+#[test]
+fn what_nobody_can_judge_is_a_dead_letter_and_no_drop() {
+    let reason = fate(HOT, "t/1", b"{");
+    assert!(
+        reason.starts_with("route 0: when[0]: json:/c: the payload is not JSON ("),
+        "{reason}"
+    );
+    let with_raw = format!("{HOT}[[route]]\nfrom = \"t/{{device}}\"\ntopic = \"raw\"\n");
+    assert_eq!(fate(&with_raw, "t/1", b"{"), "raw/1", "another route takes it");
+    let with_filter =
+        format!("{HOT}[[route]]\nfrom = \"t/{{device}}\"\ntopic = \"b\"\nretained = \"skip\"\n");
+    let mut message = stored("t/1", b"{");
+    message.arrival.delivery.retained = true;
+    assert_eq!(routed(&router(&with_filter), &message).refusals.len(), 1);
+}
+
+#[test]
+fn a_filter_comes_before_a_mismatch_and_all_conditions_must_hold() {
+    let route = "[[route]]\nfrom = \"{a}/{b}\"\ntopic = \"t\"\nkey = \"{a}\"\nwhen = [{ value = \"a\", equals = \"x\" }, { value = \"b\", \
+                 one_of = [1, 2] }]\n";
+    assert_eq!(fate(route, "x/2", b""), "t/x");
+    assert_eq!(fate(route, "x/3", b""), "filtered");
+    assert_eq!(fate(route, "y/2", b""), "filtered");
+    let matched = format!(
+        "{route}[[route]]\nfrom = \"{{c}}/{{d}}\"\ntopic = \"u\"\nkey = \"{{c}}\"\n[route.match]\nd = \"z\"\n"
+    );
+    assert_eq!(fate(&matched, "x/3", b""), "filtered", "route 0 knows what it is");
+}
+
+#[test]
+fn a_message_that_its_own_routes_filter_is_not_given_to_another_lanes() {
+    let text = "[[lane]]\nname = \"old\"\n[[route]]\nlane = \"old\"\nfrom = \"a/{device}/{kind}\"\ntopic = \"mine\"\nwhen = [{ \
+                value = \"kind\", equals = \"x\" }]\n[[route]]\nfrom = \"a/{device}/{kind}\"\ntopic = \"other\"\n";
+    let router = Router::new(parsed(text).routes, "gw-7", "old");
+    assert!(routed(&router, &stored("a/1/y", b"")).is_filtered());
+}
+
+#[test]
+fn retained_messages_are_skipped_where_that_is_said() {
+    let skip = router("[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\nretained = \"skip\"\n");
+    let mut message = stored("t/1", b"x");
+    assert_eq!(routed(&skip, &message).records.len(), 1);
+    message.arrival.delivery.retained = true;
+    assert!(routed(&skip, &message).is_filtered());
+}
+
+#[test]
+fn a_device_id_from_the_payload_is_key_and_topic_and_an_empty_one_is_none() {
+    let route = "[[route]]\nfrom = \"up/{device}\"\ndevice = \"{json:/eui}\"\ntopic = \"t-{device}\"\n";
+    assert_eq!(fate(route, "up/level", br#"{"eui":"e1"}"#), "t-e1/e1");
+    assert_eq!(
+        fate(route, "up/level", br#"{"eui":""}"#),
+        "route 0: device: \"{json:/eui}\" is empty"
+    );
+    assert_eq!(
+        fate(route, "up/level", b"{}"),
+        "route 0: json:/eui: is not in the payload"
+    );
+    let inner = "[[route]]\nfrom = \"up/{device}\"\ndevice = \"x-{device}\"\ntopic = \"t\"\n";
+    assert_eq!(fate(inner, "up/level", b""), "t/x-level");
+    assert_eq!(
+        fate(inner, "up/", b""),
+        "t/x-",
+        "it is text that was written there"
+    );
+}
+
+#[test]
+fn an_empty_device_level_is_no_device_wherever_it_is_used() {
+    let key =
+        |key: &str| format!("[[route]]\nfrom = \"up/{{site}}/{{device}}\"\ntopic = \"t\"\nkey = \"{key}\"\n");
+    assert_eq!(fate(&key("{device}"), "up/s/", b""), "route 0: the key is empty");
+    assert_eq!(
+        fate(&key("{site}-{device}"), "up/s/", b""),
+        "route 0: device: the level is empty"
+    );
+    assert_eq!(fate(&key("{site}"), "up/s/", b""), "t/s", "nobody asks for it");
+}
+
+#[test]
+fn partition_by_decides_the_partition_and_is_never_empty() {
+    let route = "[[route]]\nfrom = \"up/{site}/{device}\"\ntopic = \"t\"\npartition_by = \"{site}\"\nkey = \"{site}/{device}\"\n";
+    let outcome = routed(&router(route), &stored("up/s/d", b""));
+    let record = &outcome.records[0];
+    assert_eq!((record.key.as_str(), record.hashed()), ("s/d", "s"));
+    assert_eq!(
+        fate(route, "up//d", b""),
+        "route 0: partition_by: \"{site}\" is empty"
+    );
+}
+
+#[test]
+fn max_payload_is_what_still_passes() {
+    let route = "[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\nmax_payload = 3\n";
+    assert_eq!(fate(route, "t/1", b"123"), "t/1");
+    assert_eq!(
+        fate(route, "t/1", b"1234"),
+        "route 0: the payload of 4 bytes is over max_payload = 3"
+    );
+}
+
+#[test]
+fn a_filtered_message_stands_for_those_of_its_topic_only() {
+    let router = router(HOT);
+    let of = |topic, payload| router.destination(&stored(topic, payload));
+    assert_eq!(of("t/1", br#"{"c":1}"#), of("t/1", br#"{"c":2}"#));
+    assert_ne!(of("t/1", br#"{"c":1}"#), of("t/2", br#"{"c":1}"#));
+    assert_ne!(of("t/1", br#"{"c":1}"#), of("t/1", br#"{"c":31}"#));
+    assert!(of("t/1", br#"{"c":1}"#).is_some() && of("t/1", b"{").is_none());
+}
+
+#[test]
+fn a_refusal_repeats_only_the_begin_of_what_is_huge() {
+    let route = "[[route]]\nfrom = \"t/{device...}\"\ntopic = \"t-{device}\"\n";
+    let huge = format!("t/{}", "é".repeat(32_000));
+    let outcome = routed(&router(route), &stored(&huge, b""));
+    let [Refusal::IllegalTopic { topic, .. }] = &outcome.refusals[..] else {
+        panic!("{:?}", outcome.refusals);
+    };
+    assert!(topic.len() < 300 && topic.ends_with("é…"), "{topic}");
+}
+
+#[test]
+fn topics_that_mqtt_forbids_and_the_longest_ones_are_records_or_dead_letters() {
+    let route = "[[route]]\nfrom = \"t/{device...}\"\ntopic = \"t\"\n";
+    let longest = format!("t/{}", "x".repeat(65_533));
+    for topic in ["t/a\0b", "t/+", "t/#", "t/a/+/b#", "t/\u{feff}", &longest] {
+        assert_eq!(fate(route, topic, b"").len(), topic.len(), "{topic:?}");
+    }
+    for topic in ["t", "t/"] {
+        assert_eq!(fate(route, topic, b""), "route 0: the key is empty");
+    }
+    assert_eq!(fate(route, "", b""), "no route matches the topic");
 }

@@ -186,6 +186,17 @@ impl Value {
         .map_err(|why| self.missing(why))
     }
 
+    /// Whether anybody can tell what the message has for it.
+    ///
+    /// # Errors
+    /// [`NoValue`]: it is looked for in JSON, and the payload is none.
+    pub fn can_be_looked_for(&self, subject: &Subject<'_>) -> Result<(), NoValue> {
+        match &self.source {
+            Source::Json(_) => self.json(subject).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// The text of what the message has for it.
     ///
     /// # Errors
@@ -200,11 +211,12 @@ impl Value {
     }
 
     fn look_into<'s>(&self, subject: &'s Subject<'_>, pointer: &Pointer) -> Result<Found<'s>, NoValue> {
-        let json = subject.json().map_err(|error| self.missing(error.to_string()))?;
-        let value = json
-            .at(pointer)
-            .ok_or_else(|| self.missing("is not in the payload"))?;
-        self.found(value)
+        let value = self.json(subject)?.at(pointer);
+        self.found(value.ok_or_else(|| self.missing("is not in the payload"))?)
+    }
+
+    fn json<'s>(&self, subject: &'s Subject<'_>) -> Result<Json<'s>, NoValue> {
+        subject.json().map_err(|error| self.missing(error.to_string()))
     }
 
     fn found<'s>(&self, value: Json<'s>) -> Result<Found<'s>, NoValue> {

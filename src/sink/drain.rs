@@ -34,7 +34,7 @@ use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::rate::Gate;
 use crate::sink::times::Times;
-use crate::sink::window::Window;
+use crate::sink::window::{Fate, Window};
 use crate::slots::SlotError;
 use failure::{Failure, Suspect};
 use feed::Fed;
@@ -313,10 +313,10 @@ impl<C: Connector> Drain<C> {
                     }
                 }
             }
-            if done.refusals.is_empty() {
-                passed.delivered += 1;
-            } else {
-                passed.dead_lettered += 1;
+            match done.fate() {
+                Fate::Delivered => passed.delivered += 1,
+                Fate::DeadLetter => passed.dead_lettered += 1,
+                Fate::Filtered => passed.filtered += 1,
             }
             cursor = Some(done.stored.seq);
             self.pace.confirmed(done.bytes);

@@ -21,7 +21,7 @@ mod forbidden;
 pub mod kafka;
 pub mod monitor;
 mod pace;
-mod partition;
+pub(crate) mod partition;
 pub mod producer;
 mod properties;
 pub mod rate;

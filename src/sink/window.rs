@@ -25,6 +25,31 @@ pub struct InFlight {
     pub refusals: Vec<Refusal>,
 }
 
+/// What became of a message of which everything is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Kafka has all of its records.
+    Delivered,
+    /// Some route refused it.
+    DeadLetter,
+    /// No route wanted it, by a filter of the configuration: it has neither records nor refusals.
+    Filtered,
+}
+
+impl InFlight {
+    /// See [`Fate`]; for messages that are done.
+    #[must_use]
+    pub const fn fate(&self) -> Fate {
+        if !self.refusals.is_empty() {
+            Fate::DeadLetter
+        } else if self.confirmed.is_empty() {
+            Fate::Filtered
+        } else {
+            Fate::Delivered
+        }
+    }
+}
+
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Window {

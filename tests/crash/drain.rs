@@ -48,6 +48,7 @@ pub struct Drained {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
     pub received: u64,
+    /// Or filtered.
     pub delivered: u64,
     pub dead_lettered: u64,
     pub queued: u64,
@@ -58,12 +59,14 @@ pub struct Balance {
 
 impl Balance {
     fn of(balance: &queue::Balance) -> Self {
+        // Passed over because no route wants them: that was in order.
+        let filtered = balance.removed.of(Reason::Filtered);
         Self {
             received: balance.received,
-            delivered: balance.delivered,
+            delivered: balance.delivered + filtered,
             dead_lettered: balance.dead_lettered,
             queued: balance.queued,
-            removed: balance.removed.removed(),
+            removed: balance.removed.removed() - filtered,
             damaged: balance.removed.of(Reason::Damaged),
             skipped: balance.removed.of(Reason::Skipped),
         }

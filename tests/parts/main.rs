@@ -42,6 +42,7 @@
 //! | [`partition_vectors`] | keys on topics of 4, 5, 8 and 15 partitions are where other producers put them |
 //! | [`consumer_groups`] | partitions × consumers × groups: work shared complete and disjoint, sums right at every step; even spread |
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
+//! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -71,6 +72,7 @@ mod full_disk;
 mod full_queue;
 mod identity;
 mod instrument;
+mod interop;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;

@@ -24,7 +24,7 @@ use crate::support::wait;
 #[path = "../../examples/consumer/seen.rs"]
 mod seen;
 
-use seen::{Seen, WINDOW};
+use seen::{LANES, LATECOMERS, Seen, WINDOW};
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// What the sample commits at once at most, as it says.
@@ -287,6 +287,33 @@ fn lanes_and_gateways_do_not_share_sequences() {
     assert!(seen.is_new("00000000000000ab-alarms-7"));
     assert!(seen.is_new("00000000000000cd-default-7"));
     assert!(!seen.is_new("00000000000000ab-alarms-7"));
+}
+
+#[test]
+fn the_memory_is_bounded_and_what_is_forgotten_is_taken_for_new() {
+    let mut seen = Seen::default();
+    assert!(seen.is_new(&id("silent", 7)) && seen.is_new(&id("busy", 7)));
+    for lane in 2..LANES {
+        assert!(seen.is_new(&id(&format!("lane_{lane}"), 7)));
+    }
+    assert!(!seen.is_new(&id("busy", 7)), "all have room");
+    assert!(seen.is_new(&id("one_more", 7)));
+    assert!(
+        seen.is_new(&id("silent", 7)),
+        "the one silent for longest is forgotten"
+    );
+    assert!(!seen.is_new(&id("busy", 7)));
+
+    assert!(seen.is_new(&id("busy", 10 * WINDOW)));
+    let latecomers = u64::try_from(LATECOMERS).expect("few");
+    for late in 0..=latecomers {
+        assert!(seen.is_new(&id("busy", 1_000 + late)));
+    }
+    assert!(!seen.is_new(&id("busy", 1_000 + latecomers)));
+    assert!(
+        seen.is_new(&id("busy", 1_000)),
+        "the first latecomer is forgotten"
+    );
 }
 
 #[test]

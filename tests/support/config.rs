@@ -14,6 +14,8 @@ pub const CLIENT_ID: &str = "edgeferry-gw-test";
 /// One configuration; [`Config::text`] is the file.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// A file that somebody else wrote, with a `data_dir`; nothing can be added to it.
+    whole: Option<String>,
     gateway: String,
     data_dir: Option<PathBuf>,
     brokers: Vec<String>,
@@ -30,6 +32,7 @@ impl Config {
     /// The smallest useful file without brokers and routes.
     pub fn new(kafka: &impl Brokers) -> Self {
         Self {
+            whole: None,
             gateway: GATEWAY.into(),
             data_dir: None,
             brokers: Vec::new(),
@@ -40,6 +43,14 @@ impl Config {
             dead_letter: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
+        }
+    }
+
+    /// A file as it is, but for its `data_dir`.
+    pub fn whole(kafka: &impl Brokers, text: &str) -> Self {
+        Self {
+            whole: Some(text.to_owned()),
+            ..Self::new(kafka)
         }
     }
 
@@ -146,6 +157,9 @@ impl Config {
     /// The file, with `data_dir` where none was chosen.
     pub fn text(&self, data_dir: &Path) -> String {
         let data_dir = self.data_dir.as_deref().unwrap_or(data_dir);
+        if let Some(text) = &self.whole {
+            return text.replace("/var/lib/edgeferry", &data_dir.display().to_string());
+        }
         let mut text = format!(
             "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\n\n",
             self.gateway,

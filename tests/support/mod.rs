@@ -18,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
+pub mod example;
 pub mod group;
 pub mod kafka;
 pub mod mosquitto;

@@ -76,13 +76,15 @@ pub(super) fn judge(config: &Config, wanted: &Wanted, topic: &Topic) -> Vec<Rema
 /// What is to be said of the configuration as a whole.
 pub(super) fn overall(config: &Config) -> Vec<Remark> {
     let (payload, client) = (largest_payload(config), client_max(config));
+    let values = config.routes.iter().map(|route| largest_value(config, route));
+    let value = values.max().unwrap_or(0);
     let mut remarks = Vec::new();
-    if payload + RECORD_OVERHEAD > client {
+    if value + RECORD_OVERHEAD > client {
         remarks.push(warning(format!(
             "max_packet_size lets payloads of {payload} bytes in, the Kafka client sends records of {client} bytes at most: \
              larger ones become dead letters. Set message.max.bytes in [kafka.properties] to {}, and max.message.bytes of the \
              topics, or lower max_packet_size",
-            payload + RECORD_OVERHEAD
+            value + RECORD_OVERHEAD
         )));
     }
     remarks
@@ -195,7 +197,8 @@ fn size(config: &Config, wanted: &Wanted, topic: &Topic) -> Option<Remark> {
     let (payload, larger) = if wanted.takes_letters() {
         (largest_payload(config), "stay here")
     } else {
-        (payload_of_routes(config, wanted), "become dead letters")
+        let values = routes(config, wanted).map(|route| largest_value(config, route));
+        (values.max().unwrap_or(0), "become dead letters")
     };
     let sent = (payload + RECORD_OVERHEAD).min(client_max(config));
     (taken < sent).then(|| {
@@ -206,14 +209,15 @@ fn size(config: &Config, wanted: &Wanted, topic: &Topic) -> Option<Remark> {
     })
 }
 
-fn payload_of_routes(config: &Config, wanted: &Wanted) -> u64 {
-    let routes = routes(config, wanted);
-    let is_source = |name: &str| routes.clone().any(|route| route.takes(name));
-    let payloads = config.brokers.iter().filter(|broker| is_source(&broker.name));
-    payloads
+/// The largest value of a record of this route: the format may add to the payload.
+fn largest_value(config: &Config, route: &crate::route::Config) -> u64 {
+    let brokers = config.brokers.iter().filter(|broker| route.takes(&broker.name));
+    let payload = brokers
         .map(|broker| broker.max_packet_size as u64)
         .max()
-        .unwrap_or(0)
+        .unwrap_or(0);
+    let payload = route.max_payload.map_or(payload, |limit| limit.min(payload));
+    route.format.largest(payload)
 }
 
 /// A record gets another time when Kafka refuses its own; a letter does not.

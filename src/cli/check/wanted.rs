@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::route::{self, Format};
+use crate::route;
 use crate::sink::Delivery;
 
 /// A topic that has to be there.
@@ -88,9 +88,10 @@ pub(super) fn templated(config: &Config) -> impl Iterator<Item = (usize, &route:
 /// Whether edgeferry may make the topic: of some formats the consumers make them, with settings of their own.
 pub(super) fn may_create(config: &Config, wanted: &Wanted) -> bool {
     wanted.uses.iter().all(|needed| match needed {
-        Use::Route(number) => config.routes.get(*number).is_none_or(|route| match route.format {
-            Format::Raw => true,
-        }),
+        Use::Route(number) => config
+            .routes
+            .get(*number)
+            .is_none_or(|route| route.format.may_create_topics()),
         Use::Cursor | Use::DeadLetter => true,
     })
 }

@@ -205,7 +205,7 @@ impl Gateway {
         if let Some(last) = delivered.last() {
             let passed = Passed {
                 delivered: count as u64,
-                dead_lettered: 0,
+                ..Passed::default()
             };
             self.reader.advance(last.seq, passed).expect("advances");
         }

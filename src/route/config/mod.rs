@@ -1,18 +1,26 @@
 //! `[[route]]`
 
+mod headers;
 mod names;
+mod templates;
+mod when;
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::message::Qos;
+use crate::route::condition::Condition;
 use crate::route::conflict;
+use crate::route::expression::Expression;
 use crate::route::format::{self, Format};
 use crate::route::pattern::Pattern;
 use crate::route::scope::Mark;
 use crate::route::template::Template;
-use crate::route::value::{DEVICE, Value};
-use crate::settings::{Problems, Section};
+use crate::settings::{Problems, Section, Size};
+pub use headers::Headers;
 use names::Names;
+use templates::{RawTemplates, parse as parse_template};
 
 /// Key of a route that says none.
 const DEFAULT_KEY: &str = "{device}";
@@ -20,22 +28,33 @@ const DEFAULT_KEY: &str = "{device}";
 /// The lane without a table.
 const DEFAULT_LANE: &str = "default";
 
-/// Longest topic name that Kafka allows, characters.
-const MAX_TOPIC_LEN: usize = 249;
-
 /// `[[route]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `from`
     pub from: Pattern,
+    /// `[route.match]`: what levels of `from` have to be, by name.
+    pub matches: Vec<(String, Expression)>,
+    /// `when`: what else has to hold; all of it.
+    pub when: Vec<Condition>,
+    /// `retained`
+    pub retained: Retained,
     /// `device`: what the device id is made of; `None` means the level `{device}`, if there is one.
     pub device: Option<Template>,
     /// `topic`, Kafka topic.
     pub topic: Template,
     /// `key`; default `{device}`. Not the same for every message.
     pub key: Template,
+    /// `partition_by`: what decides the partition instead of the key.
+    pub partition_by: Option<Template>,
     /// `format`; default `"raw"`.
     pub format: Format,
+    /// `headers`
+    pub headers: Headers,
+    /// `[route.add_headers]`, by name.
+    pub add_headers: Vec<(String, Template)>,
+    /// `max_payload`, bytes.
+    pub max_payload: Option<u64>,
     /// `broker`: name of the `[[mqtt]]` table; `None` means every broker.
     pub broker: Option<String>,
     /// `lane`: name of the pipeline that carries it; default `default`.
@@ -44,6 +63,18 @@ pub struct Config {
     pub qos: Qos,
     /// `unique_times`: the times of the records of a key ascend strictly; see [`default_unique_times`].
     pub unique_times: bool,
+}
+
+/// `retained`: what becomes of messages that the broker had kept and sent because of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retained {
+    /// `"forward"`: a record as any other.
+    Forward,
+    /// `"mark"` (default): a record with the header `edgeferry-retained`.
+    #[default]
+    Mark,
+    /// `"skip"`: not wanted.
+    Skip,
 }
 
 impl Config {
@@ -68,14 +99,24 @@ impl Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     from: Option<String>,
+    r#match: BTreeMap<String, String>,
+    when: Vec<when::Raw>,
+    retained: Option<String>,
     device: Option<String>,
     topic: Option<String>,
     key: Option<String>,
+    partition_by: Option<String>,
     format: Option<String>,
+    headers: Option<String>,
+    add_headers: BTreeMap<String, String>,
+    max_payload: Option<Size>,
     broker: Option<String>,
     lane: Option<String>,
     qos: Option<u64>,
     unique_times: Option<bool>,
+    cloudevents: Option<format::RawCloudEvents>,
+    wasp: Option<format::RawWasp>,
+    ngsiv2: Option<format::RawNgsiv2>,
 }
 
 /// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
@@ -101,46 +142,49 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         "write for example from = \"devices/{device}/telemetry\"",
     );
     let from = from.and_then(|text| parse_pattern(&text, section));
-    let has_device = raw.device.is_some();
-    let device = raw.device.map(|text| parse_template("device", &text, section));
-    let topic = section.required(
-        "topic",
-        raw.topic,
-        "write the Kafka topic, for example topic = \"telemetry\"",
-    );
-    let topic = topic.and_then(|text| parse_template("topic", &text, section));
-    let is_default_key = raw.key.is_none();
-    let key = parse_template("key", raw.key.as_deref().unwrap_or(DEFAULT_KEY), section);
-    let format = format::resolve(raw.format.as_deref(), section);
+    let matches = when::resolve_match(raw.r#match, section);
+    let when = when::resolve(raw.when, section);
+    let retained = resolve_retained(raw.retained.as_deref(), section);
+    let name = raw.format.as_deref();
+    let format = format::resolve(name, raw.cloudevents, raw.wasp, raw.ngsiv2, section);
+    let raw_templates = RawTemplates {
+        device: raw.device,
+        topic: raw.topic,
+        key: raw.key.or_else(|| format.as_ref().and_then(Format::default_key)),
+        partition_by: raw.partition_by,
+    };
+    let templates = templates::resolve(raw_templates, section);
+    let headers_of = format.as_ref().unwrap_or(&Format::Raw);
+    let headers = headers::resolve(raw.headers.as_deref(), headers_of, section);
+    let add_headers = headers::resolve_added(raw.add_headers, headers_of, section);
     let qos = resolve_qos(raw.qos, section);
-    if let Some(topic) = &topic {
-        check_topic(topic, section);
-    }
-    if let Some(key) = &key {
-        check_key(key, section);
-    }
-    if let Some(Some(device)) = &device {
-        check_device(device, section);
-    }
     let route = Config {
         from: from?,
-        device: device.map_or(Some(None), |device| device.map(Some))?,
-        topic: topic?,
-        key: key?,
-        unique_times: raw.unique_times.unwrap_or_else(|| default_unique_times(&format)),
-        format,
+        matches: matches?,
+        when: when?,
+        retained,
+        device: templates.device,
+        topic: templates.topic?,
+        key: templates.key?,
+        partition_by: templates.partition_by,
+        unique_times: raw
+            .unique_times
+            .unwrap_or_else(|| format.as_ref().is_some_and(default_unique_times)),
+        format: format?,
+        headers,
+        add_headers: add_headers?,
+        max_payload: raw.max_payload.map(|Size(bytes)| bytes),
         broker: raw.broker,
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
     };
     let names = Names {
         from: &route.from,
-        has_device,
+        has_device: templates.has_device,
     };
-    if is_default_key {
-        check_default_key(names, section);
-    }
-    check_names(&route, names, section);
+    when::check_names(&route.when, &route.matches, names, section);
+    templates::check(&route, names, templates.has_key, section);
+    headers::check_names(&route.add_headers, names, section);
     Some(route)
 }
 
@@ -150,6 +194,15 @@ fn default_unique_times(format: &Format) -> bool {
     matches!(format.name(), "wasp" | "ngsiv2")
 }
 
+fn resolve_retained(word: Option<&str>, section: &mut Section<'_, '_>) -> Retained {
+    let known = [
+        ("forward", Retained::Forward),
+        ("mark", Retained::Mark),
+        ("skip", Retained::Skip),
+    ];
+    section.one_of("retained", word, &known, &[], Retained::default())
+}
+
 fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {
     let report = |error| {
         let right =
@@ -157,80 +210,6 @@ fn parse_pattern(text: &str, section: &mut Section<'_, '_>) -> Option<Pattern> {
         section.error("from", format!("{text:?} {error}"), right);
     };
     Pattern::parse(text).map_err(report).ok()
-}
-
-fn parse_template(field: &str, text: &str, section: &mut Section<'_, '_>) -> Option<Template> {
-    let report = |error| {
-        let right = "write a name of `from` as {name}, what else a message has as {json:/pointer} or {property:name}, and {{ or }} for \
-                     a brace";
-        section.error(field, format!("{text:?} {error}"), right);
-    };
-    Template::parse(text).map_err(report).ok()
-}
-
-fn check_default_key(names: Names<'_>, section: &mut Section<'_, '_>) {
-    if !names.knows(DEVICE) {
-        let wrong = format!(
-            "is missing, and \"{}\" has no {DEFAULT_KEY} for its default",
-            names.from
-        );
-        section.error(
-            "key",
-            wrong,
-            "write a key with a name of `from`, name a level {device}, or write device = \"{json:/id}\" where the \
-             payload has it",
-        );
-    }
-}
-
-/// Without a value in the key, all messages of a route would share one partition and one order.
-fn check_key(key: &Template, section: &mut Section<'_, '_>) {
-    if key.is_static() {
-        let wrong = format!("\"{key}\" is the same for every message, all would go to one partition");
-        section.error("key", wrong, "use a name of `from`, for example \"{device}\"");
-    } else if !key.values().any(Value::tells_devices_apart) {
-        let what = format!("\"{key}\" is the same for all devices of a gateway, they share one partition");
-        section.warn("key", what, "use a name of `from`, for example \"{device}\"");
-    }
-}
-
-/// A device id that says nothing of the device is no id.
-fn check_device(device: &Template, section: &mut Section<'_, '_>) {
-    if !device.values().any(Value::tells_devices_apart) {
-        let wrong = format!("\"{device}\" is the same for all devices of a gateway");
-        section.error(
-            "device",
-            wrong,
-            "use what tells them apart, for example \"{json:/id}\" or \"{property:serial}\"",
-        );
-    }
-}
-
-fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
-    let literal = topic.render_with(|_| String::new());
-    let right = "Kafka allows 1 to 249 letters, digits, '.', '_' and '-', but not \".\" or \"..\"";
-    let is_name = !topic.is_static() || !matches!(literal.as_str(), "" | "." | "..");
-    if !is_name || !crate::settings::is_plain_name(&literal) || literal.len() > MAX_TOPIC_LEN {
-        section.error(
-            "topic",
-            format!("{:?} is no topic name", topic.to_string()),
-            right,
-        );
-    }
-}
-
-fn check_names(route: &Config, names: Names<'_>, section: &mut Section<'_, '_>) {
-    if let Some(device) = &route.device {
-        // There it is the level that is meant.
-        let levels = Names {
-            has_device: false,
-            ..names
-        };
-        levels.check("device", device, section);
-    }
-    for (field, template) in [("topic", &route.topic), ("key", &route.key)] {
-        names.check(field, template, section);
-    }
 }
 
 fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> Qos {
@@ -257,3 +236,6 @@ fn resolve_qos(qos: Option<u64>, section: &mut Section<'_, '_>) -> Qos {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

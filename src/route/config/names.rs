@@ -16,7 +16,13 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// Refuses a name that no message could have a value for.
     pub(super) fn check_value(self, field: &str, value: &Value, section: &mut Section<'_, '_>) {
-        let Some(name) = value.name() else { return };
+        if let Some(name) = value.name() {
+            self.check_name(field, name, section);
+        }
+    }
+
+    /// The same for a plain name.
+    pub(super) fn check_name(self, field: &str, name: &str, section: &mut Section<'_, '_>) {
         if !self.knows(name) {
             let wrong = format!("{{{name}}} is not a name in \"{}\"", self.from);
             section.error(field, wrong, self.right());
@@ -27,6 +33,14 @@ impl Names<'_> {
     pub(super) fn check(self, field: &str, template: &Template, section: &mut Section<'_, '_>) {
         for value in template.values() {
             self.check_value(field, value, section);
+        }
+    }
+
+    /// Only what `from` has.
+    pub(super) const fn levels(self) -> Self {
+        Self {
+            has_device: false,
+            ..self
         }
     }
 

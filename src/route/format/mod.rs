@@ -1,24 +1,47 @@
-//! What the value of a record looks like. Each format owns its part of `[[route]]`, and its own file here.
+//! What the value of a record looks like. Each format owns its part of `[[route]]`, and its own files here.
+//!
+//! A format writes what arrived, never what a program read of it: JSON goes through as the text that came, so that a number of 20
+//! digits stays one. It depends on nothing but the message and the configuration, so every copy of a record is the same to the byte.
 
+mod cloudevents;
 mod config;
+mod ngsiv2;
 mod raw;
+pub mod wasp;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::route::record::Header;
 use crate::route::subject::Subject;
-pub(super) use config::resolve;
+use crate::route::template::Template;
+use crate::settings::Section;
+use cloudevents::CloudEvents;
+use config::Tables;
+use ngsiv2::Ngsiv2;
+use wasp::Wasp;
+
+/// Room for what an envelope adds to a payload, bytes: the most that is common.
+const ENVELOPE_BYTES: usize = 512;
 
 /// `format` of a route, with the settings of that format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// `"raw"`: payload byte for byte.
     Raw,
+    /// `"cloudevents"`: CloudEvents 1.0, as JSON or in headers.
+    CloudEvents(Box<CloudEvents>),
+    /// `"wasp"`: `raw-payloads` of WASP.
+    Wasp(Box<Wasp>),
+    /// `"ngsiv2"`: notifications of FIWARE's context brokers.
+    Ngsiv2(Box<Ngsiv2>),
 }
 
-/// What a format makes of a message; topic, key and the headers that every record has are the router's.
+/// What a format makes of a message; topic and the headers that every record has are the router's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shaped {
+    /// Key of the record, where the format says it instead of the route.
+    pub key: Option<String>,
     /// Value of the record.
     pub payload: Bytes,
     /// Headers that belong to the format, behind those that every record has.
@@ -30,12 +53,38 @@ pub struct Shaped {
 #[error("{0}")]
 pub struct Unshapable(pub String);
 
+/// The tables of formats as they stand in a `[[route]]`: one field for each, so that an unknown one is found.
+pub(super) type RawCloudEvents = cloudevents::Raw;
+/// `[route.wasp]`
+pub(super) type RawWasp = wasp::Raw;
+/// `[route.ngsiv2]`
+pub(super) type RawNgsiv2 = ngsiv2::Raw;
+
+/// The format that a route names, with its table. `None` only together with a problem.
+pub(super) fn resolve(
+    name: Option<&str>,
+    cloudevents: Option<RawCloudEvents>,
+    wasp: Option<RawWasp>,
+    ngsiv2: Option<RawNgsiv2>,
+    section: &mut Section<'_, '_>,
+) -> Option<Format> {
+    let tables = Tables {
+        cloudevents,
+        wasp,
+        ngsiv2,
+    };
+    config::resolve(name, tables, section)
+}
+
 impl Format {
     /// As it is written in the configuration.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::CloudEvents(_) => "cloudevents",
+            Self::Wasp(_) => "wasp",
+            Self::Ngsiv2(_) => "ngsiv2",
         }
     }
 
@@ -43,17 +92,105 @@ impl Format {
     #[must_use]
     pub const fn has_headers(&self) -> bool {
         match self {
-            Self::Raw => true,
+            Self::Raw | Self::CloudEvents(_) | Self::Ngsiv2(_) => true,
+            Self::Wasp(_) => false,
         }
     }
 
-    /// Shapes one message; `key` is that of the record.
+    /// The largest value that comes of a payload of so many bytes, about: base64 is a third more, and an NGSIv2 attribute twice
+    /// what it is in the payload, or more where names and values are very short.
+    #[must_use]
+    pub fn largest(&self, payload: u64) -> u64 {
+        match self {
+            Self::Raw => payload,
+            Self::CloudEvents(cloudevents) => cloudevents.largest(payload),
+            Self::Wasp(_) => base64_len(payload),
+            Self::Ngsiv2(_) => payload.saturating_mul(2),
+        }
+    }
+
+    /// Whether the format itself writes a header of this name, whatever its case.
+    #[must_use]
+    pub fn writes_header(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        match self {
+            Self::Raw | Self::Wasp(_) => false,
+            Self::CloudEvents(_) => {
+                name == cloudevents::CONTENT_TYPE || name.starts_with(cloudevents::PREFIX)
+            }
+            Self::Ngsiv2(_) => {
+                [ngsiv2::SERVICE, ngsiv2::SERVICE_PATH, ngsiv2::CORRELATOR].contains(&name.as_str())
+            }
+        }
+    }
+
+    /// Whether edgeferry may make the Kafka topic. Of some formats the readers make them, with settings of their own.
+    #[must_use]
+    pub const fn may_create_topics(&self) -> bool {
+        match self {
+            Self::Raw | Self::CloudEvents(_) | Self::Ngsiv2(_) => true,
+            Self::Wasp(_) => false,
+        }
+    }
+
+    /// The key of a route that says none, where it is another than the device id.
+    #[must_use]
+    pub fn default_key(&self) -> Option<String> {
+        match self {
+            Self::Raw | Self::CloudEvents(_) => None,
+            Self::Wasp(wasp) => wasp.default_key().map(str::to_owned),
+            Self::Ngsiv2(ngsiv2) => ngsiv2.default_key(),
+        }
+    }
+
+    /// The templates of the format's table, each with its field in the route.
+    #[must_use]
+    pub fn templates(&self) -> Vec<(&'static str, &Template)> {
+        match self {
+            Self::Raw | Self::Wasp(_) => Vec::new(),
+            Self::CloudEvents(cloudevents) => cloudevents.templates(),
+            Self::Ngsiv2(ngsiv2) => ngsiv2.templates(),
+        }
+    }
+
+    /// Shapes one message; `key` is that of the route.
     ///
     /// # Errors
     /// [`Unshapable`]: the message becomes a dead letter.
-    pub fn shape(&self, subject: &Subject<'_>, _key: &str) -> Result<Shaped, Unshapable> {
+    pub fn shape(&self, subject: &Subject<'_>, key: &str) -> Result<Shaped, Unshapable> {
         match self {
             Self::Raw => Ok(raw::shape(subject)),
+            Self::CloudEvents(cloudevents) => cloudevents.shape(subject),
+            Self::Wasp(wasp) => wasp.shape(subject, key),
+            Self::Ngsiv2(ngsiv2) => ngsiv2.shape(subject),
         }
     }
 }
+
+/// What bytes are in base64, bytes.
+const fn base64_len(bytes: u64) -> u64 {
+    bytes.div_ceil(3).saturating_mul(4)
+}
+
+/// A value as compact JSON; `payload_len` is a guess at what it holds.
+fn json_bytes(value: &impl Serialize, payload_len: usize) -> Result<Bytes, Unshapable> {
+    let mut bytes = Vec::with_capacity(payload_len.saturating_add(ENVELOPE_BYTES));
+    serde_json::to_writer(&mut bytes, value).map_err(|error| Unshapable(error.to_string()))?;
+    Ok(Bytes::from(bytes))
+}
+
+/// What a template of a format's table makes of a message.
+fn rendered(key: &str, template: &Template, subject: &Subject<'_>) -> Result<String, Unshapable> {
+    template
+        .render(subject)
+        .map_err(|error| Unshapable(format!("{key}: {error}")))
+}
+
+/// Text for a reason: quoted, not longer than anybody reads.
+fn shown(text: &str) -> String {
+    const SHOWN: usize = 60;
+    format!("{:?}", text.chars().take(SHOWN).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use crate::route::subject::Subject;
 /// The payload as it came.
 pub(super) fn shape(subject: &Subject<'_>) -> Shaped {
     Shaped {
+        key: None,
         payload: subject.arrival().payload.clone(),
         headers: Vec::new(),
     }

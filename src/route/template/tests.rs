@@ -1,12 +1,9 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::Told;
-use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
-use crate::route::pattern::Pattern;
+use crate::message::Arrival;
+use crate::route::subject::ask_of;
 
 /// Renders `template` for a message from `plants/p1/d1/up/down` whose payload is `{"id":"x","n":1.0}`.
 fn check(template: &str) -> String {
@@ -14,24 +11,12 @@ fn check(template: &str) -> String {
 }
 
 fn rendered(template: &str) -> Result<String, NoValue> {
-    let pattern = Pattern::parse("plants/{plant}/{device}/{rest...}").unwrap();
     let mut arrival = Arrival::for_test();
     arrival.topic = "plants/p1/d1/up/down".to_owned();
     arrival.payload = Bytes::from_static(br#"{"id":"x","n":1.0}"#);
-    let stored = Stored {
-        seq: Seq(1),
-        epoch: Epoch(1),
-        arrival,
-    };
-    let captures = pattern.matches(&stored.arrival.topic).unwrap();
-    let told = Told::as_it_stood(&stored.arrival.stamp);
-    let id = MessageId {
-        epoch: stored.epoch,
-        lane: Arc::from("default"),
-        seq: stored.seq,
-    };
-    let subject = Subject::new(&stored, &told, &id, "gw", &captures);
-    Template::parse(template).unwrap().render(&subject)
+    ask_of("plants/{plant}/{device}/{rest...}", arrival, |subject| {
+        Template::parse(template).unwrap().render(&subject)
+    })
 }
 
 fn refused(template: &str) -> TemplateError {
@@ -45,7 +30,7 @@ fn names_are_replaced() {
     assert_eq!(check("{rest}"), "up/down");
     assert_eq!(check("telemetry"), "telemetry");
     assert_eq!(check(""), "");
-    assert_eq!(check("{json:/id}-{json:/n}@{gateway:id}"), "x-1.0@gw");
+    assert_eq!(check("{json:/id}-{json:/n}@{gateway:id}"), "x-1.0@gw-7");
 }
 
 #[test]

@@ -1,40 +1,24 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::Told;
-use crate::message::{Arrival, Epoch, MessageId, Properties, Seq, Stored};
-use crate::route::pattern::Pattern;
+use crate::message::{Arrival, Properties};
+use crate::route::subject::ask_of;
 
 /// Asks a message from `plants/p1/d1` with this payload.
-fn asked<T>(payload: &[u8], properties: Option<Properties>, ask: impl Fn(&Subject<'_>) -> T) -> T {
+fn asked<T>(payload: &[u8], properties: Option<Properties>, ask: impl FnOnce(Subject<'_>) -> T) -> T {
     let mut arrival = Arrival::for_test();
     arrival.topic = "plants/p1/d1".to_owned();
     arrival.payload = Bytes::copy_from_slice(payload);
     arrival.properties = properties.map(Box::new);
-    let stored = Stored {
-        seq: Seq(1),
-        epoch: Epoch(1),
-        arrival,
-    };
-    let told = Told::as_it_stood(&stored.arrival.stamp);
-    let id = MessageId {
-        epoch: stored.epoch,
-        lane: Arc::from("default"),
-        seq: stored.seq,
-    };
-    let pattern = Pattern::parse("plants/{plant}/{device}").expect("valid");
-    let captures = pattern.matches(&stored.arrival.topic).expect("matches");
-    ask(&Subject::new(&stored, &told, &id, "gw-7", &captures))
+    ask_of("plants/{plant}/{device}", arrival, ask)
 }
 
 /// The text of a value, or why there is none.
 fn text_of(name: &str, payload: &[u8], properties: Option<Properties>) -> String {
     let value = Value::parse(name).expect("a value");
     asked(payload, properties, |subject| {
-        let text = value.text(subject).map(Cow::into_owned);
+        let text = value.text(&subject).map(Cow::into_owned);
         text.unwrap_or_else(|error| error.to_string())
     })
 }
@@ -58,16 +42,8 @@ fn names_are_levels_of_the_topic() {
 fn the_routes_device_takes_the_place_of_the_level() {
     let value = Value::parse("device").expect("a value");
     let text = asked(b"", None, |subject| {
-        // A subject of its own: it is taken.
-        let other = Subject::new(
-            subject.stored,
-            subject.told,
-            subject.id,
-            subject.gateway,
-            subject.captures,
-        );
-        let other = other.with_device("eui-1".to_owned());
-        value.text(&other).map(Cow::into_owned)
+        let subject = subject.with_device("eui-1".to_owned());
+        value.text(&subject).map(Cow::into_owned)
     });
     assert_eq!(text.as_deref(), Ok("eui-1"));
 }
@@ -166,7 +142,7 @@ proptest! {
     fn looking_for_values_never_panics(name in "(json:(/[ab01]{0,2}){0,3}|property:[ab]|device|plant)", payload in any::<Vec<u8>>(), near in "[\\[\\]{}\",:ab01\\\\u]{0,16}") {
         let value = Value::parse(&name).expect("a value");
         for payload in [&payload[..], near.as_bytes()] {
-            asked(payload, Some(Properties::default()), |subject| value.text(subject).map(Cow::into_owned).ok());
+            asked(payload, Some(Properties::default()), |subject| value.text(&subject).map(Cow::into_owned).ok());
         }
     }
 }

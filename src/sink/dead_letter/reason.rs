@@ -15,11 +15,13 @@ pub const fn name(refusal: &Refusal) -> &'static str {
         Refusal::NoValue { .. } => "no-value",
         Refusal::Unshapable { .. } => "unshapable",
         Refusal::OverMaxPayload { .. } => "over-max-payload",
+        Refusal::Mismatch { .. } => "mismatch",
+        Refusal::BadProperties { .. } => "bad-properties",
     }
 }
 
 /// All names, for whoever writes one wrongly.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "no-route",
     "empty-key",
     "illegal-topic",
@@ -29,6 +31,8 @@ pub const NAMES: [&str; 9] = [
     "no-value",
     "unshapable",
     "over-max-payload",
+    "mismatch",
+    "bad-properties",
 ];
 
 /// How often Kafka was asked for it; `None` when it was never its turn, or nobody counted.
@@ -42,7 +46,9 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
         | Refusal::UnknownTopic { .. }
         | Refusal::NoValue { .. }
         | Refusal::Unshapable { .. }
-        | Refusal::OverMaxPayload { .. } => Some(0),
+        | Refusal::OverMaxPayload { .. }
+        | Refusal::Mismatch { .. }
+        | Refusal::BadProperties { .. } => Some(0),
         Refusal::Refused { attempts, .. } => Some(*attempts),
         // A letter from before attempts were counted.
         Refusal::Rejected { .. } => None,
@@ -54,12 +60,13 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
 pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
     reasons.iter().any(|refusal| match refusal {
         // The message as a whole: that a route wants it by now is for a redrive to tell.
-        Refusal::NoRoute | Refusal::Oversize { .. } => true,
+        Refusal::NoRoute | Refusal::Mismatch { .. } | Refusal::Oversize { .. } => true,
         Refusal::EmptyKey { route }
         | Refusal::IllegalTopic { route, .. }
         | Refusal::NoValue { route, .. }
         | Refusal::Unshapable { route, .. }
-        | Refusal::OverMaxPayload { route, .. } => *route == record.route,
+        | Refusal::OverMaxPayload { route, .. }
+        | Refusal::BadProperties { route, .. } => *route == record.route,
         Refusal::Rejected { topic, .. } => *topic == record.topic,
         Refusal::Refused { route, topic, .. } | Refusal::UnknownTopic { route, topic, .. } => {
             *route == record.route && *topic == record.topic

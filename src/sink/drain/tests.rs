@@ -26,6 +26,7 @@ const BOOT: u64 = 7;
 /// Records per batch of the scripted cluster.
 const BATCH: usize = 5;
 
+mod filtered;
 mod partitions;
 mod poison;
 mod rate;

@@ -102,19 +102,14 @@ impl Transactions {
             return Some((cursor, passed));
         }
         let before = self.pending.map_or(Passed::default(), |(_, passed)| passed);
-        let sum = Passed {
-            delivered: before.delivered + passed.delivered,
-            dead_lettered: before.dead_lettered + passed.dead_lettered,
-        };
-        self.pending = Some((cursor, sum));
+        self.pending = Some((cursor, before.plus(passed)));
         None
     }
 
     /// Whether it is time to commit, so that nothing more is taken.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let passed = self.pending.map_or(Passed::default(), |(_, passed)| passed);
-        let is_large =
-            passed.delivered + passed.dead_lettered >= MESSAGES_MAX || passed.dead_lettered >= LETTERS_MAX;
+        let is_large = passed.messages() >= MESSAGES_MAX || passed.dead_lettered >= LETTERS_MAX;
         match self.stage {
             Stage::Open { since } => now.duration_since(since) >= self.open_for() || is_large,
             Stage::Committing { .. } => true,
@@ -431,6 +426,7 @@ mod tests {
             let passed = Passed {
                 delivered,
                 dead_lettered,
+                filtered: 0,
             };
             assert_eq!(transactions.pass(Seq(1), passed), None);
             transactions.is_due(now)

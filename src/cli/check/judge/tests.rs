@@ -146,6 +146,40 @@ fn the_whole_chain_of_sizes_is_looked_at() {
 }
 
 #[test]
+fn what_a_format_adds_and_what_a_route_refuses_count_in_the_chain_of_sizes() {
+    let of = |route: &str| {
+        config(&format!(
+            "[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"telemetry\"\n{route}"
+        ))
+    };
+    let small = topic(&[("max.message.bytes", "50000".to_owned())]);
+    for (route, words) in [
+        ("format = \"wasp\"\n", "records of up to 134360 bytes may come"),
+        (
+            "format = \"cloudevents\"\n",
+            "records of up to 134360 bytes may come",
+        ),
+        (
+            "format = \"ngsiv2\"\n[route.ngsiv2]\nservice = \"test\"\n",
+            "records of up to 201024 bytes may come",
+        ),
+        (
+            "format = \"wasp\"\nmax_payload = 30_000\n",
+            "records of up to 101024 bytes may come",
+        ),
+    ] {
+        check(&of(route), &small, Level::Warning, words);
+    }
+    let mut large = of("format = \"wasp\"\n");
+    large.brokers[0].max_packet_size = 900_000;
+    assert_eq!(
+        overall(&large).len(),
+        1,
+        "900,000 bytes fit, in base64 they do not"
+    );
+}
+
+#[test]
 fn compaction_and_limits_of_time_are_named() {
     let config = config("");
     let compacted = topic(&[("cleanup.policy", "compact".to_owned())]);
@@ -232,4 +266,20 @@ fn each_topic_is_wanted_once_and_templates_are_told_apart() {
         [1]
     );
     assert!(wanted.iter().all(|one| may_create(&config, one)));
+}
+
+#[test]
+fn topics_that_the_readers_of_a_format_make_are_not_made_here() {
+    let config = config(
+        "[[route]]\nfrom = \"things/{device}/messages\"\ntopic = \"raw-payloads\"\nformat = \"wasp\"\n\
+         [[route]]\nfrom = \"b/{device}\"\ntopic = \"telemetry\"\n[kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n",
+    );
+    let made: Vec<_> = wanted(&config)
+        .iter()
+        .map(|one| (one.name.clone(), may_create(&config, one)))
+        .collect();
+    assert_eq!(
+        made,
+        [("raw-payloads".to_owned(), false), ("telemetry".to_owned(), true)]
+    );
 }
