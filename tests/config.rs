@@ -88,7 +88,12 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert!(uncommented.contains(plain));
     let uncommented = uncommented.replace(plain, "url = \"mqtts://127.0.0.1:8883\"");
     let (loud, warnings) = accepted(&uncommented);
-    assert_eq!(warnings, "");
+    // The example of a group warns of what groups cost, and nothing else does.
+    assert!(
+        warnings.contains("mqtt[0].shared_group: a device's messages"),
+        "{warnings}"
+    );
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
     assert_eq!(loud.kafka.properties.len(), 2);
 
     // What the file calls a default is one; what it calls an example is none.
@@ -106,6 +111,7 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert!(tls.ca_file.is_some() && tls.client.is_some());
     broker.endpoint = quiet.brokers[0].endpoint.clone();
     broker.status_topic = None;
+    broker.shared_group = None;
     assert_eq!(quiet.brokers[0], broker);
     let mut route = loud.routes[0].clone();
     route.broker = None;
@@ -235,7 +241,7 @@ fn values_that_are_not_toml_do_not_hide_the_other_mistakes() {
 config.toml:2: gateway.data_dir: string values must be quoted; expected literal string
 config.toml:4: mqtt[0].url: string values must be quoted; expected literal string
 config.toml:5: mqtt[0].qos: is not a known setting; known here: name, url, version, client_id, username, \
-password_file, ca_file, cert_file, key_file, session_expiry, receive_maximum, max_packet_size, keep_alive, status_topic
+password_file, ca_file, cert_file, key_file, session_expiry, receive_maximum, max_packet_size, keep_alive, status_topic, shared_group
 ";
     assert_eq!(refused(&text), expected);
 }
@@ -949,7 +955,7 @@ fn partial_overlap_is_a_warning_on_the_old_protocol() {
     assert_eq!(warnings("3.1.1", covered), "");
     assert_eq!(
         warnings("3.1.1", partial),
-        "config.toml:12: route[1].from: overlaps with route[0].from in part; an MQTT 3.1.1 broker may send such a \
+        "config.toml:12: route[1].from: overlaps with route[0].from in part; an MQTT 3.1.1 broker, and any with shared_group, may send such a \
          message once for each; use version = \"5\" or one wider pattern"
     );
 }
@@ -1152,6 +1158,51 @@ fn a_key_that_tells_no_devices_apart_is_a_warning() {
         "config.toml:10: route[0].key: \"{gateway:id}\" is the same for all devices of a gateway, they share one \
          partition; use a name of `from`, for example \"{device}\""
     );
+}
+
+#[test]
+fn unique_times_are_off_for_raw_unless_they_are_asked_for() {
+    let unique = |line: &str| {
+        let (config, _) = accepted(&format!("{REST}{KAFKA}{ROUTE}{line}"));
+        config.routes[0].unique_times
+    };
+    assert!(!unique("") && unique("unique_times = true\n") && !unique("unique_times = false\n"));
+}
+
+#[test]
+fn a_shared_group_is_a_name_of_ones_own_and_costs_the_order() {
+    let (config, said) = accepted(&format!("{REST}shared_group = \"plant\"\n{KAFKA}{ROUTE}"));
+    assert_eq!(config.brokers[0].shared_group.as_deref(), Some("plant"));
+    assert!(
+        said.contains("mqtt[0].shared_group: a device's messages are spread"),
+        "{said}"
+    );
+    let group = |group: &str| check(&format!("shared_group = \"{group}\"\n"), "", "");
+    for taken in ["json", "ul"] {
+        let said = group(taken);
+        assert!(
+            said.contains(&format!("{taken:?} is the group of the FIWARE IoT Agents")),
+            "{said}"
+        );
+    }
+    for illegal in ["", "a/b", "a+", "#"] {
+        let said = group(illegal);
+        assert!(
+            said.contains(&format!("{illegal:?} is no name of a group; write one or more")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn lanes_that_would_share_with_each_other_are_refused() {
+    let other = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"b\"\nlane = \"alarms\"\n[[lane]]\nname = \"alarms\"\n";
+    let said = refused(&format!("{REST}shared_group = \"plant\"\n{KAFKA}{ROUTE}{other}"));
+    assert!(
+        said.contains("route[1].from: is also what route[0] takes, in another lane"),
+        "{said}"
+    );
+    accepted(&format!("{REST}{KAFKA}{ROUTE}{other}"));
 }
 
 #[test]

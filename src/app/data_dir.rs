@@ -13,6 +13,7 @@ const DEAD_LETTERS: &str = "dead-letters";
 /// How the names of a session's files begin; the name of the broker follows.
 const SESSION: &str = "session-";
 const FILTERS: &str = "filters-";
+const RETAINED: &str = "retained-";
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +144,12 @@ impl DataDir {
     #[must_use]
     pub fn filters(&self, lane: &str, broker: &str) -> PathBuf {
         self.lane(lane).join(format!("{FILTERS}{broker}"))
+    }
+
+    /// Where the newest message of each topic of this broker is remembered.
+    #[must_use]
+    pub fn retained_messages(&self, lane: &str, broker: &str) -> PathBuf {
+        self.lane(lane).join(format!("{RETAINED}{broker}"))
     }
 
     /// The brokers that a lane has, or had, a session with.

@@ -129,6 +129,7 @@ impl OpenLane {
         let outside = outside(
             ground,
             Router::new(config.routes.clone(), &identity.gateway, lane),
+            lane,
         );
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
@@ -207,7 +208,7 @@ impl OpenLane {
         let mut sources = JoinSet::new();
         for (name, _, source) in self.sources {
             let stop = stop_sources.clone();
-            sources.spawn(async move { (name, source.run(stop).await) });
+            sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
         }
         Ok(Lane {
             is_leaving: self.is_leaving,
@@ -403,17 +404,27 @@ fn parts(
         recalled,
         session_file: data_dir.session(lane, &broker.name),
         filters_file: data_dir.filters(lane, &broker.name),
+        retained_file: data_dir.retained_messages(lane, &broker.name),
+        series_of: source::SeriesOf(series_of(ground, lane)),
         link: Arc::clone(link),
         counters: Arc::default(),
         clock: ground.clock.clone(),
     }
 }
 
+/// Which messages need times that ascend strictly.
+fn series_of(ground: &Ground<'_>, lane: &str) -> queue::SeriesOf {
+    let routes = ground.config.routes.iter().filter(|route| route.lane == lane);
+    let own = Router::new(routes.cloned().collect(), &ground.identity.gateway, lane);
+    Arc::new(move |arrival| own.series(arrival))
+}
+
 /// What the queue gets from the others.
-fn outside(ground: &Ground<'_>, router: Router) -> Outside {
+fn outside(ground: &Ground<'_>, router: Router, lane: &str) -> Outside {
     let clock = ground.clock.clone();
     Outside {
         now: Some(Arc::new(move || clock.now())),
+        series_of: Some(series_of(ground, lane)),
         key_of: Some(Arc::new(move |stored| router.destination(stored))),
         ballast: Some(Arc::clone(&ground.ballast)),
     }

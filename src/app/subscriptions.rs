@@ -1,16 +1,47 @@
 //! Which filters a broker is asked for: derived from the routes, none covered by another.
 
-use crate::filter::covers;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::filter::{covers, overlaps, shared};
 use crate::route;
-use crate::source::{self, Subscription};
+use crate::source::{self, RetainHandling, Subscription, Version};
+
+/// The largest subscription identifier (MQTT 5, 3.8.2.1.2).
+const MAX_ID: u64 = 268_435_455;
 
 /// The subscriptions that the routes of `lane` need on `broker`, in route order. A filter that another one covers is
 /// not subscribed to itself: the broker would send a copy for each.
 pub fn derive(routes: &[route::Config], lane: &str, broker: &source::Config) -> Vec<Subscription> {
-    combine(routes.iter().filter(|route| route.lane == lane), broker)
+    let mut wanted = combine(routes.iter().filter(|route| route.lane == lane), broker);
+    match &broker.shared_group {
+        Some(group) => {
+            for wanted in &mut wanted {
+                wanted.filter = shared(group, &wanted.filter);
+            }
+        }
+        None if broker.version == Version::V5 => identify(&mut wanted),
+        None => {}
+    }
+    wanted
 }
 
-/// The same for all routes, as if there were one lane.
+/// Gives identifiers to the filters that overlap with another one: made of the filter, so that a message which the broker has
+/// queued is for the same subscription after a restart and under other routes. Two with the same one (once in 10^8) get none.
+fn identify(wanted: &mut [Subscription]) {
+    let filters: Vec<String> = wanted.iter().map(|wanted| wanted.filter.clone()).collect();
+    let id_of = |filter: &str| u32::try_from(xxh3_64(filter.as_bytes()) % MAX_ID + 1).ok();
+    for wanted in wanted {
+        let mut others = filters.iter().filter(|other| **other != wanted.filter);
+        let id = id_of(&wanted.filter);
+        let is_partner = |other: &&String| overlaps(other, &wanted.filter);
+        wanted.id = id.filter(|_| others.clone().any(|other| is_partner(&other)));
+        if others.any(|other| id_of(other) == id) {
+            wanted.id = None;
+        }
+    }
+}
+
+/// The same for all routes, as if there were one lane, and no group that shares them.
 pub fn derive_all(routes: &[route::Config], broker: &source::Config) -> Vec<Subscription> {
     combine(routes.iter(), broker)
 }
@@ -27,7 +58,12 @@ fn combine<'a>(
         } else {
             let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
             let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);
-            wanted.push(Subscription { filter, qos });
+            wanted.push(Subscription {
+                filter,
+                qos,
+                retain: RetainHandling::OnNewSubscription,
+                id: None,
+            });
         }
     }
     wanted
@@ -40,8 +76,14 @@ mod tests {
     use super::*;
 
     fn check(routes: &[(&str, u8)], expected: &[(&str, u8)]) {
-        let head = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
-                    [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n";
+        check_with("", routes, expected);
+    }
+
+    fn check_with(mqtt: &str, routes: &[(&str, u8)], expected: &[(&str, u8)]) {
+        let head = format!(
+            "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n{mqtt}\n\
+             [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n"
+        );
         let tables = routes.iter().enumerate().map(|(number, (from, qos))| {
             format!("[[route]]\nfrom = \"{from}\"\ntopic = \"t{number}\"\nqos = {qos}\n")
         });
@@ -66,6 +108,16 @@ mod tests {
         check(
             &[("a/{device}/{rest...}", 0), ("a/{device}/t", 1)],
             &[("a/+/#", 1)],
+        );
+    }
+
+    #[test]
+    fn a_group_shares_every_filter() {
+        let wanted = [("$share/plant/a/+", 1), ("$share/plant/b/+", 1)];
+        check_with(
+            "shared_group = \"plant\"",
+            &[("a/{device}", 1), ("b/{device}", 1)],
+            &wanted,
         );
     }
 }

@@ -27,6 +27,14 @@ pub(super) fn check(
         for (earlier, other) in routes.iter().take(index).enumerate() {
             if other
                 .as_ref()
+                .is_some_and(|other| would_share_with_itself(brokers, route, other))
+            {
+                let wrong = format!("is also what route[{earlier}] takes, in another lane");
+                let right = "with shared_group each message comes to one lane alone: use one lane, or leave shared_group out";
+                section.error("from", wrong, right);
+            }
+            if other
+                .as_ref()
                 .is_some_and(|other| may_arrive_twice(brokers, route, other))
             {
                 warn_of_copies(earlier, &mut section);
@@ -206,15 +214,25 @@ fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &rou
         && partly
         && brokers
             .iter()
-            .any(|broker| is_old(broker) && one.takes(&broker.name) && other.takes(&broker.name))
+            .any(|broker| is_ambiguous(broker) && one.takes(&broker.name) && other.takes(&broker.name))
 }
 
-fn is_old(broker: &source::Config) -> bool {
-    broker.version == Version::V3_1_1
+/// Lanes have sessions of their own: two with the same shared filter are two members of the group.
+fn would_share_with_itself(brokers: &[source::Config], one: &route::Config, other: &route::Config) -> bool {
+    let is_shared = |broker: &source::Config| {
+        broker.shared_group.is_some() && one.takes(&broker.name) && other.takes(&broker.name)
+    };
+    one.lane != other.lane && one.from.filter() == other.from.filter() && brokers.iter().any(is_shared)
+}
+
+/// The members of a group get some of the copies each, so identifiers do not tell there either.
+fn is_ambiguous(broker: &source::Config) -> bool {
+    broker.version == Version::V3_1_1 || broker.shared_group.is_some()
 }
 
 fn warn_of_copies(earlier: usize, section: &mut Section<'_, '_>) {
     let what = format!("overlaps with route[{earlier}].from in part");
-    let instead = "an MQTT 3.1.1 broker may send such a message once for each; use version = \"5\" or one wider pattern";
+    let instead = "an MQTT 3.1.1 broker, and any with shared_group, may send such a message once for each; use version = \
+                   \"5\" or one wider pattern";
     section.warn("from", what, instead);
 }

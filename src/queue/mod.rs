@@ -62,7 +62,7 @@ pub use intake::{Closed, Intake, Room};
 pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
 pub use marks::Passed;
-pub use opening::{OpenError, Outside, Recalled, keys_for, newest_version, open, open_with};
+pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
 pub use relief::KeyOf;
 pub use wear::Wear;

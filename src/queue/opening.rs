@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faults;
 use crate::message::{Arrival, Delivery, Epoch, Seq};
@@ -31,8 +32,11 @@ use crate::queue::{Ballast, Config, Door, Monitor, Queue, Reader, Shared};
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
-/// How many of the newest messages are shown to the sources at start. Matches what the store retains.
-const RECALL_MESSAGES: usize = 4096;
+/// How many of the newest messages are shown to the sources at start. Matches what the store retains; some 80 bytes each
+/// until the sources have seen them.
+const RECALL_MESSAGES: usize = 12_288;
+/// Most that is read for that, bytes as they are on the disk: two generations.
+const RECALL_BYTES: usize = 16 * 1024 * 1024;
 /// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
 const RECALL_PATIENCE: Duration = Duration::from_secs(2);
 const RECALL_POLL: Duration = Duration::from_millis(50);
@@ -45,6 +49,12 @@ pub struct Recalled {
     pub broker: Arc<str>,
     /// How it was delivered.
     pub delivery: Delivery,
+    /// XXH3 of its MQTT topic.
+    pub topic: u64,
+    /// The time of its stamp.
+    pub unix_ms: i64,
+    /// What its times have to ascend with: see [`Outside::series_of`].
+    pub series: Vec<u64>,
 }
 
 /// Why a lane cannot be opened. Damage inside it is never the reason.
@@ -79,6 +89,9 @@ impl OpenError {
     }
 }
 
+/// See [`Outside::series_of`].
+pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>;
+
 /// What a lane gets from outside. What is missing is done without.
 #[derive(Clone, Default)]
 pub struct Outside {
@@ -86,6 +99,8 @@ pub struct Outside {
     pub now: Option<Now>,
     /// Whose value a message is, for `on_full = "keep-latest"`. Without it a full lane takes nothing more.
     pub key_of: Option<KeyOf>,
+    /// What the times of a message have to ascend with, for those who go on behind it.
+    pub series_of: Option<SeriesOf>,
     /// The reserve for a full disk.
     pub ballast: Option<Arc<Ballast>>,
 }
@@ -95,6 +110,7 @@ impl fmt::Debug for Outside {
         f.debug_struct("Outside")
             .field("now", &self.now.is_some())
             .field("key_of", &self.key_of.is_some())
+            .field("series_of", &self.series_of.is_some())
             .field("ballast", &self.ballast)
             .finish()
     }
@@ -255,7 +271,7 @@ fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside)
     if let Err(error) = writer.renew() {
         shared.report_store_failure(&error);
     }
-    let recalled = recall(&shared);
+    let recalled = recall(&shared, outside.series_of.as_ref());
     Ok(Queue {
         writer,
         reader: Reader::new(Arc::clone(&shared), place.next),
@@ -277,15 +293,18 @@ fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
 }
 
 /// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
-fn recall(shared: &Shared) -> Vec<Recalled> {
+fn recall(shared: &Shared, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
     let deadline = Instant::now() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
-    let mut seen = 0;
+    let (mut seen, mut bytes) = (0, 0);
     let mut from = shared.tail.last();
-    while seen < RECALL_MESSAGES && from > Seq::ZERO {
+    let is_enough = |seen: usize, bytes: usize| {
+        seen >= RECALL_MESSAGES || bytes >= RECALL_BYTES || Instant::now() >= deadline
+    };
+    while from > Seq::ZERO && !is_enough(seen, bytes) {
         let raw = match shared.store.read(from) {
             Ok(Found::Block(raw)) => raw,
-            Ok(Found::Salvaging) if Instant::now() < deadline => {
+            Ok(Found::Salvaging) => {
                 shared.readable.wait(RECALL_POLL);
                 continue;
             }
@@ -298,10 +317,14 @@ fn recall(shared: &Shared) -> Vec<Recalled> {
             break;
         };
         seen += block.messages.len();
+        bytes += raw.chunks.iter().map(Vec::len).sum::<usize>();
         // What was imported did not come from our brokers, although theirs may have the same names.
         let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
         let deliveries = block.messages.into_iter().rev().filter(own);
         recalled.extend(deliveries.map(|(_, arrival)| Recalled {
+            topic: xxh3_64(arrival.topic.as_bytes()),
+            unix_ms: arrival.stamp.unix_ms,
+            series: series_of.map_or_else(Vec::new, |series_of| series_of(&arrival)),
             broker: arrival.broker,
             delivery: arrival.delivery,
         }));

@@ -30,9 +30,10 @@ use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
 pub use verdict::{Skip, Verdict};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Told;
-use crate::message::{Arrival, MessageId, Stored};
+use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
@@ -135,6 +136,38 @@ impl Router {
             }
         }
         keys
+    }
+
+    /// What the times of an arrival have to ascend with: a hash of each key that a route with `unique_times` makes of it.
+    #[must_use]
+    pub fn series(&self, arrival: &Arrival) -> Vec<u64> {
+        let mut unique = self
+            .routes
+            .iter()
+            .enumerate()
+            .filter(|(_, (route, _))| route.unique_times)
+            .peekable();
+        if unique.peek().is_none() {
+            return Vec::new();
+        }
+        // Its place in the log is not known yet, and no key is made of it.
+        let stored = Stored {
+            seq: Seq::ZERO,
+            epoch: Epoch(0),
+            arrival: arrival.clone(),
+        };
+        let told = Told::as_it_stood(&arrival.stamp);
+        let records =
+            unique.filter_map(
+                |(number, (route, _))| match self.judge(number, route, &stored, &told) {
+                    Verdict::Made(record) => Some(record),
+                    _ => None,
+                },
+            );
+        let mut series: Vec<u64> = records.map(|record| xxh3_64(record.key.as_bytes())).collect();
+        series.sort_unstable();
+        series.dedup();
+        series
     }
 
     /// What the headers of each of its records say, whatever route makes it.

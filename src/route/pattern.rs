@@ -45,7 +45,7 @@ pub enum PatternError {
     #[error("contains the character U+0000")]
     Nul,
     /// `$share/group/...`
-    #[error("shared subscriptions ($share/) are not built yet")]
+    #[error("is a shared subscription: write the filter alone, and shared_group in [[mqtt]]")]
     Shared,
     /// A `{` without its `}` or the other way round.
     #[error("has an unbalanced brace in the level {level:?}")]

@@ -310,6 +310,30 @@ fn the_numbers_under_which_refusals_are_stored_stay_the_same() {
     }
 }
 
+#[test]
+fn only_routes_with_unique_times_say_what_times_ascend_with() {
+    let routes = |unique: bool| {
+        let text = format!(
+            "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n[kafka]\n\
+             bootstrap_servers = [\"127.0.0.1:9092\"]\n[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"t\"\n\
+             unique_times = {unique}\n[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"u\"\nkey = \"x{{device}}\"\n"
+        );
+        let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
+        Router::new(config.routes, "gw", "default")
+    };
+    let arrival = |topic: &str| Arrival {
+        topic: topic.to_owned(),
+        ..Arrival::for_test()
+    };
+    assert!(routes(false).series(&arrival("a/1")).is_empty());
+    let unique = routes(true);
+    let one = unique.series(&arrival("a/1"));
+    assert_eq!(one.len(), 1, "the other route does not ask for it");
+    assert_eq!(one, unique.series(&arrival("a/1")));
+    assert_ne!(one, unique.series(&arrival("a/2")));
+    assert!(unique.series(&arrival("b/1")).is_empty());
+}
+
 /// What becomes of a message of broker `default`.
 fn fate(routes: &str, topic: &str, payload: &'static [u8]) -> String {
     let outcome = routed(&router(routes), &stored(topic, payload));

@@ -25,6 +25,9 @@ const DEFAULT_KEEP_ALIVE: Period = Period::secs(30);
 /// From what a slow link needs for an answer, to what the protocol's 16 bits of seconds can say.
 const KEEP_ALIVE: RangeInclusive<Period> = Period::secs(5)..=Period::secs(18 * 60 * 60);
 
+/// Groups in which the FIWARE IoT Agents for JSON and for Ultralight 2.0 share their subscriptions.
+const TAKEN_GROUPS: [&str; 2] = ["json", "ul"];
+
 /// MQTT protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -63,6 +66,8 @@ pub struct Config {
     pub keep_alive: Duration,
     /// `status_topic`: where the gateway says how it is, `{gateway}` still in place; default nowhere.
     pub status_topic: Option<String>,
+    /// `shared_group`: all filters are subscribed as `$share/<group>/<filter>` (MQTT 5, 4.8.2).
+    pub shared_group: Option<String>,
 }
 
 impl Config {
@@ -97,6 +102,7 @@ pub(crate) struct Raw {
     max_packet_size: Option<Size>,
     keep_alive: Option<Period>,
     status_topic: Option<String>,
+    shared_group: Option<String>,
 }
 
 /// Checks all `[[mqtt]]` tables. Every table gives a configuration, so that routes can be checked against
@@ -151,6 +157,7 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
         max_packet_size: usize::try_from(max_packet_size.0).unwrap_or(usize::MAX),
         keep_alive: keep_alive.whole_secs(),
         status_topic: status_topic::resolve(raw.status_topic, section),
+        shared_group: resolve_shared_group(raw.shared_group, section),
     }
 }
 
@@ -220,6 +227,36 @@ fn resolve_receive_maximum(value: Option<u64>, version: Version, section: &mut S
     };
     let value = section.within("receive_maximum", value, default, 1..=u64::from(u16::MAX));
     u16::try_from(value).unwrap_or(u16::MAX)
+}
+
+/// Several gateways in one group share the messages: each goes to one of them.
+fn resolve_shared_group(group: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
+    let group = group?;
+    if TAKEN_GROUPS.contains(&group.as_str()) {
+        let wrong = format!(
+            "{group:?} is the group of the FIWARE IoT Agents: edgeferry would take their messages away"
+        );
+        section.error(
+            "shared_group",
+            wrong,
+            "write a name of your own, for example \"edgeferry\"",
+        );
+        return None;
+    }
+    if group.is_empty() || group.contains(['/', '+', '#', '\0']) {
+        section.error(
+            "shared_group",
+            format!("{group:?} is no name of a group"),
+            "write one or more characters other than '/', '+', '#' and U+0000, for example \"edgeferry\"",
+        );
+        return None;
+    }
+    section.warn(
+        "shared_group",
+        "a device's messages are spread over the gateways of the group, and come to Kafka in no order between them",
+        "leave it out where the order of a device's messages matters",
+    );
+    Some(group)
 }
 
 /// Refuses what two brokers cannot share.

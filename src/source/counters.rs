@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::info;
 
-/// Totals since the start of the process: `received = stored + recognised + put_back`.
+/// Totals since the start of the process: `received = stored + recognised + retained_known + second_copies + put_back`.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// PUBLISH packets that came.
@@ -13,6 +13,10 @@ pub struct Counters {
     pub stored: AtomicU64,
     /// Redeliveries of a message that the queue already had.
     pub recognised: AtomicU64,
+    /// Retained messages that came again although they were the newest known of their topic.
+    pub retained_known: AtomicU64,
+    /// Copies for a second subscription of a message that was stored for another one.
+    pub second_copies: AtomicU64,
     /// Left with the broker, unacknowledged: the queue was full, or edgeferry was stopping.
     pub put_back: AtomicU64,
     /// Stored, but cut because the payload was over `max_packet_size`.
@@ -32,6 +36,8 @@ impl Counters {
             received = total(&self.received),
             stored = total(&self.stored),
             recognised = total(&self.recognised),
+            retained_known = total(&self.retained_known),
+            second_copies = total(&self.second_copies),
             put_back = total(&self.put_back),
             oversize = total(&self.oversize),
             unprotected = total(&self.unprotected),

@@ -128,10 +128,19 @@ impl Seat {
 
     /// What other lanes' sessions hold and should not.
     fn held_elsewhere(&self) -> Vec<String> {
+        self.held(|lane| lane != self.lane)
+    }
+
+    /// What our own session holds and should not.
+    fn held_here(&self) -> Vec<String> {
+        self.held(|lane| lane == self.lane)
+    }
+
+    fn held(&self, by: impl Fn(&str) -> bool) -> Vec<String> {
         let all = self.all.0.borrow();
-        let others = all.holds.iter();
-        others
-            .filter(|hold| hold.broker == self.broker && hold.lane != self.lane)
+        let holds = all.holds.iter();
+        holds
+            .filter(|hold| hold.broker == self.broker && by(&hold.lane))
             .map(|hold| hold.filter.clone())
             .collect()
     }
@@ -170,16 +179,22 @@ pub struct Copies {
     elsewhere: Vec<String>,
     /// What they held at the last PINGRESP.
     last_seen: Vec<String>,
+    /// The same for our own session: the broker may send it a copy for what is wanted and one for what is left.
+    here: Vec<String>,
+    last_seen_here: Vec<String>,
 }
 
 impl Copies {
     pub(super) fn new(seat: Seat, wanted: &[Subscription], is_old: bool) -> Self {
+        let here = seat.held_here();
         Self {
             seat,
             wanted: wanted.iter().map(|wanted| wanted.filter.clone()).collect(),
             is_old,
             elsewhere: Vec::new(),
             last_seen: Vec::new(),
+            last_seen_here: here.clone(),
+            here,
         }
     }
 
@@ -197,12 +212,16 @@ impl Copies {
         if !self.elsewhere.is_empty() {
             self.elsewhere = std::mem::replace(&mut self.last_seen, self.seat.held_elsewhere());
         }
+        if !self.here.is_empty() {
+            self.here = std::mem::replace(&mut self.last_seen_here, self.seat.held_here());
+        }
     }
 
     /// Whether this message may be one of them.
     pub(super) fn has(&self, topic: &str) -> bool {
         let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
         self.elsewhere.iter().any(|filter| covers(filter, topic))
+            || self.here.iter().any(|filter| covers(filter, topic)) && is_ours()
             || self.is_old && !is_ours() && self.seat.is_wanted_elsewhere(topic)
     }
 }
@@ -224,11 +243,14 @@ impl Changes {
 mod tests {
     use super::*;
     use crate::message::Qos;
+    use crate::source::RetainHandling;
 
     fn wanted(filter: &str) -> Vec<Subscription> {
         vec![Subscription {
             filter: filter.to_owned(),
             qos: Qos::AtLeastOnce,
+            retain: RetainHandling::OnNewSubscription,
+            id: None,
         }]
     }
 
@@ -269,6 +291,22 @@ mod tests {
         let earlier = handover.seat("b", "earlier");
         earlier.want(&wanted("c/+"), &["c/+".to_owned()]);
         assert!(copies.has("c/1"), "an earlier process asked");
+    }
+
+    #[test]
+    fn what_a_wanted_filter_and_one_that_is_left_both_match_is_marked_until_that_one_is_surely_gone() {
+        let handover = Arc::new(Handover::default());
+        let seat = handover.seat("b", "lane");
+        let shared = wanted("$share/g/a/+");
+        seat.want(&shared, &["a/+".to_owned(), "c/+".to_owned()]);
+        let mut copies = Copies::new(seat.clone(), &shared, true);
+        assert!(copies.has("a/1"));
+        assert!(!copies.has("c/1"), "nothing else is wanted of it");
+        seat.hold(&["c/+"]);
+        copies.ponged();
+        assert!(copies.has("a/1"), "it may have been sent before");
+        copies.ponged();
+        assert!(!copies.has("a/1"));
     }
 
     #[test]

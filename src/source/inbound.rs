@@ -13,6 +13,9 @@ use super::counters::{Counters, count};
 use super::fingerprint::fingerprint;
 use super::handover::Copies;
 use super::redelivery::{Seen, Verdict, Window};
+use super::retained::{Retained, topic_hash};
+use super::stamping::Stamping;
+use super::twins::Twins;
 use crate::clock::Clock;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
 use crate::queue::intake::Position;
@@ -21,8 +24,10 @@ use crate::queue::{Closed, Intake};
 /// An acknowledgement that the broker gets once `position` is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owed {
-    /// Position of the message; that of the first delivery when it was recognised.
+    /// Position of the message; that of an earlier delivery when it was recognised.
     pub position: Position,
+    /// The position that has to be durable: another one, when the message is left out because of that.
+    pub after: Position,
     /// What to acknowledge.
     pub what: Acknowledgement,
 }
@@ -92,6 +97,9 @@ pub struct Inbound {
     pub intake: Intake,
     pub window: Window,
     pub copies: Copies,
+    pub twins: Twins,
+    pub retained: Retained,
+    pub stamping: Stamping,
     pub clock: Clock,
     pub counters: Arc<Counters>,
     /// Position of the newest arrival.
@@ -117,30 +125,82 @@ impl Inbound {
             packet_id: seen.packet_id,
             qos: seen.qos,
         };
-        let position = match self.window.judge(seen) {
+        let (position, after) = match self.window.judge(seen) {
             Verdict::Recognised(position) => {
                 count(&self.counters.recognised);
-                position
+                let ids = subscription_ids(&publish);
+                self.twins.stored(&publish.topic, ids, seen.fingerprint, position);
+                (position, position)
             }
             Verdict::Store => {
-                let put_back = PutBack(Some(Arc::clone(&self.counters)));
-                let position = self.store(publish, seen, session).await?;
-                put_back.disarm();
-                position
+                if let Some(after) = self.has_already(&publish, seen) {
+                    (self.pass_over(seen), after)
+                } else {
+                    let put_back = PutBack(Some(Arc::clone(&self.counters)));
+                    let position = self.store(publish, seen, session).await?;
+                    put_back.disarm();
+                    (position, position)
+                }
             }
         };
-        Ok((seen.qos > 0).then_some(Owed { position, what }))
+        Ok((seen.qos > 0).then_some(Owed {
+            position,
+            after,
+            what,
+        }))
+    }
+
+    /// A connection began: the broker sends no more second copies of what came before.
+    pub fn connected(&mut self) {
+        self.copies.connected();
+        self.twins.clear();
+        self.keep_retained();
+    }
+
+    /// Writes down which retained messages are known.
+    pub fn keep_retained(&mut self) {
+        self.retained.keep(self.durable.now());
+    }
+
+    /// The position that has to be durable before this may be acknowledged without being stored: it is a second copy, or a
+    /// retained message that is known.
+    fn has_already(&mut self, publish: &Publish, seen: Seen) -> Option<Position> {
+        if let Some(first) = self.twins.first_of(subscription_ids(publish), seen.fingerprint) {
+            count(&self.counters.second_copies);
+            return Some(first);
+        }
+        if self.retained.knows(publish, seen.fingerprint) {
+            count(&self.counters.retained_known);
+            return Some(self.last);
+        }
+        None
+    }
+
+    /// Takes a position for what is not stored, so that it can be known how many packet ids the broker gave.
+    fn pass_over(&mut self, seen: Seen) -> Position {
+        self.last += 1;
+        self.window.passed_over(seen, self.last);
+        self.last
     }
 
     async fn store(&mut self, publish: Publish, seen: Seen, tag: SessionTag) -> Result<Position, Refusal> {
         let position = self.last + 1;
-        let arrival = self.arrival(publish, seen, tag, position);
+        let mut arrival = self.arrival(publish, seen, tag, position);
+        arrival.stamp = self.stamping.stamp(&arrival);
         let room = match timeout(self.patience, self.intake.reserve(arrival.cost())).await {
             Ok(room) => room?,
             Err(_) => return Err(Refusal::Full),
         };
         let waiting = position.saturating_sub(self.durable.now());
         let oversize = arrival.oversize.is_some();
+        self.stamping.stamped(&arrival);
+        self.retained
+            .note(topic_hash(&arrival.topic), seen.fingerprint, position);
+        let ids = arrival
+            .properties
+            .as_deref()
+            .map_or(&[][..], |of| &of.subscription_ids);
+        self.twins.stored(&arrival.topic, ids, seen.fingerprint, position);
         self.intake
             .offer(arrival, room, waiting >= self.receive_maximum)?;
         self.last = position;
@@ -217,6 +277,12 @@ impl Inbound {
             .unwrap_or((payload, &[]));
         (own(kept), Some(whole as u64))
     }
+}
+
+/// The subscriptions that this copy is for, as far as they have identifiers.
+fn subscription_ids(publish: &Publish) -> &[u32] {
+    let properties = publish.properties.as_deref();
+    properties.map_or(&[], |properties| &properties.subscription_ids)
 }
 
 /// A copy of its own. The client's `Bytes` keep a whole read buffer alive, after a large packet one of

@@ -57,11 +57,14 @@ mod leftover;
 mod line;
 mod outages;
 mod redelivery;
+mod retained;
 mod retry;
 mod session;
+mod stamping;
 mod status;
 mod subscribe;
 mod tls;
+mod twins;
 
 use std::fs;
 use std::io;
@@ -93,10 +96,14 @@ use inbound::{Durable, Inbound};
 use leftover::Leftover;
 use line::Line;
 use redelivery::{LEAST_UNSEEN, Window};
+use retained::Retained;
 use retry::{Retry, Step};
 use session::{Found, SessionFile};
+pub use stamping::SeriesOf;
+use stamping::Stamping;
 pub use status::{STATUS, Status};
 use subscribe::Subscriptions;
+use twins::Twins;
 
 /// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16
 /// MiB), a topic and the usual properties of at most 64 KiB each, and as much again for user properties.
@@ -116,6 +123,19 @@ pub struct Subscription {
     pub filter: String,
     /// QoS to ask for.
     pub qos: Qos,
+    /// Whether the broker is to send the retained messages that match. MQTT 3.1.1 cannot say it.
+    pub retain: RetainHandling,
+    /// Subscription identifier, where the filter overlaps with another one in part. MQTT 5 only.
+    pub id: Option<u32>,
+}
+
+/// When the broker sends retained messages (MQTT 5, 3.8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainHandling {
+    /// When the subscription is new. Subscribing again does not bring them again.
+    OnNewSubscription,
+    /// Never: every route skips them.
+    Never,
 }
 
 /// What a source is made of.
@@ -145,6 +165,10 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Stamps arrivals.
     pub clock: Clock,
+    /// Where the newest message of each topic is remembered.
+    pub retained_file: PathBuf,
+    /// Which messages need times that ascend strictly.
+    pub series_of: SeriesOf,
 }
 
 /// Why a source cannot be opened.
@@ -205,7 +229,7 @@ pub struct Source {
     held: HeldFile,
     seat: Seat,
     /// What is removed when the session is over.
-    files: [PathBuf; 2],
+    files: [PathBuf; 3],
     /// See [`QUIET`]; only when nothing is wanted.
     quiet: Option<Duration>,
     retry: Retry,
@@ -237,7 +261,11 @@ impl Source {
             had_session,
         );
         let (held, leftover) = remember(&parts, had_session);
-        let files = [parts.session_file.clone(), parts.filters_file.clone()];
+        let files = [
+            parts.session_file.clone(),
+            parts.filters_file.clone(),
+            parts.retained_file.clone(),
+        ];
         let quiet = parts.subscriptions.is_empty().then_some(QUIET);
         let mut config = parts.config.clone();
         if quiet.is_some() {
@@ -247,10 +275,16 @@ impl Source {
             config,
             client_id: parts.client_id.clone(),
         };
+        let subscriptions = Subscriptions::new(parts.subscriptions.clone());
+        let seat = parts.seat.clone();
+        let mut inbound = inbound(parts, &identity, &session, broker, last, !leftover.is_empty());
+        if found == Found::OtherBoot {
+            inbound.window.doubt();
+        }
         Ok(Self {
-            subscriptions: Subscriptions::new(parts.subscriptions.clone()),
-            seat: parts.seat.clone(),
-            inbound: inbound(parts, &identity, &session, broker, last, !leftover.is_empty()),
+            subscriptions,
+            seat,
+            inbound,
             session: Mutex::new(session),
             leftover: Mutex::new(leftover),
             held,
@@ -305,13 +339,16 @@ impl Source {
                 }
                 Step::Again { wait, why } => {
                     if why == retry::Why::TakenOver {
-                        self.inbound.window.clear();
+                        self.inbound.window.doubt();
                     }
                     self.line.failed(why);
                     stop.run_until_cancelled(sleep(wait)).await;
                 }
             }
             counters::count(&self.inbound.counters.reconnects);
+        }
+        if ended == Ended::Stopped {
+            self.inbound.keep_retained();
         }
         self.inbound.counters.say(&self.inbound.broker);
         Ok(ended)
@@ -466,6 +503,14 @@ fn inbound(
     let receive_maximum = parts.config.receive_maximum.max(1);
     let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
     window.recall(&parts.recalled, session.tag());
+    let mut retained = Retained::open(parts.retained_file);
+    let mut stamping = Stamping::new(parts.series_of);
+    for recalled in &parts.recalled {
+        retained.note(recalled.topic, recalled.delivery.fingerprint, 0);
+        for series in &recalled.series {
+            stamping.note(*series, recalled.unix_ms);
+        }
+    }
     Inbound {
         broker,
         max_payload: parts.config.max_packet_size,
@@ -475,6 +520,9 @@ fn inbound(
         intake: parts.intake,
         window,
         copies: Copies::new(parts.seat, &parts.subscriptions, has_leftover),
+        twins: Twins::new(&parts.subscriptions),
+        retained,
+        stamping,
         clock: parts.clock,
         counters: parts.counters,
         last,

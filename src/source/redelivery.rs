@@ -35,18 +35,28 @@
 //!
 //! # Wide cycles
 //!
-//! Let `L` be the length of the newest stretch of the window in which no id repeats, `d` the number of
-//! messages behind the entry in question, and `U` how many unacknowledged messages the broker can have, all
+//! Let `L` be the length of the longest stretch of messages of this session in which no id repeats, `d` the number of
+//! messages that came behind the one in question, and `U` how many unacknowledged messages the broker can have, all
 //! of which we may have failed to see. If the broker had used the id again, at most `d + U` messages would
 //! lie between the two uses, while we have seen it give `L` ids without repeating one. Ids given
 //! smallest-first or last-freed-first repeat within `U` messages, so a stretch longer than `U` also tells
 //! those brokers apart. The rule is therefore `L > d + U`.
 //!
+//! # Repetitions that were stored
+//!
+//! In doubt a repetition is stored, and stays *one entry* with the message that it seems to repeat: it takes no new place
+//! among the ids that the broker gave, and so ends no stretch. Otherwise one lost connection early in a session would make
+//! everything undecidable for as long as connections go on being lost, and each would double what is under way.
+//!
+//! It may have been a new message after all. Then the broker gave its id a second time, behind `d`'s back. A broker with a
+//! cycle gives an id once within one, so there are at most as many of these as entries that were stored twice, `r`: the
+//! rule with them is `L > d + r + U`. And a stretch still has every id once, so `L` is never more than the cycle.
+//!
 //! # What leaves the window
 //!
 //! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it
 //! all before it, for they are sent and processed in arrival order: the entries up to it go. A new session
-//! empties it, and so does another client that used our session (it acknowledged what we never saw). Beyond
+//! empties it. When another client used our session (it acknowledged what we never saw) nothing in it is certain any more. Beyond
 //! [`CAPACITY`] the oldest go. To lose an entry costs at most a flagged duplicate.
 
 use std::collections::{HashMap, VecDeque};
@@ -55,9 +65,12 @@ use crate::queue::Recalled;
 use crate::queue::intake::Position;
 
 /// Most messages remembered: less than half of the packet id space, so that a broker that uses all ids in turn never shows
-/// one twice within it, and as many as a hash table with 32,768 places takes before it doubles. 1.4 MB when full, which
-/// needs a broker that does so.
+/// one twice within it, and as many as a hash table with 32,768 places takes before it doubles. 1.7 MB when full, which
+/// needs a broker that does so; 256 KiB of it, for the ids, are taken at once.
 pub const CAPACITY: usize = 28_672;
+
+/// All values that a packet id can have; 0 stands for none.
+const PACKET_IDS: usize = 1 << 16;
 
 /// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to
 /// have 4,318 messages outstanding under a limit of 20 (eclipse-mosquitto/mosquitto#2301). Doubled.
@@ -87,9 +100,20 @@ pub enum Verdict {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// Of its first delivery: entries are in the order in which the broker gave their ids.
     position: Position,
+    /// Of its newest one; the same unless it was stored again in doubt.
+    newest: Position,
+    /// How many ids the broker had given by then, at least: see [`Window::given`].
+    order: u64,
     packet_id: u16,
     fingerprint: u64,
+}
+
+impl Entry {
+    const fn is_repeated(&self) -> bool {
+        self.newest != self.position
+    }
 }
 
 /// How far the broker is on this connection.
@@ -97,7 +121,7 @@ struct Entry {
 enum Phase {
     /// It repeats what was unacknowledged.
     Repeating {
-        /// Recognised last; only what is behind can come now.
+        /// First position of what was recognised last; only what is behind can come now.
         passed: Position,
         /// Up to here PUBACKs may have reached the broker before this connection.
         handed: Position,
@@ -113,10 +137,25 @@ enum Phase {
 pub struct Window {
     /// Ascending positions.
     entries: VecDeque<Entry>,
-    /// Position of the newest entry of each packet id.
+    /// Entries that were stored again in doubt.
+    repeated: usize,
+    /// Position of the newest message, whether it has an entry of its own or not.
+    last: Position,
+    /// Nothing up to here can be certain.
+    doubtful: Position,
+    /// First position of the newest entry of each packet id.
     newest: HashMap<u16, Position>,
-    /// No packet id repeats among the entries from this position on.
-    distinct_from: Position,
+    /// How many ids the broker gave to messages that came here: those that were seen, and every position that is not known
+    /// to be something else. `d` is the difference of two of these, and never too small.
+    given: u64,
+    /// How many of these were seen one after the other.
+    seen: u32,
+    /// Which of these the newest use of each id was; 0 for none.
+    uses: Vec<u32>,
+    /// No id repeats among those given behind this one.
+    distinct_from: u32,
+    /// `L`
+    widest: u32,
     /// `U` of the module's documentation.
     unseen: usize,
     phase: Phase,
@@ -128,8 +167,15 @@ impl Window {
         let entries = VecDeque::new();
         Self {
             entries,
+            repeated: 0,
+            last: 0,
+            doubtful: 0,
             newest: HashMap::new(),
+            given: 0,
+            seen: 0,
+            uses: vec![0; PACKET_IDS],
             distinct_from: 0,
+            widest: 0,
             unseen,
             phase: Phase::Fresh,
         }
@@ -158,21 +204,30 @@ impl Window {
         }
     }
 
+    /// Nothing that came so far can be certain any more: another client used our session, and acknowledged what we never saw;
+    /// or the power was cut, and nobody knows how many messages were passed over last. How the broker gives ids is still
+    /// known.
+    pub fn doubt(&mut self) {
+        self.doubtful = self.last;
+    }
+
     /// A connection began on which the broker resumed the session. The PUBACKs up to `handed` may have
     /// reached it.
     pub fn resume(&mut self, handed: Position) {
-        let until = self.entries.back().map_or(0, |entry| entry.position);
         self.phase = Phase::Repeating {
             passed: 0,
             handed,
-            until,
+            until: self.last,
         };
     }
 
-    /// The session is new, or was used by somebody else: nothing that we know of it holds any more.
+    /// The session is new: nothing that we know of it holds any more.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.repeated = 0;
         self.newest.clear();
+        self.widest = 0;
+        self.forget_uses();
         self.phase = Phase::Fresh;
     }
 
@@ -189,23 +244,24 @@ impl Window {
             return Verdict::Store;
         };
         if let Phase::Repeating { passed, .. } = &mut self.phase {
-            *passed = found;
+            *passed = found.position;
         }
-        Verdict::Recognised(found)
+        // Whichever of its deliveries this repeats, it is durable when the newest one is.
+        Verdict::Recognised(found.newest)
     }
 
     /// A message was handed to the queue at `position`, which is above all before it.
     pub fn stored(&mut self, seen: Seen, position: Position) {
-        if seen.qos == 0 {
+        self.reach(position);
+        if seen.qos == 0 || self.is_repetition(seen, position) {
             return;
         }
         // Before the new one comes, so that neither collection grows beyond what it needs.
         if self.entries.len() >= CAPACITY {
             self.drop_oldest();
         }
-        if let Some(before) = self.newest.insert(seen.packet_id, position) {
-            self.distinct_from = self.distinct_from.max(before.saturating_add(1));
-        }
+        self.newest.insert(seen.packet_id, position);
+        self.note_use(seen.packet_id);
         let Seen {
             packet_id,
             fingerprint,
@@ -213,13 +269,71 @@ impl Window {
         } = seen;
         self.entries.push_back(Entry {
             position,
+            newest: position,
+            order: self.given,
             packet_id,
             fingerprint,
         });
     }
 
-    /// Position of the message that this certainly is.
-    fn find(&self, seen: Seen) -> Option<Position> {
+    /// A message was not stored, and is acknowledged all the same; it counts as `position`.
+    pub fn passed_over(&mut self, seen: Seen, position: Position) {
+        self.reach(position);
+        if seen.qos > 0 {
+            // Whatever had this id before cannot be meant any more.
+            self.newest.remove(&seen.packet_id);
+            self.note_use(seen.packet_id);
+        }
+    }
+
+    /// Positions between, of which nothing is known any more, count as messages with ids of their own.
+    fn reach(&mut self, position: Position) {
+        let unknown = position.saturating_sub(self.last).saturating_sub(1);
+        if self.last > 0 {
+            self.given = self.given.saturating_add(unknown);
+        }
+        self.last = position;
+    }
+
+    /// The broker gave this id to a message.
+    fn note_use(&mut self, packet_id: u16) {
+        if self.seen == u32::MAX {
+            self.forget_uses();
+        }
+        self.given = self.given.saturating_add(1);
+        self.seen += 1;
+        if let Some(newest) = self.uses.get_mut(usize::from(packet_id)) {
+            self.distinct_from = self.distinct_from.max(*newest);
+            *newest = self.seen;
+        }
+        self.widest = self.widest.max(self.seen - self.distinct_from);
+    }
+
+    fn forget_uses(&mut self) {
+        self.uses.fill(0);
+        self.seen = 0;
+        self.distinct_from = 0;
+    }
+
+    /// Whether this seems to be the newest message with its packet id once more. Then it is one entry with it.
+    fn is_repetition(&mut self, seen: Seen, position: Position) -> bool {
+        let Some(first) = self.newest.get(&seen.packet_id).filter(|_| seen.dup) else {
+            return false;
+        };
+        let index = self.index_of(*first);
+        let Some(entry) = self.entries.get_mut(index) else {
+            return false;
+        };
+        if entry.fingerprint != seen.fingerprint {
+            return false;
+        }
+        self.repeated += usize::from(!entry.is_repeated());
+        entry.newest = position;
+        true
+    }
+
+    /// The message that this certainly is.
+    fn find(&self, seen: Seen) -> Option<Entry> {
         let Phase::Repeating {
             passed,
             handed,
@@ -234,17 +348,17 @@ impl Window {
         }
         let position = *self.newest.get(&seen.packet_id)?;
         let index = self.index_of(position);
-        let entry = self.entries.get(index)?;
-        let in_turn = position > passed && position <= until;
-        let certain = position > handed || self.cannot_have_cycled(index);
-        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(position)
+        let entry = *self.entries.get(index)?;
+        let in_turn = position > passed && entry.newest <= until;
+        let certain = entry.newest > handed.max(self.doubtful) || self.cannot_have_cycled(entry);
+        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(entry)
     }
 
-    /// `L > d + U` for the entry at `index`.
-    fn cannot_have_cycled(&self, index: usize) -> bool {
-        let stretch = self.entries.len() - self.index_of(self.distinct_from);
-        let behind = self.entries.len() - index - 1;
-        stretch > behind + self.unseen
+    /// `L > d + r + U`
+    fn cannot_have_cycled(&self, entry: Entry) -> bool {
+        let behind = self.given.saturating_sub(entry.order);
+        let others = (self.repeated + self.unseen) as u64;
+        entry.position > self.doubtful && u64::from(self.widest) > behind.saturating_add(others)
     }
 
     /// A fresh use of a packet id ends all before it.
@@ -264,6 +378,7 @@ impl Window {
         let Some(entry) = self.entries.pop_front() else {
             return;
         };
+        self.repeated -= usize::from(entry.is_repeated());
         if self.newest.get(&entry.packet_id) == Some(&entry.position) {
             self.newest.remove(&entry.packet_id);
         }

@@ -186,7 +186,13 @@ impl Subscriptions {
     }
 
     fn ask(&mut self, filters: &[Subscription]) -> Vec<Vec<Subscription>> {
-        let packets: Vec<Vec<Subscription>> = filters.chunks(BATCH).map(<[_]>::to_vec).collect();
+        // An identifier is for all filters of its packet (MQTT 5, 3.8.2.1.2).
+        let (alone, together): (Vec<_>, Vec<_>) =
+            filters.iter().cloned().partition(|wanted| wanted.id.is_some());
+        let together = together.chunks(BATCH).map(<[_]>::to_vec);
+        let packets: Vec<Vec<Subscription>> = together
+            .chain(alone.into_iter().map(|wanted| vec![wanted]))
+            .collect();
         self.asked.extend(packets.iter().map(|batch| Asked {
             packet_id: None,
             batch: batch.clone(),
@@ -198,12 +204,14 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Qos;
+    use crate::source::{Qos, RetainHandling};
 
     fn wanted(count: usize) -> Vec<Subscription> {
         let one = |number| Subscription {
             filter: format!("f/{number}"),
             qos: Qos::AtLeastOnce,
+            retain: RetainHandling::OnNewSubscription,
+            id: None,
         };
         (0..count).map(one).collect()
     }
@@ -216,6 +224,15 @@ mod tests {
     fn the_first_connection_always_subscribes_in_batches() {
         let mut subscriptions = Subscriptions::new(wanted(20));
         assert_eq!(lengths(&subscriptions.connected(true)), [8, 8, 4]);
+    }
+
+    #[test]
+    fn a_filter_with_an_identifier_has_a_packet_of_its_own() {
+        let mut wanted = wanted(4);
+        wanted[1].id = Some(7);
+        wanted[2].id = Some(8);
+        let mut subscriptions = Subscriptions::new(wanted);
+        assert_eq!(lengths(&subscriptions.connected(true)), [2, 1, 1]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod acknowledging;
 mod connecting;
 mod leaving;
 mod moving;
+mod passing_over;
 mod pushing_back;
 mod repeating;
-mod script;
+pub mod script;

@@ -35,6 +35,10 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
+//! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
+//! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
+//! | [`shared`] | shared subscriptions: two gateways share the work; the group comes and goes without a gap |
 //! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
 //! | [`unknown_topics`] | topics that nobody made: given up in time, found when they are made, and nothing else is held or doubled |
 //! | [`partitions`] | a topic that grows, and one that is deleted and made anew, under load |
@@ -81,13 +85,17 @@ mod mismatch;
 mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;
+mod overlap;
 mod partition_vectors;
 mod partitions;
 mod queue_in_hand;
+mod redelivery;
 mod refused;
+mod retained;
 mod sample_consumer;
 mod sealed;
 mod security;
+mod shared;
 mod shutdown;
 mod sigkill;
 mod slow_link;

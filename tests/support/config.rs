@@ -67,12 +67,13 @@ impl Config {
     }
 
     /// Adds an `[[mqtt]]` table with further lines.
-    pub fn broker_with(mut self, name: &str, version: &str, mosquitto: &Mosquitto, lines: &str) -> Self {
-        self.brokers.push(format!(
-            "name = \"{name}\"\nurl = \"mqtt://127.0.0.1:{}\"\nversion = \"{version}\"\n{lines}\n",
-            mosquitto.port()
-        ));
-        self
+    pub fn broker_with(self, name: &str, version: &str, mosquitto: &Mosquitto, lines: &str) -> Self {
+        self.broker_at(
+            name,
+            version,
+            &format!("mqtt://127.0.0.1:{}", mosquitto.port()),
+            lines,
+        )
     }
 
     /// Adds an `[[mqtt]]` table for any url, with further lines.

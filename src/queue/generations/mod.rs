@@ -52,9 +52,10 @@ const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
-/// well over what brokers keep in flight (1,000 by our receive maximum; Mosquitto 2.0 was seen at 13,000 with
-/// 3.1.1, those beyond are stored again and marked).
-const RECALL_MESSAGES: u64 = 4096;
+/// more than the 8,192 that a source has to see before it believes that packet ids go round widely, and well over what
+/// brokers keep in flight (1,000 by our receive maximum; Mosquitto 2.0.11 was seen at 13,000 under load, those beyond
+/// are stored again and marked).
+const RECALL_MESSAGES: u64 = 12_288;
 
 /// Damaged generations that were delivered are kept as long as they take no more than this part of the budget, and the
 /// budget has room.

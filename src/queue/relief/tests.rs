@@ -55,6 +55,7 @@ impl Setup {
             },
             outside: Outside {
                 now: Some(Arc::new(now)),
+                series_of: None,
                 key_of: Some(Arc::new(key_of)),
                 ballast: None,
             },

@@ -61,6 +61,8 @@ pub struct Config {
     pub lane: String,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
     pub qos: Qos,
+    /// `unique_times`: the times of the records of a key ascend strictly; see [`default_unique_times`].
+    pub unique_times: bool,
 }
 
 /// `retained`: what becomes of messages that the broker had kept and sent because of a subscription.
@@ -111,6 +113,7 @@ pub(crate) struct Raw {
     broker: Option<String>,
     lane: Option<String>,
     qos: Option<u64>,
+    unique_times: Option<bool>,
     cloudevents: Option<format::RawCloudEvents>,
     wasp: Option<format::RawWasp>,
     ngsiv2: Option<format::RawNgsiv2>,
@@ -164,6 +167,9 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         topic: templates.topic?,
         key: templates.key?,
         partition_by: templates.partition_by,
+        unique_times: raw
+            .unique_times
+            .unwrap_or_else(|| format.as_ref().is_some_and(default_unique_times)),
         format: format?,
         headers,
         add_headers: add_headers?,
@@ -180,6 +186,12 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     templates::check(&route, names, templates.has_key, section);
     headers::check_names(&route.add_headers, names, section);
     Some(route)
+}
+
+/// Whether `unique_times` is on for a format when nothing is said: its consumers keep one value for a series and a
+/// millisecond, so that of two messages with the same time one would replace the other.
+fn default_unique_times(format: &Format) -> bool {
+    matches!(format.name(), "wasp" | "ngsiv2")
 }
 
 fn resolve_retained(word: Option<&str>, section: &mut Section<'_, '_>) -> Retained {

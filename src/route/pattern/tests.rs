@@ -73,7 +73,7 @@ fn what_is_not_a_pattern_says_why() {
     assert!(Pattern::parse(&"a".repeat(65_535)).is_ok());
     assert_eq!(
         refused("$share/group/a"),
-        "shared subscriptions ($share/) are not built yet"
+        "is a shared subscription: write the filter alone, and shared_group in [[mqtt]]"
     );
     assert_eq!(refused("a/{b"), "has an unbalanced brace in the level \"{b\"");
     assert_eq!(refused("a/b}"), "has an unbalanced brace in the level \"b}\"");

@@ -4,7 +4,7 @@ use rumqttc::NetworkOptions;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, PublishProperties,
-    RetainForwardRule, SubscribeReasonCode, UnsubAckReason,
+    RetainForwardRule, SubscribeProperties, SubscribeReasonCode, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
@@ -16,7 +16,7 @@ use super::{
     Events, Failure, Gone, Identity, Publish, REQUESTS,
 };
 use crate::message::Properties;
-use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
+use crate::source::{Qos, RetainHandling, Subscription, TRANSPORT_LIMIT};
 
 /// Slots for PUBLISH packets of our own, of which there are none. The client's default of 65,535 costs 14 MB.
 const OUTGOING_INFLIGHT: u16 = 16;
@@ -129,10 +129,19 @@ impl Client for V5Client {
     }
 
     async fn subscribe(&self, filters: &[Subscription]) -> Result<(), Gone> {
-        self.0
-            .subscribe_many(filters.iter().map(filter).collect::<Vec<_>>())
-            .await
-            .map_err(|_| Gone)
+        let id = filters.first().and_then(|wanted| wanted.id);
+        let filters: Vec<_> = filters.iter().map(filter).collect();
+        let sent = match id.and_then(|id| usize::try_from(id).ok()) {
+            Some(id) => {
+                let properties = SubscribeProperties {
+                    id: Some(id),
+                    user_properties: Vec::new(),
+                };
+                self.0.subscribe_many_with_properties(filters, properties).await
+            }
+            None => self.0.subscribe_many(filters).await,
+        };
+        sent.map_err(|_| Gone)
     }
 
     async fn unsubscribe(&self, filter: &str) -> Result<(), Gone> {
@@ -161,8 +170,11 @@ fn filter(wanted: &Subscription) -> Filter {
         Qos::AtLeastOnce => QoS::AtLeastOnce,
     };
     let mut filter = Filter::new(&wanted.filter, qos);
-    // Subscribing again must not bring all retained messages again.
-    filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+    filter.retain_forward_rule = match wanted.retain {
+        // Subscribing again must not bring all retained messages again.
+        RetainHandling::OnNewSubscription => RetainForwardRule::OnNewSubscribe,
+        RetainHandling::Never => RetainForwardRule::Never,
+    };
     filter
 }
 

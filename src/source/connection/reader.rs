@@ -1,6 +1,7 @@
 //! Polls the connection and takes messages in.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
@@ -12,6 +13,10 @@ use crate::source::client::{Answer, Event, Events, Failure, Publish};
 use crate::source::counters::count;
 use crate::source::inbound::Refusal;
 use crate::source::session::new_tag;
+
+/// How long the broker may take to close the connection after our DISCONNECT: it reads as fast as the link allows. What is
+/// lost then comes again, and may be stored twice.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 pub struct Reader<'a, E> {
     events: E,
@@ -26,6 +31,8 @@ pub struct Reader<'a, E> {
     busy: Instant,
     /// The broker has nothing left for us.
     unused: bool,
+    /// When our DISCONNECT left.
+    goodbye: Option<Instant>,
 }
 
 impl<'a, E: Events> Reader<'a, E> {
@@ -47,13 +54,17 @@ impl<'a, E: Events> Reader<'a, E> {
             pushed_back: false,
             busy: Instant::now(),
             unused: false,
+            goodbye: None,
         }
     }
 
     pub async fn run(mut self) -> End {
         loop {
             // The watchdog throws the connection away as a whole, so the future may be dropped.
-            let end = match timeout(self.shared.keep_alive * 3, self.events.next()).await {
+            let patience = self.patience();
+            let end = match timeout(patience, self.events.next()).await {
+                // Whoever closed it, all that was owed had left.
+                Err(_) | Ok(Err(_)) if self.goodbye.is_some() => Err(End::Stopped),
                 Err(_) => Err(End::Silent),
                 Ok(Err(failure)) => Err(End::Failed(failure)),
                 Ok(Ok(event)) => self.handle(event).await,
@@ -69,6 +80,14 @@ impl<'a, E: Events> Reader<'a, E> {
         }
     }
 
+    /// How long to wait for the next event.
+    fn patience(&self) -> Duration {
+        match self.goodbye {
+            Some(since) => GOODBYE.saturating_sub(since.elapsed()),
+            None => self.shared.keep_alive * 3,
+        }
+    }
+
     async fn handle(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::Connected { session_present } => self.connected(session_present)?,
@@ -81,7 +100,9 @@ impl<'a, E: Events> Reader<'a, E> {
                 self.shared.inbound.copies.ponged();
                 self.look_whether_unused();
             }
-            Event::DisconnectSent => return Err(End::Stopped),
+            // The broker closes. Until then what it still sends is read: a socket that is closed with something unread in
+            // it is reset, and that may throw away our PUBACKs before the broker has read them.
+            Event::DisconnectSent => self.goodbye = Some(Instant::now()),
             Event::Other => {}
         }
         // Pings come every keep alive, so that is how late a refused filter is asked for again.
@@ -104,7 +125,7 @@ impl<'a, E: Events> Reader<'a, E> {
                 .map_err(End::SessionFile)?;
         }
         self.busy = Instant::now();
-        self.shared.inbound.copies.connected();
+        self.shared.inbound.connected();
         if lock(self.shared.leftover).connected(session_present) {
             self.remember();
         }

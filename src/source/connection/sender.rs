@@ -86,7 +86,7 @@ impl<'a, C: Client> Sender<'a, C> {
     }
 
     async fn acknowledge(&mut self, first: Owed) -> Result<Result<(), Gone>, SlotError> {
-        self.durable.reached(first.position).await;
+        self.durable.reached(first.after).await;
         let group = self.group(first);
         let highest = group
             .iter()
@@ -107,7 +107,7 @@ impl<'a, C: Client> Sender<'a, C> {
         let (mut group, durable) = (vec![first], self.durable.now());
         while group.len() < GROUP && self.held.is_none() {
             match self.orders.try_recv() {
-                Ok(Order::Acknowledge(owed)) if owed.position <= durable => group.push(owed),
+                Ok(Order::Acknowledge(owed)) if owed.after <= durable => group.push(owed),
                 Ok(order) => self.held = Some(order),
                 Err(_) => break,
             }

@@ -221,6 +221,9 @@ fn recalled(packet_id: u16, position: u64, session: u64, qos: u8) -> Recalled {
     Recalled {
         broker: Arc::from("b"),
         delivery,
+        topic: 0,
+        unix_ms: 0,
+        series: Vec::new(),
     }
 }
 
@@ -238,4 +241,80 @@ fn the_store_is_recalled_as_far_as_it_belongs_to_the_session() {
     assert_eq!(window.judge(again(1)), Verdict::Store, "of another session");
     assert_eq!(window.judge(again(2)), Verdict::Recognised(2));
     assert_eq!(window.judge(again(3)), Verdict::Recognised(4));
+}
+
+#[test]
+fn connections_lost_again_and_again_store_no_more_than_the_first() {
+    let mut window = window(1..=20);
+    let mut position = 20;
+    for _ in 0..3 {
+        window.resume(position);
+        for packet_id in 1..=20 {
+            if window.judge(again(packet_id)) == Verdict::Store {
+                position += 1;
+                window.stored(again(packet_id), position);
+            }
+        }
+    }
+    // 8 at the beginning are certain for nobody. That they were stored makes 8 more doubtful once: then all has been said.
+    for packet_id in 21..=60 {
+        window.judge(fresh(packet_id));
+        position += 1;
+        window.stored(fresh(packet_id), position);
+    }
+    window.resume(position);
+    let newest = (41..=60).filter(|packet_id| window.judge(again(*packet_id)) == Verdict::Store);
+    assert_eq!(newest.count(), 0, "the stretch of distinct ids goes on over them");
+}
+
+#[test]
+fn a_repetition_of_a_message_that_was_stored_twice_is_durable_with_the_second() {
+    let mut window = window(1..=40);
+    window.resume(40);
+    assert_eq!(window.judge(again(2)), Verdict::Store);
+    window.stored(again(2), 41);
+    window.resume(40);
+    assert_eq!(
+        window.judge(again(2)),
+        Verdict::Recognised(41),
+        "its second acknowledgement was not handed over"
+    );
+}
+
+#[test]
+fn what_was_passed_over_counts_as_an_id_that_was_given() {
+    let mut window = window(1..=20);
+    for packet_id in 21..=24 {
+        window.judge(fresh(packet_id));
+        window.passed_over(fresh(packet_id), packet_id.into());
+    }
+    window.resume(24);
+    assert_eq!(window.judge(again(22)), Verdict::Store, "it has no entry");
+    assert_eq!(window.judge(again(8)), Verdict::Store, "16 messages behind it");
+    assert_eq!(window.judge(again(9)), Verdict::Recognised(9), "15, and L is 24");
+}
+
+#[test]
+fn positions_of_which_nothing_is_known_count_as_ids_that_were_given() {
+    let mut window = window(1..=20);
+    window.judge(fresh(21));
+    window.stored(fresh(21), 25);
+    window.resume(25);
+    assert_eq!(window.judge(again(12)), Verdict::Store, "9 and 4 behind it");
+    assert_eq!(
+        window.judge(again(13)),
+        Verdict::Recognised(13),
+        "8 and 4, L is 21"
+    );
+}
+
+#[test]
+fn after_a_power_cut_only_what_comes_later_can_be_certain() {
+    let mut window = window(1..=20);
+    window.doubt();
+    window.judge(fresh(21));
+    window.stored(fresh(21), 21);
+    window.resume(21);
+    assert_eq!(window.judge(again(20)), Verdict::Store);
+    assert_eq!(window.judge(again(21)), Verdict::Recognised(21));
 }

@@ -236,6 +236,8 @@ pub fn wanted(filter: &str) -> Subscription {
     Subscription {
         filter: filter.to_owned(),
         qos: Qos::AtLeastOnce,
+        retain: RetainHandling::OnNewSubscription,
+        id: None,
     }
 }
 
@@ -253,6 +255,7 @@ fn config() -> Config {
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
         status_topic: None,
+        shared_group: None,
     }
 }
 
@@ -275,21 +278,45 @@ impl Gateway {
         filters: &[&str],
         seat: Seat,
     ) -> Self {
+        let wanted = filters.iter().map(|filter| wanted(filter)).collect();
+        Self::start_wanting(folder, recalled, boot, wanted, seat)
+    }
+
+    /// With filters that have identifiers.
+    pub fn start_overlapping(filters: &[(&str, u32)]) -> Self {
+        let with_id = |(filter, id): &(&str, u32)| Subscription {
+            id: Some(*id),
+            ..wanted(filter)
+        };
+        let seat = Arc::new(Handover::default()).seat("default", "default");
+        let folder = tempfile::tempdir().expect("a folder");
+        let wanted = filters.iter().map(with_id).collect();
+        Self::start_wanting(folder, Vec::new(), BOOT, wanted, seat)
+    }
+
+    fn start_wanting(
+        folder: TempDir,
+        recalled: Vec<Recalled>,
+        boot: u64,
+        wanted: Vec<Subscription>,
+        seat: Seat,
+    ) -> Self {
         let (intake, offers) = Intake::for_test();
         let (told, link) = watch::channel(Link::default());
         let (connected, peers) = mpsc::channel(ATTEMPTS_AHEAD);
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
-        let wanted = filters.iter().map(|filter| wanted(filter));
         let source = Source::open(Parts {
             config: config(),
             client_id: "edgeferry-gw-default".to_owned(),
-            subscriptions: wanted.collect(),
+            subscriptions: wanted,
             assumed: vec!["assumed".to_owned()],
             seat,
             intake,
             recalled,
             session_file: folder.path().join("session"),
             filters_file: folder.path().join("filters"),
+            retained_file: folder.path().join("retained"),
+            series_of: SeriesOf(Arc::new(|_| Vec::new())),
             link: Arc::new(told),
             counters: Arc::clone(&counters),
             clock: Clock::with_probe(boot, || true),
@@ -376,5 +403,8 @@ pub fn remembered(offer: &Offer) -> Recalled {
     Recalled {
         broker: Arc::clone(&offer.arrival.broker),
         delivery: offer.arrival.delivery,
+        topic: retained::topic_hash(&offer.arrival.topic),
+        unix_ms: offer.arrival.stamp.unix_ms,
+        series: Vec::new(),
     }
 }

@@ -1,0 +1,193 @@
+//! Times that ascend strictly for each key.
+//!
+//! Some consumers keep one value for a series and a millisecond: of two messages of a device in one millisecond, or behind
+//! a clock that was set back, one would replace the other. For the routes that say so, a message is stamped one
+//! millisecond behind the one before it with the same key, if the clock does not say a later time by itself. The stamp is
+//! made once, at arrival, and stored: every retry has the same.
+//!
+//! # What it cannot do
+//!
+//! The map has a bound, [`KEYS`]; what it forgets begins anew with the clock. So does a restart, but for what the store
+//! recalls. When the clock was set back by an hour the times of a busy device run ahead of it until it has caught up; nothing
+//! else is possible for consumers that must not see a time twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::message::{Arrival, Stamp};
+
+/// Keys remembered per lane and broker: more devices than a gateway has, at some 100 bytes each 1.6 MB when full.
+pub const KEYS: usize = 16_384;
+
+/// What the times of a message have to ascend with: a hash of each key that its records get. None when nobody asks for that.
+#[derive(Clone)]
+pub struct SeriesOf(pub Arc<Series>);
+
+type Series = dyn Fn(&Arrival) -> Vec<u64> + Send + Sync;
+
+impl fmt::Debug for SeriesOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeriesOf").finish_non_exhaustive()
+    }
+}
+
+/// The newest time of each key.
+pub struct Stamping {
+    series_of: SeriesOf,
+    capacity: usize,
+    series: HashMap<u64, Newest>,
+    /// Keys by their last use, oldest first.
+    used: BTreeMap<u64, u64>,
+    uses: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    unix_ms: i64,
+    use_number: u64,
+}
+
+impl Stamping {
+    pub fn new(series_of: SeriesOf) -> Self {
+        Self::with_capacity(series_of, KEYS)
+    }
+
+    fn with_capacity(series_of: SeriesOf, capacity: usize) -> Self {
+        Self {
+            series_of,
+            capacity,
+            series: HashMap::new(),
+            used: BTreeMap::new(),
+            uses: 0,
+        }
+    }
+
+    /// The stamp of this arrival, which holds the clock's. It counts only once it is [`Stamping::stamped`].
+    pub fn stamp(&self, arrival: &Arrival) -> Stamp {
+        let keys = (self.series_of.0)(arrival);
+        let newest = keys.iter().filter_map(|key| self.series.get(key));
+        let behind = newest.map(|newest| newest.unix_ms.saturating_add(1));
+        let unix_ms = behind.fold(arrival.stamp.unix_ms, i64::max);
+        Stamp {
+            unix_ms,
+            ..arrival.stamp
+        }
+    }
+
+    /// An arrival with this stamp was handed to the queue.
+    pub fn stamped(&mut self, arrival: &Arrival) {
+        for key in (self.series_of.0)(arrival) {
+            self.note(key, arrival.stamp.unix_ms);
+        }
+    }
+
+    /// The newest time of a key is at least this.
+    pub fn note(&mut self, key: u64, unix_ms: i64) {
+        self.uses += 1;
+        let use_number = self.uses;
+        let before = self.series.insert(key, Newest { unix_ms, use_number });
+        if let Some(before) = before {
+            self.used.remove(&before.use_number);
+            if before.unix_ms > unix_ms {
+                let unix_ms = before.unix_ms;
+                self.series.insert(key, Newest { unix_ms, use_number });
+            }
+        }
+        self.used.insert(use_number, key);
+        if self.series.len() > self.capacity
+            && let Some((_, forgotten)) = self.used.pop_first()
+        {
+            self.series.remove(&forgotten);
+        }
+    }
+}
+
+impl fmt::Debug for Stamping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamping")
+            .field("keys", &self.series.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of a topic at a time by the clock.
+    fn arrival(topic: &str, unix_ms: i64) -> Arrival {
+        let mut arrival = Arrival::for_test();
+        topic.clone_into(&mut arrival.topic);
+        arrival.stamp.unix_ms = unix_ms;
+        arrival
+    }
+
+    /// The topic is the key; those that begin with `free` have none.
+    fn stamping(capacity: usize) -> Stamping {
+        let key = |arrival: &Arrival| {
+            let topic = arrival.topic.as_bytes();
+            let key = (!topic.starts_with(b"free")).then(|| xxhash_rust::xxh3::xxh3_64(topic));
+            key.into_iter().collect()
+        };
+        Stamping::with_capacity(SeriesOf(Arc::new(key)), capacity)
+    }
+
+    fn take(stamping: &mut Stamping, topic: &str, unix_ms: i64) -> i64 {
+        let mut arrival = arrival(topic, unix_ms);
+        arrival.stamp = stamping.stamp(&arrival);
+        stamping.stamped(&arrival);
+        arrival.stamp.unix_ms
+    }
+
+    #[test]
+    fn a_hundred_messages_in_one_millisecond_have_a_hundred_times() {
+        let mut stamping = stamping(KEYS);
+        let times: Vec<i64> = (0..100).map(|_| take(&mut stamping, "a", 1_000)).collect();
+        assert_eq!(times, (1_000..1_100).collect::<Vec<_>>());
+        assert_eq!(
+            take(&mut stamping, "b", 1_000),
+            1_000,
+            "other keys have times of their own"
+        );
+        assert_eq!(take(&mut stamping, "a", 5_000), 5_000, "the clock has caught up");
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_an_hour_changes_no_order() {
+        let mut stamping = stamping(KEYS);
+        assert_eq!(take(&mut stamping, "a", 3_600_000), 3_600_000);
+        assert_eq!(take(&mut stamping, "a", 0), 3_600_001);
+        assert_eq!(take(&mut stamping, "a", 1), 3_600_002);
+        assert_eq!(take(&mut stamping, "free/a", 1), 1, "nobody asked for it");
+        assert_eq!(take(&mut stamping, "free/a", 1), 1);
+    }
+
+    #[test]
+    fn what_was_not_stored_takes_no_time() {
+        let stamping = stamping(KEYS);
+        let put_back = arrival("a", 7);
+        assert_eq!(stamping.stamp(&put_back).unix_ms, 7);
+        assert_eq!(stamping.stamp(&put_back).unix_ms, 7);
+    }
+
+    #[test]
+    fn the_key_that_was_silent_longest_is_forgotten_first() {
+        let mut stamping = stamping(2);
+        take(&mut stamping, "a", 10);
+        take(&mut stamping, "b", 10);
+        take(&mut stamping, "a", 10);
+        take(&mut stamping, "c", 10);
+        assert_eq!((stamping.series.len(), stamping.used.len()), (2, 2));
+        assert_eq!(take(&mut stamping, "b", 10), 10, "it begins anew with the clock");
+        assert_eq!(take(&mut stamping, "c", 10), 11);
+    }
+
+    #[test]
+    fn what_the_store_recalls_counts() {
+        let mut stamping = stamping(KEYS);
+        stamping.stamped(&arrival("a", 50));
+        stamping.stamped(&arrival("a", 40));
+        assert_eq!(take(&mut stamping, "a", 45), 51);
+    }
+}
