@@ -129,7 +129,7 @@ pub struct Subscription {
 #[cfg(test)]
 impl Subscription {
     /// At QoS 1.
-    pub fn for_test(filter: &str) -> Self {
+    pub(crate) fn for_test(filter: &str) -> Self {
         Self {
             filter: filter.to_owned(),
             qos: Qos::AtLeastOnce,
