@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::filter::{covers, overlaps, shared};
-use crate::route;
+use crate::route::{self, Retained};
 use crate::source::{self, RetainHandling, Subscription, Version};
 
 /// The largest subscription identifier (MQTT 5, 3.8.2.1.2).
@@ -55,18 +55,39 @@ fn combine<'a>(
         let filter = route.from.filter();
         if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
             known.qos = known.qos.max(route.qos);
+            known.retain = either(known.retain, retain_of(route));
         } else {
-            let covered = wanted.extract_if(.., |known| covers(&filter, &known.filter));
-            let qos = covered.map(|known| known.qos).fold(route.qos, Ord::max);
+            let covered: Vec<Subscription> = wanted
+                .extract_if(.., |known| covers(&filter, &known.filter))
+                .collect();
+            let qos = covered.iter().map(|known| known.qos).fold(route.qos, Ord::max);
+            let retain = covered.iter().map(|known| known.retain);
+            let retain = retain.fold(retain_of(route), either);
             wanted.push(Subscription {
                 filter,
                 qos,
-                retain: RetainHandling::OnNewSubscription,
+                retain,
                 id: None,
             });
         }
     }
     wanted
+}
+
+/// What a route needs of retained messages.
+fn retain_of(route: &route::Config) -> RetainHandling {
+    match route.retained {
+        Retained::Skip => RetainHandling::Never,
+        Retained::Forward | Retained::Mark => RetainHandling::OnNewSubscription,
+    }
+}
+
+/// What two routes behind one filter need.
+fn either(one: RetainHandling, other: RetainHandling) -> RetainHandling {
+    match (one, other) {
+        (RetainHandling::Never, RetainHandling::Never) => RetainHandling::Never,
+        _ => RetainHandling::OnNewSubscription,
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +130,23 @@ mod tests {
             &[("a/{device}/{rest...}", 0), ("a/{device}/t", 1)],
             &[("a/+/#", 1)],
         );
+    }
+
+    #[test]
+    fn retained_messages_are_asked_for_unless_every_route_behind_the_filter_skips_them() {
+        let (never, new) = (RetainHandling::Never, RetainHandling::OnNewSubscription);
+        assert_eq!(
+            (either(never, never), either(never, new), either(new, never)),
+            (never, new, new)
+        );
+    }
+
+    #[test]
+    fn overlapping_filters_have_identifiers_with_mqtt_5_alone() {
+        let mut wanted = ["a/+", "+/b", "c/d"].map(Subscription::for_test);
+        identify(&mut wanted);
+        let ids = wanted.each_ref().map(|wanted| wanted.id);
+        assert!(ids[0].is_some() && ids[1].is_some() && ids[0] != ids[1] && ids[2].is_none());
     }
 
     #[test]

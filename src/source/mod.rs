@@ -129,6 +129,19 @@ pub struct Subscription {
     pub id: Option<u32>,
 }
 
+#[cfg(test)]
+impl Subscription {
+    /// At QoS 1.
+    pub(crate) fn for_test(filter: &str) -> Self {
+        Self {
+            filter: filter.to_owned(),
+            qos: Qos::AtLeastOnce,
+            retain: RetainHandling::OnNewSubscription,
+            id: None,
+        }
+    }
+}
+
 /// When the broker sends retained messages (MQTT 5, 3.8.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetainHandling {
