@@ -423,22 +423,22 @@ fn series_of(ground: &Ground<'_>, lane: &str) -> queue::SeriesOf {
 fn outside(ground: &Ground<'_>, router: Arc<OnceLock<Router>>, lane: &str) -> Outside {
     let clock = ground.clock.clone();
     // The same router as the sink's: what a former route takes is not the value of whoever takes such messages by now.
-    let owner_of = move |stored: &Stored| {
-        let owner = match router.get()?.destination(stored)? {
-            Destination::Records(key) => Owner { key, is_wanted: true },
-            Destination::Filtered(key) => Owner {
-                key,
-                is_wanted: false,
-            },
-        };
-        Some(owner)
-    };
+    let owner_of = move |stored: &Stored| owner(router.get()?, stored);
     Outside {
         now: Some(Arc::new(move || clock.now())),
         series_of: Some(series_of(ground, lane)),
         key_of: Some(Arc::new(owner_of)),
         ballast: Some(Arc::clone(&ground.ballast)),
     }
+}
+
+/// Whose value a message is, by where it goes.
+fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
+    let (key, is_wanted) = match router.destination(stored)? {
+        Destination::Records(key) => (key, true),
+        Destination::Filtered(key) => (key, false),
+    };
+    Some(Owner { key, is_wanted })
 }
 
 /// The limits that the lane shares, and its own.

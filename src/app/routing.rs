@@ -87,13 +87,13 @@ fn change(before: &Kept, lane: &str, routes: &[Config], reach: Reach) -> Kept {
     }
 }
 
-/// Which of `these` have no counterpart among `those`. A route that was edited is the counterpart of one with its filter.
-fn unpaired(these: &[Mark], those: &[Mark]) -> Vec<Mark> {
-    let mut left: Vec<&Mark> = those.iter().collect();
-    let mut alone: Vec<&Mark> = these.iter().collect();
+/// Which of `marks` have no counterpart among `others`. A route that was edited is the counterpart of one with its filter.
+fn unpaired(marks: &[Mark], others: &[Mark]) -> Vec<Mark> {
+    let mut left: Vec<&Mark> = others.iter().collect();
+    let mut alone: Vec<&Mark> = marks.iter().collect();
     for is_pair in [Mark::eq, Mark::has_the_filter_of] {
         alone.retain(|mark| {
-            let place = left.iter().position(|other| is_pair(mark, other));
+            let place = left.iter().position(|one| is_pair(mark, one));
             place.map(|place| left.swap_remove(place)).is_none()
         });
     }

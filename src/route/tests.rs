@@ -523,15 +523,15 @@ const SPLIT: &str = "[[lane]]\nname = \"fast\"\n[[route]]\nlane = \"fast\"\nfrom
 
 /// The Kafka topics that lane `default` of [`SPLIT`] gives a message, when its route of before was `former` up to 10.
 fn topics_of_split(former: bool, change: impl FnOnce(&mut Stored)) -> Vec<String> {
-    let routes = parsed(SPLIT).routes;
+    let all = parsed(SPLIT).routes;
     let former: Vec<Former> = former
         .then(|| Former {
-            mark: routes[0].mark(),
+            mark: all[0].mark(),
             through: Seq(10),
         })
         .into_iter()
         .collect();
-    let router = Router::after(routes, &former, "gw-7", "default");
+    let router = Router::after(all, &former, "gw-7", "default");
     let mut message = stored("d/1/alarm", b"x");
     change(&mut message);
     let outcome = routed(&router, &message);
