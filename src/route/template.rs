@@ -106,7 +106,11 @@ impl Template {
     pub fn check_filled(&self, subject: &Subject<'_>) -> Result<(), NoValue> {
         for value in self.values() {
             if value.text(subject)?.is_empty() {
-                let why = if value.name().is_some() { "the level is empty" } else { "is empty" };
+                let why = if value.name().is_some() {
+                    "the level is empty"
+                } else {
+                    "is empty"
+                };
                 return Err(NoValue {
                     name: value.as_str().to_owned(),
                     why: why.to_owned(),

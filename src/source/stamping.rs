@@ -182,10 +182,18 @@ mod tests {
     fn a_message_takes_a_millisecond_for_each_of_its_values() {
         let mut stamping = stamping(KEYS);
         assert_eq!(take_many(&mut stamping, 3, 1_000), 1_000);
-        assert_eq!(take_many(&mut stamping, 1, 1_000), 1_003, "behind the last of them");
+        assert_eq!(
+            take_many(&mut stamping, 1, 1_000),
+            1_003,
+            "behind the last of them"
+        );
         assert_eq!(take_many(&mut stamping, 0, 1_000), 1_004, "one at least");
         assert_eq!(take_many(&mut stamping, 2, 1_000), 1_005);
-        assert_eq!(take_many(&mut stamping, 1, 1_007), 1_007, "the clock has caught up");
+        assert_eq!(
+            take_many(&mut stamping, 1, 1_007),
+            1_007,
+            "the clock has caught up"
+        );
     }
 
     #[test]

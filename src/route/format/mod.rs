@@ -169,12 +169,7 @@ impl Format {
     ///
     /// # Errors
     /// [`Unshapable`]: the message becomes a dead letter.
-    pub fn shape(
-        &self,
-        subject: &Subject<'_>,
-        key: &str,
-        retained: Retained,
-    ) -> Result<Shaped, Unshapable> {
+    pub fn shape(&self, subject: &Subject<'_>, key: &str, retained: Retained) -> Result<Shaped, Unshapable> {
         match self {
             Self::Raw => Ok(raw::shape(subject)),
             Self::CloudEvents(cloudevents) => cloudevents.shape(subject),

@@ -59,7 +59,8 @@ fn is_authority(text: &str) -> bool {
         }
     };
     let digits = port.strip_prefix(':').unwrap_or(port);
-    let is_port = (port.is_empty() || port.starts_with(':')) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port =
+        (port.is_empty() || port.starts_with(':')) && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_made_of(user, b":") && is_host && is_port
 }
 
@@ -69,7 +70,9 @@ fn is_made_of(text: &str, others: &[u8]) -> bool {
     while let Some((byte, behind)) = left.split_first() {
         left = match (byte, behind) {
             (b'%', [a, b, behind @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => behind,
-            (byte, _) if byte.is_ascii_alphanumeric() || PLAIN.contains(byte) || others.contains(byte) => behind,
+            (byte, _) if byte.is_ascii_alphanumeric() || PLAIN.contains(byte) || others.contains(byte) => {
+                behind
+            }
             _ => return false,
         };
     }

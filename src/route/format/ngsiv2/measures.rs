@@ -131,7 +131,8 @@ impl<'a> Group<'a> {
             }
             None => {
                 let index = self.attributes.len();
-                self.places.insert(name.to_ascii_lowercase(), Place { index, sent });
+                self.places
+                    .insert(name.to_ascii_lowercase(), Place { index, sent });
                 self.attributes.push((name, attribute));
             }
         }
@@ -169,7 +170,9 @@ fn limited<'a>(
         let group = group?;
         measures += group.attributes.len();
         match measures > MEASURES_MAX {
-            true => Err(Unshapable(format!("the payload has more than {MEASURES_MAX} measures"))),
+            true => Err(Unshapable(format!(
+                "the payload has more than {MEASURES_MAX} measures"
+            ))),
             false => Ok(group),
         }
     });
@@ -191,7 +194,9 @@ fn json_groups<'g, 'a: 'g>(
 /// The JSON agent takes what is not JSON only where the topic names the attribute.
 fn no_json(error: &JsonError) -> Unshapable {
     let hint = match error {
-        JsonError::Malformed(_) => "; other bytes become hex only as a single measure, whose name the topic has",
+        JsonError::Malformed(_) => {
+            "; other bytes become hex only as a single measure, whose name the topic has"
+        }
         JsonError::TooDeep | JsonError::TooLong(_) => "",
     };
     Unshapable(format!("{error}{hint}"))

@@ -71,7 +71,10 @@ mod tests {
 
     #[test]
     fn measures_without_a_time_count_on_from_the_arrival() {
-        assert_eq!(spread(&[None, None, None], 1_000), Some(vec![1_000, 1_001, 1_002]));
+        assert_eq!(
+            spread(&[None, None, None], 1_000),
+            Some(vec![1_000, 1_001, 1_002])
+        );
     }
 
     #[test]

@@ -135,7 +135,10 @@ fn a_time_of_the_device_that_cannot_be_read_is_refused_and_not_replaced() {
         "true",
         "{}",
     ] {
-        let why = refusal(&router(ROUTE), &json(&format!("{{\"TimeInstant\":{time},\"t\":15}}")));
+        let why = refusal(
+            &router(ROUTE),
+            &json(&format!("{{\"TimeInstant\":{time},\"t\":15}}")),
+        );
         assert_eq!(why, format!("TimeInstant is {time:?}: write {}", time::RULE));
     }
     let why = refusal(&router(ROUTE), &ul("TimeInstant|yesterday|t|15"));
@@ -156,7 +159,10 @@ fn messages_that_follow_each_other_share_no_time_of_an_entity() {
     let keyed = ROUTE.replace("format", "key = \"{apikey}/{device}\"\nformat");
     let series = |payload: &str| router(&keyed).series(&json(payload).arrival);
     let times = |payload: &str| -> Vec<u32> {
-        let mut times: Vec<u32> = series(payload).iter().map(|series: &Series| series.times).collect();
+        let mut times: Vec<u32> = series(payload)
+            .iter()
+            .map(|series: &Series| series.times)
+            .collect();
         times.sort_unstable();
         times
     };
@@ -314,7 +320,10 @@ fn a_measure_that_is_renamed_replaces_no_other() {
         ("{\"ID\":1,\"id\":7}", "\"ID\" and \"id\""),
     ] {
         let why = refusal(&router(ROUTE), &json(payload));
-        assert!(why.starts_with(&format!("{pair} are one attribute for readers")), "{why}");
+        assert!(
+            why.starts_with(&format!("{pair} are one attribute for readers")),
+            "{why}"
+        );
     }
 }
 
@@ -344,17 +353,32 @@ fn json_with_a_mistake_is_refused_as_json() {
 fn bytes_without_the_name_of_an_attribute_are_refused_with_a_hint() {
     let why = refusal(&router(ROUTE), &json("hello"));
     assert!(why.starts_with("the payload is not JSON ("), "{why}");
-    assert!(why.ends_with("; other bytes become hex only as a single measure, whose name the topic has"), "{why}");
+    assert!(
+        why.ends_with("; other bytes become hex only as a single measure, whose name the topic has"),
+        "{why}"
+    );
 }
 
 #[test]
 fn an_entity_with_a_hole_in_its_name_is_refused() {
     let routes = "[[route]]\nfrom = \"a/{site}/{device}\"\ntopic = \"t\"\nkey = \"{device}\"\nformat = \"ngsiv2\"\n[route.ngsiv2]\n";
     for (table, why) in [
-        ("id = \"urn:{site}:{device}\"\nservice = \"test\"\n", "ngsiv2.id: site: the level is empty"),
-        ("type = \"In{site}\"\nid = \"{device}\"\nservice = \"test\"\n", "ngsiv2.type: site: the level is empty"),
-        ("service = \"test{property:p}\"\n", "ngsiv2.service: property:p: is empty"),
-        ("attribute = \"t{site}\"\nservice = \"test\"\n", "ngsiv2.attribute: site: the level is empty"),
+        (
+            "id = \"urn:{site}:{device}\"\nservice = \"test\"\n",
+            "ngsiv2.id: site: the level is empty",
+        ),
+        (
+            "type = \"In{site}\"\nid = \"{device}\"\nservice = \"test\"\n",
+            "ngsiv2.type: site: the level is empty",
+        ),
+        (
+            "service = \"test{property:p}\"\n",
+            "ngsiv2.service: property:p: is empty",
+        ),
+        (
+            "attribute = \"t{site}\"\nservice = \"test\"\n",
+            "ngsiv2.attribute: site: the level is empty",
+        ),
     ] {
         let message = with_properties(stored("a//d1", b"{\"t\":1}"), user(&[("p", "")]));
         assert_eq!(refusal(&router(&format!("{routes}{table}")), &message), why);

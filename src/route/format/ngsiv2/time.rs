@@ -12,7 +12,8 @@ const SECONDS_LEN: usize = 19;
 const FRACTION_MAX: usize = 9;
 
 /// What a device's time may be, for complaints.
-pub const RULE: &str = "an RFC 3339 time with an offset, or seconds (10 digits) or milliseconds (13 digits) since 1970";
+pub const RULE: &str =
+    "an RFC 3339 time with an offset, or seconds (10 digits) or milliseconds (13 digits) since 1970";
 
 /// Milliseconds since 1970 of a device's time; digits below the millisecond are cut. `None` for anything that is not [`RULE`], and
 /// for a time that the wire format cannot say: before 1970 or after 9999.

@@ -31,7 +31,10 @@ pub enum UlError {
         group: String,
     },
     /// An odd number of fields, and the first of them is no time.
-    #[error("has an odd number of fields in {group:?}, and the first is no time: write {}", time::RULE)]
+    #[error(
+        "has an odd number of fields in {group:?}, and the first is no time: write {}",
+        time::RULE
+    )]
     Odd {
         /// The group.
         group: String,

@@ -76,7 +76,9 @@ fn what_is_to_be_known_of_a_message_stands_in_the_metadata() {
     };
     assert_eq!(
         metadata(ROUTE),
-        format!("{{\"deviceId\":\"{ID}\",\"retained\":true,\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}")
+        format!(
+            "{{\"deviceId\":\"{ID}\",\"retained\":true,\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}"
+        )
     );
     assert_eq!(
         metadata(&format!("{ROUTE}retained = \"forward\"\n")),
