@@ -9,6 +9,7 @@ pub mod expression;
 pub mod format;
 pub mod headers;
 pub mod json;
+mod marks;
 pub mod number;
 pub mod pattern;
 mod record;
@@ -19,6 +20,7 @@ pub mod template;
 pub mod value;
 mod verdict;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 pub use config::{Config, Headers, Retained};
@@ -31,10 +33,9 @@ use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
 pub use verdict::{Skip, Verdict};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Told;
-use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
+use crate::message::{Arrival, Epoch, MessageId, Seq, Series, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
@@ -139,9 +140,10 @@ impl Router {
         keys
     }
 
-    /// What the times of an arrival have to ascend with: a hash of each key that a route with `unique_times` makes of it.
+    /// What the times of an arrival have to ascend with: each key that a route with `unique_times` makes of it, and what its
+    /// format gives times. Each once, with the most milliseconds that one of them takes.
     #[must_use]
-    pub fn series(&self, arrival: &Arrival) -> Vec<u64> {
+    pub fn series(&self, arrival: &Arrival) -> Vec<Series> {
         let mut unique = self
             .routes
             .iter()
@@ -158,16 +160,13 @@ impl Router {
             arrival: arrival.clone(),
         };
         let told = Told::as_it_stood(&arrival.stamp);
-        let records =
-            unique.filter_map(
-                |(number, (route, _))| match self.judge(number, route, &stored, &told) {
-                    Verdict::Made(record) => Some(record),
-                    _ => None,
-                },
-            );
-        let mut series: Vec<u64> = records.map(|record| xxh3_64(record.key.as_bytes())).collect();
-        series.sort_unstable();
-        series.dedup();
+        let of_route = |(number, (route, _)): (usize, &(Config, Scope))| {
+            let series = |subject: Subject<'_>| verdict::series(number, route, subject);
+            self.wanted(route, &stored, &told, series).ok()?.ok()
+        };
+        let mut series: Vec<Series> = unique.filter_map(of_route).flatten().collect();
+        series.sort_unstable_by_key(|series| (series.hash, Reverse(series.times)));
+        series.dedup_by_key(|series| series.hash);
         series
     }
 
@@ -282,21 +281,34 @@ impl Router {
 
     /// What one route says of it.
     fn judge(&self, number: usize, route: &Config, stored: &Stored, told: &Told) -> Verdict {
+        let record = |subject: Subject<'_>| verdict::record(number, route, subject);
+        match self.wanted(route, stored, told, record) {
+            Ok(Ok(record)) => Verdict::Made(Box::new(record)),
+            Ok(Err(refusal)) => Verdict::Refused(refusal),
+            Err(unwanted) => unwanted,
+        }
+    }
+
+    /// What `make` makes of a message that the route wants; else why it does not want it.
+    fn wanted<T>(
+        &self,
+        route: &Config,
+        stored: &Stored,
+        told: &Told,
+        make: impl FnOnce(Subject<'_>) -> T,
+    ) -> Result<T, Verdict> {
         let arrival = &stored.arrival;
         if !route.takes(&arrival.broker) {
-            return Verdict::OtherBroker;
+            return Err(Verdict::OtherBroker);
         }
         let Some(captures) = route.from.matches(&arrival.topic) else {
-            return Verdict::OtherTopic;
+            return Err(Verdict::OtherTopic);
         };
         let id = self.id(stored);
         let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
-        if let Some(skip) = verdict::skip(route, &subject) {
-            return Verdict::Skipped(skip);
-        }
-        match verdict::record(number, route, subject) {
-            Ok(record) => Verdict::Made(Box::new(record)),
-            Err(refusal) => Verdict::Refused(refusal),
+        match verdict::skip(route, &subject) {
+            Some(skip) => Err(Verdict::Skipped(skip)),
+            None => Ok(make(subject)),
         }
     }
 }

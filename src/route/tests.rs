@@ -335,6 +335,34 @@ fn only_routes_with_unique_times_say_what_times_ascend_with() {
     assert!(unique.series(&arrival("b/1")).is_empty());
 }
 
+#[test]
+fn a_value_that_is_empty_inside_a_key_or_a_device_id_is_refused() {
+    for (lines, topic, payload, expected) in [
+        (
+            "key = \"{site}-{dev}\"",
+            "a//d",
+            &b"1"[..],
+            "route 0: site: the level is empty",
+        ),
+        (
+            "key = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        (
+            "device = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        ("key = \"{site}\"", "a//d", b"1", "route 0: the key is empty"),
+    ] {
+        let routes = format!("[[route]]\nfrom = \"a/{{site}}/{{dev}}\"\ntopic = \"t\"\n{lines}\n");
+        assert_eq!(fate(&routes, topic, payload), expected, "{lines}");
+    }
+}
+
 /// What becomes of a message of broker `default`.
 fn fate(routes: &str, topic: &str, payload: &'static [u8]) -> String {
     let outcome = routed(&router(routes), &stored(topic, payload));
