@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 pub use config::{Config, Headers, Retained};
 pub(crate) use config::{Raw, resolve};
+pub use destination::Destination;
 pub use format::Format;
 pub use record::{Header, KafkaRecord};
 pub use refusal::Refusal;
@@ -177,8 +178,8 @@ impl Router {
         headers::facts(self.gateway(arrival), &self.id(stored), arrival, &told)
     }
 
-    /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
-    /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
+    /// Shapes one message with the routes whose messages this lane brought when it was stored, and with the others if it may have
+    /// come for them: see `route::scope` for the rule.
     ///
     /// `told` is what is said of its time, by what is known of the clocks.
     #[must_use]
@@ -188,24 +189,63 @@ impl Router {
             outcome.refusals.push(Refusal::Oversize { bytes });
             return outcome;
         }
-        let rounds: [&dyn Fn(Scope) -> bool; 3] = [
-            &|scope| scope.holds_at(stored.seq),
-            &|scope| scope != Scope::Foreign,
-            &|_| true,
-        ];
-        for is_asked in rounds {
-            let mut skips = Vec::new();
+        let arrived = self.arrived(stored);
+        let seq = arrived.unwrap_or(stored.seq);
+        let mut skips = Vec::new();
+        self.ask(
+            |scope| scope.holds_at(seq),
+            stored,
+            told,
+            &mut outcome,
+            &mut skips,
+        );
+        if !outcome.is_filtered() {
+            return outcome;
+        }
+        let may_be_for_others = skips.is_empty() || arrived.is_none() || stored.arrival.delivery.dup;
+        if !may_be_for_others {
+            let unwanted = unwanted(&skips).filter(|_| !self.is_anothers(seq, stored, told));
+            outcome.refusals.extend(unwanted);
+            return outcome;
+        }
+        let wider: [fn(Scope) -> bool; 2] = [|scope| scope != Scope::Foreign, |_| true];
+        for is_asked in wider {
+            skips.clear();
             self.ask(is_asked, stored, told, &mut outcome, &mut skips);
             if !outcome.is_filtered() {
                 return outcome;
             }
-            if !skips.is_empty() {
-                outcome.refusals.extend(unwanted(&skips));
-                return outcome;
+        }
+        let reason = if skips.is_empty() {
+            Some(Refusal::NoRoute)
+        } else {
+            unwanted(&skips)
+        };
+        outcome.refusals.extend(reason);
+        outcome
+    }
+
+    /// Where in this lane's log the message came to be, also when a redrive brought it back. `None`: it came from elsewhere, by
+    /// hand, and no other lane has a copy of it.
+    fn arrived(&self, stored: &Stored) -> Option<Seq> {
+        match stored.arrival.origin.as_deref() {
+            None => Some(stored.seq),
+            Some(origin) => {
+                let is_ours = origin.gateway == self.gateway && origin.epoch == stored.epoch;
+                (is_ours && *origin.lane == *self.lane).then_some(origin.seq)
             }
         }
-        outcome.refusals.push(Refusal::NoRoute);
-        outcome
+    }
+
+    /// Whether another lane, which has its own copy, does something with it: then it is none of this lane's mistakes.
+    fn is_anothers(&self, seq: Seq, stored: &Stored, told: &Told) -> bool {
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(|(_, (_, scope))| !scope.holds_at(seq))
+            .any(|(number, (route, _))| {
+                let verdict = self.judge(number, route, stored, told);
+                matches!(verdict, Verdict::Made(_) | Verdict::Refused(_))
+            })
     }
 
     /// What each route of the file says of a message, whatever lane it belongs to, in file order.
