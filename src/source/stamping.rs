@@ -196,6 +196,53 @@ mod tests {
         );
     }
 
+    /// Under two keys, with messages of one to three measures, all in one millisecond of the clock.
+    #[test]
+    fn no_two_measures_of_an_entity_have_one_time() {
+        use std::collections::HashSet;
+        use std::path::Path;
+
+        use crate::clock::Told;
+        use crate::message::{Epoch, Seq, Stored};
+        use crate::route::Router;
+
+        const MESSAGES: usize = 100;
+        let text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n[kafka]\n\
+                    bootstrap_servers = [\"127.0.0.1:9092\"]\n[[route]]\nfrom = \"{apikey}/{device}\"\ntopic = \"t\"\n\
+                    key = \"{apikey}/{device}\"\nformat = \"ngsiv2\"\n[route.ngsiv2]\nservice = \"test\"\n";
+        let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("loads");
+        let router = Arc::new(Router::new(config.routes, "gw", "default"));
+        let asked = Arc::clone(&router);
+        let mut stamping = Stamping::new(SeriesOf(Arc::new(move |arrival| asked.series(arrival))));
+        let mut times = HashSet::new();
+        let mut measures = 0;
+        for number in 0..MESSAGES {
+            let mut arrival = arrival(["a/d", "b/d"][number % 2], 1_795_172_400_000);
+            let groups = vec!["{\"t\":1}"; number % 3 + 1];
+            measures += groups.len();
+            arrival.payload = format!("[{}]", groups.join(",")).into();
+            arrival.stamp = stamping.stamp(&arrival);
+            stamping.stamped(&arrival);
+            let stored = Stored {
+                seq: Seq(1),
+                epoch: Epoch(1),
+                arrival,
+            };
+            let outcome = router.route(&stored, &Told::as_it_stood(&stored.arrival.stamp));
+            let value = &outcome.records.first().expect("a record").payload;
+            let value: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+            for entity in value["data"].as_array().expect("entities") {
+                times.insert(
+                    entity["TimeInstant"]["value"]
+                        .as_str()
+                        .expect("a time")
+                        .to_owned(),
+                );
+            }
+        }
+        assert_eq!(times.len(), measures);
+    }
+
     #[test]
     fn a_message_takes_a_second_at_most() {
         let mut stamping = stamping(KEYS);

@@ -92,12 +92,11 @@ impl<'de> Visitor<'de> for Members {
             if count > ENTRIES_MAX {
                 return Err(A::Error::custom(TOO_MANY));
             }
-            match places.get(&name).and_then(|place| found.get_mut(*place)) {
-                Some((_, known)) => *known = value,
-                None => {
-                    places.insert(name.clone(), found.len());
-                    found.push((name, value));
-                }
+            if let Some((_, known)) = places.get(&name).and_then(|place| found.get_mut(*place)) {
+                *known = value;
+            } else {
+                places.insert(name.clone(), found.len());
+                found.push((name, value));
             }
         }
         Ok(found)
