@@ -543,7 +543,7 @@ fn inbound(
     for recalled in &parts.recalled {
         retained.recall(recalled.topic, recalled.delivery.fingerprint);
         for series in &recalled.series {
-            stamping.note(*series, recalled.unix_ms);
+            stamping.took(*series, recalled.unix_ms);
         }
     }
     Inbound {
