@@ -199,7 +199,7 @@ mod tests {
              topic = \"b\"\n"
             .to_owned();
         for (lane, table) in tables {
-            text.push_str(&format!("[[route]]\nlane = \"{lane}\"\n{table}\n"));
+            text.push_str(&["[[route]]\nlane = \"", lane, "\"\n", table, "\n"].concat());
         }
         let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
         config.routes

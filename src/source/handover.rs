@@ -273,7 +273,8 @@ impl Copies {
         let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
         let is_coming = || self.coming.iter().flatten().any(|filter| covers(filter, topic));
         self.elsewhere.iter().any(|filter| covers(filter, topic))
-            || is_coming()
+            // What is wanted by nobody here goes out by the other lane's routes anyway.
+            || is_ours() && is_coming()
             || self.here.iter().any(|filter| covers(filter, topic)) && is_ours()
             || self.is_old && !is_ours() && self.seat.is_wanted_elsewhere(topic)
     }
