@@ -189,7 +189,8 @@ impl Daemon {
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
         let version = env!("CARGO_PKG_VERSION");
-        tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, "running");
+        let partitioner = config.kafka.partitioner.name();
+        tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
         Ok(Self {
             stages,
