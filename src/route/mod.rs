@@ -22,7 +22,7 @@ mod verdict;
 use std::sync::Arc;
 
 pub use config::{Config, Headers, Retained};
-pub(crate) use config::{Raw, resolve};
+pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
 pub use format::Format;
 pub use record::{Header, KafkaRecord};
 pub use refusal::Refusal;
