@@ -12,7 +12,11 @@ use crate::route::format::wasp::payload_id::lane_mark;
 /// # Errors
 /// [`AppError::LaneMark`], [`AppError::DataDir`].
 pub(super) fn check(config: &Config, data_dir: &DataDir) -> Result<(), AppError> {
-    if !config.routes.iter().any(|route| matches!(route.format, Format::Wasp(_))) {
+    if !config
+        .routes
+        .iter()
+        .any(|route| matches!(route.format, Format::Wasp(_)))
+    {
         return Ok(());
     }
     let live = data_dir.lanes()?;
@@ -20,9 +24,8 @@ pub(super) fn check(config: &Config, data_dir: &DataDir) -> Result<(), AppError>
     known.extend(data_dir.retired_lanes()?);
     known.extend(data_dir.letter_lanes()?);
     let used = config.lanes.iter().map(|lane| lane.name.as_str());
-    let new = used.filter(|name| {
-        config.routes.iter().any(|route| route.lane == *name) && !live.contains(*name)
-    });
+    let new =
+        used.filter(|name| config.routes.iter().any(|route| route.lane == *name) && !live.contains(*name));
     for new in new {
         let is_same = |old: &&String| *old != new && lane_mark(old) == lane_mark(new);
         if let Some(old) = known.iter().find(is_same) {

@@ -81,7 +81,9 @@ fn warn_of_one_id(route: &Config, other: &Config, earlier: usize, section: &mut 
     if !may_meet || source.is_none() || source != field(other, "cloudevents.source") {
         return;
     }
-    let differing = ["cloudevents.type", "cloudevents.subject"].into_iter().find(|name| differs(name));
+    let differing = ["cloudevents.type", "cloudevents.subject"]
+        .into_iter()
+        .find(|name| differs(name));
     if let Some(name) = differing {
         let wrong = format!(
             "differs from route[{earlier}] for the same messages, and cloudevents.source does not: two events would have one \

@@ -15,7 +15,8 @@ const FRAME_BYTES: usize = 5 * 5 + 10 + 1;
 #[must_use]
 pub(crate) fn most(config: &Config) -> usize {
     let set = config.properties.get(MESSAGE_MAX_PROPERTY);
-    set.and_then(|bytes| bytes.parse().ok()).unwrap_or(MESSAGE_MAX_BYTES)
+    set.and_then(|bytes| bytes.parse().ok())
+        .unwrap_or(MESSAGE_MAX_BYTES)
 }
 
 /// What a record counts there, bytes.
@@ -51,12 +52,15 @@ mod tests {
             .set("message.max.bytes", most.to_string())
             .create()
             .expect("a producer");
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
-            headers.insert(KafkaHeader {
-                key: &header.name,
-                value: Some(header.value.as_ref()),
-            })
-        });
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, header| {
+                headers.insert(KafkaHeader {
+                    key: &header.name,
+                    value: Some(header.value.as_ref()),
+                })
+            });
         let out = BaseRecord::to(&record.topic)
             .key(&record.key)
             .payload(record.payload.as_ref())

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::wanted::{Use, Wanted};
 use crate::config::Config;
 use crate::route::Format;
-use crate::sink::{RecordTimestamp, size};
 use crate::sink::admin::Topic;
+use crate::sink::{RecordTimestamp, size};
 
 /// Key, headers and framing of a record beside its payload, generously.
 const RECORD_OVERHEAD: u64 = 1024;
@@ -86,7 +86,10 @@ fn too_large(config: &Config, number: usize, route: &crate::route::Config) -> Op
         return None;
     }
     let growth = match route.format.largest(payload) > payload {
-        true => format!("format = {:?} makes them up to {record} bytes", route.format.name()),
+        true => format!(
+            "format = {:?} makes them up to {record} bytes",
+            route.format.name()
+        ),
         false => format!("with headers they are up to {record} bytes"),
     };
     let fits = largest_that_fits(&route.format, client);

@@ -148,7 +148,10 @@ pub(super) fn json(answer: &Answer, partitions: &[usize], out: &mut impl Write) 
             "why": route.why,
         })
     });
-    let lanes = answer.lanes.iter().map(|lane| lane_json(answer, lane, partitions));
+    let lanes = answer
+        .lanes
+        .iter()
+        .map(|lane| lane_json(answer, lane, partitions));
     let object = json!({
         "topic": arrival.topic,
         "broker": &*arrival.broker,
@@ -179,7 +182,8 @@ fn lane_json(answer: &Answer, lane: &LaneAnswer, partitions: &[usize]) -> Value 
 }
 
 fn record_json(answer: &Answer, record: &KafkaRecord, partitions: &[usize]) -> Value {
-    let places = places(answer.partitioner, record, partitions).map(|(count, place)| (count.to_string(), json!(place)));
+    let places = places(answer.partitioner, record, partitions)
+        .map(|(count, place)| (count.to_string(), json!(place)));
     let headers = record.headers.iter().map(|header| {
         let mut object = bytes_json(&header.value);
         object.insert("name".to_owned(), json!(header.name));

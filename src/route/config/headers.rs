@@ -56,8 +56,13 @@ pub(super) fn resolve_added(
                 section.error(&field, wrong, "remove it");
             }
             if text.trim().is_empty() && names_tenant(&name) {
-                let right = "write the tenant, for example \"smartcity\", or \"/\" for the root of service paths";
-                section.error(&field, "is empty, readers would take the tenant \"default\"", right);
+                let right =
+                    "write the tenant, for example \"smartcity\", or \"/\" for the root of service paths";
+                section.error(
+                    &field,
+                    "is empty, readers would take the tenant \"default\"",
+                    right,
+                );
             }
             Some((name, super::parse_template(&field, &text, section)?))
         })

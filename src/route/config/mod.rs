@@ -21,8 +21,8 @@ use crate::route::scope::Mark;
 use crate::route::template::Template;
 use crate::settings::{Problems, Section, Size};
 pub use headers::Headers;
-pub(crate) use reach::{KAFNUS_ERRORS, WASP_TOPICS};
 use names::Names;
+pub(crate) use reach::{KAFNUS_ERRORS, WASP_TOPICS};
 use templates::{RawTemplates, parse as parse_template};
 
 /// Key of a route that says none.

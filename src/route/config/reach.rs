@@ -33,7 +33,10 @@ fn check_wasp_key(wasp: &Wasp, route: &Config, section: &mut Section<'_, '_>) {
     if wasp.wants_uuid() {
         let may_be = literal.chars().all(|c| c == '-' || c.is_ascii_hexdigit()) && count < UUID_CHARS;
         if !may_be {
-            let wrong = format!("\"{}\" is never a UUID, every message would be a dead letter", route.key);
+            let wrong = format!(
+                "\"{}\" is never a UUID, every message would be a dead letter",
+                route.key
+            );
             let right = "write what is the UUID alone, for example \"{device}\", or envelope = \"http\" in [route.wasp] for \
                          other ids";
             section.error("key", wrong, right);
@@ -43,16 +46,23 @@ fn check_wasp_key(wasp: &Wasp, route: &Config, section: &mut Section<'_, '_>) {
             "\"{}\" has always over {NAME_MAX} characters, every message would be a dead letter",
             route.key
         );
-        section.error("key", wrong, "write a shorter one: WASP's thing service holds no more");
+        section.error(
+            "key",
+            wrong,
+            "write a shorter one: WASP's thing service holds no more",
+        );
     }
 }
 
 /// The text of a template that is the same for every message.
 fn literal(template: &Template, route: &Config) -> String {
-    let parts = template.parts().iter().flat_map(|part| match (part, &route.device) {
-        (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
-        _ => std::slice::from_ref(part),
-    });
+    let parts = template
+        .parts()
+        .iter()
+        .flat_map(|part| match (part, &route.device) {
+            (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
+            _ => std::slice::from_ref(part),
+        });
     let texts = parts.filter_map(|part| match part {
         Part::Literal(text) => Some(text.as_str()),
         Part::Value(_) => None,
@@ -86,8 +96,14 @@ fn check_reader(route: &Config, section: &mut Section<'_, '_>) {
     let is_wasp = matches!(route.format, Format::Wasp(_));
     let has_pattern = literals.any(|text| text.contains(WASP_TOPICS));
     if is_wasp && topic.is_static() && !has_pattern {
-        let wrong = format!("WASP's router takes topics with {WASP_TOPICS:?} in their names alone, \"{topic}\" is none");
-        section.warn("topic", wrong, "write topic = \"raw-payloads\", unless the router has been changed");
+        let wrong = format!(
+            "WASP's router takes topics with {WASP_TOPICS:?} in their names alone, \"{topic}\" is none"
+        );
+        section.warn(
+            "topic",
+            wrong,
+            "write topic = \"raw-payloads\", unless the router has been changed",
+        );
     }
     if !is_wasp && has_pattern {
         let wrong = format!(

@@ -31,7 +31,10 @@ pub(super) fn check(route: &Config, partition_by: &Template, section: &mut Secti
     }
     let told = told_apart(&key, &route.from);
     let wanted = wanted.iter().filter_map(Piece::value);
-    let Some(lost) = wanted.filter(|value| !told.contains(value)).find(|value| differs(value)) else {
+    let Some(lost) = wanted
+        .filter(|value| !told.contains(value))
+        .find(|value| differs(value))
+    else {
         return;
     };
     if key.iter().any(|piece| piece.value() == Some(lost)) {
@@ -40,7 +43,8 @@ pub(super) fn check(route: &Config, partition_by: &Template, section: &mut Secti
              several partitions then, where they have no order",
             route.key
         );
-        let right = "separate the names in the key by '/', which no level of a topic has, or leave partition_by out";
+        let right =
+            "separate the names in the key by '/', which no level of a topic has, or leave partition_by out";
         section.warn("partition_by", wrong, right);
         return;
     }
@@ -69,10 +73,13 @@ impl<'t> Piece<'t> {
 
 /// The pieces of a template, with those of `device` for the device id.
 fn expanded<'t>(template: &'t Template, route: &'t Config) -> Vec<Piece<'t>> {
-    let parts = template.parts().iter().flat_map(|part| match (part, &route.device) {
-        (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
-        _ => std::slice::from_ref(part),
-    });
+    let parts = template
+        .parts()
+        .iter()
+        .flat_map(|part| match (part, &route.device) {
+            (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
+            _ => std::slice::from_ref(part),
+        });
     let pieces = parts.map(|part| match part {
         Part::Literal(text) => Piece::Literal(text),
         Part::Value(value) => Piece::Value(value),
@@ -85,7 +92,11 @@ fn expanded<'t>(template: &'t Template, route: &'t Config) -> Vec<Piece<'t>> {
 fn told_apart<'t>(key: &[Piece<'t>], from: &Pattern) -> Vec<&'t Value> {
     let ahead = leading(key.iter(), from);
     let behind = leading(key.iter().rev(), from);
-    let values: Vec<&Value> = key.iter().filter_map(Piece::value).filter(|value| differs(value)).collect();
+    let values: Vec<&Value> = key
+        .iter()
+        .filter_map(Piece::value)
+        .filter(|value| differs(value))
+        .collect();
     let is_told = |index: usize| {
         let from_end = values.len() - 1 - index;
         let is_only_one_left = ahead + behind + 1 >= values.len();

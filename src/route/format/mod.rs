@@ -185,8 +185,14 @@ const fn ngsiv2_len(payload: u64) -> u64 {
     const ENTITY_BYTES: u64 = 256;
     const MEASURES_MAX: u64 = 1024;
     let measures = payload / MEASURE_BYTES;
-    let measures = if measures < MEASURES_MAX { measures } else { MEASURES_MAX };
-    payload.saturating_mul(PER_BYTE).saturating_add(measures * ENTITY_BYTES)
+    let measures = if measures < MEASURES_MAX {
+        measures
+    } else {
+        MEASURES_MAX
+    };
+    payload
+        .saturating_mul(PER_BYTE)
+        .saturating_add(measures * ENTITY_BYTES)
 }
 
 /// What bytes are in base64, bytes.
