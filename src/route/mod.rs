@@ -22,7 +22,7 @@ mod verdict;
 use std::sync::Arc;
 
 pub use config::{Config, Headers, Retained};
-pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
+pub(crate) use config::{Raw, resolve};
 pub use format::Format;
 pub use record::{Header, KafkaRecord};
 pub use refusal::Refusal;
@@ -30,6 +30,8 @@ use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
 pub use verdict::{Skip, Verdict};
+
+pub(crate) use config::{KAFNUS_ERRORS, WASP_TOPICS};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Told;
