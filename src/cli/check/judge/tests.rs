@@ -190,8 +190,9 @@ fn no_format_adds_more_than_check_counts() {
     use crate::route::Router;
 
     let measures = "a|1#".repeat(200) + "a|1";
-    let attributes: Vec<String> = (0..300)
-        .map(|n| format!("{}{}|1", char::from(b'a' + n as u8 % 26), n / 26))
+    let letters = || "abcdefghijklmnopqrst".chars();
+    let attributes: Vec<String> = letters()
+        .flat_map(|one| letters().map(move |other| format!("{one}{other}|1")))
         .collect();
     let attributes = attributes.join("|");
     let control = format!("k|{}", "\u{1}".repeat(3_000));
