@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faults;
-use crate::message::{Arrival, Delivery, Epoch, Seq};
+use crate::message::{Arrival, Delivery, Epoch, Seq, Series};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
 use crate::queue::drops::Drops;
@@ -54,7 +54,7 @@ pub struct Recalled {
     /// The time of its stamp.
     pub unix_ms: i64,
     /// What its times have to ascend with: see [`Outside::series_of`].
-    pub series: Vec<u64>,
+    pub series: Vec<Series>,
 }
 
 /// Why a lane cannot be opened. Damage inside it is never the reason.
@@ -90,7 +90,7 @@ impl OpenError {
 }
 
 /// See [`Outside::series_of`].
-pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>;
+pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<Series> + Send + Sync>;
 
 /// What a lane gets from outside. What is missing is done without.
 #[derive(Clone, Default)]

@@ -7,6 +7,7 @@
 use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Properties, rfc3339};
 use crate::route::config::{Config, Headers, Retained};
+use crate::route::marks::Marks;
 use crate::route::record::Header;
 use crate::route::refusal::Refusal;
 use crate::route::subject::Subject;
@@ -72,10 +73,10 @@ fn marks<'a>(
     told: &'a Told,
     retained: Retained,
 ) -> impl Iterator<Item = Header> + use<'a> {
-    let is_marked = arrival.delivery.retained && retained == Retained::Mark;
-    let marks = [(arrival.delivery.dup, DUP), (is_marked, RETAINED)];
+    let of = Marks::of(arrival, told, retained);
+    let marks = [(of.duplicate, DUP), (of.retained, RETAINED)];
     let true_ones = marks.into_iter().filter(|(is_true, _)| *is_true);
-    let clock = told.clock.iter().map(|clock| Header::text(CLOCK, clock.clone()));
+    let clock = of.clock.into_iter().map(|clock| Header::text(CLOCK, clock));
     true_ones.map(|(_, name)| Header::text(name, "true")).chain(clock)
 }
 

@@ -237,6 +237,7 @@ fn topics_in_old(former: &[(&str, u64)], topic: &str, seq: u64) -> Vec<String> {
             mark: Mark {
                 filter: (*filter).to_owned(),
                 broker: None,
+                rest: None,
             },
             through: Seq(*through),
         })
@@ -405,6 +406,34 @@ fn only_routes_with_unique_times_say_what_times_ascend_with() {
     assert_eq!(one, unique.series(&arrival("a/1")));
     assert_ne!(one, unique.series(&arrival("a/2")));
     assert!(unique.series(&arrival("b/1")).is_empty());
+}
+
+#[test]
+fn a_value_that_is_empty_inside_a_key_or_a_device_id_is_refused() {
+    for (lines, topic, payload, expected) in [
+        (
+            "key = \"{site}-{dev}\"",
+            "a//d",
+            &b"1"[..],
+            "route 0: site: the level is empty",
+        ),
+        (
+            "key = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        (
+            "device = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        ("key = \"{site}\"", "a//d", b"1", "route 0: the key is empty"),
+    ] {
+        let routes = format!("[[route]]\nfrom = \"a/{{site}}/{{dev}}\"\ntopic = \"t\"\n{lines}\n");
+        assert_eq!(fate(&routes, topic, payload), expected, "{lines}");
+    }
 }
 
 /// What becomes of a message of broker `default`.
@@ -586,4 +615,104 @@ fn topics_that_mqtt_forbids_and_the_longest_ones_are_records_or_dead_letters() {
         assert_eq!(fate(route, topic, b""), "route 0: the key is empty");
     }
     assert_eq!(fate(route, "", b""), "no route matches the topic");
+}
+
+/// One subscription, split by `when` over two lanes. The alarms are those of lane `fast`.
+const SPLIT: &str = "[[lane]]\nname = \"fast\"\n[[route]]\nlane = \"fast\"\nfrom = \"d/{device}/{kind}\"\ntopic = \"alarms\"\n\
+                     when = [{ value = \"kind\", equals = \"alarm\" }]\n[[route]]\nfrom = \"d/{device}/{kind}\"\ntopic = \"rest\"\n\
+                     when = [{ value = \"kind\", not = true, equals = \"alarm\" }]\n";
+
+/// The Kafka topics that lane `default` of [`SPLIT`] gives a message, when its route of before was `former` up to 10.
+fn topics_of_split(former: bool, change: impl FnOnce(&mut Stored)) -> Vec<String> {
+    let all = parsed(SPLIT).routes;
+    let former: Vec<Former> = former
+        .then(|| Former {
+            mark: all[0].mark(),
+            through: Seq(10),
+        })
+        .into_iter()
+        .collect();
+    let router = Router::after(all, &former, "gw-7", "default");
+    let mut message = stored("d/1/alarm", b"x");
+    change(&mut message);
+    let outcome = routed(&router, &message);
+    assert_eq!(outcome.refusals, []);
+    outcome.records.into_iter().map(|record| record.topic).collect()
+}
+
+#[test]
+fn what_waited_when_a_route_was_split_over_two_lanes_is_delivered_and_not_filtered() {
+    assert_eq!(topics_of_split(true, |message| message.seq = Seq(10)), ["alarms"]);
+    let none: [&str; 0] = [];
+    assert_eq!(
+        topics_of_split(true, |message| message.seq = Seq(11)),
+        none,
+        "the other lane has its own copy"
+    );
+    assert_eq!(topics_of_split(false, |message| message.seq = Seq(10)), none);
+}
+
+#[test]
+fn a_possible_second_copy_that_is_not_wanted_here_is_offered_to_the_other_lanes_routes() {
+    let marked = |message: &mut Stored| {
+        message.seq = Seq(11);
+        message.arrival.delivery.dup = true;
+    };
+    assert_eq!(topics_of_split(true, marked), ["alarms"]);
+    assert_eq!(topics_of_split(false, marked), ["alarms"]);
+}
+
+#[test]
+fn what_a_person_brought_from_elsewhere_is_offered_to_all_routes() {
+    let origin = |gateway: &str, lane: &str, seq| {
+        let origin = crate::message::Origin {
+            gateway: gateway.to_owned(),
+            epoch: Epoch(0xabc),
+            lane: lane.to_owned(),
+            seq: Seq(seq),
+        };
+        move |message: &mut Stored| message.arrival.origin = Some(Box::new(origin))
+    };
+    assert_eq!(topics_of_split(false, origin("gw-8", "default", 5)), ["alarms"]);
+    assert_eq!(topics_of_split(false, origin("gw-7", "fast", 5)), ["alarms"]);
+    assert_eq!(
+        topics_of_split(true, origin("gw-7", "default", 5)),
+        ["alarms"],
+        "a letter of before the split, brought back after it"
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(topics_of_split(true, origin("gw-7", "default", 11)), none);
+}
+
+#[test]
+fn what_another_lane_takes_is_no_mistake_of_this_one() {
+    let text = "[[lane]]\nname = \"b\"\n[[route]]\nfrom = \"things/{id}/{kind}\"\ntopic = \"a\"\nkey = \"{id}\"\n[route.match]\n\
+                id = \"a.*\"\n[[route]]\nlane = \"b\"\nfrom = \"things/{id}/{kind}\"\ntopic = \"b\"\nkey = \"{id}\"\n[route.match]\n\
+                id = \"b.*\"\n";
+    assert_eq!(fate(text, "things/a1/x", b""), "a/a1");
+    assert_eq!(fate(text, "things/b1/x", b""), "filtered");
+    assert_eq!(
+        fate(text, "things/c1/x", b""),
+        "route 0: id = \"c1\" is not what [route.match] says",
+        "nobody takes it"
+    );
+    let unjudged = format!(
+        "{HOT}[[lane]]\nname = \"b\"\n[[route]]\nlane = \"b\"\nfrom = \"t/{{device}}\"\ntopic = \"raw\"\n"
+    );
+    assert_eq!(fate(&unjudged, "t/1", b"{"), "filtered");
+}
+
+#[test]
+fn routes_with_the_same_filter_have_different_marks() {
+    let routes = parsed(SPLIT).routes;
+    let (alarms, rest) = (routes[0].mark(), routes[1].mark());
+    assert!(alarms.has_the_filter_of(&rest) && alarms != rest);
+    let again = parsed(SPLIT).routes;
+    assert_eq!(again[0].mark(), alarms);
+    let old = Mark {
+        rest: None,
+        ..alarms.clone()
+    };
+    assert!(old.is(&alarms) && old.is(&rest), "noted by an earlier version");
+    assert!(!alarms.is(&rest));
 }

@@ -521,7 +521,7 @@ fn inbound(
     for recalled in &parts.recalled {
         retained.note(recalled.topic, recalled.delivery.fingerprint, 0);
         for series in &recalled.series {
-            stamping.note(*series, recalled.unix_ms);
+            stamping.took(*series, recalled.unix_ms);
         }
     }
     Inbound {

@@ -10,6 +10,7 @@ mod when;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::message::Qos;
 use crate::route::condition::Condition;
@@ -87,7 +88,32 @@ impl Config {
         Mark {
             filter: self.from.filter(),
             broker: self.broker.clone(),
+            rest: Some(format!("{:016x}", xxh3_64(self.rest().as_bytes()))),
         }
+    }
+
+    /// What tells routes with the same filter from each other, as text. It is compared with what earlier versions wrote, and
+    /// may differ from that: then the route counts as edited.
+    fn rest(&self) -> String {
+        let Self {
+            matches,
+            when,
+            retained,
+            topic,
+            key,
+            ..
+        } = self;
+        let matches: Vec<_> = matches
+            .iter()
+            .map(|(name, expression)| (name, expression.as_str()))
+            .collect();
+        format!("{matches:?} {when:?} {retained:?} {topic} {key}")
+    }
+
+    /// Whether it turns down messages that its filter matches.
+    #[must_use]
+    pub fn is_choosy(&self) -> bool {
+        !self.when.is_empty() || !self.matches.is_empty() || self.retained == Retained::Skip
     }
 
     /// Whether the route takes messages of the broker with this name.

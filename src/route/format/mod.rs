@@ -12,6 +12,7 @@ pub mod wasp;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::route::config::Retained;
 use crate::route::record::Header;
 use crate::route::subject::Subject;
 use crate::route::template::Template;
@@ -46,6 +47,17 @@ pub struct Shaped {
     pub payload: Bytes,
     /// Headers that belong to the format, behind those that every record has.
     pub headers: Vec<Header>,
+    /// Values in it that have times by the arrival, where they are more than the record itself.
+    pub timed: Option<Timed>,
+}
+
+/// Values of one record that have times by the arrival: the first at the arrival, each further one a millisecond later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timed {
+    /// Of what no two values may have the same time, for example an entity.
+    pub name: String,
+    /// How many there are.
+    pub times: u32,
 }
 
 /// Why a format cannot carry a message, in words for people.
@@ -163,15 +175,15 @@ impl Format {
         }
     }
 
-    /// Shapes one message; `key` is that of the route.
+    /// Shapes one message; `key` and `retained` are those of the route.
     ///
     /// # Errors
     /// [`Unshapable`]: the message becomes a dead letter.
-    pub fn shape(&self, subject: &Subject<'_>, key: &str) -> Result<Shaped, Unshapable> {
+    pub fn shape(&self, subject: &Subject<'_>, key: &str, retained: Retained) -> Result<Shaped, Unshapable> {
         match self {
             Self::Raw => Ok(raw::shape(subject)),
             Self::CloudEvents(cloudevents) => cloudevents.shape(subject),
-            Self::Wasp(wasp) => wasp.shape(subject, key),
+            Self::Wasp(wasp) => wasp.shape(subject, key, retained),
             Self::Ngsiv2(ngsiv2) => ngsiv2.shape(subject),
         }
     }
@@ -212,6 +224,13 @@ fn rendered(key: &str, template: &Template, subject: &Subject<'_>) -> Result<Str
     template
         .render(subject)
         .map_err(|error| Unshapable(format!("{key}: {error}")))
+}
+
+/// The same for a name: each value in it says something. With a hole in it, messages that have nothing in common would share a name.
+fn filled(key: &str, template: &Template, subject: &Subject<'_>) -> Result<String, Unshapable> {
+    let why = |error| Unshapable(format!("{key}: {error}"));
+    template.check_filled(subject).map_err(why)?;
+    template.render(subject).map_err(why)
 }
 
 /// Text for a reason: quoted, not longer than anybody reads.
