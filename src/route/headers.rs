@@ -42,6 +42,9 @@ const RESERVED_PREFIXES: [&str; 4] = ["edgeferry-", "mqtt-", "fiware-", "ce_"];
 /// The same as whole names.
 const RESERVED: [&str; 2] = ["graphname", "content-type"];
 
+/// Headers that name a tenant.
+const TENANT: [&str; 2] = ["fiware-service", "fiware-servicepath"];
+
 /// User properties that become headers at most. Senders have a dozen; a packet of 16 MiB has room for three million.
 pub const USER_PROPERTIES_MAX: usize = 1000;
 /// Bytes of all names and values of user properties: a quarter of what Kafka takes as one record by default.
@@ -128,6 +131,11 @@ pub(super) fn of(
     headers.extend(of_format);
     for (name, template) in &route.add_headers {
         let value = template.render(subject).map_err(HeaderError::NoValue)?;
+        if value.trim().is_empty() && names_tenant(name) {
+            let name = format!("add_headers.{name}");
+            let why = format!("\"{template}\" is empty, readers would take the tenant \"default\"");
+            return Err(HeaderError::NoValue(NoValue { name, why }));
+        }
         headers.push(Header::text(name.clone(), value));
     }
     if let Some(properties) = subject.properties().filter(|_| is_full) {
@@ -167,6 +175,11 @@ fn add_properties(properties: &Properties, headers: &mut Vec<Header>) -> Result<
     headers.extend(correlation.map(|data| Header::raw(CORRELATION_DATA, data.clone())));
     headers.extend(user);
     Ok(())
+}
+
+/// Whether readers of FIWARE choose a tenant by the header: an empty one is as good as none to them.
+pub(super) fn names_tenant(name: &str) -> bool {
+    TENANT.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether only edgeferry, the configuration or a format gives headers of this name. Readers take names in any case.

@@ -24,7 +24,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 pub use config::{Config, Headers, Retained};
-pub(crate) use config::{Raw, resolve};
+pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
 pub use destination::Destination;
 pub use format::Format;
 pub use record::{Header, KafkaRecord};

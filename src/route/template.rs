@@ -12,9 +12,12 @@ pub struct Template {
     parts: Vec<Part>,
 }
 
+/// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// Text that is always there.
     Literal(String),
+    /// What the message has.
     Value(Value),
 }
 
@@ -136,6 +139,12 @@ impl Template {
             Part::Literal(_) => None,
             Part::Value(value) => Some(value),
         })
+    }
+
+    /// Its pieces, in order; no two literal ones stand side by side.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Whether some message may make it this text: each value stands for any text, also an empty one.

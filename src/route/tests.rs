@@ -126,6 +126,79 @@ fn a_record_says_of_its_time_what_is_told() {
     assert_eq!(record.header("edgeferry-clock"), Some("corrected"));
 }
 
+/// What a route with these conditions makes of a message on `a/x`: records, and why not.
+fn with_conditions(conditions: [&str; 2], payload: &'static [u8]) -> Outcome {
+    let [one, other] = conditions;
+    let route =
+        format!("[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"t\"\nwhen = [{{ {one} }}, {{ {other} }}]\n");
+    routed(&router(&route), &stored("a/x", payload))
+}
+
+#[test]
+fn a_condition_that_fails_for_certain_beats_one_that_cannot_be_judged_in_any_order() {
+    let fails = "value = \"device\", equals = \"y\"";
+    let unjudged = "value = \"json:/c\", equals = 1";
+    for conditions in [[fails, unjudged], [unjudged, fails]] {
+        let outcome = with_conditions(conditions, b"no JSON");
+        assert!(outcome.is_filtered(), "{outcome:?}");
+    }
+    let holds = "value = \"device\", equals = \"x\"";
+    for conditions in [[holds, unjudged], [unjudged, holds]] {
+        let outcome = with_conditions(conditions, b"no JSON");
+        assert!(
+            matches!(outcome.refusals[..], [Refusal::NoValue { .. }]) && outcome.records.is_empty(),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_for_an_expression_passes_neither_it_nor_its_opposite() {
+    let long: &'static str = Box::leak(format!("{{\"s\":\"{}\"}}", "a".repeat(4_800)).into_boxed_str());
+    let any = "value = \"device\", exists = true";
+    for test in ["matches = \"b*\", not = true", "matches = \"a*\""] {
+        let condition = format!("value = \"json:/s\", {test}");
+        let outcome = with_conditions([any, &condition], long.as_bytes());
+        assert_eq!(outcome.records, [], "{test}");
+        let [Refusal::NoValue { name, why, .. }] = &outcome.refusals[..] else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(name, "when[1]");
+        assert_eq!(
+            why,
+            "json:/s: the text of 4800 bytes is over the 256 that an expression is held against"
+        );
+    }
+}
+
+#[test]
+fn an_empty_tenant_header_is_a_dead_letter_and_any_other_empty_header_is_none() {
+    let headers = "[[route]]\nfrom = \"{tenant}/{path}/{device}\"\ntopic = \"t\"\n[route.add_headers]\n\
+                   Fiware-Service = \"{tenant}\"\nfiware-servicepath = \"{path}\"\nsite = \"{path}\"\n";
+    let of = |topic: &str| routed(&router(headers), &stored(topic, b"x"));
+    for (topic, name) in [
+        ("/p/d", "add_headers.Fiware-Service"),
+        ("kafnus//d", "add_headers.fiware-servicepath"),
+        ("  /p/d", "add_headers.Fiware-Service"),
+    ] {
+        let outcome = of(topic);
+        assert!(outcome.records.is_empty(), "{topic}");
+        let [Refusal::NoValue { name: said, why, .. }] = &outcome.refusals[..] else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(said, name);
+        assert!(
+            why.ends_with("is empty, readers would take the tenant \"default\""),
+            "{why}"
+        );
+    }
+    assert_eq!(of("kafnus/p/d").records.len(), 1);
+    let site =
+        "[[route]]\nfrom = \"{path}/{device}\"\ntopic = \"t\"\n[route.add_headers]\nsite = \"{path}\"\n";
+    let outcome = routed(&router(site), &stored("/d", b"x"));
+    assert_eq!(outcome.records[0].header("site"), Some(""));
+}
+
 #[test]
 fn a_cut_payload_is_never_forwarded_as_if_it_were_whole() {
     let mut message = stored("devices/d1/telemetry", b"cut");

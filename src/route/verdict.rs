@@ -90,18 +90,30 @@ pub(super) fn skip(route: &Config, subject: &Subject<'_>) -> Option<Skip> {
     if route.retained == Retained::Skip && subject.arrival().delivery.retained {
         return Some(Skip::Retained);
     }
-    let conditions = route.when.iter().enumerate();
-    let mut judged = conditions.map(|(condition, one)| match one.holds(subject) {
-        Ok(true) => None,
-        Ok(false) => Some(Skip::When { condition }),
-        Err(error) => Some(Skip::Unjudged { condition, error }),
-    });
-    judged.find_map(|skip| skip)
+    failed_condition(route, subject)
+}
+
+/// One that fails for certain says that the message is not wanted, wherever it stands; what the others would say, where they can
+/// say something, changes nothing.
+fn failed_condition(route: &Config, subject: &Subject<'_>) -> Option<Skip> {
+    let mut unjudged = None;
+    for (condition, one) in route.when.iter().enumerate() {
+        match one.holds(subject) {
+            Ok(true) => {}
+            Ok(false) => return Some(Skip::When { condition }),
+            Err(error) => {
+                unjudged.get_or_insert(Skip::Unjudged { condition, error });
+            }
+        }
+    }
+    unjudged
 }
 
 fn mismatch(route: &Config, captures: &Captures<'_>) -> Option<Skip> {
     let failed = |(name, expression): &&(String, Expression)| {
-        !captures.get(name).is_some_and(|text| expression.matches(text))
+        !captures
+            .get(name)
+            .is_some_and(|text| expression.matches(text) == Ok(true))
     };
     let (name, _) = route.matches.iter().find(failed)?;
     Some(Skip::Mismatch {

@@ -2,6 +2,8 @@
 
 mod headers;
 mod names;
+mod reach;
+mod scatter;
 mod templates;
 mod when;
 
@@ -21,6 +23,7 @@ use crate::route::template::Template;
 use crate::settings::{Problems, Section, Size};
 pub use headers::Headers;
 use names::Names;
+pub(crate) use reach::{KAFNUS_ERRORS, WASP_TOPICS};
 use templates::{RawTemplates, parse as parse_template};
 
 /// Key of a route that says none.
@@ -199,7 +202,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         format: format?,
         headers,
         add_headers: add_headers?,
-        max_payload: raw.max_payload.map(|Size(bytes)| bytes),
+        max_payload: resolve_max_payload(raw.max_payload, section),
         broker: raw.broker,
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
@@ -211,7 +214,13 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     when::check_names(&route.when, &route.matches, names, section);
     templates::check(&route, names, templates.has_key, section);
     headers::check_names(&route.add_headers, names, section);
+    reach::check(&route, section);
     Some(route)
+}
+
+fn resolve_max_payload(size: Option<Size>, section: &mut Section<'_, '_>) -> Option<u64> {
+    let size = size?;
+    Some(section.at_least("max_payload", Some(size), size, Size(1)).0)
 }
 
 /// Whether `unique_times` is on for a format when nothing is said: its consumers keep one value for a series and a

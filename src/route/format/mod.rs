@@ -109,15 +109,25 @@ impl Format {
         }
     }
 
-    /// The largest value that comes of a payload of so many bytes, about: base64 is a third more, and an NGSIv2 attribute twice
-    /// what it is in the payload, or more where names and values are very short.
+    /// The largest value that comes of a payload of so many bytes, without the envelope: base64 is a third more, and NGSIv2 is
+    /// what it is at worst, with names and values of one letter. With the default settings; names and types of a
+    /// configuration that are long come on top.
     #[must_use]
     pub fn largest(&self, payload: u64) -> u64 {
         match self {
             Self::Raw => payload,
             Self::CloudEvents(cloudevents) => cloudevents.largest(payload),
             Self::Wasp(_) => base64_len(payload),
-            Self::Ngsiv2(_) => payload.saturating_mul(2),
+            Self::Ngsiv2(_) => ngsiv2_len(payload),
+        }
+    }
+
+    /// Whether a message of this MQTT topic is refused, whatever it carries.
+    #[must_use]
+    pub fn refuses_topic(&self, topic: &str) -> bool {
+        match self {
+            Self::Raw | Self::CloudEvents(_) | Self::Wasp(_) => false,
+            Self::Ngsiv2(_) => ngsiv2::is_command(topic),
         }
     }
 
@@ -177,6 +187,24 @@ impl Format {
             Self::Ngsiv2(ngsiv2) => ngsiv2.shape(subject),
         }
     }
+}
+
+/// What NGSIv2 makes of a payload at worst, bytes: `a|1|` becomes `"a":{"type":"Number","value":1},`, and each measure,
+/// `a|1#` at least, has id, type and time.
+const fn ngsiv2_len(payload: u64) -> u64 {
+    const PER_BYTE: u64 = 8;
+    const MEASURE_BYTES: u64 = 4;
+    const ENTITY_BYTES: u64 = 256;
+    const MEASURES_MAX: u64 = 1024;
+    let measures = payload / MEASURE_BYTES;
+    let measures = if measures < MEASURES_MAX {
+        measures
+    } else {
+        MEASURES_MAX
+    };
+    payload
+        .saturating_mul(PER_BYTE)
+        .saturating_add(measures * ENTITY_BYTES)
 }
 
 /// What bytes are in base64, bytes.

@@ -33,6 +33,7 @@ use attribute::{Attribute, Wanted};
 pub(in crate::route) use config::Raw;
 pub(super) use config::resolve;
 use measures::{Kind, TIME};
+pub(super) use topic::is_command;
 
 /// Tenant.
 pub const SERVICE: &str = "fiware-service";
@@ -81,7 +82,7 @@ impl Ngsiv2 {
     /// Shapes one message.
     pub(super) fn shape(&self, subject: &Subject<'_>) -> Result<Shaped, Unshapable> {
         let arrival = subject.arrival();
-        if topic::is_command(&arrival.topic) {
+        if is_command(&arrival.topic) {
             let why = "the topic carries commands, results of commands or configurations of an IoT Agent";
             return Err(Unshapable(why.to_owned()));
         }

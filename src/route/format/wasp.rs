@@ -30,7 +30,7 @@ pub(super) use config::resolve;
 use lora::Gateway;
 
 /// Longest `ingest` and `ingestId` that WASP's thing service can hold, characters. A longer one belongs to no thing.
-const NAME_MAX: usize = 50;
+pub(in crate::route) const NAME_MAX: usize = 50;
 /// Says in the metadata that `payload` is base64, and of what.
 const BASE64: &str = "base64";
 
@@ -110,6 +110,16 @@ impl Wasp {
     #[must_use]
     pub fn ingest(&self) -> &str {
         &self.ingest
+    }
+
+    /// Whether the key has to be a UUID as a whole.
+    pub(in crate::route) const fn wants_uuid(&self) -> bool {
+        matches!(self.envelope, Envelope::Mqtt)
+    }
+
+    /// Whether the key of the record is searched for in the route's.
+    pub(in crate::route) const fn searches_key(&self) -> bool {
+        matches!(self.envelope, Envelope::NordicCloud)
     }
 
     /// Where the envelope has its device id.
