@@ -46,7 +46,7 @@
 //! * The broker dropped, between the last message that we stored and this one, so many messages that used up ids that its counter
 //!   came round to what we had seen *on the same connection*: 65,535 ids less what came since. Any message stored behind
 //!   such a gap, or a new connection on which anything fresh comes, makes it visible.
-//! * Its counter went back to a value above `U` (see [`redelivery`]), as with a restored state, and we stored nothing since.
+//! * Its counter went back to a value above `U` (see `redelivery`), as with a restored state, and we stored nothing since.
 //!   From 1 it does not reach what we recognise.
 //! * It had more than `U` messages under way that we never saw, and its counter began anew or it gives the smallest free id.
 //! * It forgot an in-flight message within a session (it crashed and came back with an old state, or the message
