@@ -124,11 +124,11 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.routes[0], route);
 }
 
-/// `# key = value` without its `# `; other lines as they are.
+/// `# key = value` and `# [route.table]` without their `# `; other lines as they are.
 fn uncomment(line: &str) -> &str {
     let setting = line.strip_prefix("# ").filter(|rest| {
         let key = rest.split_once(" = ").map_or("", |(key, _)| key);
-        !key.is_empty() && !key.contains(' ')
+        rest.starts_with("[route.") || (!key.is_empty() && !key.contains(' '))
     });
     setting.unwrap_or(line)
 }
@@ -1178,7 +1178,7 @@ fn a_shared_group_is_a_name_of_ones_own_and_costs_the_order() {
         "{said}"
     );
     let group = |group: &str| check(&format!("shared_group = \"{group}\"\n"), "", "");
-    for taken in ["json", "ul"] {
+    for taken in ["json", "ul", "JSON", "Ul"] {
         let said = group(taken);
         assert!(
             said.contains(&format!("{taken:?} is the group of the FIWARE IoT Agents")),
@@ -1336,4 +1336,96 @@ fn routes_for_other_messages_of_the_same_topic_do_not_contradict() {
             "route[1].partition_by: differs from route[0] for the same messages and the same topic"
         )
     );
+}
+
+#[test]
+fn a_key_of_the_route_below_one_of_its_tables_is_told_to_move() {
+    let (_, said) = accepted(&format!(
+        "{REST}{KAFKA}{ROUTE}[route.add_headers]\nlane = \"alarms\"\nsite = \"north\"\n"
+    ));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("route[0].add_headers.lane: is a header here") && said.contains("move the line above"),
+        "{said}"
+    );
+    for (table, line) in [
+        ("add_headers", "qos = 0"),
+        ("cloudevents", "key = \"{device}\""),
+        ("wasp", "retained = \"skip\""),
+        ("match", "max_payload = 5"),
+    ] {
+        let format = match table {
+            "cloudevents" | "wasp" => format!("format = {table:?}\n"),
+            _ => String::new(),
+        };
+        let said = refused(&format!("{REST}{KAFKA}{ROUTE}{format}[route.{table}]\n{line}\n"));
+        assert!(
+            said.contains(&format!(
+                "it is a key of the route: move the line above [route.{table}]"
+            )),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn every_key_of_a_route_is_known_to_stand_above_its_tables() {
+    let said = refused(&format!("{REST}{KAFKA}{ROUTE}no_such_key = 1\n"));
+    let (_, known) = said.trim_end().split_once("known here: ").unwrap();
+    let tables = ["cloudevents", "wasp", "ngsiv2", "match", "when"];
+    for key in known.split(", ").filter(|key| !tables.contains(key)) {
+        let (_, said) = accepted(&format!(
+            "{REST}{KAFKA}{ROUTE}[route.add_headers]\n{key} = \"x\"\n"
+        ));
+        assert!(said.contains("move the line above"), "{key}");
+    }
+}
+
+#[test]
+fn slips_in_toml_say_how_it_is_written() {
+    let said = check("", "", "when = { value = \"device\" }\n");
+    assert!(said.ends_with("when = [{ .. }]"), "{said}");
+    let said = check("", "", "headers = { a = \"b\" }\n");
+    assert!(said.contains("[route.add_headers]"), "{said}");
+    let said = refused(&format!(
+        "{REST}{KAFKA}{ROUTE}when = [{{ value = \"device\", matches = \"\\d+\" }}]\n"
+    ));
+    assert!(said.contains("matches = '\\d+'"), "{said}");
+}
+
+#[test]
+fn properties_are_not_asked_of_a_broker_that_has_none() {
+    let old = format!("{REST}version = \"3.1.1\"\n{KAFKA}");
+    for (field, lines) in [
+        (
+            "when[0].value",
+            "when = [{ value = \"property:site\", equals = \"a\" }]\n",
+        ),
+        ("key", "key = \"{property:site}\"\n"),
+        ("device", "device = \"{property:serial}\"\n"),
+        (
+            "add_headers.x",
+            "[route.add_headers]\nx = \"{mqtt:content_type}\"\n",
+        ),
+        (
+            "cloudevents.type",
+            "format = \"cloudevents\"\n[route.cloudevents]\ntype = \"{mqtt:response_topic}\"\n",
+        ),
+    ] {
+        let said = refused(&format!("{old}{ROUTE}{lines}"));
+        assert!(
+            said.contains(&format!("route[0].{field}: asks for ")) && said.contains("write version = \"5\""),
+            "{said}"
+        );
+        accepted(&format!("{REST}{KAFKA}{ROUTE}{lines}"));
+        let both = "[gateway]\ndata_dir = \"/tmp/e\"\n[[mqtt]]\nname = \"new\"\nurl = \"mqtt://a\"\n[[mqtt]]\nname = \"old\"\n\
+                    url = \"mqtt://b\"\nversion = \"3.1.1\"\n";
+        let (_, said) = accepted(&format!("{both}{KAFKA}{ROUTE}{lines}"));
+        assert!(said.contains("and so none from old"), "{said}");
+        let (_, said) = accepted(&format!("{both}{KAFKA}{ROUTE}broker = \"new\"\n{lines}"));
+        assert!(!said.contains("asks for"), "{said}");
+    }
+    let absent = "when = [{ value = \"property:test\", exists = false }]\n";
+    let (_, said) = accepted(&format!("{old}{ROUTE}{absent}"));
+    assert!(said.contains("asks for property:test"), "{said}");
 }

@@ -21,6 +21,7 @@ mod verdict;
 
 use std::sync::Arc;
 
+pub(crate) use config::KEYS;
 pub use config::{Config, Headers, Retained};
 pub(crate) use config::{Raw, resolve};
 pub use format::Format;
