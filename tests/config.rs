@@ -1429,3 +1429,92 @@ fn properties_are_not_asked_of_a_broker_that_has_none() {
     let (_, said) = accepted(&format!("{old}{ROUTE}{absent}"));
     assert!(said.contains("asks for property:test"), "{said}");
 }
+
+/// What `check` says of a file with these lines for its Kafka and its queue, and its exit code.
+fn check_here(kafka: &str, queue: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgeferry.toml");
+    std::fs::write(&file, format!("{REST}[queue]\n{queue}{KAFKA}{kafka}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    (
+        output.status.code(),
+        said.replace(file.to_str().unwrap(), "edgeferry.toml"),
+    )
+}
+
+#[test]
+fn files_of_the_queue_and_of_kafka_are_looked_at_by_check() {
+    let (code, said) = check_here("", "key_file = \"/no/such/key\"\n");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:6: queue.key_file: key file /no/such/key: "),
+        "{said}"
+    );
+    let (code, said) = check_here("ca_file = \"/no/such/ca.pem\"\n", "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:8: kafka.ca_file: /no/such/ca.pem: "),
+        "{said}"
+    );
+    let sasl = "tls = true\nsasl = \"plain\"\nusername = \"u\"\npassword_file = \"/no/such/password\"\n";
+    let (code, said) = check_here(sasl, "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:11: kafka.password_file: /no/such/password: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn credentials_of_a_service_are_a_warning_where_there_are_none() {
+    let credential = "\"$CREDENTIALS_DIRECTORY/it\"\n";
+    let (code, said) = check_here(
+        &format!("ca_file = {credential}"),
+        &format!("key_file = {credential}"),
+    );
+    assert_eq!(code, Some(0), "{said}");
+    for field in ["kafka.ca_file", "queue.key_file"] {
+        assert!(
+            said.contains(&format!("{field}: ")) && said.contains("is not set"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_and_the_key_of_another_one_are_found_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let cert = folder.path().join(format!("{name}.pem"));
+        let key = folder.path().join(format!("{name}.key"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-subj", "/CN=gw-7", "-days", "9", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        (cert, key)
+    };
+    let ((cert, key), (_, other)) = (make("one"), make("other"));
+    let lines = |key: &Path| format!("cert_file = {cert:?}\nkey_file = {key:?}\n");
+    let (code, said) = check_here(&lines(&other), "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("kafka.cert_file: ") && said.contains("do not belong together"),
+        "{said}"
+    );
+    let (code, said) = check_here(&lines(&key), "");
+    assert_eq!(code, Some(0), "{said}");
+}
