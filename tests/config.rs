@@ -1518,3 +1518,84 @@ fn a_certificate_and_the_key_of_another_one_are_found_by_check() {
     let (code, said) = check_here(&lines(&key), "");
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn a_file_that_depends_on_the_folder_is_refused_and_only_credentials_are_replaced() {
+    let said = check("username = \"u\"\npassword_file = \"secret\"\n", "", "");
+    assert!(
+        said.starts_with("mqtt[0].password_file: \"secret\" is relative"),
+        "{said}"
+    );
+    let said = check("", "ca_file = \"$HOME/ca.pem\"\n", "");
+    assert!(
+        said.starts_with("kafka.ca_file: \"$HOME/ca.pem\" would be looked for")
+            && said.contains("only $CREDENTIALS_DIRECTORY"),
+        "{said}"
+    );
+    accepted(&format!(
+        "{REST}username = \"u\"\npassword_file = \"$CREDENTIALS_DIRECTORY/p\"\n{KAFKA}{ROUTE}"
+    ));
+}
+
+#[test]
+fn a_machine_without_what_the_gateway_id_is_made_of_is_a_warning_of_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgeferry.toml");
+    let rest = REST.replace("[gateway]\n", "[gateway]\nid = \"pi-{serial}\"\n");
+    std::fs::write(&file, format!("{rest}{KAFKA}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let has_serial = edgeferry::identity::Machine::read().serial.is_some();
+    assert_eq!(
+        said.contains(":2: gateway.id: no gateway id on this machine"),
+        !has_serial,
+        "{said}"
+    );
+}
+
+#[test]
+fn a_client_certificate_of_version_1_is_told_to_be_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, request, cert) = (path("key"), path("csr"), path("cert"));
+    let openssl = |line: &[&str]| {
+        let made = Command::new("openssl").args(line).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    openssl(&[
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=gw-7",
+        "-keyout",
+        &key,
+        "-out",
+        &request,
+    ]);
+    openssl(&[
+        "x509", "-req", "-in", &request, "-signkey", &key, "-days", "9", "-out", &cert,
+    ]);
+    let shown = Command::new("openssl")
+        .args(["x509", "-in", &cert, "-noout", "-text"])
+        .output()
+        .unwrap();
+    // From 3.4 on openssl makes version 3 by itself, and nobody meets this.
+    let is_old = String::from_utf8(shown.stdout).unwrap().contains("Version: 1 ");
+    let file = folder.path().join("edgeferry.toml");
+    let rest = REST.replace("mqtt://localhost", "mqtts://localhost");
+    let files = format!("cert_file = {cert:?}\nkey_file = {key:?}\nca_file = {cert:?}\n");
+    std::fs::write(&file, format!("{rest}{files}{KAFKA}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        said.contains("X.509 version 1: make one of version 3"),
+        is_old,
+        "{said}"
+    );
+}
