@@ -1599,3 +1599,35 @@ fn a_client_certificate_of_version_1_is_told_to_be_made_anew() {
         "{said}"
     );
 }
+
+#[test]
+fn addresses_and_names_that_are_nearly_right_say_what_is_missing() {
+    let url = |url: &str| REST.replace("mqtt://localhost", url);
+    let said = refused(&format!("{}{KAFKA}{ROUTE}", url("mqtt://fe80::1")));
+    assert!(said.contains("without brackets: [fe80::1]"), "{said}");
+    for (other, what) in [
+        ("mqtt://h:8883", "the port for TLS"),
+        ("mqtts://h:1883", "the port without TLS"),
+    ] {
+        let (_, said) = accepted(&format!("{}{KAFKA}{ROUTE}", url(other)));
+        assert!(said.contains(what), "{said}");
+    }
+    let said = check("", "", "key = \"{device}-{gateway}\"\n");
+    assert!(
+        said.ends_with("write {gateway:id} for the gateway that received it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn servers_of_kafka_in_the_style_of_others_say_how_it_is_here() {
+    let with = |servers: &str| {
+        let said = refused(&format!(
+            "{REST}[kafka]\nbootstrap_servers = [{servers:?}]\n{ROUTE}"
+        ));
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    assert!(with("a:9092,b:9092").contains("is several: write each between quotes of its own"));
+    assert!(with("SSL://a:9093").contains("has a scheme: leave it out"));
+}
