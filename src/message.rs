@@ -94,6 +94,15 @@ impl Stamp {
     }
 }
 
+/// Values of which no two may have the same time: the records of a key, the rows of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    /// Hash of its name.
+    pub hash: u64,
+    /// Milliseconds that a message takes in it, from its stamp on: one for each value without a time of its own, at least 1.
+    pub times: u32,
+}
+
 /// A time, in milliseconds since 1970, as RFC 3339 with milliseconds, UTC. One before 1970 reads as 1970, one that the
 /// format cannot say as the end of the year 9999.
 #[must_use]

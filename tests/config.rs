@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use edgeferry::config::{self, Config, LoadError};
 use edgeferry::message::Qos;
-use edgeferry::sink::{OnPartitionChange, Preset, Sasl, Tls};
+use edgeferry::sink::{OnPartitionChange, Partitioner, Preset, Sasl, Tls};
 use edgeferry::source::Version;
 use proptest::prelude::*;
 
@@ -1314,13 +1314,212 @@ fn a_partition_that_the_key_does_not_decide_is_a_warning() {
         "config.toml:10: route[0].partition_by: {json:/site} is not in the key \"{device}\": records of one key may go to several \
          partitions, where they have no order; use only what the key has, or the same for all messages of a device"
     );
+    for fine in [
+        "key = \"{json:/site}/{device}\"\npartition_by = \"{json:/site}\"\n",
+        "device = \"{json:/site}\"\nkey = \"{device}\"\npartition_by = \"{json:/site}\"\n",
+        "key = \"{json:/site}{device}\"\npartition_by = \"{json:/site}{device}\"\n",
+        "key = \"k-{device}\"\npartition_by = \"{device}\"\n",
+    ] {
+        assert_eq!(warned(fine), "", "{fine}");
+    }
+}
+
+#[test]
+fn a_key_that_two_partitions_could_have_is_a_warning() {
+    let warned = |lines: &str| {
+        let route = format!("[[route]]\nfrom = \"p/{{a}}/{{b}}/{{device}}\"\ntopic = \"t\"\n{lines}");
+        accepted(&format!("{REST}{KAFKA}{route}")).1
+    };
+    let right =
+        "separate the names in the key by '/', which no level of a topic has, or leave partition_by out";
+    for key in [
+        "{a}{b}",
+        "{a}-{b}",
+        "{a}{b}/{device}",
+        "{json:/x}/{a}-{b}/{device}",
+    ] {
+        let warning = warned(&format!("key = \"{key}\"\npartition_by = \"{{a}}\"\n"));
+        assert!(
+            warning.contains(&format!(
+                "partition_by: {{a}} cannot be told from the key \"{key}\""
+            )) && warning.ends_with(right),
+            "{warning}"
+        );
+    }
+    assert!(
+        warned("device = \"{json:/site}-{json:/id}\"\npartition_by = \"{json:/site}\"\n")
+            .contains("cannot be told")
+    );
+    for key in [
+        "{a}/{b}",
+        "{a}/{b}/{device}",
+        "{a}/{json:/x}/{device}",
+        "x{a}-/{b}",
+    ] {
+        assert_eq!(
+            warned(&format!("key = \"{key}\"\npartition_by = \"{{a}}\"\n")),
+            "",
+            "{key}"
+        );
+    }
+    let nordic =
+        "partition_by = \"{mqtt:topic}\"\nformat = \"wasp\"\n[route.wasp]\nenvelope = \"nordic-cloud\"\n";
+    let route = format!("[[route]]\nfrom = \"prod/{{rest...}}\"\ntopic = \"raw-payloads\"\n{nordic}");
+    let (_, warning) = accepted(&format!("{REST}{KAFKA}{route}"));
+    assert!(
+        warning.contains("partition_by: the key is the nrf- id that is found in")
+            && warning.ends_with("the key decides then"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_route_whose_every_message_would_be_a_dead_letter_is_refused() {
+    let problem = |route: &str| {
+        let text = refused(&format!("{REST}{KAFKA}[[route]]\n{route}"));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        text.trim_end().split_once(": ").unwrap().1.to_owned()
+    };
+    let wasp = "from = \"t/{device}\"\ntopic = \"raw-payloads\"\nformat = \"wasp\"\n";
     assert_eq!(
-        warned("key = \"{json:/site}-{device}\"\npartition_by = \"{json:/site}\"\n"),
-        ""
+        problem(&format!("{wasp}key = \"mqtt:{{device}}\"\n")),
+        "route[0].key: \"mqtt:{device}\" is never a UUID, every message would be a dead letter; write what is the UUID alone, \
+         for example \"{device}\", or envelope = \"http\" in [route.wasp] for other ids"
+    );
+    assert!(problem(&format!("{wasp}device = \"dev-{{mqtt:topic}}\"\n")).contains("is never a UUID"));
+    let long = format!(
+        "{wasp}key = \"{}{{device}}\"\n[route.wasp]\nenvelope = \"http\"\ningest = \"http\"\n",
+        "x".repeat(50)
+    );
+    assert!(
+        problem(&long).contains("has always over 50 characters"),
+        "{}",
+        problem(&long)
+    );
+    let ngsi = |from: &str| {
+        format!(
+            "from = \"{from}\"\ntopic = \"raw_historic\"\nformat = \"ngsiv2\"\n[route.ngsiv2]\nservice = \"s\"\n"
+        )
+    };
+    for from in [
+        "/{apikey}/{device}/cmd",
+        "json/{apikey}/{device}/cmdexe",
+        "/+/{device}/configuration/values",
+    ] {
+        assert!(
+            problem(&ngsi(from)).starts_with(&format!(
+                "route[0].from: \"{from}\" takes commands of an IoT Agent alone"
+            )),
+            "{from}"
+        );
+    }
+    for from in [
+        "/{apikey}/{device}/attrs",
+        "/{apikey}/{device}/{rest...}",
+        "/{apikey}/{device}/{kind}",
+    ] {
+        accepted(&format!("{REST}{KAFKA}[[route]]\n{}", ngsi(from)));
+    }
+    let empty = problem("from = \"t/{device}\"\ntopic = \"t\"\nmax_payload = 0\n");
+    assert!(
+        empty.starts_with("route[0].max_payload: ") && empty.contains("is too little"),
+        "{empty}"
+    );
+    let header =
+        problem("from = \"t/{device}\"\ntopic = \"t\"\n[route.add_headers]\nFiware-Service = \" \"\n");
+    assert!(
+        header.contains("is empty, readers would take the tenant \"default\""),
+        "{header}"
+    );
+}
+
+#[test]
+fn a_topic_that_no_reader_or_a_wrong_one_would_read_is_a_warning() {
+    let warned = |topic: &str, format: &str| {
+        let route =
+            format!("[[route]]\nfrom = \"t/{{device}}\"\ntopic = \"{topic}\"\nformat = \"{format}\"\n");
+        accepted(&format!("{REST}{KAFKA}{route}")).1
+    };
+    assert!(warned("wasp-input", "wasp").ends_with(
+        "route[0].topic: WASP's router takes topics with \"raw-payloads\" in their names alone, \"wasp-input\" is none; write \
+         topic = \"raw-payloads\", unless the router has been changed"
+    ));
+    assert!(warned("raw-payloads-archive", "raw").ends_with("write another name, or format = \"wasp\""));
+    assert!(warned("{device}-raw-payloads", "raw").contains("takes every such topic for live data"));
+    assert!(warned("smc_raw_errors", "raw").contains("errors of Kafka Connect"));
+    for (topic, format) in [
+        ("raw-payloads", "wasp"),
+        ("{device}", "wasp"),
+        ("raw_payloads", "raw"),
+    ] {
+        assert_eq!(warned(topic, format), "", "{topic}");
+    }
+}
+
+#[test]
+fn two_events_that_would_have_one_id_are_a_warning() {
+    let route = |from: &str, topic: &str, lines: &str| {
+        format!(
+            "[[route]]\nfrom = \"{from}\"\ntopic = \"{topic}\"\nformat = \"cloudevents\"\n[route.cloudevents]\n{lines}"
+        )
+    };
+    let warned = |first: &str, second: &str| accepted(&format!("{REST}{KAFKA}{first}{second}")).1;
+    let first = route("a/{device}", "one", "type = \"com.example.one\"\n");
+    assert!(
+        warned(&first, &route("a/{id}", "two", "type = \"com.example.two\"\n").replace("topic", "key = \"{id}\"\ntopic"))
+            .ends_with(
+            "route[1].cloudevents.type: differs from route[0] for the same messages, and cloudevents.source does not: two \
+             events would have one id, and readers drop one of them; write another source for one of them, for example \
+             \"edgeferry/{gateway:id}/alarms\""
+        )
+    );
+    let wider = route("a/{rest...}", "two", "type = \"com.example.two\"\n")
+        .replace("topic", "key = \"{rest}\"\ntopic");
+    assert!(
+        warned(&first, &wider).contains("two events would have one id"),
+        "filters that overlap"
+    );
+    let other_source = "type = \"com.example.two\"\nsource = \"edgeferry/two\"\n";
+    assert_eq!(warned(&first, &route("a/{device}", "two", other_source)), "");
+    let same_event = route(
+        "a/{device}",
+        "two",
+        "type = \"com.example.one\"\nmode = \"binary\"\n",
     );
     assert_eq!(
-        warned("device = \"{json:/site}-{json:/id}\"\npartition_by = \"{json:/site}\"\n"),
+        warned(&first, &same_event),
+        "",
+        "the same event twice is one event"
+    );
+    assert_eq!(
+        warned(
+            &first,
+            &route("b/{device}", "two", "type = \"com.example.two\"\n")
+        ),
         ""
+    );
+}
+
+#[test]
+fn the_hash_of_a_key_is_murmur2_or_crc32() {
+    let with = |line: &str| {
+        accepted(&format!("{REST}{KAFKA}{line}{ROUTE}"))
+            .0
+            .kafka
+            .partitioner
+    };
+    assert_eq!(with(""), Partitioner::Murmur2);
+    assert_eq!(with("partitioner = \"crc32\"\n"), Partitioner::Crc32);
+    assert_eq!(
+        check("", "partitioner = \"random\"\n", ""),
+        "kafka.partitioner: \"random\" is not known; write \"murmur2\" or \"crc32\""
+    );
+    let property = check("", "[kafka.properties]\npartitioner = \"consistent\"\n", "");
+    assert!(
+        property.ends_with(
+            "use kafka.partitioner: \"murmur2\" (default) is Java's, \"crc32\" is librdkafka's own"
+        ),
+        "{property}"
     );
 }
 

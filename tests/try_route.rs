@@ -285,6 +285,92 @@ fn a_payload_over_max_packet_size_is_the_dead_letter_that_it_would_be() {
 }
 
 #[test]
+fn a_payload_that_is_cut_is_not_blamed_on_a_route() {
+    let route =
+        "[[route]]\nfrom = \"a/{rest...}\"\ntopic = \"t\"\ndevice = \"{json:/id}\"\nmax_payload = 100\n";
+    let other = "[[route]]\nfrom = \"b/{device}\"\ntopic = \"t\"\n";
+    let bench = Bench::new(&format!("{ONE_BROKER}max_packet_size = 1024\n{route}{other}"));
+    let payload = format!("{{\"id\":\"{}\"}}", "x".repeat(1100));
+    let (_, answer) = bench.json(&["--topic", "a/b", "--payload", &payload]);
+    assert_eq!(
+        answer["routes"][0]["why"],
+        json!("the payload is over max_packet_size")
+    );
+    assert_eq!(answer["routes"][1]["verdict"], json!("other-topic"));
+}
+
+#[test]
+fn a_record_that_the_kafka_client_would_not_take_is_no_record() {
+    let payload = "x".repeat(1_048_000);
+    let limit = |value: &str| {
+        let bench = Bench::one_broker(TELEMETRY);
+        let text = std::fs::read_to_string(bench.file()).expect("reads");
+        let kafka = format!("{HEAD}[kafka.properties]\nmessage.max.bytes = {value}\n");
+        std::fs::write(bench.file(), text.replace(HEAD, &kafka)).expect("writes");
+        std::fs::write(bench.dir.path().join("payload"), &payload).expect("writes");
+        bench
+    };
+    let bench = limit("1_000_000");
+    let file = bench.dir.path().join("payload");
+    let message = [
+        "--topic",
+        "devices/d/telemetry",
+        "--payload-file",
+        file.to_str().expect("text"),
+    ];
+    let (code, answer) = bench.json(&message);
+    let why = answer["lanes"][0]["records"][0]["too_large"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(
+        why.starts_with("a record of 1048") && why.contains("takes 1000000 (message.max.bytes"),
+        "{why}"
+    );
+    assert_eq!(code, Some(2));
+    let (_, text) = bench.text(&message);
+    assert!(
+        text.ends_with(&format!("\ndead letter when it is sent (rejected): {why}\n")),
+        "{why}"
+    );
+    let bench = limit("2_000_000");
+    let file = bench.dir.path().join("payload");
+    let (code, answer) = bench.json(&[
+        "--topic",
+        "devices/d/telemetry",
+        "--payload-file",
+        file.to_str().expect("text"),
+    ]);
+    assert_eq!(
+        (code, &answer["lanes"][0]["records"][0]["too_large"]),
+        (Some(0), &Value::Null)
+    );
+}
+
+#[test]
+fn the_partition_is_that_of_the_configured_hash() {
+    let bench = Bench::one_broker(TELEMETRY);
+    let text = std::fs::read_to_string(bench.file()).expect("reads");
+    std::fs::write(
+        bench.file(),
+        text.replace(HEAD, &format!("{HEAD}partitioner = \"crc32\"\n")),
+    )
+    .expect("writes");
+    let (_, answer) = bench.json(&[
+        "--topic",
+        "devices/sensor-1/telemetry",
+        "--payload",
+        "x",
+        "--partitions",
+        "4,5,8,15",
+    ]);
+    assert_eq!(
+        answer["lanes"][0]["records"][0]["partition"],
+        json!({ "4": 3, "5": 0, "8": 3, "15": 10 })
+    );
+}
+
+#[test]
 fn brokers_are_chosen_by_name() {
     let brokers = "[[mqtt]]\nname = \"new\"\nurl = \"mqtt://127.0.0.1:9\"\n[[mqtt]]\nname = \"old\"\nurl = \"mqtt://127.0.0.1:10\"\n\
                    version = \"3.1.1\"\n";

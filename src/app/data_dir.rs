@@ -168,6 +168,14 @@ impl DataDir {
         self.path.join("retired").join(lane)
     }
 
+    /// The lanes that are no more and of which something is kept.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn retired_lanes(&self) -> Result<BTreeSet<String>, DataDirError> {
+        folders(&self.path.join("retired"))
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,9 +20,10 @@ use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
 use crate::identity::Identity;
 use crate::link::Link;
+use crate::message::Stored;
 use crate::ops::hand::{HandLane, LetterBox};
-use crate::queue::{self, Ballast, Door, Outside, Queue, Recalled, Writer};
-use crate::route::{self, Router};
+use crate::queue::{self, Ballast, Door, Outside, Owner, Queue, Recalled, Writer};
+use crate::route::{self, Destination, Router};
 use crate::sink::dead_letter::KeepError;
 use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
 use crate::slots::SlotError;
@@ -126,11 +127,9 @@ impl OpenLane {
         let lane = plan.name.as_str();
         let folder = data_dir.lane(lane);
         let is_new = !folder.exists();
-        let outside = outside(
-            ground,
-            Router::new(config.routes.clone(), &identity.gateway, lane),
-            lane,
-        );
+        // Told what the log holds, once that is open; nothing is compacted before the writer runs.
+        let known_router = Arc::new(OnceLock::new());
+        let outside = outside(ground, Arc::clone(&known_router), lane);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
             letters::open(config, data_dir, identity, lane, queue.keys.clone())
@@ -149,6 +148,7 @@ impl OpenLane {
         };
         let former = routing::former(&folder, lane, &config.routes, assumed, reach);
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
+        known_router.get_or_init(|| router.clone());
         let sink = Arc::new(sink::Monitor::default());
         let view = LaneView {
             name: plan.name.clone(),
@@ -420,14 +420,25 @@ fn series_of(ground: &Ground<'_>, lane: &str) -> queue::SeriesOf {
 }
 
 /// What the queue gets from the others.
-fn outside(ground: &Ground<'_>, router: Router, lane: &str) -> Outside {
+fn outside(ground: &Ground<'_>, router: Arc<OnceLock<Router>>, lane: &str) -> Outside {
     let clock = ground.clock.clone();
+    // The same router as the sink's: what a former route takes is not the value of whoever takes such messages by now.
+    let owner_of = move |stored: &Stored| owner(router.get()?, stored);
     Outside {
         now: Some(Arc::new(move || clock.now())),
         series_of: Some(series_of(ground, lane)),
-        key_of: Some(Arc::new(move |stored| router.destination(stored))),
+        key_of: Some(Arc::new(owner_of)),
         ballast: Some(Arc::clone(&ground.ballast)),
     }
+}
+
+/// Whose value a message is, by where it goes.
+fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
+    let (key, is_wanted) = match router.destination(stored)? {
+        Destination::Records(key) => (key, true),
+        Destination::Filtered(key) => (key, false),
+    };
+    Some(Owner { key, is_wanted })
 }
 
 /// The limits that the lane shares, and its own.

@@ -14,6 +14,7 @@ mod forward;
 mod hand;
 mod keys;
 mod lane;
+mod lane_marks;
 mod letters;
 pub mod memory;
 mod plan;
@@ -89,6 +90,17 @@ pub enum AppError {
         /// The lane that found out.
         lane: String,
     },
+    /// Two lanes would give two messages one id.
+    #[error(
+        "lane {new:?} could not be told from the former lane {old:?} of this store in the payloadId of format = \"wasp\": give \
+         it another name, for example with a digit more"
+    )]
+    LaneMark {
+        /// The lane of the configuration.
+        new: String,
+        /// One that the store had before.
+        old: String,
+    },
     /// A stage ended although nobody asked it to.
     #[error("the {0} ended unexpectedly; the log says why")]
     StageEnded(String),
@@ -105,7 +117,7 @@ impl AppError {
             | Self::Known(_)
             | Self::ClockNotes(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
-            Self::Identity(_) => Exit::Usage,
+            Self::Identity(_) | Self::LaneMark { .. } => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {
                 true => Exit::Storage,
                 false => Exit::Usage,
@@ -184,12 +196,14 @@ impl Daemon {
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let data_dir = Arc::new(DataDir::take(&config.gateway.data_dir)?);
         keys::check(config, &data_dir)?;
+        lane_marks::check(config, &data_dir)?;
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
         let version = env!("CARGO_PKG_VERSION");
-        tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, "running");
+        let partitioner = config.kafka.partitioner.name();
+        tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
         Ok(Self {
             stages,

@@ -21,6 +21,9 @@ struct Kept {
     /// The lane's own routes when it last ran.
     own: Vec<Mark>,
     former: Vec<Former>,
+    /// Those of the other lanes then. `None`: noted before that was remembered.
+    #[serde(default)]
+    others: Option<Vec<Mark>>,
 }
 
 /// Where a lane's log stands.
@@ -32,22 +35,16 @@ pub struct Reach {
     pub cursor: Seq,
 }
 
-/// The routes that `lane` had once and has no longer, and up to which message; remembered for the next start.
+/// The routes that `lane` brought messages of and does no longer, and up to which message; remembered for the next start.
 /// `assumed` are its routes of before when nothing is remembered.
 pub fn former(folder: &Path, lane: &str, routes: &[Config], assumed: Vec<Mark>, reach: Reach) -> Vec<Former> {
     let path = folder.join(FILE);
     let kept = read(&path);
     let before = kept.clone().unwrap_or(Kept {
         own: assumed,
-        former: Vec::new(),
+        ..Kept::default()
     });
-    let own: Vec<Mark> = routes
-        .iter()
-        .filter(|route| route.lane == lane)
-        .map(Config::mark)
-        .collect();
-    let former = change(before, &own, routes, reach);
-    let now = Kept { own, former };
+    let now = change(&before, lane, routes, reach);
     if kept.as_ref() != Some(&now) {
         let written = serde_json::to_vec_pretty(&now).map_err(std::io::Error::from);
         if let Err(error) = written.and_then(|json| replace(&path, &json)) {
@@ -62,23 +59,64 @@ fn read(path: &Path) -> Option<Kept> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn change(before: Kept, own: &[Mark], routes: &[Config], reach: Reach) -> Vec<Former> {
-    let lost = before.own.into_iter().map(|mark| Former {
+fn change(before: &Kept, lane: &str, routes: &[Config], reach: Reach) -> Kept {
+    let (own, others): (Vec<&Config>, Vec<&Config>) = routes.iter().partition(|route| route.lane == lane);
+    let own: Vec<Mark> = own.into_iter().map(Config::mark).collect();
+    let others: Vec<Mark> = others.into_iter().map(Config::mark).collect();
+    let lost = unpaired(&before.own, &own);
+    let come = come(before, &others, routes);
+    let newest = lost.into_iter().chain(come).map(|mark| Former {
         mark,
         through: reach.tail,
     });
     let mut former: Vec<Former> = Vec::new();
     // The newest first: a route that moved away twice counts up to the second time.
-    for candidate in lost.chain(before.former) {
-        let is_known = former.iter().any(|known| known.mark == candidate.mark);
+    for candidate in newest.chain(before.former.iter().cloned()) {
+        let is_known = former.iter().any(|known| known.mark.is(&candidate.mark));
         let matters =
-            candidate.through > reach.cursor || routes.iter().any(|route| route.mark() == candidate.mark);
+            candidate.through > reach.cursor || routes.iter().any(|route| candidate.mark.is(&route.mark()));
         if !is_known && matters && !own.contains(&candidate.mark) {
             former.push(candidate);
         }
     }
     former.truncate(FORMER_MAX);
-    former
+    Kept {
+        own,
+        former,
+        others: Some(others),
+    }
+}
+
+/// Which of `marks` have no counterpart among `others`. A route that was edited is the counterpart of one with its filter.
+fn unpaired(marks: &[Mark], others: &[Mark]) -> Vec<Mark> {
+    let mut left: Vec<&Mark> = others.iter().collect();
+    let mut alone: Vec<&Mark> = marks.iter().collect();
+    for is_pair in [Mark::eq, Mark::has_the_filter_of] {
+        alone.retain(|mark| {
+            let place = left.iter().position(|one| is_pair(mark, one));
+            place.map(|place| left.swap_remove(place)).is_none()
+        });
+    }
+    alone.into_iter().cloned().collect()
+}
+
+/// Routes that came to another lane, by a move or anew, while this one brought messages of their filter: the other lane has no
+/// copy of what is stored here. One that moved between two others is their affair.
+fn come(before: &Kept, others: &[Mark], routes: &[Config]) -> Vec<Mark> {
+    // Before `when` and `match` a lane's own routes made something of all that came for them: nothing was left for others.
+    if before.others.is_none() && !routes.iter().any(Config::is_choosy) {
+        return Vec::new();
+    }
+    let known = before.others.as_deref().unwrap_or_default();
+    // One that was ours is no edited one of theirs.
+    let moved = others
+        .iter()
+        .filter(|mark| before.own.contains(mark) && !known.contains(mark));
+    let mut come: Vec<Mark> = moved.cloned().chain(unpaired(others, known)).collect();
+    let formers = before.former.iter().map(|former| &former.mark);
+    let brought: Vec<&Mark> = before.own.iter().chain(formers).collect();
+    come.retain(|mark| brought.iter().any(|brought| brought.overlaps(mark)));
+    come
 }
 
 #[cfg(test)]
@@ -151,5 +189,111 @@ mod tests {
         let assumed = routes.iter().map(Config::mark).collect();
         let former = former(dir.path(), "default", &routes, assumed, reach(0, 7));
         assert_eq!(through(&former), [("a/+", 7)]);
+    }
+
+    /// A lane `default` whose file has these routes: lane and the rest of the table.
+    fn file(tables: &[(&str, &str)]) -> Vec<Config> {
+        let mut text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n[kafka]\n\
+             bootstrap_servers = [\"127.0.0.1:9092\"]\n[[lane]]\nname = \"fast\"\n[[lane]]\nname = \"slow\"\n[[route]]\n\
+             lane = \"fast\"\nfrom = \"anchor/{device}\"\ntopic = \"a\"\n[[route]]\nlane = \"slow\"\nfrom = \"anchor/{device}\"\n\
+             topic = \"b\"\n"
+            .to_owned();
+        for (lane, table) in tables {
+            text.push_str(&["[[route]]\nlane = \"", lane, "\"\n", table, "\n"].concat());
+        }
+        let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
+        config.routes
+    }
+
+    const ALL: &str = "from = \"d/{device}/{kind}\"\ntopic = \"all\"";
+    const ALARMS: &str =
+        "from = \"d/{device}/{kind}\"\ntopic = \"all\"\nwhen = [{ value = \"kind\", equals = \"alarm\" }]";
+    const OTHERS: &str = "from = \"d/{device}/{kind}\"\ntopic = \"all\"\nwhen = [{ value = \"kind\", not = true, equals = \"alarm\" }]";
+    const NARROW: &str = "from = \"d/{device}/alarm\"\ntopic = \"alarms\"";
+
+    /// What lane `default` has of each file in turn, its log longer by 10 each time.
+    fn starts(files: &[&[(&str, &str)]]) -> Vec<Former> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut last = Vec::new();
+        for (tables, tail) in files.iter().zip((10..).step_by(10)) {
+            last = former(dir.path(), "default", &file(tables), Vec::new(), reach(0, tail));
+        }
+        last
+    }
+
+    #[test]
+    fn a_route_that_is_split_over_two_lanes_is_former_for_what_waits() {
+        let former = starts(&[&[("default", ALL)], &[("default", OTHERS), ("fast", ALARMS)]]);
+        let routes = file(&[("fast", ALARMS)]);
+        assert_eq!(
+            former,
+            [Former {
+                mark: routes[2].mark(),
+                through: Seq(20)
+            }]
+        );
+        let narrow = starts(&[&[("default", ALL)], &[("default", OTHERS), ("fast", NARROW)]]);
+        assert_eq!(
+            through(&narrow),
+            [("d/+/alarm", 20)],
+            "also one with a narrower filter"
+        );
+    }
+
+    #[test]
+    fn of_two_routes_with_one_filter_the_one_that_moves_is_former_although_the_other_stays() {
+        let former = starts(&[
+            &[("default", OTHERS), ("default", ALARMS)],
+            &[("default", OTHERS), ("fast", ALARMS)],
+        ]);
+        let routes = file(&[("fast", ALARMS)]);
+        assert_eq!(former.len(), 1);
+        assert!(former[0].mark == routes[2].mark() && former[0].through == Seq(20));
+    }
+
+    #[test]
+    fn what_is_edited_or_moves_between_other_lanes_is_not_former() {
+        let split: &[(&str, &str)] = &[("default", OTHERS), ("fast", ALARMS)];
+        assert_eq!(starts(&[split, split]), [], "nothing changed");
+        assert_eq!(
+            starts(&[split, &[("default", ALL), ("fast", ALARMS)]]),
+            [],
+            "edited here"
+        );
+        assert_eq!(
+            starts(&[split, &[("default", OTHERS), ("fast", ALL)]]),
+            [],
+            "edited there"
+        );
+        assert_eq!(
+            starts(&[split, &[("default", OTHERS), ("slow", ALARMS)]]),
+            [],
+            "moved there"
+        );
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read_and_a_split_at_the_same_start_loses_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let old = r#"{"own":[{"filter":"d/+/+","broker":null}],"former":[{"mark":{"filter":"x/+","broker":null},"through":7}]}"#;
+        std::fs::write(dir.path().join(FILE), old).expect("writes");
+        let start = |tables: &[(&str, &str)]| {
+            let former = former(dir.path(), "default", &file(tables), Vec::new(), reach(0, 20));
+            through(&former)
+                .into_iter()
+                .map(|(filter, through)| (filter.to_owned(), through))
+                .collect::<Vec<_>>()
+        };
+        let x = ("x/+".to_owned(), 7);
+        assert_eq!(
+            start(&[("default", OTHERS), ("fast", ALARMS)]),
+            [("d/+/+".to_owned(), 20), x.clone()]
+        );
+        std::fs::write(dir.path().join(FILE), old).expect("writes");
+        assert_eq!(
+            start(&[("default", ALL), ("fast", NARROW)]),
+            [x],
+            "without any filter nothing can be skipped"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::app::view::{LaneView, View};
 use crate::link::Link;
 use crate::ops::{LaneOverview, systemd};
+use crate::queue::Reason;
 
 /// The status line is refreshed this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
@@ -58,7 +59,7 @@ fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool 
 /// Notices a pipeline that should move and does not.
 #[derive(Debug, Default)]
 struct Progress {
-    /// Records delivered and messages kept as dead letters.
+    /// Records delivered, messages kept as dead letters, and messages that were filtered.
     done: u64,
     since: Option<Instant>,
 }
@@ -77,7 +78,8 @@ impl Progress {
         let done = overview
             .counts
             .delivered
-            .wrapping_add(overview.counts.dead_letters);
+            .wrapping_add(overview.counts.dead_letters)
+            .wrapping_add(overview.queue.balance.removed.of(Reason::Filtered));
         let moved = done != self.done;
         self.done = done;
         if moved || !should_move {
@@ -128,6 +130,18 @@ mod tests {
             assert!(progress.is_sound(&overview, now));
         }
         assert!(!progress.is_sound(&overview, start + 5 * STANDSTILL));
+    }
+
+    #[test]
+    fn filtered_messages_are_progress() {
+        let start = Instant::now();
+        let mut progress = Progress::default();
+        let mut overview = overview(5, Link::Up, 1);
+        for round in 0..3 {
+            overview.queue.balance.removed = overview.queue.balance.removed.with(Reason::Filtered, 1);
+            assert!(progress.is_sound(&overview, start + round * STANDSTILL));
+        }
+        assert!(!progress.is_sound(&overview, start + 3 * STANDSTILL));
     }
 
     #[test]

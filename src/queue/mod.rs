@@ -64,7 +64,7 @@ pub use ledger::Reason;
 pub use marks::Passed;
 pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
-pub use relief::KeyOf;
+pub use relief::{KeyOf, Owner};
 pub use wear::Wear;
 pub use writer::Writer;
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::faults;
-use crate::message::{Arrival, Delivery, Epoch, Seq};
+use crate::message::{Arrival, Delivery, Epoch, Seq, Series};
 use crate::pulse::Pulse;
 use crate::queue::codec::{EncodeError, Encoder, decode};
 use crate::queue::drops::Drops;
@@ -32,10 +32,11 @@ use crate::queue::{Ballast, Config, Door, Monitor, Queue, Reader, Shared};
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
-/// How many of the newest messages are shown to the sources at start. Matches what the store retains; some 80 bytes each
-/// until the sources have seen them.
+/// How many of the newest messages of a lane, of all its brokers, are shown to the sources at start. Matches what the store
+/// retains; some 80 bytes each until the sources have seen them.
 const RECALL_MESSAGES: usize = 12_288;
-/// Most that is read for that, bytes as they are on the disk: two generations.
+/// Most that is read for that, bytes as they are on the disk: two generations. With messages over 1,365 bytes there this ends
+/// first; over 2,048 bytes fewer than 8,192 are shown, and of these a source can be certain of none by their ids alone.
 const RECALL_BYTES: usize = 16 * 1024 * 1024;
 /// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
 const RECALL_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,7 +55,7 @@ pub struct Recalled {
     /// The time of its stamp.
     pub unix_ms: i64,
     /// What its times have to ascend with: see [`Outside::series_of`].
-    pub series: Vec<u64>,
+    pub series: Vec<Series>,
 }
 
 /// Why a lane cannot be opened. Damage inside it is never the reason.
@@ -90,7 +91,7 @@ impl OpenError {
 }
 
 /// See [`Outside::series_of`].
-pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<u64> + Send + Sync>;
+pub type SeriesOf = Arc<dyn Fn(&Arrival) -> Vec<Series> + Send + Sync>;
 
 /// What a lane gets from outside. What is missing is done without.
 #[derive(Clone, Default)]

@@ -17,13 +17,24 @@ use crate::queue::ledger::Reason;
 use crate::queue::store::{Found, StoreError, Unit};
 use crate::queue::{Config, OnFull, Shared};
 
-/// Says whose value a message is: of two with the same key, the newer one supersedes the older. `None`: of nobody, it is
+/// Says whose value a message is: of two with the same owner, the newer one supersedes the older. `None`: of nobody, it is
 /// always kept.
-pub type KeyOf = Arc<dyn Fn(&Stored) -> Option<u128> + Send + Sync>;
+pub type KeyOf = Arc<dyn Fn(&Stored) -> Option<Owner> + Send + Sync>;
+
+/// Whose value a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The same for all of its messages. Those that are wanted and those that are not have keys of their own.
+    pub key: u128,
+    /// Somebody waits for its value. Others are kept only in case that changes.
+    pub is_wanted: bool,
+}
 
 /// Keys remembered while a full lane is compacted: with the table's slack about 2 MiB. Devices beyond it are kept
 /// whole.
 const KEYS_MAX: usize = 65_536;
+/// The same of owners whose values nobody waits for: they must not use up what the others need.
+const UNWANTED_KEYS_MAX: usize = KEYS_MAX / 8;
 /// A lane is compacted again when this part of its budget was written since: what is younger cannot supersede more than
 /// that, and what is older was compared already.
 const WORTH_PART: u64 = 8;
@@ -137,13 +148,13 @@ impl Relief {
         }
         self.written = Some(0);
         let before = self.shared.store.bytes();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         self.compact(encoder, &mut |stored| is_superseded(&key_of, &mut seen, stored))?;
         let after = self.shared.store.bytes();
         tracing::info!(
             before,
             after,
-            devices = seen.len(),
+            devices = seen.wanted.len(),
             "compacted: the newest values stay"
         );
         Ok(after < before)
@@ -282,15 +293,26 @@ impl Relief {
     }
 }
 
-/// Whether a newer message of its key was seen before; remembers it otherwise.
-fn is_superseded(key_of: &KeyOf, seen: &mut HashSet<u128>, stored: &Stored) -> bool {
-    let Some(key) = key_of(stored) else {
+/// Owners of which a newer message was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    wanted: HashSet<u128>,
+    unwanted: HashSet<u128>,
+}
+
+/// Whether a newer message of its owner was seen before; remembers it otherwise.
+fn is_superseded(key_of: &KeyOf, seen: &mut Seen, stored: &Stored) -> bool {
+    let Some(Owner { key, is_wanted }) = key_of(stored) else {
         return false;
+    };
+    let (seen, limit) = match is_wanted {
+        true => (&mut seen.wanted, KEYS_MAX),
+        false => (&mut seen.unwanted, UNWANTED_KEYS_MAX),
     };
     if seen.contains(&key) {
         return true;
     }
-    if seen.len() < KEYS_MAX {
+    if seen.len() < limit {
         seen.insert(key);
     }
     false

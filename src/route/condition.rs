@@ -4,7 +4,8 @@
 //! no test, so `not` of it holds. What is in a JSON payload keeps its type: `"5"` is no number. What comes from the topic or a
 //! property is text, and a number where a number is asked for and JSON would write it so.
 //!
-//! A payload that is no JSON cannot be judged: that is no reason to drop it.
+//! A payload that is no JSON cannot be judged, nor a text that is too long for an expression: that is no reason to drop it, and
+//! none to let it through.
 
 use crate::route::expression::Expression;
 use crate::route::number::Number;
@@ -50,7 +51,7 @@ impl Condition {
     /// Whether the message passes.
     ///
     /// # Errors
-    /// [`NoValue`]: the payload is no JSON, so nobody can tell.
+    /// [`NoValue`]: the payload is no JSON, or the text is too long for an expression, so nobody can tell.
     pub fn holds(&self, subject: &Subject<'_>) -> Result<bool, NoValue> {
         self.value.can_be_looked_for(subject)?;
         let found = self.value.look(subject).ok();
@@ -61,9 +62,13 @@ impl Condition {
             (Test::Between(low, high), Some(found)) => {
                 number(found).is_some_and(|number| *low <= number && number <= *high)
             }
-            (Test::Matches(expression), Some(found)) => {
-                text(found).is_some_and(|text| expression.matches(text))
-            }
+            (Test::Matches(expression), Some(found)) => match text(found) {
+                Some(text) => expression.matches(text).map_err(|error| NoValue {
+                    name: self.value.to_string(),
+                    why: error.to_string(),
+                })?,
+                None => false,
+            },
         };
         Ok(holds != self.is_inverted)
     }

@@ -1,5 +1,6 @@
 //! Routes that contradict each other.
 
+use crate::filter::overlaps;
 use crate::route::config::Config;
 use crate::route::pattern::Pattern;
 use crate::route::template::Template;
@@ -14,6 +15,9 @@ pub(super) fn check(routes: &[Option<Config>], problems: &mut Problems<'_>) {
         for (earlier, other) in routes.iter().take(index).enumerate() {
             if let Some(other) = other.as_ref().filter(|other| shares_messages(route, other)) {
                 compare(route, other, earlier, &mut section);
+            }
+            if let Some(other) = other {
+                warn_of_one_id(route, other, earlier, &mut section);
             }
         }
     }
@@ -61,9 +65,41 @@ fn compare(route: &Config, other: &Config, earlier: usize, section: &mut Section
     }
 }
 
+/// Readers of `CloudEvents` take two events of one source and id for the same one, and drop the second.
+fn warn_of_one_id(route: &Config, other: &Config, earlier: usize, section: &mut Section<'_, '_>) {
+    let field = |route: &Config, name: &str| {
+        let templates = route.format.templates().into_iter();
+        let mut found = templates.filter(|(field, _)| *field == name);
+        found.next().map(|(_, template)| meaning(template, route))
+    };
+    let source = field(route, "cloudevents.source");
+    let differs = |name: &str| field(route, name) != field(other, name);
+    let may_meet = is_for_one_broker(route, other)
+        && overlaps(&route.from.filter(), &other.from.filter())
+        && route.when == other.when
+        && route.matches == other.matches;
+    if !may_meet || source.is_none() || source != field(other, "cloudevents.source") {
+        return;
+    }
+    let differing = ["cloudevents.type", "cloudevents.subject"]
+        .into_iter()
+        .find(|name| differs(name));
+    if let Some(name) = differing {
+        let wrong = format!(
+            "differs from route[{earlier}] for the same messages, and cloudevents.source does not: two events would have one \
+             id, and readers drop one of them"
+        );
+        let right = "write another source for one of them, for example \"edgeferry/{gateway:id}/alarms\"";
+        section.warn(name, wrong, right);
+    }
+}
+
 fn shares_messages(route: &Config, other: &Config) -> bool {
-    let same_broker = route.broker.is_none() || other.broker.is_none() || route.broker == other.broker;
-    same_broker && route.from.filter() == other.from.filter()
+    is_for_one_broker(route, other) && route.from.filter() == other.from.filter()
+}
+
+fn is_for_one_broker(route: &Config, other: &Config) -> bool {
+    route.broker.is_none() || other.broker.is_none() || route.broker == other.broker
 }
 
 /// The template with each name replaced by its level, because two patterns may name one level differently.

@@ -7,6 +7,7 @@
 use crate::clock::Told;
 use crate::message::{Arrival, MessageId, Properties, rfc3339};
 use crate::route::config::{Config, Headers, Retained};
+use crate::route::marks::Marks;
 use crate::route::record::Header;
 use crate::route::refusal::Refusal;
 use crate::route::subject::Subject;
@@ -41,6 +42,9 @@ const RESERVED_PREFIXES: [&str; 4] = ["edgeferry-", "mqtt-", "fiware-", "ce_"];
 /// The same as whole names.
 const RESERVED: [&str; 2] = ["graphname", "content-type"];
 
+/// Headers that name a tenant.
+const TENANT: [&str; 2] = ["fiware-service", "fiware-servicepath"];
+
 /// User properties that become headers at most. Senders have a dozen; a packet of 16 MiB has room for three million.
 pub const USER_PROPERTIES_MAX: usize = 1000;
 /// Bytes of all names and values of user properties: a quarter of what Kafka takes as one record by default.
@@ -69,10 +73,10 @@ fn marks<'a>(
     told: &'a Told,
     retained: Retained,
 ) -> impl Iterator<Item = Header> + use<'a> {
-    let is_marked = arrival.delivery.retained && retained == Retained::Mark;
-    let marks = [(arrival.delivery.dup, DUP), (is_marked, RETAINED)];
+    let of = Marks::of(arrival, told, retained);
+    let marks = [(of.duplicate, DUP), (of.retained, RETAINED)];
     let true_ones = marks.into_iter().filter(|(is_true, _)| *is_true);
-    let clock = told.clock.iter().map(|clock| Header::text(CLOCK, clock.clone()));
+    let clock = of.clock.into_iter().map(|clock| Header::text(CLOCK, clock));
     true_ones.map(|(_, name)| Header::text(name, "true")).chain(clock)
 }
 
@@ -127,6 +131,11 @@ pub(super) fn of(
     headers.extend(of_format);
     for (name, template) in &route.add_headers {
         let value = template.render(subject).map_err(HeaderError::NoValue)?;
+        if value.trim().is_empty() && names_tenant(name) {
+            let name = format!("add_headers.{name}");
+            let why = format!("\"{template}\" is empty, readers would take the tenant \"default\"");
+            return Err(HeaderError::NoValue(NoValue { name, why }));
+        }
         headers.push(Header::text(name.clone(), value));
     }
     if let Some(properties) = subject.properties().filter(|_| is_full) {
@@ -166,6 +175,11 @@ fn add_properties(properties: &Properties, headers: &mut Vec<Header>) -> Result<
     headers.extend(correlation.map(|data| Header::raw(CORRELATION_DATA, data.clone())));
     headers.extend(user);
     Ok(())
+}
+
+/// Whether readers of FIWARE choose a tenant by the header: an empty one is as good as none to them.
+pub(super) fn names_tenant(name: &str) -> bool {
+    TENANT.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether only edgeferry, the configuration or a format gives headers of this name. Readers take names in any case.

@@ -9,6 +9,7 @@ pub mod expression;
 pub mod format;
 pub mod headers;
 pub mod json;
+mod marks;
 pub mod number;
 pub mod pattern;
 mod record;
@@ -19,11 +20,13 @@ pub mod template;
 pub mod value;
 mod verdict;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 pub(crate) use config::KEYS;
 pub use config::{Config, Headers, Retained};
-pub(crate) use config::{Raw, resolve};
+pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
+pub use destination::Destination;
 pub use format::Format;
 pub use record::{Header, KafkaRecord};
 pub use refusal::Refusal;
@@ -31,10 +34,9 @@ use scope::Scope;
 pub use scope::{Former, Mark};
 use subject::Subject;
 pub use verdict::{Skip, Verdict};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Told;
-use crate::message::{Arrival, Epoch, MessageId, Seq, Stored};
+use crate::message::{Arrival, Epoch, MessageId, Seq, Series, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_LEN_MAX: usize = 249;
@@ -139,9 +141,10 @@ impl Router {
         keys
     }
 
-    /// What the times of an arrival have to ascend with: a hash of each key that a route with `unique_times` makes of it.
+    /// What the times of an arrival have to ascend with: each key that a route with `unique_times` makes of it, and what its
+    /// format gives times. Each once, with the most milliseconds that one of them takes.
     #[must_use]
-    pub fn series(&self, arrival: &Arrival) -> Vec<u64> {
+    pub fn series(&self, arrival: &Arrival) -> Vec<Series> {
         let mut unique = self
             .routes
             .iter()
@@ -158,16 +161,13 @@ impl Router {
             arrival: arrival.clone(),
         };
         let told = Told::as_it_stood(&arrival.stamp);
-        let records =
-            unique.filter_map(
-                |(number, (route, _))| match self.judge(number, route, &stored, &told) {
-                    Verdict::Made(record) => Some(record),
-                    _ => None,
-                },
-            );
-        let mut series: Vec<u64> = records.map(|record| xxh3_64(record.key.as_bytes())).collect();
-        series.sort_unstable();
-        series.dedup();
+        let of_route = |(number, (route, _)): (usize, &(Config, Scope))| {
+            let series = |subject: Subject<'_>| verdict::series(number, route, subject);
+            self.wanted(route, &stored, &told, series).ok()?.ok()
+        };
+        let mut series: Vec<Series> = unique.filter_map(of_route).flatten().collect();
+        series.sort_unstable_by_key(|series| (series.hash, Reverse(series.times)));
+        series.dedup_by_key(|series| series.hash);
         series
     }
 
@@ -179,8 +179,8 @@ impl Router {
         headers::facts(self.gateway(arrival), &self.id(stored), arrival, &told)
     }
 
-    /// Shapes one message with the routes whose messages this lane carried when it was stored. One that none of them wants
-    /// came for a route that is another lane's now, or has changed: then that lane's routes make something of it.
+    /// Shapes one message with the routes whose messages this lane brought when it was stored, and with the others if it may have
+    /// come for them: see `route::scope` for the rule.
     ///
     /// `told` is what is said of its time, by what is known of the clocks.
     #[must_use]
@@ -190,24 +190,63 @@ impl Router {
             outcome.refusals.push(Refusal::Oversize { bytes });
             return outcome;
         }
-        let rounds: [&dyn Fn(Scope) -> bool; 3] = [
-            &|scope| scope.holds_at(stored.seq),
-            &|scope| scope != Scope::Foreign,
-            &|_| true,
-        ];
-        for is_asked in rounds {
-            let mut skips = Vec::new();
+        let arrived = self.arrived(stored);
+        let seq = arrived.unwrap_or(stored.seq);
+        let mut skips = Vec::new();
+        self.ask(
+            |scope| scope.holds_at(seq),
+            stored,
+            told,
+            &mut outcome,
+            &mut skips,
+        );
+        if !outcome.is_filtered() {
+            return outcome;
+        }
+        let may_be_for_others = skips.is_empty() || arrived.is_none() || stored.arrival.delivery.dup;
+        if !may_be_for_others {
+            let unwanted = unwanted(&skips).filter(|_| !self.is_anothers(seq, stored, told));
+            outcome.refusals.extend(unwanted);
+            return outcome;
+        }
+        let wider: [fn(Scope) -> bool; 2] = [|scope| scope != Scope::Foreign, |_| true];
+        for is_asked in wider {
+            skips.clear();
             self.ask(is_asked, stored, told, &mut outcome, &mut skips);
             if !outcome.is_filtered() {
                 return outcome;
             }
-            if !skips.is_empty() {
-                outcome.refusals.extend(unwanted(&skips));
-                return outcome;
+        }
+        let reason = if skips.is_empty() {
+            Some(Refusal::NoRoute)
+        } else {
+            unwanted(&skips)
+        };
+        outcome.refusals.extend(reason);
+        outcome
+    }
+
+    /// Where in this lane's log the message came to be, also when a redrive brought it back. `None`: it came from elsewhere, by
+    /// hand, and no other lane has a copy of it.
+    fn arrived(&self, stored: &Stored) -> Option<Seq> {
+        match stored.arrival.origin.as_deref() {
+            None => Some(stored.seq),
+            Some(origin) => {
+                let is_ours = origin.gateway == self.gateway && origin.epoch == stored.epoch;
+                (is_ours && *origin.lane == *self.lane).then_some(origin.seq)
             }
         }
-        outcome.refusals.push(Refusal::NoRoute);
-        outcome
+    }
+
+    /// Whether another lane, which has its own copy, does something with it: then it is none of this lane's mistakes.
+    fn is_anothers(&self, seq: Seq, stored: &Stored, told: &Told) -> bool {
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(|(_, (_, scope))| !scope.holds_at(seq))
+            .any(|(number, (route, _))| {
+                let verdict = self.judge(number, route, stored, told);
+                matches!(verdict, Verdict::Made(_) | Verdict::Refused(_))
+            })
     }
 
     /// What each route of the file says of a message, whatever lane it belongs to, in file order.
@@ -243,21 +282,34 @@ impl Router {
 
     /// What one route says of it.
     fn judge(&self, number: usize, route: &Config, stored: &Stored, told: &Told) -> Verdict {
+        let record = |subject: Subject<'_>| verdict::record(number, route, subject);
+        match self.wanted(route, stored, told, record) {
+            Ok(Ok(record)) => Verdict::Made(Box::new(record)),
+            Ok(Err(refusal)) => Verdict::Refused(refusal),
+            Err(unwanted) => unwanted,
+        }
+    }
+
+    /// What `make` makes of a message that the route wants; else why it does not want it.
+    fn wanted<T>(
+        &self,
+        route: &Config,
+        stored: &Stored,
+        told: &Told,
+        make: impl FnOnce(Subject<'_>) -> T,
+    ) -> Result<T, Verdict> {
         let arrival = &stored.arrival;
         if !route.takes(&arrival.broker) {
-            return Verdict::OtherBroker;
+            return Err(Verdict::OtherBroker);
         }
         let Some(captures) = route.from.matches(&arrival.topic) else {
-            return Verdict::OtherTopic;
+            return Err(Verdict::OtherTopic);
         };
         let id = self.id(stored);
         let subject = Subject::new(stored, told, &id, self.gateway(arrival), &captures);
-        if let Some(skip) = verdict::skip(route, &subject) {
-            return Verdict::Skipped(skip);
-        }
-        match verdict::record(number, route, subject) {
-            Ok(record) => Verdict::Made(Box::new(record)),
-            Err(refusal) => Verdict::Refused(refusal),
+        match verdict::skip(route, &subject) {
+            Some(skip) => Err(Verdict::Skipped(skip)),
+            None => Ok(make(subject)),
         }
     }
 }

@@ -12,9 +12,12 @@ pub struct Template {
     parts: Vec<Part>,
 }
 
+/// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// Text that is always there.
     Literal(String),
+    /// What the message has.
     Value(Value),
 }
 
@@ -80,6 +83,46 @@ impl Template {
         Ok(text)
     }
 
+    /// The same with what `write` makes of each value.
+    ///
+    /// # Errors
+    /// [`NoValue`]: the message has nothing for one of them.
+    pub fn render_as(
+        &self,
+        subject: &Subject<'_>,
+        write: impl Fn(&str) -> String,
+    ) -> Result<String, NoValue> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Value(value) => text.push_str(&write(&value.text(subject)?)),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Whether each value says something. Where one is empty, messages that have nothing in common would have one name.
+    ///
+    /// # Errors
+    /// [`NoValue`]: the first that is missing or empty.
+    pub fn check_filled(&self, subject: &Subject<'_>) -> Result<(), NoValue> {
+        for value in self.values() {
+            if value.text(subject)?.is_empty() {
+                let why = if value.name().is_some() {
+                    "the level is empty"
+                } else {
+                    "is empty"
+                };
+                return Err(NoValue {
+                    name: value.as_str().to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The text with every value replaced by what `replace` says.
     #[must_use]
     pub fn render_with(&self, replace: impl Fn(&Value) -> String) -> String {
@@ -96,6 +139,12 @@ impl Template {
             Part::Literal(_) => None,
             Part::Value(value) => Some(value),
         })
+    }
+
+    /// Its pieces, in order; no two literal ones stand side by side.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Whether some message may make it this text: each value stands for any text, also an empty one.

@@ -126,6 +126,79 @@ fn a_record_says_of_its_time_what_is_told() {
     assert_eq!(record.header("edgeferry-clock"), Some("corrected"));
 }
 
+/// What a route with these conditions makes of a message on `a/x`: records, and why not.
+fn with_conditions(conditions: [&str; 2], payload: &'static [u8]) -> Outcome {
+    let [one, other] = conditions;
+    let route =
+        format!("[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"t\"\nwhen = [{{ {one} }}, {{ {other} }}]\n");
+    routed(&router(&route), &stored("a/x", payload))
+}
+
+#[test]
+fn a_condition_that_fails_for_certain_beats_one_that_cannot_be_judged_in_any_order() {
+    let fails = "value = \"device\", equals = \"y\"";
+    let unjudged = "value = \"json:/c\", equals = 1";
+    for conditions in [[fails, unjudged], [unjudged, fails]] {
+        let outcome = with_conditions(conditions, b"no JSON");
+        assert!(outcome.is_filtered(), "{outcome:?}");
+    }
+    let holds = "value = \"device\", equals = \"x\"";
+    for conditions in [[holds, unjudged], [unjudged, holds]] {
+        let outcome = with_conditions(conditions, b"no JSON");
+        assert!(
+            matches!(outcome.refusals[..], [Refusal::NoValue { .. }]) && outcome.records.is_empty(),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_for_an_expression_passes_neither_it_nor_its_opposite() {
+    let long: &'static str = Box::leak(format!("{{\"s\":\"{}\"}}", "a".repeat(4_800)).into_boxed_str());
+    let any = "value = \"device\", exists = true";
+    for test in ["matches = \"b*\", not = true", "matches = \"a*\""] {
+        let condition = format!("value = \"json:/s\", {test}");
+        let outcome = with_conditions([any, &condition], long.as_bytes());
+        assert_eq!(outcome.records, [], "{test}");
+        let [Refusal::NoValue { name, why, .. }] = &outcome.refusals[..] else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(name, "when[1]");
+        assert_eq!(
+            why,
+            "json:/s: the text of 4800 bytes is over the 256 that an expression is held against"
+        );
+    }
+}
+
+#[test]
+fn an_empty_tenant_header_is_a_dead_letter_and_any_other_empty_header_is_none() {
+    let headers = "[[route]]\nfrom = \"{tenant}/{path}/{device}\"\ntopic = \"t\"\n[route.add_headers]\n\
+                   Fiware-Service = \"{tenant}\"\nfiware-servicepath = \"{path}\"\nsite = \"{path}\"\n";
+    let of = |topic: &str| routed(&router(headers), &stored(topic, b"x"));
+    for (topic, name) in [
+        ("/p/d", "add_headers.Fiware-Service"),
+        ("kafnus//d", "add_headers.fiware-servicepath"),
+        ("  /p/d", "add_headers.Fiware-Service"),
+    ] {
+        let outcome = of(topic);
+        assert!(outcome.records.is_empty(), "{topic}");
+        let [Refusal::NoValue { name: said, why, .. }] = &outcome.refusals[..] else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(said, name);
+        assert!(
+            why.ends_with("is empty, readers would take the tenant \"default\""),
+            "{why}"
+        );
+    }
+    assert_eq!(of("kafnus/p/d").records.len(), 1);
+    let site =
+        "[[route]]\nfrom = \"{path}/{device}\"\ntopic = \"t\"\n[route.add_headers]\nsite = \"{path}\"\n";
+    let outcome = routed(&router(site), &stored("/d", b"x"));
+    assert_eq!(outcome.records[0].header("site"), Some(""));
+}
+
 #[test]
 fn a_cut_payload_is_never_forwarded_as_if_it_were_whole() {
     let mut message = stored("devices/d1/telemetry", b"cut");
@@ -164,6 +237,7 @@ fn topics_in_old(former: &[(&str, u64)], topic: &str, seq: u64) -> Vec<String> {
             mark: Mark {
                 filter: (*filter).to_owned(),
                 broker: None,
+                rest: None,
             },
             through: Seq(*through),
         })
@@ -334,6 +408,34 @@ fn only_routes_with_unique_times_say_what_times_ascend_with() {
     assert!(unique.series(&arrival("b/1")).is_empty());
 }
 
+#[test]
+fn a_value_that_is_empty_inside_a_key_or_a_device_id_is_refused() {
+    for (lines, topic, payload, expected) in [
+        (
+            "key = \"{site}-{dev}\"",
+            "a//d",
+            &b"1"[..],
+            "route 0: site: the level is empty",
+        ),
+        (
+            "key = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        (
+            "device = \"dev-{json:/id}\"",
+            "a/s/d",
+            b"{\"id\":\"\"}",
+            "route 0: json:/id: is empty",
+        ),
+        ("key = \"{site}\"", "a//d", b"1", "route 0: the key is empty"),
+    ] {
+        let routes = format!("[[route]]\nfrom = \"a/{{site}}/{{dev}}\"\ntopic = \"t\"\n{lines}\n");
+        assert_eq!(fate(&routes, topic, payload), expected, "{lines}");
+    }
+}
+
 /// What becomes of a message of broker `default`.
 fn fate(routes: &str, topic: &str, payload: &'static [u8]) -> String {
     let outcome = routed(&router(routes), &stored(topic, payload));
@@ -442,8 +544,8 @@ fn a_device_id_from_the_payload_is_key_and_topic_and_an_empty_one_is_none() {
     assert_eq!(fate(inner, "up/level", b""), "t/x-level");
     assert_eq!(
         fate(inner, "up/", b""),
-        "t/x-",
-        "it is text that was written there"
+        "route 0: device: the level is empty",
+        "all devices without an id would be one"
     );
 }
 
@@ -465,8 +567,9 @@ fn partition_by_decides_the_partition_and_is_never_empty() {
     let outcome = routed(&router(route), &stored("up/s/d", b""));
     let record = &outcome.records[0];
     assert_eq!((record.key.as_str(), record.hashed()), ("s/d", "s"));
+    let other = route.replace("key = \"{site}/{device}\"", "key = \"{device}\"");
     assert_eq!(
-        fate(route, "up//d", b""),
+        fate(&other, "up//d", b""),
         "route 0: partition_by: \"{site}\" is empty"
     );
 }
@@ -513,4 +616,104 @@ fn topics_that_mqtt_forbids_and_the_longest_ones_are_records_or_dead_letters() {
         assert_eq!(fate(route, topic, b""), "route 0: the key is empty");
     }
     assert_eq!(fate(route, "", b""), "no route matches the topic");
+}
+
+/// One subscription, split by `when` over two lanes. The alarms are those of lane `fast`.
+const SPLIT: &str = "[[lane]]\nname = \"fast\"\n[[route]]\nlane = \"fast\"\nfrom = \"d/{device}/{kind}\"\ntopic = \"alarms\"\n\
+                     when = [{ value = \"kind\", equals = \"alarm\" }]\n[[route]]\nfrom = \"d/{device}/{kind}\"\ntopic = \"rest\"\n\
+                     when = [{ value = \"kind\", not = true, equals = \"alarm\" }]\n";
+
+/// The Kafka topics that lane `default` of [`SPLIT`] gives a message, when its route of before was `former` up to 10.
+fn topics_of_split(former: bool, change: impl FnOnce(&mut Stored)) -> Vec<String> {
+    let all = parsed(SPLIT).routes;
+    let former: Vec<Former> = former
+        .then(|| Former {
+            mark: all[0].mark(),
+            through: Seq(10),
+        })
+        .into_iter()
+        .collect();
+    let router = Router::after(all, &former, "gw-7", "default");
+    let mut message = stored("d/1/alarm", b"x");
+    change(&mut message);
+    let outcome = routed(&router, &message);
+    assert_eq!(outcome.refusals, []);
+    outcome.records.into_iter().map(|record| record.topic).collect()
+}
+
+#[test]
+fn what_waited_when_a_route_was_split_over_two_lanes_is_delivered_and_not_filtered() {
+    assert_eq!(topics_of_split(true, |message| message.seq = Seq(10)), ["alarms"]);
+    let none: [&str; 0] = [];
+    assert_eq!(
+        topics_of_split(true, |message| message.seq = Seq(11)),
+        none,
+        "the other lane has its own copy"
+    );
+    assert_eq!(topics_of_split(false, |message| message.seq = Seq(10)), none);
+}
+
+#[test]
+fn a_possible_second_copy_that_is_not_wanted_here_is_offered_to_the_other_lanes_routes() {
+    let marked = |message: &mut Stored| {
+        message.seq = Seq(11);
+        message.arrival.delivery.dup = true;
+    };
+    assert_eq!(topics_of_split(true, marked), ["alarms"]);
+    assert_eq!(topics_of_split(false, marked), ["alarms"]);
+}
+
+#[test]
+fn what_a_person_brought_from_elsewhere_is_offered_to_all_routes() {
+    let origin = |gateway: &str, lane: &str, seq| {
+        let origin = crate::message::Origin {
+            gateway: gateway.to_owned(),
+            epoch: Epoch(0xabc),
+            lane: lane.to_owned(),
+            seq: Seq(seq),
+        };
+        move |message: &mut Stored| message.arrival.origin = Some(Box::new(origin))
+    };
+    assert_eq!(topics_of_split(false, origin("gw-8", "default", 5)), ["alarms"]);
+    assert_eq!(topics_of_split(false, origin("gw-7", "fast", 5)), ["alarms"]);
+    assert_eq!(
+        topics_of_split(true, origin("gw-7", "default", 5)),
+        ["alarms"],
+        "a letter of before the split, brought back after it"
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(topics_of_split(true, origin("gw-7", "default", 11)), none);
+}
+
+#[test]
+fn what_another_lane_takes_is_no_mistake_of_this_one() {
+    let text = "[[lane]]\nname = \"b\"\n[[route]]\nfrom = \"things/{id}/{kind}\"\ntopic = \"a\"\nkey = \"{id}\"\n[route.match]\n\
+                id = \"a.*\"\n[[route]]\nlane = \"b\"\nfrom = \"things/{id}/{kind}\"\ntopic = \"b\"\nkey = \"{id}\"\n[route.match]\n\
+                id = \"b.*\"\n";
+    assert_eq!(fate(text, "things/a1/x", b""), "a/a1");
+    assert_eq!(fate(text, "things/b1/x", b""), "filtered");
+    assert_eq!(
+        fate(text, "things/c1/x", b""),
+        "route 0: id = \"c1\" is not what [route.match] says",
+        "nobody takes it"
+    );
+    let unjudged = format!(
+        "{HOT}[[lane]]\nname = \"b\"\n[[route]]\nlane = \"b\"\nfrom = \"t/{{device}}\"\ntopic = \"raw\"\n"
+    );
+    assert_eq!(fate(&unjudged, "t/1", b"{"), "filtered");
+}
+
+#[test]
+fn routes_with_the_same_filter_have_different_marks() {
+    let routes = parsed(SPLIT).routes;
+    let (alarms, rest) = (routes[0].mark(), routes[1].mark());
+    assert!(alarms.has_the_filter_of(&rest) && alarms != rest);
+    let again = parsed(SPLIT).routes;
+    assert_eq!(again[0].mark(), alarms);
+    let old = Mark {
+        rest: None,
+        ..alarms.clone()
+    };
+    assert!(old.is(&alarms) && old.is(&rest), "noted by an earlier version");
+    assert!(!alarms.is(&rest));
 }

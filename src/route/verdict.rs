@@ -1,7 +1,11 @@
 //! What one route says of one message.
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::message::Series;
 use crate::route::config::{Config, Retained};
 use crate::route::expression::Expression;
+use crate::route::format::Timed;
 use crate::route::headers;
 use crate::route::is_legal_topic;
 use crate::route::pattern::Captures;
@@ -86,18 +90,30 @@ pub(super) fn skip(route: &Config, subject: &Subject<'_>) -> Option<Skip> {
     if route.retained == Retained::Skip && subject.arrival().delivery.retained {
         return Some(Skip::Retained);
     }
-    let conditions = route.when.iter().enumerate();
-    let mut judged = conditions.map(|(condition, one)| match one.holds(subject) {
-        Ok(true) => None,
-        Ok(false) => Some(Skip::When { condition }),
-        Err(error) => Some(Skip::Unjudged { condition, error }),
-    });
-    judged.find_map(|skip| skip)
+    failed_condition(route, subject)
+}
+
+/// One that fails for certain says that the message is not wanted, wherever it stands; what the others would say, where they can
+/// say something, changes nothing.
+fn failed_condition(route: &Config, subject: &Subject<'_>) -> Option<Skip> {
+    let mut unjudged = None;
+    for (condition, one) in route.when.iter().enumerate() {
+        match one.holds(subject) {
+            Ok(true) => {}
+            Ok(false) => return Some(Skip::When { condition }),
+            Err(error) => {
+                unjudged.get_or_insert(Skip::Unjudged { condition, error });
+            }
+        }
+    }
+    unjudged
 }
 
 fn mismatch(route: &Config, captures: &Captures<'_>) -> Option<Skip> {
     let failed = |(name, expression): &&(String, Expression)| {
-        !captures.get(name).is_some_and(|text| expression.matches(text))
+        !captures
+            .get(name)
+            .is_some_and(|text| expression.matches(text) == Ok(true))
     };
     let (name, _) = route.matches.iter().find(failed)?;
     Some(Skip::Mismatch {
@@ -108,6 +124,25 @@ fn mismatch(route: &Config, captures: &Captures<'_>) -> Option<Skip> {
 
 /// The record that the route makes of a message it wants.
 pub(super) fn record(number: usize, route: &Config, subject: Subject<'_>) -> Result<KafkaRecord, Refusal> {
+    made(number, route, subject).map(|(record, _)| record)
+}
+
+/// What the times of the record have to ascend with: its key, and what the format itself gives times.
+pub(super) fn series(number: usize, route: &Config, subject: Subject<'_>) -> Result<Vec<Series>, Refusal> {
+    let (record, timed) = made(number, route, subject)?;
+    let series = |name: &str, times| Series {
+        hash: xxh3_64(name.as_bytes()),
+        times,
+    };
+    let of_format = timed.map(|timed| series(&timed.name, timed.times.max(1)));
+    Ok([series(&record.key, 1)].into_iter().chain(of_format).collect())
+}
+
+fn made(
+    number: usize,
+    route: &Config,
+    subject: Subject<'_>,
+) -> Result<(KafkaRecord, Option<Timed>), Refusal> {
     let no_value = |NoValue { name, why }| Refusal::NoValue {
         route: number,
         name,
@@ -124,18 +159,19 @@ pub(super) fn record(number: usize, route: &Config, subject: Subject<'_>) -> Res
     if key.is_empty() {
         return Err(Refusal::EmptyKey { route: number });
     }
+    route.key.check_filled(&subject).map_err(no_value)?;
     check_device(route, &subject).map_err(no_value)?;
     let partition_by = partition_by(route.partition_by.as_ref(), &subject).map_err(no_value)?;
     let shaped = route
         .format
-        .shape(&subject, &key)
+        .shape(&subject, &key, route.retained)
         .map_err(|error| Refusal::Unshapable {
             route: number,
             format: route.format.name().to_owned(),
             why: said(&error.to_string()),
         })?;
     let headers = headers::of(route, &subject, shaped.headers).map_err(|error| error.refusal(number))?;
-    Ok(KafkaRecord {
+    let record = KafkaRecord {
         route: number,
         is_templated: !route.topic.is_static(),
         topic,
@@ -144,7 +180,8 @@ pub(super) fn record(number: usize, route: &Config, subject: Subject<'_>) -> Res
         payload: shaped.payload,
         headers,
         timestamp_ms: subject.told.record_ms,
-    })
+    };
+    Ok((record, shaped.timed))
 }
 
 fn check_length(number: usize, route: &Config, subject: &Subject<'_>) -> Result<(), Refusal> {
@@ -159,12 +196,13 @@ fn check_length(number: usize, route: &Config, subject: &Subject<'_>) -> Result<
     }
 }
 
-/// The subject with the device id that `device` of the route says. An empty one is none.
+/// The subject with the device id that `device` of the route says. An empty one is none, and so is one with a hole.
 fn with_device<'a>(route: &Config, subject: Subject<'a>) -> Result<Subject<'a>, NoValue> {
     let Some(template) = &route.device else {
         return Ok(subject);
     };
     let device = rendered("device", template, &subject)?;
+    template.check_filled(&subject)?;
     Ok(subject.with_device(device))
 }
 

@@ -299,6 +299,8 @@ impl<C: Connector> Drain<C> {
         let mut kept = Ok(());
         while let Some(done) = self.window.front_done() {
             if !done.refusals.is_empty() {
+                // A window full of letters on a bad card takes longer than a thread may be silent.
+                self.monitor.pulse.beat();
                 match self.dead_letters.keep(&done.stored, done.refusals.clone()) {
                     Ok(true) => self.monitor.dead_lettered(
                         &self.router.id(&done.stored),

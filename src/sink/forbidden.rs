@@ -74,7 +74,7 @@ const RULES: &[Rule] = &[
     Rule {
         names: &["partitioner", "partitioner_cb"],
         breaks: "breaks the order per device: its records would change the partition",
-        instead: "the partitioner is murmur2_random, the same as Java's",
+        instead: "use kafka.partitioner: \"murmur2\" (default) is Java's, \"crc32\" is librdkafka's own",
     },
     Rule {
         names: &["queuing.strategy", "msg_order_cmp"],

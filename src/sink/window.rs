@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::message::{Seq, Stored};
 use crate::route::Refusal;
 use crate::sink::producer::Ticket;
@@ -23,6 +25,8 @@ pub struct InFlight {
     pub bytes: usize,
     /// Routes that refused it: it becomes a dead letter when its turn comes.
     pub refusals: Vec<Refusal>,
+    /// What it takes in memory although nothing of it is sent, bytes; 0 for one with records to send.
+    idle: usize,
 }
 
 /// What became of a message of which everything is decided.
@@ -37,6 +41,12 @@ pub enum Fate {
 }
 
 impl InFlight {
+    /// Whether nothing of it was to be sent when it was taken.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.idle > 0
+    }
+
     /// See [`Fate`]; for messages that are done.
     #[must_use]
     pub const fn fate(&self) -> Fate {
@@ -56,9 +66,18 @@ pub struct Window {
     /// Ticket of the next record.
     next: Ticket,
     messages: VecDeque<InFlight>,
+    /// What messages of which nothing is sent take in memory, bytes.
+    idle: usize,
 }
 
 impl Window {
+    /// What those take in memory that only wait for the messages before them, bytes: dead letters, and what is filtered.
+    /// Records have their own bound, which is what the client holds.
+    #[must_use]
+    pub const fn idle_bytes(&self) -> usize {
+        self.idle
+    }
+
     /// Number of messages under way.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -71,17 +90,30 @@ impl Window {
         self.messages.is_empty()
     }
 
-    /// Takes a message in. `confirmed` says for each of its records whether Kafka has stored it before;
+    /// Takes a message in. One that is filtered leaves only its place: nobody asks for more of it. `confirmed` says for each of its records whether Kafka has stored it before;
     /// `outstanding` is how many will be sent. Returns the ticket of its first record; the others follow.
     pub fn push(
         &mut self,
-        stored: Stored,
+        mut stored: Stored,
         confirmed: Vec<bool>,
         outstanding: usize,
         refusals: Vec<Refusal>,
     ) -> Ticket {
         let first = self.next;
         self.next = first.wrapping_add(confirmed.len());
+        if confirmed.is_empty() && refusals.is_empty() {
+            let arrival = &mut stored.arrival;
+            arrival.topic = String::new();
+            arrival.payload = Bytes::new();
+            arrival.properties = None;
+            arrival.origin = None;
+        }
+        let idle = if outstanding == 0 {
+            stored.arrival.cost()
+        } else {
+            0
+        };
+        self.idle = self.idle.saturating_add(idle);
         self.messages.push_back(InFlight {
             stored,
             first,
@@ -90,6 +122,7 @@ impl Window {
             failed: 0,
             bytes: 0,
             refusals,
+            idle,
         });
         first
     }
@@ -205,12 +238,15 @@ impl Window {
 
     /// Lets go of the oldest message.
     pub fn pop(&mut self) -> Option<InFlight> {
-        self.messages.pop_front()
+        let message = self.messages.pop_front()?;
+        self.idle = self.idle.saturating_sub(message.idle);
+        Some(message)
     }
 
     /// Gives up on everything under way. Returns which records of which messages Kafka has stored, so that
     /// they are not sent again.
     pub fn abandon(&mut self) -> BTreeMap<Seq, Vec<bool>> {
+        self.idle = 0;
         self.messages
             .drain(..)
             .filter(|message| message.confirmed.contains(&true))

@@ -26,6 +26,8 @@ struct Want {
     broker: String,
     lane: String,
     filter: String,
+    /// No earlier process asked for it: the broker has sent nothing for it to this session before.
+    is_new: bool,
     /// The SUBSCRIBE may have left, in this process or an earlier one.
     asked: bool,
     /// The broker has granted it in this process.
@@ -68,6 +70,7 @@ impl Seat {
             broker: self.broker.clone(),
             lane: self.lane.clone(),
             filter: wanted.filter.clone(),
+            is_new: !before.contains(&wanted.filter),
             asked: before.contains(&wanted.filter),
             granted: false,
         });
@@ -145,6 +148,30 @@ impl Seat {
             .collect()
     }
 
+    /// What other lanes want for the first time of messages that this session was sent before.
+    fn new_elsewhere(&self, is_pending: impl Fn(&Want) -> bool) -> Vec<String> {
+        let all = self.all.0.borrow();
+        let is_shared = |want: &Want| {
+            let wants = all.wants.iter();
+            let kept = wants
+                .filter(|own| self.is_ours(&own.broker, &own.lane) && !own.is_new)
+                .map(|own| &own.filter);
+            let holds = all.holds.iter();
+            let left = holds
+                .filter(|hold| self.is_ours(&hold.broker, &hold.lane))
+                .map(|hold| &hold.filter);
+            kept.chain(left).any(|held| overlaps(held, &want.filter))
+        };
+        let others = all
+            .wants
+            .iter()
+            .filter(|want| want.broker == self.broker && want.lane != self.lane && want.is_new);
+        others
+            .filter(|want| is_pending(want) && is_shared(want))
+            .map(|want| want.filter.clone())
+            .collect()
+    }
+
     /// Changes whenever [`Seat::can_spare`] may have changed.
     pub(super) fn changes(&self) -> Changes {
         Changes(self.all.0.subscribe())
@@ -168,6 +195,11 @@ impl Seat {
     }
 }
 
+/// What a broker had queued for a session counts as sent when so many pings were answered after another lane was granted its
+/// filter. A broker answers a ping at once, and sends what it has queued as fast as it is acknowledged; with the usual keep-alive of
+/// half a minute this is some minutes. Meanwhile messages are marked, and some come twice; without it some would not come at all.
+const QUEUED_PONGS: u32 = 10;
+
 /// Knows the messages that another lane's session may have got too.
 #[derive(Debug)]
 pub struct Copies {
@@ -182,6 +214,11 @@ pub struct Copies {
     /// The same for our own session: the broker may send it a copy for what is wanted and one for what is left.
     here: Vec<String>,
     last_seen_here: Vec<String>,
+    /// What other lanes want for the first time, of messages that this session may have had queued before they were granted it;
+    /// `None` before the first connection.
+    coming: Option<Vec<String>>,
+    /// PINGRESPs since all of that was granted.
+    quiet_pongs: u32,
 }
 
 impl Copies {
@@ -195,6 +232,8 @@ impl Copies {
             last_seen: Vec::new(),
             last_seen_here: here.clone(),
             here,
+            coming: None,
+            quiet_pongs: 0,
         }
     }
 
@@ -203,6 +242,9 @@ impl Copies {
         if self.elsewhere.is_empty() {
             self.elsewhere = self.seat.held_elsewhere();
             self.last_seen = self.elsewhere.clone();
+        }
+        if self.coming.is_none() {
+            self.coming = Some(self.seat.new_elsewhere(|_| true));
         }
     }
 
@@ -215,12 +257,24 @@ impl Copies {
         if !self.here.is_empty() {
             self.here = std::mem::replace(&mut self.last_seen_here, self.seat.held_here());
         }
+        if let Some(coming) = self.coming.as_mut().filter(|coming| !coming.is_empty()) {
+            match self.seat.new_elsewhere(|want| !want.granted).is_empty() {
+                true => self.quiet_pongs += 1,
+                false => self.quiet_pongs = 0,
+            }
+            if self.quiet_pongs > QUEUED_PONGS {
+                coming.clear();
+            }
+        }
     }
 
     /// Whether this message may be one of them.
     pub(super) fn has(&self, topic: &str) -> bool {
         let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
+        let is_coming = || self.coming.iter().flatten().any(|filter| covers(filter, topic));
         self.elsewhere.iter().any(|filter| covers(filter, topic))
+            // What is wanted by nobody here goes out by the other lane's routes anyway.
+            || is_ours() && is_coming()
             || self.here.iter().any(|filter| covers(filter, topic)) && is_ours()
             || self.is_old && !is_ours() && self.seat.is_wanted_elsewhere(topic)
     }
@@ -324,5 +378,41 @@ mod tests {
         assert!(copies.has("a/1"), "its ping may have left before");
         copies.ponged();
         assert!(!copies.has("a/1"));
+    }
+
+    #[test]
+    fn what_a_session_had_queued_is_marked_until_another_lane_surely_gets_its_own_copy() {
+        let handover = Arc::new(Handover::default());
+        let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
+        old.want(&wanted("d/#"), &["d/#".to_owned()]);
+        new.want(&wanted("d/+/alarm"), &[]);
+        let mut copies = Copies::new(old, &wanted("d/#"), false);
+        copies.connected();
+        for _ in 0..3 * QUEUED_PONGS {
+            copies.ponged();
+        }
+        assert!(copies.has("d/1/alarm"), "nobody else is subscribed yet");
+        assert!(!copies.has("d/1/other"));
+        new.ask(&wanted("d/+/alarm"));
+        new.grant(&["d/+/alarm"]);
+        for _ in 0..QUEUED_PONGS {
+            copies.ponged();
+            assert!(copies.has("d/1/alarm"), "it may have been queued before");
+        }
+        copies.ponged();
+        assert!(!copies.has("d/1/alarm"));
+        copies.connected();
+        assert!(!copies.has("d/1/alarm"), "that was once");
+    }
+
+    #[test]
+    fn lanes_that_begin_together_have_nothing_queued_for_each_other() {
+        let handover = Arc::new(Handover::default());
+        let (one, other) = (handover.seat("b", "one"), handover.seat("b", "other"));
+        one.want(&wanted("d/#"), &[]);
+        other.want(&wanted("d/+/alarm"), &[]);
+        let mut copies = Copies::new(one, &wanted("d/#"), false);
+        copies.connected();
+        assert!(!copies.has("d/1/alarm"));
     }
 }

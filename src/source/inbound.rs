@@ -15,7 +15,7 @@ use super::handover::Copies;
 use super::redelivery::{Seen, Verdict, Window};
 use super::retained::{Retained, topic_hash};
 use super::stamping::Stamping;
-use super::twins::Twins;
+use super::twins::{First, Twins};
 use crate::clock::Clock;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
 use crate::queue::intake::Position;
@@ -39,6 +39,8 @@ pub enum Refusal {
     Closed,
     /// No room within the patience.
     Full,
+    /// The file of retained messages holds what will not be true any more, and cannot be removed.
+    Stale,
 }
 
 impl From<Closed> for Refusal {
@@ -104,6 +106,8 @@ pub struct Inbound {
     pub counters: Arc<Counters>,
     /// Position of the newest arrival.
     pub last: Position,
+    /// Position of the newest one that went to the queue, or was there before: what is passed over never becomes durable.
+    pub last_stored: Position,
     pub durable: Durable,
 }
 
@@ -113,7 +117,7 @@ impl Inbound {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn take(&mut self, publish: Publish, session: SessionTag) -> Result<Option<Owed>, Refusal> {
+    pub async fn take(&mut self, mut publish: Publish, session: SessionTag) -> Result<Option<Owed>, Refusal> {
         count(&self.counters.received);
         let seen = Seen {
             packet_id: publish.packet_id,
@@ -125,6 +129,7 @@ impl Inbound {
             packet_id: seen.packet_id,
             qos: seen.qos,
         };
+        self.twins.arrived(seen.fingerprint, seen.packet_id);
         let (position, after) = match self.window.judge(seen) {
             Verdict::Recognised(position) => {
                 count(&self.counters.recognised);
@@ -133,7 +138,7 @@ impl Inbound {
                 (position, position)
             }
             Verdict::Store => {
-                if let Some(after) = self.has_already(&publish, seen) {
+                if let Some(after) = self.has_already(&mut publish, seen) {
                     (self.pass_over(seen), after)
                 } else {
                     let put_back = PutBack(Some(Arc::clone(&self.counters)));
@@ -154,24 +159,30 @@ impl Inbound {
     pub fn connected(&mut self) {
         self.copies.connected();
         self.twins.clear();
-        self.keep_retained();
     }
 
-    /// Writes down which retained messages are known.
+    /// Writes down which retained messages are known. At an orderly end: nothing may be stored any more.
     pub fn keep_retained(&mut self) {
         self.retained.keep(self.durable.now());
     }
 
     /// The position that has to be durable before this may be acknowledged without being stored: it is a second copy, or a
-    /// retained message that is known.
-    fn has_already(&mut self, publish: &Publish, seen: Seen) -> Option<Position> {
-        if let Some(first) = self.twins.first_of(subscription_ids(publish), seen.fingerprint) {
-            count(&self.counters.second_copies);
-            return Some(first);
+    /// retained message that is known. What may be a second copy, and may be not, is marked.
+    fn has_already(&mut self, publish: &mut Publish, seen: Seen) -> Option<Position> {
+        match self.twins.first_of(subscription_ids(publish), seen.fingerprint) {
+            Some(First::Certain(first)) => {
+                count(&self.counters.second_copies);
+                return Some(first);
+            }
+            Some(First::Perhaps) => {
+                publish.dup = true;
+                return None;
+            }
+            None => {}
         }
         if self.retained.knows(publish, seen.fingerprint) {
             count(&self.counters.retained_known);
-            return Some(self.last);
+            return Some(self.last_stored);
         }
         None
     }
@@ -194,8 +205,14 @@ impl Inbound {
         let waiting = position.saturating_sub(self.durable.now());
         let oversize = arrival.oversize.is_some();
         self.stamping.stamped(&arrival);
-        self.retained
-            .note(topic_hash(&arrival.topic), seen.fingerprint, position);
+        // Before the message is in the queue: whatever happens then, an old file is not believed.
+        if self
+            .retained
+            .note(topic_hash(&arrival.topic), seen.fingerprint, position)
+            .is_err()
+        {
+            return Err(Refusal::Stale);
+        }
         let ids = arrival
             .properties
             .as_deref()
@@ -203,7 +220,7 @@ impl Inbound {
         self.twins.stored(&arrival.topic, ids, seen.fingerprint, position);
         self.intake
             .offer(arrival, room, waiting >= self.receive_maximum)?;
-        self.last = position;
+        (self.last, self.last_stored) = (position, position);
         self.window.stored(seen, position);
         self.count_stored(seen, oversize);
         Ok(position)

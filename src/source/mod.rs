@@ -39,10 +39,22 @@
 //! tells it to the broker, which then drops such a packet itself. With 3.1.1 the broker would send it for
 //! ever and nothing behind it, so the limit is raised for it, up to what MQTT can express.
 //!
-//! **What remains possible.** A message with QoS 0 that comes while we leave is lost, as QoS 0 is. A broker that
-//! forgets an in-flight message within a session (it crashed and came back with an old state, or the message
-//! expired in flight) *and* uses its id for an equal message that we never saw makes us take the new one for
-//! the old one.
+//! **What remains possible.** A message with QoS 0 that comes while we leave is lost, as QoS 0 is. Of QoS 1, a message that we
+//! never saw, which comes for the first time as a repetition, and is equal to an older one that had its packet id, is
+//! taken for that one, and lost, when one of these is true as well:
+//!
+//! * The broker dropped, between the last message that we stored and this one, so many messages that used up ids that its counter
+//!   came round to what we had seen *on the same connection*: 65,535 ids less what came since. Any message stored behind
+//!   such a gap, or a new connection on which anything fresh comes, makes it visible.
+//! * Its counter went back to a value above `U` (see [`redelivery`]), as with a restored state, and we stored nothing since.
+//!   From 1 it does not reach what we recognise.
+//! * It had more than `U` messages under way that we never saw, and its counter began anew or it gives the smallest free id.
+//! * It forgot an in-flight message within a session (it crashed and came back with an old state, or the message
+//!   expired in flight).
+//! * Another client acknowledged it in our session, and that was not noticed: MQTT 3.1.1 cannot say it, not every MQTT 5 broker
+//!   does, and of short connections it takes three.
+//!
+//! In each the two histories look the same in every byte that we have. Nothing but storing each repetition would be safe.
 
 mod backoff;
 mod client;
@@ -290,10 +302,7 @@ impl Source {
         };
         let subscriptions = Subscriptions::new(parts.subscriptions.clone());
         let seat = parts.seat.clone();
-        let mut inbound = inbound(parts, &identity, &session, broker, last, !leftover.is_empty());
-        if found == Found::OtherBoot {
-            inbound.window.doubt();
-        }
+        let inbound = inbound(parts, &identity, &session, broker, last, !leftover.is_empty());
         Ok(Self {
             subscriptions,
             seat,
@@ -352,7 +361,7 @@ impl Source {
                 }
                 Step::Again { wait, why } => {
                     if why == retry::Why::TakenOver {
-                        self.inbound.window.doubt();
+                        self.doubt();
                     }
                     self.line.failed(why);
                     stop.run_until_cancelled(sleep(wait)).await;
@@ -365,6 +374,15 @@ impl Source {
         }
         self.inbound.counters.say(&self.inbound.broker);
         Ok(ended)
+    }
+
+    /// Another client used the session: nothing that came so far is certain any more, now or after a restart.
+    fn doubt(&mut self) {
+        self.inbound.window.doubt(self.inbound.last);
+        if let Err(error) = connection::lock(&self.session).doubt(self.inbound.last) {
+            // The next connection begins the session anew, or acknowledges nothing.
+            warn!(broker = %self.inbound.broker, %error, "cannot note that another client used the session");
+        }
     }
 
     /// Ends the session, however long that takes, and forgets it.
@@ -479,6 +497,7 @@ fn believe(
                 path: parts.session_file.clone(),
                 error,
             };
+            session.doubt(last).map_err(error)?;
             session.hand_over(last).map_err(error)?;
         }
         Found::Nothing => info!(
@@ -518,12 +537,15 @@ fn inbound(
     let receive_maximum = parts.config.receive_maximum.max(1);
     let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
     window.recall(&parts.recalled, session.tag());
+    // The session file may know of later ones: passed over, or no longer in the store.
+    window.begin_behind(last);
+    window.doubt(session.doubtful());
     let mut retained = Retained::open(parts.retained_file);
     let mut stamping = Stamping::new(parts.series_of);
     for recalled in &parts.recalled {
-        retained.note(recalled.topic, recalled.delivery.fingerprint, 0);
+        retained.recall(recalled.topic, recalled.delivery.fingerprint);
         for series in &recalled.series {
-            stamping.note(*series, recalled.unix_ms);
+            stamping.took(*series, recalled.unix_ms);
         }
     }
     Inbound {
@@ -541,6 +563,7 @@ fn inbound(
         clock: parts.clock,
         counters: parts.counters,
         last,
+        last_stored: last,
     }
 }
 

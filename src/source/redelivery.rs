@@ -31,33 +31,39 @@
 //! 4. It is certain that the broker did not use the id again for a message that we never saw:
 //!    * either the entry's PUBACK was never handed to a client on an earlier connection (its position is
 //!      above `handed`), so the broker still holds the id;
-//!    * or the broker is seen to give ids in wide cycles, and cannot have come around yet (next section).
+//!    * or the broker's counter is seen to be beyond the id, and cannot have come to it again (next section).
 //!
-//! # Wide cycles
+//! # Runs
 //!
-//! Let `L` be the length of the longest stretch of messages of this session in which no id repeats, `d` the number of
-//! messages that came behind the one in question, and `U` how many unacknowledged messages the broker can have, all
-//! of which we may have failed to see. If the broker had used the id again, at most `d + U` messages would
-//! lie between the two uses, while we have seen it give `L` ids without repeating one. Ids given
-//! smallest-first or last-freed-first repeat within `U` messages, so a stretch longer than `U` also tells
-//! those brokers apart. The rule is therefore `L > d + U`.
+//! A *run* is what came, one after the other, with ids that only go up. Let `i` be the place of a message in the current
+//! run, counted from 1; `m` how many messages came behind it that have no place in the run (see below); and `U` how many
+//! unacknowledged messages the broker can have, all of which we may have failed to see. If the broker had used the id again for
+//! one of these, its counter would have gone down after the newest message of the run: it came to its end, or began anew.
+//! From there it would have come up to the id, past the `i - 1` ids below it in the run, and would have given them to none of
+//! the messages that we saw since, or the run would have ended, except to the `m`. The others went to some of the `U`. So it
+//! cannot be when `i > m + U`. A broker that gives the smallest free id, or the one freed last, uses no id above `U`,
+//! so it never makes such a run.
 //!
-//! # Repetitions that were stored
+//! Nothing is concluded from before the run. How wide the broker's cycle was once says nothing about where its counter is
+//! now: Mosquitto uses ids up for messages that it drops, and some brokers begin at 1 again when they restart.
 //!
-//! In doubt a repetition is stored, and stays *one entry* with the message that it seems to repeat: it takes no new place
-//! among the ids that the broker gave, and so ends no stretch. Otherwise one lost connection early in a session would make
-//! everything undecidable for as long as connections go on being lost, and each would double what is under way.
+//! # What has no place in a run
 //!
-//! It may have been a new message after all. Then the broker gave its id a second time, behind `d`'s back. A broker with a
-//! cycle gives an id once within one, so there are at most as many of these as entries that were stored twice, `r`: the
-//! rule with them is `L > d + r + U`. And a stretch still has every id once, so `L` is never more than the cycle.
+//! * A repetition that is stored in doubt stays *one entry* with the message that it seems to repeat, and ends no run.
+//!   Otherwise one lost connection early in a run would make everything undecidable for as long as connections go on
+//!   being lost, and each would double what is under way. It may have been a new message after all.
+//! * A repetition of what we do not know, with an id that is not above the last one.
+//! * Positions of which nothing is known.
 //!
 //! # What leaves the window
 //!
 //! A fresh PUBLISH that uses id `q` proves that the broker processed the earlier PUBACK of `q`, and with it
-//! all before it, for they are sent and processed in arrival order: the entries up to it go. A new session
-//! empties it. When another client used our session (it acknowledged what we never saw) nothing in it is certain any more. Beyond
-//! [`CAPACITY`] the oldest go. To lose an entry costs at most a flagged duplicate.
+//! all before it, for they are sent and processed in arrival order: the entries up to it go. The first fresh PUBLISH of a
+//! connection proves that all has been repeated: entries that were not are done with, and go. A repetition of what we never
+//! saw says that the broker is past what we did see: from there on `i` proves nothing on this connection. A new session
+//! empties the window. When another client used our session (it acknowledged what we never saw) nothing in it is certain any
+//! more, and that is remembered in the session file. Beyond [`CAPACITY`] the oldest go. To lose an entry costs at most a
+//! flagged duplicate.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -65,12 +71,9 @@ use crate::queue::Recalled;
 use crate::queue::intake::Position;
 
 /// Most messages remembered: less than half of the packet id space, so that a broker that uses all ids in turn never shows
-/// one twice within it, and as many as a hash table with 32,768 places takes before it doubles. 1.7 MB when full, which
-/// needs a broker that does so; 256 KiB of it, for the ids, are taken at once.
+/// one twice within it, and as many as a hash table with 32,768 places takes before it doubles. 2.1 MB when full, which
+/// needs a broker that does so: 32,768 places of 48 bytes here, and of 17 in the table.
 pub const CAPACITY: usize = 28_672;
-
-/// All values that a packet id can have; 0 stands for none.
-const PACKET_IDS: usize = 1 << 16;
 
 /// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to
 /// have 4,318 messages outstanding under a limit of 20 (eclipse-mosquitto/mosquitto#2301). Doubled.
@@ -104,16 +107,15 @@ struct Entry {
     position: Position,
     /// Of its newest one; the same unless it was stored again in doubt.
     newest: Position,
-    /// How many ids the broker had given by then, at least: see [`Window::given`].
-    order: u64,
-    packet_id: u16,
     fingerprint: u64,
-}
-
-impl Entry {
-    const fn is_repeated(&self) -> bool {
-        self.newest != self.position
-    }
+    /// [`Window::aside`] when it came.
+    aside: u64,
+    run: u32,
+    /// `i`, from 1; 0 for none.
+    place: u32,
+    packet_id: u16,
+    /// It came on this connection.
+    here: bool,
 }
 
 /// How far the broker is on this connection.
@@ -127,6 +129,8 @@ enum Phase {
         handed: Position,
         /// The newest message from before this connection.
         until: Position,
+        /// A message came that we never saw: the broker is past all that we did see.
+        is_beyond: bool,
     },
     /// It sends fresh messages.
     Fresh,
@@ -137,25 +141,21 @@ enum Phase {
 pub struct Window {
     /// Ascending positions.
     entries: VecDeque<Entry>,
-    /// Entries that were stored again in doubt.
-    repeated: usize,
     /// Position of the newest message, whether it has an entry of its own or not.
     last: Position,
     /// Nothing up to here can be certain.
     doubtful: Position,
     /// First position of the newest entry of each packet id.
     newest: HashMap<u16, Position>,
-    /// How many ids the broker gave to messages that came here: those that were seen, and every position that is not known
-    /// to be something else. `d` is the difference of two of these, and never too small.
-    given: u64,
-    /// How many of these were seen one after the other.
-    seen: u32,
-    /// Which of these the newest use of each id was; 0 for none.
-    uses: Vec<u32>,
-    /// No id repeats among those given behind this one.
-    distinct_from: u32,
-    /// `L`
-    widest: u32,
+    /// How many messages came, or may have come, that have no place in a run: `m` is the difference of two of these, and
+    /// never too small.
+    aside: u64,
+    /// Number of the current run.
+    run: u32,
+    /// How many places it has.
+    places: u32,
+    /// The id of the last one; 0 before the first.
+    highest: u16,
     /// `U` of the module's documentation.
     unseen: usize,
     phase: Phase,
@@ -167,21 +167,20 @@ impl Window {
         let entries = VecDeque::new();
         Self {
             entries,
-            repeated: 0,
             last: 0,
             doubtful: 0,
             newest: HashMap::new(),
-            given: 0,
-            seen: 0,
-            uses: vec![0; PACKET_IDS],
-            distinct_from: 0,
-            widest: 0,
+            aside: 0,
+            run: 0,
+            places: 0,
+            highest: 0,
             unseen,
             phase: Phase::Fresh,
         }
     }
 
-    /// Takes in what the store remembers, oldest first, as far as it belongs to `session`.
+    /// Takes in what the store remembers, oldest first, as far as it belongs to `session`. What was marked as a possible
+    /// second copy counts as a repetition, which it may not have been: then it takes no place in a run, and costs some.
     pub fn recall(&mut self, recalled: &[Recalled], session: crate::message::SessionTag) {
         let same = recalled.iter().map(|recalled| &recalled.delivery);
         for delivery in same.filter(|delivery| delivery.session == session) {
@@ -204,30 +203,38 @@ impl Window {
         }
     }
 
-    /// Nothing that came so far can be certain any more: another client used our session, and acknowledged what we never saw;
-    /// or the power was cut, and nobody knows how many messages were passed over last. How the broker gives ids is still
-    /// known.
-    pub fn doubt(&mut self) {
-        self.doubtful = self.last;
+    /// The newest position is `last`, whatever was recalled: nothing is known of those behind.
+    pub fn begin_behind(&mut self, last: Position) {
+        let unknown = last.saturating_sub(self.last);
+        self.aside = self.aside.saturating_add(unknown);
+        self.last = self.last.max(last);
+    }
+
+    /// Nothing up to here can be certain any more: another client used our session, and acknowledged what we never saw;
+    /// or the power was cut, and nobody knows how many messages were passed over last.
+    pub fn doubt(&mut self, up_to: Position) {
+        self.doubtful = self.doubtful.max(up_to);
     }
 
     /// A connection began on which the broker resumed the session. The PUBACKs up to `handed` may have
     /// reached it.
     pub fn resume(&mut self, handed: Position) {
+        for entry in &mut self.entries {
+            entry.here = false;
+        }
         self.phase = Phase::Repeating {
             passed: 0,
             handed,
             until: self.last,
+            is_beyond: false,
         };
     }
 
     /// The session is new: nothing that we know of it holds any more.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.repeated = 0;
         self.newest.clear();
-        self.widest = 0;
-        self.forget_uses();
+        self.end_run();
         self.phase = Phase::Fresh;
     }
 
@@ -236,13 +243,16 @@ impl Window {
         if !seen.dup {
             self.forget_reused(seen);
             if seen.qos > 0 {
-                self.phase = Phase::Fresh;
+                self.end_repeating();
             }
             return Verdict::Store;
         }
-        let Some(found) = self.find(seen) else {
+        let Some((index, found)) = self.find(seen) else {
             return Verdict::Store;
         };
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.here = true;
+        }
         if let Phase::Repeating { passed, .. } = &mut self.phase {
             *passed = found.position;
         }
@@ -260,19 +270,20 @@ impl Window {
         if self.entries.len() >= CAPACITY {
             self.drop_oldest();
         }
+        if let Phase::Repeating { is_beyond, .. } = &mut self.phase {
+            *is_beyond = true;
+        }
         self.newest.insert(seen.packet_id, position);
-        self.note_use(seen.packet_id);
-        let Seen {
-            packet_id,
-            fingerprint,
-            ..
-        } = seen;
+        let place = self.note_use(seen);
         self.entries.push_back(Entry {
             position,
             newest: position,
-            order: self.given,
-            packet_id,
-            fingerprint,
+            fingerprint: seen.fingerprint,
+            aside: self.aside,
+            run: self.run,
+            place,
+            packet_id: seen.packet_id,
+            here: true,
         });
     }
 
@@ -282,37 +293,47 @@ impl Window {
         if seen.qos > 0 {
             // Whatever had this id before cannot be meant any more.
             self.newest.remove(&seen.packet_id);
-            self.note_use(seen.packet_id);
+            self.note_use(seen);
         }
     }
 
     /// Positions between, of which nothing is known any more, count as messages with ids of their own.
     fn reach(&mut self, position: Position) {
-        let unknown = position.saturating_sub(self.last).saturating_sub(1);
-        if self.last > 0 {
-            self.given = self.given.saturating_add(unknown);
-        }
-        self.last = position;
+        self.begin_behind(position.saturating_sub(1));
+        self.last = self.last.max(position);
     }
 
-    /// The broker gave this id to a message.
-    fn note_use(&mut self, packet_id: u16) {
-        if self.seen == u32::MAX {
-            self.forget_uses();
+    /// The broker gave this id to a message. Gives its place in the run; 0 for none.
+    fn note_use(&mut self, seen: Seen) -> u32 {
+        if seen.packet_id <= self.highest {
+            if seen.dup {
+                self.aside = self.aside.saturating_add(1);
+                return 0;
+            }
+            self.end_run();
         }
-        self.given = self.given.saturating_add(1);
-        self.seen += 1;
-        if let Some(newest) = self.uses.get_mut(usize::from(packet_id)) {
-            self.distinct_from = self.distinct_from.max(*newest);
-            *newest = self.seen;
-        }
-        self.widest = self.widest.max(self.seen - self.distinct_from);
+        self.highest = seen.packet_id;
+        self.places = self.places.saturating_add(1);
+        self.places
     }
 
-    fn forget_uses(&mut self) {
-        self.uses.fill(0);
-        self.seen = 0;
-        self.distinct_from = 0;
+    fn end_run(&mut self) {
+        self.run = self.run.wrapping_add(1);
+        self.places = 0;
+        self.highest = 0;
+    }
+
+    /// A fresh message came: what was not repeated before it is done with.
+    fn end_repeating(&mut self) {
+        if let Phase::Repeating { .. } = std::mem::replace(&mut self.phase, Phase::Fresh) {
+            self.entries.retain(|entry| entry.here);
+            let entries = &self.entries;
+            self.newest.retain(|_, position| {
+                entries
+                    .binary_search_by_key(position, |entry| entry.position)
+                    .is_ok()
+            });
+        }
     }
 
     /// Whether this seems to be the newest message with its packet id once more. Then it is one entry with it.
@@ -327,17 +348,19 @@ impl Window {
         if entry.fingerprint != seen.fingerprint {
             return false;
         }
-        self.repeated += usize::from(!entry.is_repeated());
         entry.newest = position;
+        entry.here = true;
+        self.aside = self.aside.saturating_add(1);
         true
     }
 
     /// The message that this certainly is.
-    fn find(&self, seen: Seen) -> Option<Entry> {
+    fn find(&self, seen: Seen) -> Option<(usize, Entry)> {
         let Phase::Repeating {
             passed,
             handed,
             until,
+            is_beyond,
         } = self.phase
         else {
             return None;
@@ -350,15 +373,16 @@ impl Window {
         let index = self.index_of(position);
         let entry = *self.entries.get(index)?;
         let in_turn = position > passed && entry.newest <= until;
-        let certain = entry.newest > handed.max(self.doubtful) || self.cannot_have_cycled(entry);
-        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some(entry)
+        let was_not_acknowledged = entry.newest > handed.max(self.doubtful);
+        let certain = was_not_acknowledged || (!is_beyond && self.cannot_have_come_again(entry));
+        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some((index, entry))
     }
 
-    /// `L > d + r + U`
-    fn cannot_have_cycled(&self, entry: Entry) -> bool {
-        let behind = self.given.saturating_sub(entry.order);
-        let others = (self.repeated + self.unseen) as u64;
-        entry.position > self.doubtful && u64::from(self.widest) > behind.saturating_add(others)
+    /// `i > m + U`
+    fn cannot_have_come_again(&self, entry: Entry) -> bool {
+        let aside = self.aside.saturating_sub(entry.aside);
+        let is_in_run = entry.run == self.run && entry.position > self.doubtful;
+        is_in_run && u64::from(entry.place) > aside.saturating_add(self.unseen as u64)
     }
 
     /// A fresh use of a packet id ends all before it.
@@ -378,7 +402,6 @@ impl Window {
         let Some(entry) = self.entries.pop_front() else {
             return;
         };
-        self.repeated -= usize::from(entry.is_repeated());
         if self.newest.get(&entry.packet_id) == Some(&entry.position) {
             self.newest.remove(&entry.packet_id);
         }

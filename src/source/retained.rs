@@ -7,8 +7,12 @@
 //!
 //! # What is kept, and what is lost with it
 //!
-//! The newest [`TOPICS`] topics, in memory; in a file, written when a connection begins or ends, what of them is durable;
-//! and at start what the store recalls besides. What is not known is stored, and marked as retained: once more, no harm.
+//! The newest [`TOPICS`] topics, in memory; in a file, written at an orderly stop, what of them is durable; and at start
+//! what the store recalls besides. What is not known is stored, and marked as retained: once more, no harm.
+//!
+//! A file that is older than what was stored since would be believed wrongly: its state of a topic may have come back after
+//! another one. So it is removed, durably, before the first message after it was written enters the queue. A process that is
+//! killed leaves no file.
 //! A device that publishes the same value again while the session is lost is not seen to have done so.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +24,7 @@ use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::client::Publish;
-use crate::files::replace;
+use crate::files::{replace, sync_folder_of};
 use crate::queue::intake::Position;
 
 /// Topics remembered per lane and broker: some 120 bytes each in memory, 1 MB when full, and 16 in the file.
@@ -38,8 +42,10 @@ pub struct Retained {
     /// Topics by their last use, oldest first.
     used: BTreeMap<u64, u64>,
     uses: u64,
-    /// Something changed since the file was written.
-    changed: bool,
+    /// The file says what is in memory.
+    is_kept: bool,
+    /// A file may be there.
+    has_file: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +77,12 @@ impl Retained {
             topics: HashMap::new(),
             used: BTreeMap::new(),
             uses: 0,
-            changed: false,
+            is_kept: true,
+            has_file: true,
         };
         for (topic, fingerprint) in retained.read().unwrap_or_default() {
-            retained.note(topic, fingerprint, 0);
+            retained.put(topic, fingerprint, 0);
         }
-        retained.changed = false;
         retained
     }
 
@@ -94,8 +100,42 @@ impl Retained {
         publish.retained && !publish.dup && known().is_some_and(|newest| newest.fingerprint == fingerprint)
     }
 
-    /// The newest message of a topic is in the queue at `position`.
-    pub fn note(&mut self, topic: u64, fingerprint: u64, position: Position) {
+    /// The newest message of a topic is in the store since before this process.
+    pub fn recall(&mut self, topic: u64, fingerprint: u64) {
+        self.put(topic, fingerprint, 0);
+        self.is_kept = false;
+    }
+
+    /// The newest message of a topic is about to enter the queue at `position`.
+    ///
+    /// # Errors
+    /// There is a file that does not say so, and it cannot be removed: the message must not be stored.
+    pub fn note(&mut self, topic: u64, fingerprint: u64, position: Position) -> io::Result<()> {
+        if self.has_file {
+            self.remove().inspect_err(|error| {
+                warn!(path = %self.path.display(), %error, "cannot remove the list of known retained messages");
+            })?;
+        }
+        self.put(topic, fingerprint, position);
+        self.is_kept = false;
+        Ok(())
+    }
+
+    /// Waits for the medium, once after each orderly stop.
+    fn remove(&mut self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => {
+                removed?;
+                sync_folder_of(&self.path)?;
+            }
+        }
+        self.has_file = false;
+        self.is_kept = false;
+        Ok(())
+    }
+
+    fn put(&mut self, topic: u64, fingerprint: u64, position: Position) {
         self.uses += 1;
         let use_number = self.uses;
         let newest = Newest {
@@ -108,7 +148,6 @@ impl Retained {
             self.used.remove(&before.use_number);
         }
         self.used.insert(use_number, topic);
-        self.changed = true;
         if self.topics.len() > TOPICS
             && let Some((_, forgotten)) = self.used.pop_first()
         {
@@ -116,9 +155,9 @@ impl Retained {
         }
     }
 
-    /// Writes down what is durable. A failure is told; all that follows is that something may be forwarded once more.
+    /// Writes down what is durable, at an orderly stop. A failure is told; all that follows is that something may be forwarded once more.
     pub fn keep(&mut self, durable: Position) {
-        if !self.changed {
+        if self.is_kept {
             return;
         }
         let newest = |topic: &u64| Some((*topic, self.topics.get(topic)?));
@@ -134,11 +173,12 @@ impl Retained {
             check: check(&topics),
             topics,
         };
+        self.has_file = true;
         let kept = postcard::to_stdvec(&written)
             .map_err(io::Error::other)
             .and_then(|bytes| replace(&self.path, &bytes));
         match kept {
-            Ok(()) => self.changed = false,
+            Ok(()) => self.is_kept = true,
             Err(error) => {
                 warn!(path = %self.path.display(), %error, "cannot note which retained messages are known");
             }
@@ -169,7 +209,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mut retained = Retained::open(dir.path().join("retained-b"));
         assert!(!retained.knows(&of("a"), 1), "never seen");
-        retained.note(topic_hash("a"), 1, 1);
+        retained.note(topic_hash("a"), 1, 1).expect("there is no file");
         assert!(retained.knows(&of("a"), 1));
         assert!(!retained.knows(&of("a"), 2), "another state");
         assert!(!retained.knows(&of("b"), 1));
@@ -181,7 +221,7 @@ mod tests {
             Publish { dup: true, ..of("a") },
         );
         assert!(!retained.knows(&live, 1) && !retained.knows(&again, 1));
-        retained.note(topic_hash("a"), 2, 2);
+        retained.note(topic_hash("a"), 2, 2).expect("there is no file");
         assert!(!retained.knows(&of("a"), 1), "an older state came back");
     }
 
@@ -190,8 +230,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("retained-b");
         let mut retained = Retained::open(path.clone());
-        retained.note(topic_hash("a"), 1, 1);
-        retained.note(topic_hash("b"), 2, 2);
+        retained.note(topic_hash("a"), 1, 1).expect("there is no file");
+        retained.note(topic_hash("b"), 2, 2).expect("there is no file");
         retained.keep(1);
         let again = Retained::open(path.clone());
         assert!(again.knows(&of("a"), 1));
@@ -205,12 +245,57 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_older_than_a_stored_message_is_never_believed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("retained-b");
+        let mut retained = Retained::open(path.clone());
+        retained.note(topic_hash("a"), 1, 1).expect("there is no file");
+        retained.keep(1);
+        // The next process stores another state, and is killed.
+        let mut next = Retained::open(path.clone());
+        assert!(next.knows(&of("a"), 1));
+        next.note(topic_hash("a"), 2, 2).expect("it is removed");
+        drop(next);
+        assert!(
+            !Retained::open(path).knows(&of("a"), 1),
+            "the state before came back"
+        );
+    }
+
+    #[test]
+    fn nothing_is_stored_while_an_old_file_cannot_be_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("retained-b");
+        fs::create_dir(&path).expect("something that is no file");
+        let mut retained = Retained::open(path.clone());
+        retained
+            .note(topic_hash("a"), 2, 2)
+            .expect_err("it is still there");
+        assert!(!retained.knows(&of("a"), 2));
+        fs::remove_dir(&path).expect("it can be");
+        retained.note(topic_hash("a"), 2, 2).expect("it is gone");
+    }
+
+    #[test]
+    fn a_start_that_stores_nothing_leaves_the_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("retained-b");
+        let mut retained = Retained::open(path.clone());
+        retained.note(topic_hash("a"), 1, 1).expect("there is no file");
+        retained.keep(1);
+        Retained::open(path.clone()).recall(topic_hash("b"), 1);
+        assert!(Retained::open(path).knows(&of("a"), 1));
+    }
+
+    #[test]
     fn the_topic_that_was_silent_longest_is_forgotten_first() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("retained-b");
         let mut retained = Retained::open(path.clone());
         for number in 0..=TOPICS {
-            retained.note(topic_hash(&number.to_string()), 1, 1);
+            retained
+                .note(topic_hash(&number.to_string()), 1, 1)
+                .expect("there is no file");
         }
         assert_eq!((retained.topics.len(), retained.used.len()), (TOPICS, TOPICS));
         assert!(!retained.knows(&of("0"), 1) && retained.knows(&of("1"), 1));

@@ -10,7 +10,8 @@
 //!   acknowledgements), so the file may show an old one, and an old one is dangerous: it would call messages
 //!   certain whose packet ids the broker has long reused. Therefore the boot id is in the slot, and in
 //!   another boot the number is not believed ([`Found::OtherBoot`]). The tag is believed:
-//!   [`SessionFile::begin`] syncs it, in both slots.
+//!   [`SessionFile::begin`] syncs it, in both slots. What came before is doubtful from then on ([`SessionFile::doubt`]), and
+//!   that is in the slot too: the first write of the new boot must not make it certain again.
 //! * **Lost or damaged.** A new random tag: nothing stored earlier is recognised, which costs flagged
 //!   duplicates.
 
@@ -46,6 +47,8 @@ struct Value {
     tag: SessionTag,
     boot: u64,
     handed: u64,
+    /// 0 in files from before it was there.
+    doubtful: u64,
 }
 
 impl SessionFile {
@@ -73,6 +76,7 @@ impl SessionFile {
             tag: new_tag(),
             boot,
             handed: 0,
+            doubtful: 0,
         };
         let mut session = Self {
             file,
@@ -93,8 +97,25 @@ impl SessionFile {
         self.value.handed
     }
 
-    /// `false` after a [`SessionFile::begin`] that failed: the file may still hold the tag before. It has to be called
-    /// again before anything is acknowledged, whatever the broker says about the session by then.
+    /// Of no position up to this can it be certain any more what the broker did with its PUBACK.
+    pub const fn doubtful(&self) -> u64 {
+        self.value.doubtful
+    }
+
+    /// Notes that up to `position` nothing is certain, for this process and the next ones. Both slots; not synced, for after a
+    /// power cut everything is doubtful anyway. If that fails the session has to be begun anew.
+    pub fn doubt(&mut self, position: u64) -> Result<(), SlotError> {
+        if position <= self.value.doubtful {
+            return Ok(());
+        }
+        self.value.doubtful = position;
+        let written = self.write(self.value).and_then(|()| self.write(self.value));
+        self.settled &= written.is_ok();
+        written
+    }
+
+    /// `false` after a [`SessionFile::begin`] or [`SessionFile::doubt`] that failed: the file may still hold what was before.
+    /// `begin` has to be called again before anything is acknowledged, whatever the broker says about the session by then.
     pub const fn is_settled(&self) -> bool {
         self.settled
     }
@@ -105,8 +126,8 @@ impl SessionFile {
         self.settled = false;
         self.value.tag = tag;
         // Both slots, so that no torn write can bring the old tag back.
-        self.write()?;
-        self.write()?;
+        self.write(self.value)?;
+        self.write(self.value)?;
         self.file.sync()?;
         self.settled = true;
         Ok(())
@@ -118,12 +139,18 @@ impl SessionFile {
         if position <= self.value.handed {
             return Ok(());
         }
-        self.value.handed = position;
-        self.write()
+        let value = Value {
+            handed: position,
+            ..self.value
+        };
+        self.write(value)?;
+        // Only now, so that a write that failed is tried again before anything is acknowledged.
+        self.value = value;
+        Ok(())
     }
 
-    fn write(&mut self) -> Result<(), SlotError> {
-        self.file.write(&self.value)
+    fn write(&mut self, value: Value) -> Result<(), SlotError> {
+        self.file.write(&value)
     }
 }
 
@@ -237,8 +264,50 @@ mod tests {
             tag: SessionTag(2),
             boot: 300,
             handed: 4,
+            doubtful: 3,
         };
         let bytes = postcard::to_stdvec(&value).expect("encodes");
-        assert_eq!(bytes, [2, 0xAC, 0x02, 4], "tag, boot, handed over");
+        assert_eq!(bytes, [2, 0xAC, 0x02, 4, 3], "tag, boot, handed over, doubtful");
+    }
+
+    #[test]
+    fn doubt_outlives_the_process_and_every_later_write() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut session, _) = open(&dir, 7);
+        session.doubt(5).expect("written");
+        damage(&dir, &[0]);
+        assert_eq!(open(&dir, 7).0.doubtful(), 5, "it is in both slots");
+        let (mut session, _) = open(&dir, 7);
+        session.hand_over(9).expect("written");
+        assert_eq!(open(&dir, 7).0.doubtful(), 5);
+    }
+
+    #[test]
+    fn a_file_from_before_doubt_was_in_it_has_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut file, _) =
+            SlotFile::open::<Value>(&dir.path().join("session"), PAGE_BYTES).expect("writable");
+        file.write(&(SessionTag(2), 7_u64, 4_u64)).expect("written");
+        let (session, found) = open(&dir, 7);
+        assert_eq!(
+            (session.handed(), session.doubtful(), found),
+            (4, 0, Found::SameBoot)
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_noted_is_noted_before_the_next_acknowledgement_or_the_session_begins_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut session, _) = open(&dir, 7);
+        let (full, _) = SlotFile::open::<Value>(Path::new("/dev/full"), PAGE_BYTES).expect("Linux has it");
+        let medium = std::mem::replace(&mut session.file, full);
+        session.hand_over(3).expect_err("no space left");
+        session.hand_over(3).expect_err("still not noted");
+        assert!(session.is_settled());
+        session.doubt(2).expect_err("no space left");
+        assert!(!session.is_settled());
+        session.file = medium;
+        session.hand_over(3).expect("written");
+        assert_eq!(open(&dir, 7).0.handed(), 3);
     }
 }

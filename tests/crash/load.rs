@@ -20,7 +20,7 @@ use std::time::Duration;
 use edgeferry::faults;
 use edgeferry::message::{Epoch, Seq, Stored};
 use edgeferry::queue::ledger::{Hole, Ledger};
-use edgeferry::queue::{self, Config, Intake, OnFull, Outside, Passed, Queue, Reader, Reason};
+use edgeferry::queue::{self, Config, Intake, OnFull, Outside, Owner, Passed, Queue, Reader, Reason};
 use edgeferry::slots::{PAGE_BYTES, SlotFile};
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,10 @@ pub fn open(folder: &Path, max_bytes: u64, on_full: Full) -> Queue {
     let outside = Outside {
         key_of: Some(Arc::new(|stored: &Stored| {
             let device = Seed::new(stored.arrival.delivery.position).next() % DEVICES;
-            Some(device.into())
+            Some(Owner {
+                key: device.into(),
+                is_wanted: true,
+            })
         })),
         ..Outside::default()
     };

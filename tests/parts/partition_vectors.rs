@@ -31,6 +31,17 @@ const VECTORS: &[(&str, [i32; 4])] = &[
     ("TT0124", [2, 0, 6, 10]),
 ];
 
+/// The same for `"crc32"`: CRC-32 of the key, modulo the count.
+const CRC32_VECTORS: &[(&str, [i32; 4])] = &[
+    ("574bd77c-4aba-4557-aa9e-066939f938cc", [2, 4, 6, 4]),
+    ("nrf-111111111111111", [1, 4, 5, 4]),
+    ("NPO-101", [0, 4, 0, 9]),
+    ("sensor-1", [3, 0, 3, 10]),
+    ("urn:ngsi-ld:Sensor:001", [0, 2, 4, 2]),
+    ("Thing:id_sen1", [3, 0, 7, 5]),
+    ("sérial-é", [3, 2, 3, 12]),
+];
+
 /// Keys of every length up to 40 bytes, so that each way in which the hash ends is taken, and some beyond ASCII.
 fn further_keys() -> Vec<String> {
     let plain = (1..=40).map(|len| "Az09-_.:".chars().cycle().take(len).collect::<String>());
@@ -53,11 +64,24 @@ fn homes(oracle: &mut Oracle, records: usize) -> BTreeMap<String, i32> {
 
 #[test]
 fn keys_are_in_the_published_partitions_of_live_topics_where_other_producers_put_them_too() {
+    check("murmur2", VECTORS, "murmur2_random");
+}
+
+#[test]
+fn with_crc32_keys_are_where_librdkafkas_own_hash_puts_them_on_live_topics() {
+    check("crc32", CRC32_VECTORS, "consistent");
+}
+
+/// The daemon with `partitioner` and another producer, librdkafka with what it calls the same, put all keys into the same
+/// partitions.
+fn check(partitioner: &str, vectors: &[(&str, [i32; 4])], in_librdkafka: &str) {
     let kafka = shared();
     let mosquitto = Mosquitto::start();
     let topics = COUNTS.map(|count| kafka.fresh_topic_with("vectors", count, &[]));
     let config = topics.iter().fold(
-        Config::new(kafka).broker("local", "5", &mosquitto),
+        Config::new(kafka)
+            .kafka(&format!("partitioner = \"{partitioner}\""))
+            .broker("local", "5", &mosquitto),
         |config, topic| config.route("devices/{device}/telemetry", topic),
     );
     let mark = mosquitto.mark();
@@ -65,22 +89,29 @@ fn keys_are_in_the_published_partitions_of_live_topics_where_other_producers_put
     mosquitto.until_subscribed(FILTER, mark);
 
     let mut keys = further_keys();
-    keys.extend(VECTORS.iter().map(|(key, _)| (*key).to_owned()));
+    keys.extend(vectors.iter().map(|(key, _)| (*key).to_owned()));
     let mut link = Link::connect(mosquitto.port(), "vectors", true).expect("it accepts");
     for key in &keys {
         link.publish(&format!("devices/{key}/telemetry"), b"from edgeferry");
     }
     let mut oracles = topics.each_ref().map(|topic| Oracle::new(kafka, topic));
     let ours = oracles.each_mut().map(|oracle| homes(oracle, keys.len()));
-    for (key, expected) in VECTORS {
+    for (key, expected) in vectors {
         let found = ours.each_ref().map(|homes| homes[*key]);
         assert_eq!(found, *expected, "{key} among {COUNTS:?} partitions");
     }
 
-    // librdkafka has a murmur2 of its own, in C; edgeferry and the oracle use neither it nor each other's.
+    assert!(
+        daemon.log().contains(&format!("partitioner={partitioner:?}"))
+            || daemon.log().contains(&format!("partitioner={partitioner}")),
+        "the start log names the hash: {}",
+        daemon.log()
+    );
+
+    // librdkafka has hashes of its own, in C; edgeferry and the oracle use neither it nor each other's.
     let other: BaseProducer = kafka
         .client()
-        .set("partitioner", "murmur2_random")
+        .set("partitioner", in_librdkafka)
         .create()
         .expect("a plain producer");
     for topic in &topics {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::identity::Machine;
-use crate::message::{Arrival, Epoch};
+use crate::message::{Arrival, Epoch, Seq};
 use crate::queue::Share;
 
 /// A lane that no route uses, without sessions, with Kafka away.
@@ -73,4 +73,52 @@ async fn a_lane_that_waits_for_kafka_without_a_source_does_not_look_as_if_it_hun
     assert!(view.silence() < Duration::from_secs(3), "{:?}", view.silence());
     stop.cancel();
     assert_eq!(running.await.expect("no panic"), Outcome::Stopped);
+}
+
+/// A route that moved to another lane still says whose value a message of before is.
+#[test]
+fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
+    let text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
+                bootstrap_servers = [\"127.0.0.1:1\"]\n[[lane]]\nname = \"fast\"\n[[route]]\nfrom = \"a/{device}/{rest...}\"\n\
+                topic = \"all\"\n[[route]]\nlane = \"fast\"\nfrom = \"a/{device}/{kind}\"\ntopic = \"kinds\"\n\
+                key = \"{device}-{kind}\"\n";
+    let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data_dir = DataDir::take(dir.path()).expect("takes");
+    let identity =
+        crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
+    let ground = Ground {
+        allowance: None,
+        config: &config,
+        data_dir: &data_dir,
+        identity: &identity,
+        clock: Clock::with_probe(1, || true),
+        handover: Arc::default(),
+        ballast: Arc::new(Ballast::open(data_dir.path())),
+    };
+    let known = Arc::new(OnceLock::new());
+    let key_of = outside(&ground, Arc::clone(&known), "default")
+        .key_of
+        .expect("has one");
+    let message = |topic: &str, seq| Stored {
+        seq: Seq(seq),
+        epoch: Epoch(1),
+        arrival: Arrival {
+            topic: topic.to_owned(),
+            ..Arrival::for_test()
+        },
+    };
+    assert_eq!(
+        key_of(&message("a/1/x", 5)),
+        None,
+        "nothing is removed before that is known"
+    );
+    let former = [route::Former {
+        mark: config.routes[1].mark(),
+        through: Seq(10),
+    }];
+    known.get_or_init(|| Router::after(config.routes.clone(), &former, "gw", "default"));
+    let is_same = |seq| key_of(&message("a/1/x", seq)) == key_of(&message("a/1/y", seq));
+    assert!(!is_same(10), "two values for the readers of `kinds`");
+    assert!(is_same(11));
 }

@@ -18,7 +18,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    fn error(field: impl Into<String>, text: impl ToString) -> Self {
+    fn error(field: impl Into<String>, text: &dyn std::fmt::Display) -> Self {
         Self {
             field: field.into(),
             text: text.to_string(),
@@ -26,7 +26,7 @@ impl Finding {
         }
     }
 
-    fn warning(field: impl Into<String>, text: impl ToString) -> Self {
+    fn warning(field: impl Into<String>, text: &dyn std::fmt::Display) -> Self {
         Self {
             is_error: false,
             ..Self::error(field, text)
@@ -47,7 +47,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut all: Vec<Finding> = gateway(config).into_iter().collect();
     for (index, broker) in config.brokers.iter().enumerate() {
         let problems = source::file_problems(broker).into_iter();
-        all.extend(problems.map(|problem| Finding::error(of_broker(index, broker, &problem), problem)));
+        all.extend(problems.map(|problem| Finding::error(of_broker(index, broker, &problem), &problem)));
     }
     all.extend(keys(config));
     all.extend(kafka(&config.kafka));
@@ -60,7 +60,7 @@ fn gateway(config: &Config) -> Option<Finding> {
     let error = made.err()?;
     Some(Finding::warning(
         "gateway.id",
-        format!("no gateway id on this machine, `run` would end here: {error}"),
+        &format_args!("no gateway id on this machine, `run` would end here: {error}"),
     ))
 }
 
@@ -99,8 +99,8 @@ fn key(field: &str, config: &queue::Config) -> Option<Finding> {
     use crate::queue::seal::KeyFileError;
     use queue::OpenError;
     match queue::keys_for(&[], config).err()? {
-        error @ OpenError::KeyFile(KeyFileError::NoCredentials(_)) => Some(Finding::warning(field, error)),
-        error => Some(Finding::error(field, error)),
+        error @ OpenError::KeyFile(KeyFileError::NoCredentials(_)) => Some(Finding::warning(field, &error)),
+        error => Some(Finding::error(field, &error)),
     }
 }
 
@@ -111,8 +111,8 @@ fn kafka(config: &sink::Config) -> Vec<Finding> {
         .map(|(key, error)| {
             let field = format!("kafka.{key}");
             match error {
-                SecretError::NoCredentials(_) => Finding::warning(field, error),
-                error => Finding::error(field, error),
+                SecretError::NoCredentials(_) => Finding::warning(field, &error),
+                error => Finding::error(field, &error),
             }
         })
         .chain(mismatch(config))
@@ -139,6 +139,6 @@ fn mismatch(config: &sink::Config) -> Option<Finding> {
         } else {
             "kafka.cert_file"
         },
-        wrong,
+        &wrong,
     ))
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::wanted::{Use, Wanted};
 use crate::config::Config;
-use crate::sink::RecordTimestamp;
+use crate::route::Format;
 use crate::sink::admin::Topic;
+use crate::sink::{RecordTimestamp, size};
 
 /// Key, headers and framing of a record beside its payload, generously.
 const RECORD_OVERHEAD: u64 = 1024;
-/// The largest record that the client sends unless `message.max.bytes` says otherwise (librdkafka).
-const CLIENT_MAX_BYTES: u64 = 1_000_000;
 /// Less than a clock may drift in the time that a network is away.
 const AHEAD_MIN: Duration = Duration::from_mins(10);
 
@@ -73,21 +72,47 @@ pub(super) fn judge(config: &Config, wanted: &Wanted, topic: &Topic) -> Vec<Rema
     remarks
 }
 
-/// What is to be said of the configuration as a whole.
+/// What is to be said of the configuration as a whole: routes whose records may be more than the client takes.
 pub(super) fn overall(config: &Config) -> Vec<Remark> {
-    let (payload, client) = (largest_payload(config), client_max(config));
-    let values = config.routes.iter().map(|route| largest_value(config, route));
-    let value = values.max().unwrap_or(0);
-    let mut remarks = Vec::new();
-    if value + RECORD_OVERHEAD > client {
-        remarks.push(warning(format!(
-            "max_packet_size lets payloads of {payload} bytes in, the Kafka client sends records of {client} bytes at most: \
-             larger ones become dead letters. Set message.max.bytes in [kafka.properties] to {}, and max.message.bytes of the \
-             topics, or lower max_packet_size",
-            value + RECORD_OVERHEAD
-        )));
+    let routes = config.routes.iter().enumerate();
+    let remarks = routes.filter_map(|(number, route)| Some(warning(too_large(config, number, route)?)));
+    remarks.collect()
+}
+
+fn too_large(config: &Config, number: usize, route: &crate::route::Config) -> Option<String> {
+    let (payload, client) = (largest_payload_of(config, route), client_max(config));
+    let record = route.format.largest(payload).saturating_add(RECORD_OVERHEAD);
+    if record <= client {
+        return None;
     }
-    remarks
+    let growth = match route.format.largest(payload) > payload {
+        true => format!(
+            "format = {:?} makes them up to {record} bytes",
+            route.format.name()
+        ),
+        false => format!("with headers they are up to {record} bytes"),
+    };
+    let fits = largest_that_fits(&route.format, client);
+    Some(format!(
+        "route[{number}] takes payloads of up to {payload} bytes, {growth}, and the Kafka client sends records of {client} at \
+         most: larger ones become dead letters when they are sent. Payloads of up to {fits} bytes fit in any case: write \
+         max_payload = {fits} in the route and a longer one is a dead letter at once; or set message.max.bytes in \
+         [kafka.properties] to {record}, and max.message.bytes of the topics"
+    ))
+}
+
+/// The longest payload whose record the client takes whatever is in it, bytes.
+fn largest_that_fits(format: &Format, client: u64) -> u64 {
+    let is_fitting = |payload: u64| format.largest(payload).saturating_add(RECORD_OVERHEAD) <= client;
+    let (mut fits, mut over) = (0, client.saturating_add(1));
+    while over - fits > 1 {
+        let middle = fits + (over - fits) / 2;
+        match is_fitting(middle) {
+            true => fits = middle,
+            false => over = middle,
+        }
+    }
+    fits
 }
 
 fn setting<'a>(topic: &'a Topic, name: &str) -> Option<&'a str> {
@@ -186,9 +211,7 @@ fn largest_payload(config: &Config) -> u64 {
 }
 
 fn client_max(config: &Config) -> u64 {
-    let set = config.kafka.properties.get("message.max.bytes");
-    set.and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(CLIENT_MAX_BYTES)
+    size::most(&config.kafka) as u64
 }
 
 /// The smallest link of the chain decides; the client's own is said once, for all topics.
@@ -200,24 +223,28 @@ fn size(config: &Config, wanted: &Wanted, topic: &Topic) -> Option<Remark> {
         let values = routes(config, wanted).map(|route| largest_value(config, route));
         (values.max().unwrap_or(0), "become dead letters")
     };
-    let sent = (payload + RECORD_OVERHEAD).min(client_max(config));
+    let sent = payload.saturating_add(RECORD_OVERHEAD).min(client_max(config));
     (taken < sent).then(|| {
         warning(format!(
             "max.message.bytes is {taken}, and records of up to {sent} bytes may come: larger ones {larger} unless \
-             compression makes them fit. Raise it, or lower max_packet_size"
+             compression makes them fit. Raise it, or set max_payload in the route or max_packet_size"
         ))
     })
 }
 
 /// The largest value of a record of this route: the format may add to the payload.
 fn largest_value(config: &Config, route: &crate::route::Config) -> u64 {
+    route.format.largest(largest_payload_of(config, route))
+}
+
+/// The largest payload that the route takes.
+fn largest_payload_of(config: &Config, route: &crate::route::Config) -> u64 {
     let brokers = config.brokers.iter().filter(|broker| route.takes(&broker.name));
     let payload = brokers
         .map(|broker| broker.max_packet_size as u64)
         .max()
         .unwrap_or(0);
-    let payload = route.max_payload.map_or(payload, |limit| limit.min(payload));
-    route.format.largest(payload)
+    route.max_payload.map_or(payload, |limit| limit.min(payload))
 }
 
 /// A record gets another time when Kafka refuses its own; a letter does not.

@@ -231,6 +231,7 @@ pub(super) fn print_redriven(out: &mut impl Write, redriven: &Redriven) -> io::R
         letters,
         cut,
         under_way,
+        unwanted,
     } = redriven;
     writeln!(
         out,
@@ -244,6 +245,12 @@ pub(super) fn print_redriven(out: &mut impl Write, redriven: &Redriven) -> io::R
     }
     if *under_way > 0 {
         writeln!(out, "  {under_way} stay: they are being kept just now; try again")?;
+    }
+    if *unwanted > 0 {
+        writeln!(
+            out,
+            "  {unwanted} stay: `when` or `retained` of the routes says that nobody wants them, so they would be dropped"
+        )?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::clock::Told;
 use crate::config::Config;
 use crate::message::{Arrival, Epoch, Seq, Stored};
-use crate::route::{Outcome, Router, Skip, Verdict};
+use crate::route::{KafkaRecord, Outcome, Router, Skip, Verdict};
+use crate::sink::{Partitioner, size};
 
 /// What becomes of one message.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub(super) struct Answer {
     pub routes: Vec<RouteAnswer>,
     /// Lanes that get it, in file order.
     pub lanes: Vec<LaneAnswer>,
+    /// `kafka.partitioner`
+    pub partitioner: Partitioner,
+    /// The largest record that the Kafka client takes, bytes as [`size::of`] counts them.
+    pub most: usize,
 }
 
 /// What one route says.
@@ -78,14 +83,29 @@ impl Answer {
             routes: routes.collect(),
             lanes,
             arrival: stored.arrival,
+            partitioner: config.kafka.partitioner,
+            most: size::most(&config.kafka),
         }
     }
 
-    /// Whether all of it becomes records, at least one.
+    /// Whether all of it becomes records, at least one, and the client takes them.
     pub(super) fn is_delivered(&self) -> bool {
         let outcomes = || self.lanes.iter().map(|lane| &lane.outcome);
+        let mut records = outcomes().flat_map(|outcome| &outcome.records).peekable();
         outcomes().all(|outcome| outcome.refusals.is_empty())
-            && outcomes().any(|outcome| !outcome.records.is_empty())
+            && records.peek().is_some()
+            && records.all(|record| self.too_large(record).is_none())
+    }
+
+    /// Why the client does not take a record.
+    pub(super) fn too_large(&self, record: &KafkaRecord) -> Option<String> {
+        let (bytes, most) = (size::of(record), self.most);
+        (bytes > most).then(|| {
+            format!(
+                "a record of {bytes} bytes with its frame, and the Kafka client takes {most} (message.max.bytes in \
+                 [kafka.properties])"
+            )
+        })
     }
 }
 
@@ -95,11 +115,6 @@ fn words(
     arrival: &Arrival,
 ) -> (&'static str, Option<String>) {
     match verdict {
-        Verdict::Made(_) if arrival.oversize.is_some() => {
-            ("refused", Some("the payload is over max_packet_size".to_owned()))
-        }
-        Verdict::Made(_) => ("record", None),
-        Verdict::Refused(refusal) => ("refused", Some(refusal.to_string())),
         Verdict::OtherBroker => {
             let wanted = route.broker.as_deref().unwrap_or_default();
             (
@@ -111,6 +126,12 @@ fn words(
             )
         }
         Verdict::OtherTopic => ("other-topic", Some("`from` does not match the topic".to_owned())),
+        // The payload is cut, and no route is asked: what one would say of the rest means nothing.
+        _ if arrival.oversize.is_some() => {
+            ("refused", Some("the payload is over max_packet_size".to_owned()))
+        }
+        Verdict::Made(_) => ("record", None),
+        Verdict::Refused(refusal) => ("refused", Some(refusal.to_string())),
         Verdict::Skipped(Skip::Retained) => ("filtered", Some("retained = \"skip\"".to_owned())),
         Verdict::Skipped(Skip::When { condition }) => {
             let asked = route

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::answer::{Answer, LaneAnswer};
 use crate::message::rfc3339;
 use crate::route::KafkaRecord;
+use crate::sink::Partitioner;
 use crate::sink::dead_letter::reason;
-use crate::sink::partition;
 
 /// For people.
 pub(super) fn text(answer: &Answer, partitions: &[usize], out: &mut impl Write) -> io::Result<()> {
@@ -37,12 +37,17 @@ pub(super) fn text(answer: &Answer, partitions: &[usize], out: &mut impl Write) 
     answer
         .lanes
         .iter()
-        .try_for_each(|lane| lane_text(lane, partitions, out))
+        .try_for_each(|lane| lane_text(answer, lane, partitions, out))
 }
 
-fn lane_text(lane: &LaneAnswer, partitions: &[usize], out: &mut impl Write) -> io::Result<()> {
+fn lane_text(
+    answer: &Answer,
+    lane: &LaneAnswer,
+    partitions: &[usize],
+    out: &mut impl Write,
+) -> io::Result<()> {
     for record in &lane.outcome.records {
-        record_text(record, &lane.name, partitions, out)?;
+        record_text(answer, record, &lane.name, partitions, out)?;
     }
     for refusal in &lane.outcome.refusals {
         writeln!(
@@ -59,6 +64,7 @@ fn lane_text(lane: &LaneAnswer, partitions: &[usize], out: &mut impl Write) -> i
 }
 
 fn record_text(
+    answer: &Answer,
     record: &KafkaRecord,
     lane: &str,
     partitions: &[usize],
@@ -70,7 +76,7 @@ fn record_text(
     if let Some(text) = &record.partition_by {
         writeln!(out, "  hashed     {}", shown(text))?;
     }
-    let places: Vec<String> = places(record, partitions)
+    let places: Vec<String> = places(answer.partitioner, record, partitions)
         .map(|(count, place)| format!("{place} of {count}"))
         .collect();
     writeln!(out, "  partition  {}", places.join(", "))?;
@@ -88,14 +94,22 @@ fn record_text(
             hex(&record.payload)
         )?,
     }
-    writeln!(out, "  size       {} bytes before compression", record.bytes())
+    writeln!(out, "  size       {} bytes before compression", record.bytes())?;
+    match answer.too_large(record) {
+        Some(why) => writeln!(out, "dead letter when it is sent (rejected): {why}"),
+        None => Ok(()),
+    }
 }
 
 /// Partition counts, and the partition among them.
-fn places<'a>(record: &'a KafkaRecord, counts: &'a [usize]) -> impl Iterator<Item = (usize, i32)> + 'a {
+fn places<'a>(
+    partitioner: Partitioner,
+    record: &'a KafkaRecord,
+    counts: &'a [usize],
+) -> impl Iterator<Item = (usize, i32)> + 'a {
     counts
         .iter()
-        .filter_map(|count| Some((*count, partition::of(record.hashed(), *count)?)))
+        .filter_map(move |count| Some((*count, partitioner.partition(record.hashed(), *count)?)))
 }
 
 /// The text, if a terminal shows it as it is.
@@ -134,7 +148,10 @@ pub(super) fn json(answer: &Answer, partitions: &[usize], out: &mut impl Write) 
             "why": route.why,
         })
     });
-    let lanes = answer.lanes.iter().map(|lane| lane_json(lane, partitions));
+    let lanes = answer
+        .lanes
+        .iter()
+        .map(|lane| lane_json(answer, lane, partitions));
     let object = json!({
         "topic": arrival.topic,
         "broker": &*arrival.broker,
@@ -145,12 +162,12 @@ pub(super) fn json(answer: &Answer, partitions: &[usize], out: &mut impl Write) 
     writeln!(out, "{object}")
 }
 
-fn lane_json(lane: &LaneAnswer, partitions: &[usize]) -> Value {
+fn lane_json(answer: &Answer, lane: &LaneAnswer, partitions: &[usize]) -> Value {
     let records = lane
         .outcome
         .records
         .iter()
-        .map(|record| record_json(record, partitions));
+        .map(|record| record_json(answer, record, partitions));
     let reasons = lane
         .outcome
         .refusals
@@ -164,8 +181,9 @@ fn lane_json(lane: &LaneAnswer, partitions: &[usize]) -> Value {
     })
 }
 
-fn record_json(record: &KafkaRecord, partitions: &[usize]) -> Value {
-    let places = places(record, partitions).map(|(count, place)| (count.to_string(), json!(place)));
+fn record_json(answer: &Answer, record: &KafkaRecord, partitions: &[usize]) -> Value {
+    let places = places(answer.partitioner, record, partitions)
+        .map(|(count, place)| (count.to_string(), json!(place)));
     let headers = record.headers.iter().map(|header| {
         let mut object = bytes_json(&header.value);
         object.insert("name".to_owned(), json!(header.name));
@@ -181,6 +199,7 @@ fn record_json(record: &KafkaRecord, partitions: &[usize]) -> Value {
         "headers": headers.collect::<Vec<_>>(),
         "value": bytes_json(&record.payload),
         "bytes": record.bytes(),
+        "too_large": answer.too_large(record),
     })
 }
 

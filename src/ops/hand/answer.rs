@@ -203,6 +203,9 @@ pub struct Imported {
     pub known: u64,
     /// Stored, although no route takes them: they will become dead letters.
     pub unrouted: u64,
+    /// Stored, although the routes do not want them (`when`, `retained`): they will be dropped and counted as filtered.
+    #[serde(default)]
+    pub filtered: u64,
 }
 
 /// The dead letters of a lane.
@@ -257,6 +260,9 @@ pub struct Redriven {
     pub cut: u64,
     /// Letters that stay because the cursor has not passed their message yet.
     pub under_way: u64,
+    /// Letters that stay because no route wants them (`when`, `retained`): they would be dropped.
+    #[serde(default)]
+    pub unwanted: u64,
 }
 
 /// What a salvage found.

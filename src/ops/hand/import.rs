@@ -12,7 +12,7 @@ use super::format::{Ending, Header, Line, Reader};
 use super::known::Places;
 use super::{Answer, Hand, HandError, HandLane, Output};
 use crate::exit::Exit;
-use crate::message::{Arrival, Epoch, Origin, Seq, Stored};
+use crate::message::{Arrival, Epoch, Origin, Seq};
 use crate::queue::Reason;
 use crate::queue::inspect::Piece;
 
@@ -41,6 +41,13 @@ impl Hand {
             let count = import.result.unrouted;
             output(Answer::Note(format!(
                 "no route takes {count} of them: they become dead letters unless a [[route]] is added before they are sent"
+            )))?;
+        }
+        if import.result.filtered > 0 {
+            let count = import.result.filtered;
+            output(Answer::Note(format!(
+                "no route wants {count} of them (`when`, `retained`): they are dropped and counted as filtered unless that is \
+                 changed before their turn"
             )))?;
         }
         let fault = match reader.ending() {
@@ -214,7 +221,12 @@ impl<'a> Import<'a> {
             return Ok(());
         };
         let offered = batch.len() as u64;
-        let unrouted = batch.iter().filter(|arrival| is_unrouted(&lane, arrival)).count() as u64;
+        let (mut unrouted, mut filtered) = (0, 0);
+        for arrival in &batch {
+            let outcome = lane.outcome(arrival, self.hand.identity.epoch);
+            filtered += u64::from(outcome.is_filtered());
+            unrouted += u64::from(outcome.records.is_empty() && !outcome.refusals.is_empty());
+        }
         let dropped = || lane.monitor.status().balance.removed.of(Reason::DroppedNewest);
         let dropped_before = dropped();
         self.hand.known().begin(&lane, places)?;
@@ -224,18 +236,10 @@ impl<'a> Import<'a> {
         let stored = self.hand.known().commit(&lane, unsure)?.unwrap_or(offered);
         self.result.taken += stored;
         self.result.unrouted += unrouted.min(stored);
+        self.result.filtered += filtered.min(stored);
         if stored < offered {
             return Err(HandError::Full);
         }
         Ok(())
     }
-}
-
-fn is_unrouted(lane: &HandLane, arrival: &Arrival) -> bool {
-    let stored = Stored {
-        seq: Seq::ZERO,
-        epoch: Epoch(0),
-        arrival: arrival.clone(),
-    };
-    lane.router.keys(&stored).is_empty()
 }

@@ -32,13 +32,14 @@ pub use letters::LetterBox;
 pub use request::{Bound, Filter, LetterFilter, Request, VERSION, Verb};
 pub use salvage::{Salvage, Site};
 
+use crate::clock::Told;
 use crate::exit::Exit;
 use crate::identity::Identity;
-use crate::message::{Origin, Stored};
+use crate::message::{Arrival, Epoch, Origin, Stored};
 use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
-use crate::route::Router;
+use crate::route::{Outcome, Router};
 use crate::sink::KeepError;
 use crate::slots::SlotError;
 use entrance::{HELD_PATIENCE, Unsettled};
@@ -144,6 +145,16 @@ impl HandLane {
             router: Arc::new(router),
             door: Mutex::new(door),
         })
+    }
+
+    /// What would become of a message that is stored here next, as far as its routes say.
+    fn outcome(&self, arrival: &Arrival, epoch: Epoch) -> Outcome {
+        let stored = Stored {
+            seq: self.monitor.last().next(),
+            epoch,
+            arrival: arrival.clone(),
+        };
+        self.router.route(&stored, &Told::as_it_stood(&arrival.stamp))
     }
 
     /// Takes no more imports.

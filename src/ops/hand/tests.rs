@@ -21,7 +21,8 @@ mod verifying;
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROUTES: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
                       [kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n\
-                      [[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"t\"\n";
+                      [[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"t\"\n\
+                      [[route]]\nfrom = \"meters/{device}\"\ntopic = \"t\"\nwhen = [{ value = \"device\", equals = \"m1\" }]\n";
 
 pub(super) fn arrival(number: u64) -> Arrival {
     Arrival {
@@ -99,12 +100,16 @@ impl Gateway {
 
     /// With the messages of these numbers, in this order.
     pub(super) fn with(self, numbers: impl IntoIterator<Item = u64>) -> Self {
+        self.with_arrivals(numbers.into_iter().map(arrival))
+    }
+
+    /// With these, in this order.
+    pub(super) fn with_arrivals(self, arrivals: impl IntoIterator<Item = Arrival>) -> Self {
         let lane = self.lane();
         let intake = lane.door.lock().expect("whole").as_ref().expect("open").intake();
         let mut count = 0;
-        for number in numbers {
+        for arrival in arrivals {
             count += 1;
-            let arrival = arrival(number);
             let room = self
                 .runtime
                 .block_on(intake.reserve(arrival.cost()))

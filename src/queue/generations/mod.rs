@@ -52,7 +52,8 @@ const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
-/// more than the 8,192 that a source has to see before it believes that packet ids go round widely, and well over what
+/// more than the 8,192 that a source has to see before packet ids make anything certain (in all of a lane; where messages are
+/// so large that generations of 8 MiB hold fewer, it is bytes that decide, and fewer may be there), and well over what
 /// brokers keep in flight (1,000 by our receive maximum; Mosquitto 2.0.11 was seen at 13,000 under load, those beyond
 /// are stored again and marked).
 const RECALL_MESSAGES: u64 = 12_288;

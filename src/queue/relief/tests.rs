@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::message::{Epoch, Stamp};
+use crate::message::{Delivery, Epoch, Stamp};
 use crate::queue::compaction;
 use crate::queue::intake::Intake;
 use crate::queue::ledger::{Hole, Replacement};
@@ -30,9 +30,16 @@ struct Setup {
 }
 
 /// The key of a message: its topic. Positions 7 apart share it; topics of `nobody` have none.
-fn key_of(stored: &Stored) -> Option<u128> {
+fn key_of(stored: &Stored) -> Option<Owner> {
     let topic = &stored.arrival.topic;
-    (!topic.contains("nobody")).then(|| u128::from(crc32fast::hash(topic.as_bytes())))
+    (!topic.contains("nobody")).then(|| wanted(crc32fast::hash(topic.as_bytes())))
+}
+
+fn wanted(key: impl Into<u128>) -> Owner {
+    Owner {
+        key: key.into(),
+        is_wanted: true,
+    }
 }
 
 impl Setup {
@@ -455,7 +462,7 @@ fn a_device_that_fell_silent_keeps_its_last_value_and_what_is_nobodys_stays() {
 fn a_lane_of_single_values_falls_back_to_waiting_and_rewrites_nothing_twice() {
     let dir = tempfile::tempdir().expect("temp dir");
     let mut setup = Setup::new(OnFull::KeepLatest);
-    setup.outside.key_of = Some(Arc::new(|stored| Some(u128::from(stored.seq.0))));
+    setup.outside.key_of = Some(Arc::new(|stored| Some(wanted(stored.seq.0))));
     let mut lane = setup.open(dir.path());
     assert!(!lane.try_put(1..=300));
     let files = |folder: &Path| {
@@ -818,4 +825,40 @@ fn a_damaged_unit_that_was_rewritten_does_not_come_back() {
     let mut lane = setup.open(dir.path());
     let delivered = positions(&lane.deliver());
     assert_eq!(delivered.len() as u64, 60 - removed);
+}
+
+#[test]
+fn values_that_nobody_waits_for_do_not_use_up_what_is_remembered_of_the_others() {
+    let mut seen = Seen::default();
+    let message = |position: u64| Stored {
+        seq: Seq(position),
+        epoch: Epoch(5),
+        arrival: Arrival {
+            delivery: Delivery {
+                position,
+                ..Arrival::for_test().delivery
+            },
+            ..Arrival::for_test()
+        },
+    };
+    let owner = |is_wanted| -> KeyOf {
+        Arc::new(move |stored: &Stored| {
+            Some(Owner {
+                key: u128::from(stored.arrival.delivery.position),
+                is_wanted,
+            })
+        })
+    };
+    let (wanted, unwanted) = (owner(true), owner(false));
+    let count = KEYS_MAX as u64 + 1;
+    for position in 0..count {
+        assert!(!is_superseded(&unwanted, &mut seen, &message(position)));
+    }
+    assert_eq!(seen.unwanted.len(), UNWANTED_KEYS_MAX);
+    assert!(!is_superseded(&wanted, &mut seen, &message(1)));
+    assert!(
+        is_superseded(&wanted, &mut seen, &message(1)),
+        "it was remembered"
+    );
+    assert!(is_superseded(&unwanted, &mut seen, &message(1)));
 }

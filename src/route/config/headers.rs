@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::names::Names;
 use crate::route::format::Format;
-use crate::route::headers::is_reserved;
+use crate::route::headers::{is_reserved, names_tenant};
 use crate::route::template::Template;
 use crate::settings::Section;
 
@@ -60,6 +60,15 @@ pub(super) fn resolve_added(
             if format.writes_header(&name) {
                 let wrong = format!("is written by format {:?} already", format.name());
                 section.error(&field, wrong, "remove it");
+            }
+            if text.trim().is_empty() && names_tenant(&name) {
+                let right =
+                    "write the tenant, for example \"smartcity\", or \"/\" for the root of service paths";
+                section.error(
+                    &field,
+                    "is empty, readers would take the tenant \"default\"",
+                    right,
+                );
             }
             Some((name, super::parse_template(&field, &text, section)?))
         })

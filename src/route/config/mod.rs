@@ -2,12 +2,15 @@
 
 mod headers;
 mod names;
+mod reach;
+mod scatter;
 mod templates;
 mod when;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::message::Qos;
 use crate::route::condition::Condition;
@@ -20,6 +23,7 @@ use crate::route::template::Template;
 use crate::settings::{Problems, Section, Size};
 pub use headers::Headers;
 use names::Names;
+pub(crate) use reach::{KAFNUS_ERRORS, WASP_TOPICS};
 use templates::{RawTemplates, parse as parse_template};
 
 /// Key of a route that says none.
@@ -84,7 +88,32 @@ impl Config {
         Mark {
             filter: self.from.filter(),
             broker: self.broker.clone(),
+            rest: Some(format!("{:016x}", xxh3_64(self.rest().as_bytes()))),
         }
+    }
+
+    /// What tells routes with the same filter from each other, as text. It is compared with what earlier versions wrote, and
+    /// may differ from that: then the route counts as edited.
+    fn rest(&self) -> String {
+        let Self {
+            matches,
+            when,
+            retained,
+            topic,
+            key,
+            ..
+        } = self;
+        let matches: Vec<_> = matches
+            .iter()
+            .map(|(name, expression)| (name, expression.as_str()))
+            .collect();
+        format!("{matches:?} {when:?} {retained:?} {topic} {key}")
+    }
+
+    /// Whether it turns down messages that its filter matches.
+    #[must_use]
+    pub fn is_choosy(&self) -> bool {
+        !self.when.is_empty() || !self.matches.is_empty() || self.retained == Retained::Skip
     }
 
     /// Whether the route takes messages of the broker with this name.
@@ -193,7 +222,7 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
         format: format?,
         headers,
         add_headers: add_headers?,
-        max_payload: raw.max_payload.map(|Size(bytes)| bytes),
+        max_payload: resolve_max_payload(raw.max_payload, section),
         broker: raw.broker,
         lane: raw.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()),
         qos,
@@ -205,7 +234,13 @@ fn resolve_one(raw: Raw, section: &mut Section<'_, '_>) -> Option<Config> {
     when::check_names(&route.when, &route.matches, names, section);
     templates::check(&route, names, templates.has_key, section);
     headers::check_names(&route.add_headers, names, section);
+    reach::check(&route, section);
     Some(route)
+}
+
+fn resolve_max_payload(size: Option<Size>, section: &mut Section<'_, '_>) -> Option<u64> {
+    let size = size?;
+    Some(section.at_least("max_payload", Some(size), size, Size(1)).0)
 }
 
 /// Whether `unique_times` is on for a format when nothing is said: its consumers keep one value for a series and a

@@ -1,7 +1,7 @@
 //! `device`, `topic`, `key` and `partition_by`: what they may say.
 
 use super::names::Names;
-use super::{Config, DEFAULT_KEY};
+use super::{Config, DEFAULT_KEY, scatter};
 use crate::route::TOPIC_LEN_MAX;
 use crate::route::template::Template;
 use crate::route::value::{DEVICE, Value};
@@ -98,25 +98,7 @@ pub(super) fn check(route: &Config, names: Names<'_>, has_key: bool, section: &m
     }
     if let Some(partition_by) = &route.partition_by {
         names.check("partition_by", partition_by, section);
-        warn_of_scattered_keys(route, partition_by, section);
-    }
-}
-
-/// Records of one key keep their order only within one partition.
-fn warn_of_scattered_keys(route: &Config, partition_by: &Template, section: &mut Section<'_, '_>) {
-    let uses_device = route.key.values().any(|value| value.name() == Some(DEVICE));
-    let of_device = route
-        .device
-        .iter()
-        .filter(|_| uses_device)
-        .flat_map(Template::values);
-    let in_key: Vec<&Value> = route.key.values().chain(of_device).collect();
-    if let Some(other) = partition_by.values().find(|value| !in_key.contains(value)) {
-        section.warn(
-            "partition_by",
-            format!("{{{other}}} is not in the key \"{}\": records of one key may go to several partitions, where they have no order", route.key),
-            "use only what the key has, or the same for all messages of a device",
-        );
+        scatter::check(route, partition_by, section);
     }
 }
 

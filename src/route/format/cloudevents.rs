@@ -6,7 +6,7 @@
 //! | attribute | is |
 //! | --- | --- |
 //! | `id` | the message id, so that copies are recognised; with `source` it is unique |
-//! | `source`, `type`, `subject` | templates |
+//! | `source`, `type`, `subject` | templates; values in `source` are percent-encoded |
 //! | `time` | the arrival |
 //! | `datacontenttype` | the MQTT 5 content type if it is a media type; else what the payload is seen to be |
 //! | `traceparent`, `tracestate` | user properties of these names (extension "distributed tracing") |
@@ -15,6 +15,7 @@
 
 mod config;
 mod content;
+mod uri;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
@@ -99,7 +100,8 @@ impl CloudEvents {
 
     /// Shapes one message.
     pub(super) fn shape(&self, subject: &Subject<'_>) -> Result<Shaped, Unshapable> {
-        let source = content::uri_reference(&rendered("cloudevents.source", &self.source, subject)?);
+        let source = self.source.render_as(subject, uri::value);
+        let source = source.map_err(|error| Unshapable(format!("cloudevents.source: {error}")))?;
         let kind = attribute("cloudevents.type", &self.kind, subject)?;
         let about = attribute("cloudevents.subject", &self.subject, subject)?;
         for (key, text) in [("cloudevents.source", &source), ("cloudevents.type", &kind)] {
@@ -142,6 +144,7 @@ impl Event<'_> {
             key: None,
             payload: json_bytes(&self, length)?,
             headers: vec![Header::text(CONTENT_TYPE, STRUCTURED)],
+            timed: None,
         })
     }
 
@@ -164,6 +167,7 @@ impl Event<'_> {
             key: None,
             payload: payload.clone(),
             headers: present.collect(),
+            timed: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod measures;
 mod names;
 mod number;
+mod spread;
 mod time;
 mod topic;
 mod ul;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{Shaped, Unshapable, json_bytes, rendered, shown};
+use super::{Shaped, Timed, Unshapable, filled, json_bytes, rendered, shown};
 use crate::message::rfc3339;
 use crate::route::record::Header;
 use crate::route::subject::Subject;
@@ -32,6 +33,7 @@ use attribute::{Attribute, Wanted};
 pub(in crate::route) use config::Raw;
 pub(super) use config::resolve;
 use measures::{Kind, TIME};
+pub(super) use topic::is_command;
 
 /// Tenant.
 pub const SERVICE: &str = "fiware-service";
@@ -80,16 +82,18 @@ impl Ngsiv2 {
     /// Shapes one message.
     pub(super) fn shape(&self, subject: &Subject<'_>) -> Result<Shaped, Unshapable> {
         let arrival = subject.arrival();
-        if topic::is_command(&arrival.topic) {
+        if is_command(&arrival.topic) {
             let why = "the topic carries commands, results of commands or configurations of an IoT Agent";
             return Err(Unshapable(why.to_owned()));
         }
         let id = field("ngsiv2.id", &self.id, subject)?;
         let kind = field("ngsiv2.type", &self.kind, subject)?;
         let single = self.attribute.as_ref();
-        let single = single.map(|template| rendered("ngsiv2.attribute", template, subject));
+        let single = single.map(|template| filled("ngsiv2.attribute", template, subject));
         let groups = measures::read(subject, self.payload, single.transpose()?, &self.types)?;
-        let times = measures::spread(&groups, subject.told.arrival_ms);
+        let own: Vec<_> = groups.iter().map(|group| group.time_ms).collect();
+        let times = spread::spread(&own, subject.told.arrival_ms)
+            .ok_or_else(|| Unshapable("its times go on behind the end of the year 9999".to_owned()))?;
         let entities = groups.into_iter().zip(times).map(|(group, ms)| Entity {
             id: &id,
             kind: &kind,
@@ -104,11 +108,15 @@ impl Ngsiv2 {
             key: None,
             payload: json_bytes(&notification, 2 * arrival.payload.len())?,
             headers: self.headers(subject)?,
+            timed: Some(Timed {
+                times: u32::try_from(spread::without_time(&own)).unwrap_or(u32::MAX),
+                name: id,
+            }),
         })
     }
 
     fn headers(&self, subject: &Subject<'_>) -> Result<Vec<Header>, Unshapable> {
-        let service = rendered("ngsiv2.service", &self.service, subject)?;
+        let service = filled("ngsiv2.service", &self.service, subject)?;
         let path = rendered("ngsiv2.servicepath", &self.path, subject)?;
         let bad = |key, text: &str, rule| Unshapable(format!("{key} came out as {}: {rule}", shown(text)));
         let tenant =
@@ -128,7 +136,7 @@ impl Ngsiv2 {
 
 /// What a template makes of a message, where that can be a name of NGSIv2.
 fn field(key: &str, template: &Template, subject: &Subject<'_>) -> Result<String, Unshapable> {
-    let text = rendered(key, template, subject)?;
+    let text = filled(key, template, subject)?;
     if names::is_field(&text) {
         Ok(text)
     } else {

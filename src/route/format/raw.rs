@@ -9,5 +9,6 @@ pub(super) fn shape(subject: &Subject<'_>) -> Shaped {
         key: None,
         payload: subject.arrival().payload.clone(),
         headers: Vec::new(),
+        timed: None,
     }
 }

@@ -245,7 +245,7 @@ fn a_message_that_was_imported_keeps_its_id_in_every_format() {
     use crate::message::Origin;
 
     let mut message = stored("a/574bd77c-4aba-4557-aa9e-066939f938cc", b"{\"t\":1}");
-    let route = "[[route]]\nfrom = \"a/{device}\"\ntopic = \"t\"\nformat = \"wasp\"\n";
+    let route = "[[route]]\nfrom = \"a/{device}\"\ntopic = \"raw-payloads\"\nformat = \"wasp\"\n";
     let at_home = record(&router(route), &message);
     message.arrival.origin = Some(Box::new(Origin {
         gateway: "gw-1".to_owned(),

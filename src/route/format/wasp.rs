@@ -6,7 +6,8 @@
 //!         "timestamp":"2026-11-20T11:00:00.000Z","payload":{"answer":42},"metadata":{"deviceId":"574bd77c-..."}}
 //! ```
 //!
-//! The router of WASP reads the key, and `ingest` in the value; headers are thrown away behind it, so there are none. Each ingest service
+//! The router of WASP reads the key, and `ingest` in the value; headers are thrown away behind it, so there are none. What other formats
+//! say in headers when it is true stands in the metadata, which WASP carries on without looking at it: `retained`, `duplicate` and `clock`. Each ingest service
 //! fills the same envelope from other devices: `envelope` says which of them this route stands in for.
 
 mod config;
@@ -20,14 +21,16 @@ use serde_json::value::RawValue;
 
 use super::{Shaped, Unshapable, json_bytes, shown};
 use crate::message::{Properties, rfc3339};
+use crate::route::config::Retained;
 use crate::route::json::Json;
+use crate::route::marks::Marks;
 use crate::route::subject::Subject;
 pub(in crate::route) use config::Raw;
 pub(super) use config::resolve;
 use lora::Gateway;
 
 /// Longest `ingest` and `ingestId` that WASP's thing service can hold, characters. A longer one belongs to no thing.
-const NAME_MAX: usize = 50;
+pub(in crate::route) const NAME_MAX: usize = 50;
 /// Says in the metadata that `payload` is base64, and of what.
 const BASE64: &str = "base64";
 
@@ -98,6 +101,8 @@ struct Metadata<'a> {
     gateways: Option<Vec<Gateway<'a>>>,
     #[serde(skip_serializing_if = "UserProperties::is_empty")]
     user_properties: UserProperties<'a>,
+    #[serde(flatten)]
+    marks: Marks<'a>,
 }
 
 impl Wasp {
@@ -105,6 +110,16 @@ impl Wasp {
     #[must_use]
     pub fn ingest(&self) -> &str {
         &self.ingest
+    }
+
+    /// Whether the key has to be a UUID as a whole.
+    pub(in crate::route) const fn wants_uuid(&self) -> bool {
+        matches!(self.envelope, Envelope::Mqtt)
+    }
+
+    /// Whether the key of the record is searched for in the route's.
+    pub(in crate::route) const fn searches_key(&self) -> bool {
+        matches!(self.envelope, Envelope::NordicCloud)
     }
 
     /// Where the envelope has its device id.
@@ -117,10 +132,16 @@ impl Wasp {
         }
     }
 
-    /// Shapes one message; `key` is that of the route.
-    pub(super) fn shape(&self, subject: &Subject<'_>, key: &str) -> Result<Shaped, Unshapable> {
+    /// Shapes one message; `key` and `retained` are those of the route.
+    pub(super) fn shape(
+        &self,
+        subject: &Subject<'_>,
+        key: &str,
+        retained: Retained,
+    ) -> Result<Shaped, Unshapable> {
         let id = self.ingest_id(key)?;
-        let (payload, metadata) = self.body(subject, id)?;
+        let (payload, mut metadata) = self.body(subject, id)?;
+        metadata.marks = Marks::of(subject.arrival(), subject.told, retained);
         let payload_id = payload_id::encode(subject.id)
             .ok_or_else(|| Unshapable("the sequence is over what fits into a payloadId".to_owned()))?;
         let value = Value {
@@ -135,6 +156,7 @@ impl Wasp {
             key: Some(id.to_owned()),
             payload: json_bytes(&value, 2 * subject.arrival().payload.len())?,
             headers: Vec::new(),
+            timed: None,
         })
     }
 
@@ -175,6 +197,7 @@ impl Wasp {
                 wanted: &self.user_properties,
                 properties: subject.properties(),
             },
+            marks: Marks::default(),
         };
         let json = match (subject.json(), self.non_json) {
             (Ok(json), _) => json,
@@ -237,7 +260,7 @@ fn is_truthy(json: Json<'_>) -> bool {
     }
 }
 
-/// User properties that go into the metadata. Of several with one name the last counts.
+/// User properties that go into the metadata. Of several with one name the first counts, as everywhere.
 #[derive(Debug)]
 struct UserProperties<'a> {
     wanted: &'a [String],
@@ -249,7 +272,7 @@ impl UserProperties<'_> {
     fn present(&self) -> impl Iterator<Item = (&str, &str)> {
         self.wanted.iter().filter_map(|name| {
             let user = &self.properties?.user;
-            let (name, value) = user.iter().rev().find(|(known, _)| known == name)?;
+            let (name, value) = user.iter().find(|(known, _)| known == name)?;
             Some((name.as_str(), value.as_str()))
         })
     }

@@ -1,6 +1,7 @@
 //! What is directly inside an object or an array, in order, as the text that came.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -10,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::Json;
 
-/// Members of one object, or elements of one array, at most. Telemetry has tens; the limit bounds memory and the time that
-/// looking for double names takes.
+/// Members of one object, or elements of one array, at most; a name that comes again counts again. Telemetry has tens; the limit
+/// bounds memory and time.
 pub const ENTRIES_MAX: usize = 1_024;
 
 /// Why the inside of a value cannot be given.
@@ -83,14 +84,19 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found: Self::Value = Vec::new();
+        let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
+        let mut count = 0;
         while let Some(Name(name)) = members.next_key()? {
             let value = Json(members.next_value()?);
-            if let Some((_, known)) = found.iter_mut().find(|(known, _)| *known == name) {
-                *known = value;
-            } else if found.len() < ENTRIES_MAX {
-                found.push((name, value));
-            } else {
+            count += 1;
+            if count > ENTRIES_MAX {
                 return Err(A::Error::custom(TOO_MANY));
+            }
+            if let Some((_, known)) = places.get(&name).and_then(|place| found.get_mut(*place)) {
+                *known = value;
+            } else {
+                places.insert(name.clone(), found.len());
+                found.push((name, value));
             }
         }
         Ok(found)
@@ -195,6 +201,13 @@ mod tests {
         };
         assert_eq!(elements(&array(ENTRIES_MAX)), Ok(ENTRIES_MAX));
         assert_eq!(elements(&array(ENTRIES_MAX + 1)), Err(InsideError::TooMany));
+    }
+
+    #[test]
+    fn a_name_that_comes_again_counts_again() {
+        let repeated = |count: usize| format!("{{{}}}", vec!["\"a\":1"; count].join(","));
+        assert_eq!(members(&repeated(ENTRIES_MAX)), Ok(vec![("a".to_owned(), "1")]));
+        assert_eq!(members(&repeated(ENTRIES_MAX + 1)), Err(InsideError::TooMany));
     }
 
     #[test]

@@ -2,14 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::route::is_legal_topic;
+use crate::route::{KAFNUS_ERRORS, WASP_TOPICS, is_legal_topic};
 use crate::settings::{Section, Size};
 
 const DEFAULT_MAX_BYTES: Size = Size::mib(64);
-/// Readers of WASP take every topic whose name has this in it for live data.
-const WASP_PATTERN: &str = "raw-payloads";
-/// Readers of Kafnus expect headers of Kafka Connect in the topic that ends so, and make rows of its records.
-const KAFNUS_ERRORS: &str = "raw_errors";
 
 /// What happens when there is no room for another letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +52,9 @@ fn is_good_topic(topic: &str, section: &mut Section<'_, '_>) -> bool {
     let right = "write a name of its own, for example topic = \"edge-gateway.dead-letter\"";
     let wrong = if !is_legal_topic(topic) {
         format!("{topic:?} is not a legal Kafka topic name")
-    } else if topic.contains(WASP_PATTERN) {
+    } else if topic.contains(WASP_TOPICS) {
         format!(
-            "{topic:?} has {WASP_PATTERN:?} in it: readers that take every such topic would take dead letters for live data"
+            "{topic:?} has {WASP_TOPICS:?} in it: readers that take every such topic would take dead letters for live data"
         )
     } else if topic.ends_with(KAFNUS_ERRORS) {
         format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::route::is_legal_topic;
 use crate::settings::{Address, Period, Rate, Section};
+use crate::sink::partition::Partitioner;
 use crate::sink::properties::{self, RawProperties};
 
 mod dead_letter;
@@ -89,6 +90,8 @@ pub struct Config {
     pub unknown_topic_after: Duration,
     /// `on_partition_change`
     pub on_partition_change: OnPartitionChange,
+    /// `partitioner`
+    pub partitioner: Partitioner,
     /// `record_timestamp`
     pub record_timestamp: RecordTimestamp,
     /// `compression` of produced batches: `lz4` (default; `zstd` with `preset = "throughput"`), `zstd`, `gzip`, `snappy` or
@@ -107,6 +110,7 @@ pub(crate) struct Raw {
     cursor_topic: Option<String>,
     unknown_topic_after: Option<Period>,
     on_partition_change: Option<String>,
+    partitioner: Option<String>,
     record_timestamp: Option<String>,
     preset: Option<String>,
     max_rate: Option<Rate>,
@@ -179,6 +183,7 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
             &[],
             OnPartitionChange::Warn,
         ),
+        partitioner: resolve_partitioner(raw.partitioner.as_deref(), section),
         record_timestamp: section.one_of(
             "record_timestamp",
             raw.record_timestamp.as_deref(),
@@ -191,6 +196,11 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
         compression: resolve_compression(raw.compression.as_deref(), preset, section),
         properties,
     }
+}
+
+fn resolve_partitioner(word: Option<&str>, section: &mut Section<'_, '_>) -> Partitioner {
+    let known = [Partitioner::Murmur2, Partitioner::Crc32].map(|known| (known.name(), known));
+    section.one_of("partitioner", word, &known, &[], Partitioner::default())
 }
 
 fn resolve_preset(word: Option<&str>, section: &mut Section<'_, '_>) -> Preset {
@@ -260,6 +270,7 @@ impl Config {
             cursor_topic: None,
             unknown_topic_after: DEFAULT_UNKNOWN_TOPIC_AFTER.0,
             on_partition_change: OnPartitionChange::Warn,
+            partitioner: Partitioner::default(),
             record_timestamp: RecordTimestamp::Arrival,
             compression: "lz4".to_owned(),
             properties: BTreeMap::new(),

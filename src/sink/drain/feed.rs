@@ -11,9 +11,17 @@ use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
+use crate::sink::window::InFlight;
 
 /// Messages under way at most.
 const WINDOW_MESSAGES: usize = crate::sink::kafka::WINDOW_RECORDS;
+/// Bytes of messages in the window that need nothing of Kafka and wait for one that does: what the client may hold of records.
+const IDLE_BYTES: usize = crate::sink::kafka::WINDOW_BYTES;
+/// A round takes no more messages than this: a backlog that is all filtered has no other end.
+const ROUND_MESSAGES: usize = 4 * WINDOW_MESSAGES;
+/// Nor takes it longer, also from a slow disk: the watchdog wants to see rounds, and reports are collected between them.
+const ROUND_TIME: Duration = Duration::from_secs(1);
+
 /// How far feeding went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fed {
@@ -52,6 +60,8 @@ impl<C: Connector> Drain<C> {
 
     /// Takes and submits until the window has `limit` messages, or something is in the way.
     fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
+        let begun = Instant::now();
+        let mut taken = 0;
         loop {
             if !self.unsent.is_empty() && self.has_company() {
                 return Ok(Fed::Tried);
@@ -69,9 +79,19 @@ impl<C: Connector> Drain<C> {
                     let goes_on = self.asked && self.feed_after.is_none();
                     return Ok(if goes_on { Fed::Interrupted } else { Fed::Tried });
                 }
-            } else if self.window.len() >= limit || self.is_commit_due(now) {
+            } else if self.is_commit_due(now) {
                 return Ok(Fed::Tried);
-            } else if !self.take()? {
+            } else if self.window.len() >= limit || self.window.idle_bytes() >= IDLE_BYTES {
+                // What nothing is sent of makes room by itself.
+                if !self.window.front_done().is_some_and(InFlight::is_idle) {
+                    return Ok(Fed::Tried);
+                }
+                self.settle()?;
+            } else if taken >= ROUND_MESSAGES || begun.elapsed() >= ROUND_TIME {
+                return Ok(Fed::Interrupted);
+            } else if self.take()? {
+                taken += 1;
+            } else {
                 self.try_idle_link(now);
                 return Ok(Fed::Tried);
             }
@@ -104,7 +124,15 @@ impl<C: Connector> Drain<C> {
         let rejected = self.rejected.get(&stored.seq).map_or(&[][..], Vec::as_slice);
         let is_rejected = |wanted: usize| rejected.iter().any(|(number, _)| *number == wanted);
         let mut confirmed = self.ahead.get(&stored.seq).cloned().unwrap_or_default();
-        confirmed.resize(outcome.records.len(), self.is_delivered(stored.seq));
+        let is_delivered = self.is_delivered(stored.seq);
+        let mut count = outcome.records.len();
+        if is_delivered {
+            // Kafka has what the routes made of it then: a letter of what they refuse by now would bring it there again.
+            let refusals = std::mem::take(&mut outcome.refusals);
+            // Something was made of it, and it counts as that.
+            count = count.max(usize::from(!refusals.is_empty()));
+        }
+        confirmed.resize(count, is_delivered);
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
             .filter(|(number, (record, confirmed))| {
@@ -123,9 +151,6 @@ impl<C: Connector> Drain<C> {
                 .into_iter()
                 .map(|(number, record)| (first.wrapping_add(number), record)),
         );
-        if self.unsent.is_empty() {
-            self.settle()?;
-        }
         Ok(true)
     }
 

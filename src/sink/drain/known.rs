@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::sink::producer::Ticket;
-use crate::sink::{Config, OnPartitionChange};
+use crate::sink::{Config, OnPartitionChange, Partitioner};
 
 /// Topics whose partition count is remembered: twice as many as records can be under way, so that one without such
 /// records can always be let go. Beyond it an arbitrary one goes: letting the oldest go would make a fleet that visits
@@ -36,6 +36,8 @@ pub struct TopicRules {
     pub on_change: OnPartitionChange,
     /// How often the count of a topic is looked up again.
     pub look_again: Duration,
+    /// What chooses a partition.
+    pub partitioner: Partitioner,
 }
 
 impl From<&Config> for TopicRules {
@@ -45,6 +47,7 @@ impl From<&Config> for TopicRules {
         Self {
             unknown_after: config.unknown_topic_after,
             on_change: config.on_partition_change,
+            partitioner: config.partitioner,
             look_again: property.map_or(LOOK_AGAIN, |own| own.clamp(LOOK_AGAIN_MIN, LOOK_AGAIN)),
         }
     }
@@ -123,6 +126,10 @@ impl Topics {
             answering_since: None,
             last_extra: None,
         }
+    }
+
+    pub(super) const fn partitioner(&self) -> Partitioner {
+        self.rules.partitioner
     }
 
     /// Whether to ask for a topic before a record for it is sent.

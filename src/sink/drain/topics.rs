@@ -12,7 +12,6 @@ use super::known::{Count, Need};
 use crate::link::Link;
 use crate::message::Stamp;
 use crate::route::{KafkaRecord, Refusal};
-use crate::sink::partition;
 use crate::sink::producer::{Connector, Producer, Ticket, TopicState};
 use crate::sink::verdict::is_absence;
 
@@ -58,7 +57,10 @@ impl<C: Connector> Drain<C> {
         let window = &self.window;
         let is_drained = || window.is_settled(unsent);
         match self.topics.count(&record.topic, is_drained) {
-            Count::Of(count) => partition::of(record.hashed(), count).map_or(Place::Later, Place::At),
+            Count::Of(count) => {
+                let place = self.topics.partitioner().partition(record.hashed(), count);
+                place.map_or(Place::Later, Place::At)
+            }
             // The reports that come in wake the loop.
             Count::Changing => Place::Later,
             Count::Unknown => self.place_of_absent(ticket, record, now),

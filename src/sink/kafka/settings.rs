@@ -7,6 +7,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use crate::files::{self, NoCredentials};
 use crate::queue::Share;
 use crate::sink::config::{Config, Preset, Sasl, Security, Tls};
+use crate::sink::size;
 
 use super::secrets::{self, SecretError};
 use super::transactional::Transactional;
@@ -18,18 +19,14 @@ pub(in crate::sink) const WINDOW_RECORDS: usize = 4_096;
 pub(in crate::sink) const WINDOW_BYTES: usize = WINDOW_KBYTES * 1024;
 /// Memory for records under way, KiB. librdkafka's default is 1 GiB. Several lanes share this and the records.
 const WINDOW_KBYTES: usize = 4096;
-/// Largest record that the client takes unless `kafka.properties` says otherwise (librdkafka's default).
-const MESSAGE_MAX_BYTES: usize = 1_000_000;
 
 /// What edgeferry sets; `kafka.properties` may override only the others.
-const FIXED: [(&str, &str); 6] = [
+const FIXED: [(&str, &str); 5] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("max.in.flight.requests.per.connection", "5"),
     // The queue is the buffer: nothing expires in the client.
     ("message.timeout.ms", "0"),
-    // The same partition for a key as Java producers choose.
-    ("partitioner", "murmur2_random"),
     ("allow.auto.create.topics", "false"),
 ];
 /// For every client. librdkafka looks names up anew after a second, tries all addresses that they have in turn, and spreads its
@@ -88,6 +85,7 @@ pub(super) fn producer(
     for (name, value) in FIXED {
         client.set(name, value);
     }
+    client.set("partitioner", config.partitioner.in_librdkafka());
     client.set(
         "queue.buffering.max.messages",
         share.part(WINDOW_RECORDS).to_string(),
@@ -168,13 +166,7 @@ fn secure_by_tls(client: &mut ClientConfig, tls: &Tls) -> Result<(), NoCredentia
 
 /// The client never takes a record larger than its whole buffer, so the buffer follows the largest record.
 fn window_kbytes(config: &Config, share: Share) -> usize {
-    let largest = config
-        .properties
-        .get("message.max.bytes")
-        .and_then(|bytes| bytes.parse().ok());
-    share
-        .part(WINDOW_KBYTES)
-        .max(2 * largest.unwrap_or(MESSAGE_MAX_BYTES) / 1024)
+    share.part(WINDOW_KBYTES).max(2 * size::most(config) / 1024)
 }
 
 #[cfg(test)]

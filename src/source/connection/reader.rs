@@ -215,6 +215,10 @@ impl<'a, E: Events> Reader<'a, E> {
             Ok(None) => Ok(()),
             Ok(Some(owed)) => self.order(Order::Acknowledge(owed)),
             Err(Refusal::Closed) => Err(End::Closed),
+            Err(Refusal::Stale) => {
+                let why = "the file of known retained messages cannot be removed".to_owned();
+                Err(End::Failed(Failure::Files(why)))
+            }
             Err(Refusal::Full) => {
                 self.pushed_back = true;
                 self.leave.cancel();

@@ -138,3 +138,60 @@ async fn a_retained_message_is_known_to_the_next_process_if_the_store_recalls_it
     assert_eq!(peer.heard().await, Action::Acknowledge(1));
     gateway.stores_nothing().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn known_retained_messages_in_a_row_wait_for_nothing_but_what_was_stored() {
+    const IN_A_ROW: u16 = 3 * WINDOW;
+    let mut gateway = Gateway::start();
+    let mut peer = gateway.connected(false).await;
+    peer.say(Event::Published(retained(1, b"on")));
+    let first = gateway.stored().await;
+    peer.say(Event::Published(retained(2, b"on")));
+    peer.say(Event::Published(retained(3, b"on")));
+    peer.is_silent().await;
+    first.receipt.confirm();
+    for packet_id in 1..=3 {
+        assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
+    }
+    for packet_id in 4..=IN_A_ROW {
+        peer.say(Event::Published(retained(packet_id, b"on")));
+        assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
+    }
+    gateway.stores_nothing().await;
+    // What is stored behind them is durable by itself.
+    peer.say(Event::Published(retained(IN_A_ROW + 1, b"off")));
+    gateway.stored().await.receipt.confirm();
+    assert_eq!(peer.heard().await, Action::Acknowledge(IN_A_ROW + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retained_state_that_came_back_after_a_kill_is_stored() {
+    let mut gateway = Gateway::start();
+    let mut peer = gateway.connected(false).await;
+    peer.say(Event::Published(retained(1, b"on")));
+    gateway.stored().await.receipt.confirm();
+    assert_eq!(peer.heard().await, Action::Acknowledge(1));
+    gateway.stop.cancel();
+    let (_, folder) = gateway.ended().await;
+    let mut gateway = Gateway::start_in(folder, Vec::new(), BOOT);
+    let mut peer = gateway.connected(true).await;
+    peer.say(Event::Published(retained(2, b"off")));
+    gateway.stored().await.receipt.confirm();
+    assert_eq!(peer.heard().await, Action::Acknowledge(2));
+    // Delivered and deleted meanwhile: the store recalls nothing.
+    let mut gateway = Gateway::start_in(gateway.killed().await, Vec::new(), BOOT);
+    let peer = gateway.connected(false).await;
+    peer.say(Event::Published(retained(1, b"on")));
+    assert_eq!(gateway.stored().await.arrival.payload, "on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_does_not_come_directly_behind_the_first_is_stored_and_marked() {
+    let (mut gateway, peer) = overlapping().await;
+    peer.say(Event::Published(copy(1, &[1])));
+    assert!(!gateway.stored().await.arrival.delivery.dup);
+    // The second copy and the first one of an equal message did not fit into the broker's queue.
+    peer.say(Event::Published(copy(4, &[2])));
+    assert!(gateway.stored().await.arrival.delivery.dup);
+    assert_eq!(total(&gateway.counters.second_copies), 0);
+}

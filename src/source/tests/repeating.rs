@@ -1,6 +1,7 @@
 //! What the broker sends again after a lost connection or a restart.
 
 use super::super::client::{Event, Failure};
+use super::super::session::SessionFile;
 use super::script::*;
 
 #[tokio::test(start_paused = true)]
@@ -119,4 +120,30 @@ async fn positions_go_on_behind_the_session_file_alone() {
     let peer = gateway.connected(true).await;
     peer.say(Event::Published(message(6)));
     assert_eq!(gateway.stored().await.arrival.delivery.position, 2);
+}
+
+fn doubtful(gateway: &Gateway) -> u64 {
+    let path = gateway.folder.path().join("session");
+    SessionFile::open(&path, BOOT).expect("readable").0.doubtful()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_doubt_after_a_power_cut_is_there_for_all_later_starts() {
+    let (gateway, _peer) = restarted(BOOT + 1).await;
+    assert_eq!(doubtful(&gateway), 2);
+    let gateway = Gateway::start_in(gateway.killed().await, Vec::new(), BOOT + 1);
+    assert_eq!(doubtful(&gateway), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_doubt_after_a_takeover_is_there_after_a_restart() {
+    let mut gateway = Gateway::start();
+    let mut peer = gateway.connected(false).await;
+    peer.say(Event::Published(message(5)));
+    gateway.stored().await.receipt.confirm();
+    assert_eq!(peer.heard().await, Action::Acknowledge(5));
+    assert_eq!(doubtful(&gateway), 0);
+    peer.fail(Failure::TakenOver);
+    gateway.peer().await;
+    assert_eq!(doubtful(&gateway), 1);
 }

@@ -161,7 +161,7 @@ fn what_a_format_adds_and_what_a_route_refuses_count_in_the_chain_of_sizes() {
         ),
         (
             "format = \"ngsiv2\"\n[route.ngsiv2]\nservice = \"test\"\n",
-            "records of up to 201024 bytes may come",
+            "records of up to 1000000 bytes may come",
         ),
         (
             "format = \"wasp\"\nmax_payload = 30_000\n",
@@ -172,11 +172,70 @@ fn what_a_format_adds_and_what_a_route_refuses_count_in_the_chain_of_sizes() {
     }
     let mut large = of("format = \"wasp\"\n");
     large.brokers[0].max_packet_size = 900_000;
-    assert_eq!(
-        overall(&large).len(),
-        1,
-        "900,000 bytes fit, in base64 they do not"
+    let remarks: Vec<String> = overall(&large).into_iter().map(|remark| remark.text).collect();
+    assert_eq!(remarks.len(), 1, "900,000 bytes fit, in base64 they do not");
+    assert!(
+        remarks[0].contains(
+            "route[0] takes payloads of up to 900000 bytes, format = \"wasp\" makes them up to 1201024 bytes"
+        ) && remarks[0].contains("max_payload = 749232"),
+        "{remarks:?}"
     );
+    large.routes[0].max_payload = Some(749_232);
+    assert_eq!(overall(&large), [], "what it says is enough");
+}
+
+#[test]
+fn no_format_adds_more_than_check_counts() {
+    use crate::message::{Arrival, Epoch, Seq, Stored};
+    use crate::route::Router;
+
+    let measures = "a|1#".repeat(200) + "a|1";
+    let letters = || "abcdefghijklmnopqrst".chars();
+    let attributes: Vec<String> = letters()
+        .flat_map(|one| letters().map(move |other| format!("{one}{other}|1")))
+        .collect();
+    let attributes = attributes.join("|");
+    let control = format!("k|{}", "\u{1}".repeat(3_000));
+    let members: Vec<String> = (0..300).map(|n| format!("\"{n}\":{{}}")).collect();
+    let members = format!("{{{}}}", members.join(","));
+    let ngsiv2 = "format = \"ngsiv2\"\n[route.ngsiv2]\nservice = \"test\"\n";
+    let wasp =
+        "key = \"{json:/x}\"\nformat = \"wasp\"\n[route.wasp]\nenvelope = \"http\"\ningest = \"http\"\n";
+    let wasp = wasp.replace("{json:/x}", "{device}");
+    for (route, payload) in [
+        (ngsiv2, measures.as_str()),
+        (ngsiv2, attributes.as_str()),
+        (ngsiv2, control.as_str()),
+        (ngsiv2, members.as_str()),
+        (wasp.as_str(), control.as_str()),
+        ("format = \"cloudevents\"\n", control.as_str()),
+        ("", control.as_str()),
+    ] {
+        let config = config(&format!(
+            "[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"raw-payloads\"\n{route}"
+        ));
+        let mut arrival = Arrival::for_test();
+        "a/d".clone_into(&mut arrival.topic);
+        arrival.payload = bytes::Bytes::from(payload.to_owned());
+        let stored = Stored {
+            seq: Seq(1),
+            epoch: Epoch(1),
+            arrival,
+        };
+        let told = crate::clock::Told::as_it_stood(&stored.arrival.stamp);
+        let outcome = Router::new(config.routes.clone(), "gw", "default").route(&stored, &told);
+        let record = outcome
+            .records
+            .first()
+            .unwrap_or_else(|| panic!("{route}: {outcome:?}"));
+        let counted = config.routes[0].format.largest(payload.len() as u64) + RECORD_OVERHEAD;
+        let is = size::of(record) as u64;
+        assert!(
+            is <= counted,
+            "{route}: {} bytes became {is}, counted {counted}",
+            payload.len()
+        );
+    }
 }
 
 #[test]

@@ -158,10 +158,19 @@ impl<'a> Redrive<'a> {
     }
 
     fn add(&mut self, number: Seq, stored: Stored) -> Result<(), HandError> {
+        let arrival = self.arrival(stored);
+        let is_unwanted = |lane: &Arc<HandLane>| {
+            let outcome = lane.outcome(&arrival, self.hand.identity.epoch);
+            outcome.is_filtered()
+        };
+        if self.lane.as_ref().is_some_and(is_unwanted) {
+            // It would be gone: a letter waits until somebody changes the routes, or purges it.
+            self.result.unwanted += 1;
+            return Ok(());
+        }
         if self.batch.len() >= BATCH_MESSAGES || self.batch_bytes >= BATCH_BYTES {
             self.flush()?;
         }
-        let arrival = self.arrival(stored);
         self.batch_bytes += arrival.cost();
         self.batch.push((number, arrival));
         Ok(())

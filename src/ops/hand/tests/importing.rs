@@ -27,10 +27,7 @@ fn what_is_imported_keeps_its_ids_and_importing_twice_adds_nothing() {
 
     let delivered = second.deliver(2505);
     let router = Router::new(routes(), "gw-b", "default");
-    let outcome = router.route(
-        &delivered[5],
-        &crate::clock::Told::as_it_stood(&delivered[5].arrival.stamp),
-    );
+    let outcome = router.route(&delivered[5], &Told::as_it_stood(&delivered[5].arrival.stamp));
     let header = |name| {
         let value = outcome.records[0].header(name);
         value.expect("has it").to_owned()
@@ -178,4 +175,35 @@ fn damaged_notes_keep_imports_from_being_done_and_nothing_else() {
         known.clone().reconcile(&[]),
         Err(KnownError::Damaged { .. })
     ));
+}
+
+#[test]
+fn an_import_says_what_becomes_of_messages_that_no_route_makes_a_record_of() {
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
+    let topics = [
+        "meters/m1",
+        "meters/m2",
+        "meters/m3",
+        "other/topic",
+        "devices/d/telemetry",
+    ];
+    let arrivals = (1..).zip(topics).map(|(number, topic)| Arrival {
+        topic: topic.to_owned(),
+        ..arrival(number)
+    });
+    let first = Gateway::open(here.path(), "gw-a", 0xa).with_arrivals(arrivals);
+    let file = first.export(Filter::default());
+    first.close();
+    let second = Gateway::open(there.path(), "gw-b", 0xb);
+    let (imported, outcome, notes) = second.import(&file);
+    assert_eq!(outcome.expect("imported"), Exit::Stopped);
+    assert_eq!((imported.taken, imported.unrouted, imported.filtered), (5, 1, 2));
+    assert!(
+        notes.iter().any(|note| note.contains("no route wants 2 of them")),
+        "{notes:?}"
+    );
+    second.close();
 }

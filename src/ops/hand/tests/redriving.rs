@@ -77,3 +77,41 @@ fn a_redrive_into_a_queue_that_stays_full_ends_and_can_go_on_later() {
     assert_eq!(second.ids().len(), 4, "each of them once");
     second.close();
 }
+
+#[test]
+fn a_letter_that_no_route_wants_stays_a_letter_and_that_is_said() {
+    let (dir, kept) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
+    let letters = {
+        let open = || DeadLetters::open(kept.path(), Epoch(1), 1 << 24, Keys::default()).expect("opens");
+        let letters = open();
+        for (seq, topic) in [(1, "meters/m1"), (2, "meters/m2"), (3, "other/topic")] {
+            let stored = Stored {
+                seq: Seq(seq),
+                epoch: Epoch(1),
+                arrival: Arrival {
+                    topic: topic.to_owned(),
+                    ..arrival(seq)
+                },
+            };
+            letters.keep(&stored, vec![Refusal::NoRoute]).expect("keeps");
+        }
+        drop(letters);
+        Arc::new(open())
+    };
+    let gateway = with_letters(Gateway::open(dir.path(), "gw", 5).with([1, 2, 3]), &letters);
+    let verb = Verb::Redrive {
+        filter: LetterFilter::default(),
+        into: None,
+    };
+    let answers = gateway.ask(&verb);
+    let redriven = answers.iter().find_map(|answer| match answer {
+        Answer::Redriven(redriven) => Some((redriven.letters, redriven.unwanted)),
+        _ => None,
+    });
+    assert_eq!(redriven, Some((2, 1)));
+    assert_eq!(letters.stand().letters, 1, "the one that would be dropped");
+    gateway.close();
+}

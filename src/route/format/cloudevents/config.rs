@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{CloudEvents, Mode, content};
+use super::{CloudEvents, Mode, content, uri};
 use crate::route::format::config::{literal, template};
 use crate::settings::Section;
 
@@ -46,7 +46,9 @@ pub(in crate::route::format) fn resolve(raw: Raw, section: &mut Section<'_, '_>)
 /// What can be said of the templates before a message comes.
 fn check(format: &CloudEvents, section: &mut Section<'_, '_>) {
     let source = literal(&format.source);
-    if source.is_empty() || content::uri_reference(&source) != source {
+    // An escape stands for what a value may also be: it is legal in fewer places than a letter.
+    let escaped = format.source.render_with(|_| "%41".to_owned());
+    if source.is_empty() || !uri::is_reference(&source) || !uri::is_reference(&escaped) {
         let wrong = format!("{:?} is no URI reference", format.source.to_string());
         let right = "write for example \"edgeferry/{gateway:id}\" or \"https://example.com/plants/{plant}\"";
         section.error("cloudevents.source", wrong, right);

@@ -133,6 +133,42 @@ fn a_trace_goes_on_in_either_mode() {
 }
 
 #[test]
+fn the_source_is_a_uri_reference_whatever_the_device_is_called() {
+    for (device, expected) in [
+        ("00:1A", "00%3A1A"),
+        ("a[0]", "a%5B0%5D"),
+        ("50%41", "50%2541"),
+        ("a@b?c", "a%40b%3Fc"),
+    ] {
+        for template in ["{device}", "https://example.com/{device}#{device}"] {
+            let routes = with(&format!("source = \"{template}\""));
+            let record = record(&router(&routes), &stored(&format!("plants/{device}"), b"1"));
+            let source = template.replace("{device}", expected);
+            assert!(
+                value(&record).contains(&format!("\"source\":\"{source}\"")),
+                "{}",
+                value(&record)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_source_that_some_value_would_spoil_is_refused_at_the_start() {
+    for source in [
+        "{device}:x",
+        "a#b#{device}",
+        "a[{device}]",
+        "https://host:{device}/",
+        "a b",
+    ] {
+        let found = problems(&with(&format!("source = \"{source}\"")));
+        let wrong = format!("route[0].cloudevents.source: {source:?} is no URI reference");
+        assert!(found.len() == 1 && found[0].starts_with(&wrong), "{found:?}");
+    }
+}
+
+#[test]
 fn source_type_and_subject_come_from_templates() {
     let table = "source = \"https://example.com/{device}\"\ntype = \"com.example.{json:/kind}\"\nsubject = \"{device}\"";
     let record = record(

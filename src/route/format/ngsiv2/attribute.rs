@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{number, time};
 use crate::message::rfc3339;
-use crate::route::json::Json;
+use crate::route::json::{Json, Kind};
 
 /// An attribute as NGSIv2 writes it in normalized form.
 #[derive(Debug, Clone, Serialize)]
@@ -107,7 +107,7 @@ impl Wanted {
         let needed = match self.rule {
             Rule::Number => "a number",
             Rule::Boolean => "true or false",
-            Rule::Time => "an RFC 3339 time with an offset",
+            Rule::Time => time::RULE,
             Rule::Text | Rule::AsItIs => "a value",
         };
         format!("is not {needed}, which its type {} needs", self.name)
@@ -161,9 +161,11 @@ fn as_scalar<'a>(measured: &Measured<'a>, kind: &str) -> Option<Value<'a>> {
     (kind_of(json) == kind).then(|| Value::Json(json.raw()))
 }
 
-fn text_of<'a>(measured: &'a Measured<'_>) -> Option<Cow<'a, str>> {
+/// The characters of a text or a number.
+pub fn text_of<'a>(measured: &Measured<'a>) -> Option<Cow<'a, str>> {
     match measured {
-        Measured::Json(json) => serde_json::from_str(json.text()).ok(),
+        Measured::Json(json) if json.kind() == Kind::Number => Some(Cow::Borrowed(json.text())),
+        Measured::Json(json) => json.string(),
         Measured::Text(text) => Some(Cow::Borrowed(*text)),
         Measured::Hex(_) => None,
     }
@@ -251,6 +253,7 @@ mod tests {
                 "DateTime",
                 "\"2016-06-13T00:35:30.000Z\"",
             ),
+            ("1465778130", "ISO8601", "\"2016-06-13T00:35:30.000Z\""),
             ("\"40.1,-3.2\"", "geo:point", "\"40.1,-3.2\""),
             ("null", "Number", "null"),
         ] {
@@ -265,8 +268,8 @@ mod tests {
             ("\"warm\"", "Number", "a number"),
             ("true", "Number", "a number"),
             ("1", "Boolean", "true or false"),
-            ("\"yesterday\"", "DateTime", "an RFC 3339 time with an offset"),
-            ("5", "ISO8601", "an RFC 3339 time with an offset"),
+            ("\"yesterday\"", "DateTime", time::RULE),
+            ("5", "ISO8601", time::RULE),
         ] {
             let expected = format!("is not {needed}, which its type {kind} needs");
             assert_eq!(json(text, Some(kind)), Err(expected));

@@ -1,16 +1,19 @@
 //! From a device's payload to groups of attributes, by the rules of FIWARE's IoT Agents.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::attribute::{Attribute, Measured, Wanted};
+use super::attribute::{Attribute, Measured, Wanted, text_of};
 use super::{names, time, topic, ul};
 use crate::route::format::{Unshapable, shown};
-use crate::route::json::{InsideError, Json};
+use crate::route::json::{InsideError, Json, JsonError};
 use crate::route::subject::Subject;
 
 /// The attribute that has the time of a measure.
 pub const TIME: &str = "TimeInstant";
+
+/// Measures of one message at most, all its groups together. A gateway that sends what it gathered in an hour has thousands.
+pub const MEASURES_MAX: usize = 16 * 1024;
 
 /// How payloads are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,16 @@ pub struct Group<'a> {
     pub time_ms: Option<i64>,
     /// Names and values, in order; each name once, whatever its case.
     pub attributes: Vec<(Cow<'a, str>, Attribute<'a>)>,
+    /// Where they are, by their names in lower case.
+    places: HashMap<String, Place>,
+}
+
+/// Where an attribute is.
+#[derive(Debug)]
+struct Place {
+    index: usize,
+    /// Its name as the device sent it.
+    sent: String,
 }
 
 /// The groups of a payload, at least one, each with at least one attribute. `single` is the name of the one attribute whose value
@@ -43,7 +56,7 @@ pub fn read<'g, 'a: 'g>(
     if subject.arrival().payload.is_empty() {
         return Err(Unshapable("the payload is empty".to_owned()));
     }
-    let groups = match (is_json(subject, kind), single) {
+    let groups = match (is_json(subject, kind, single.is_some()), single) {
         (true, None) => json_groups(subject, types)?,
         (false, None) => ul_groups(subject, types)?,
         (true, Some(name)) => vec![Group::of(name, json_value(subject), types)?],
@@ -55,32 +68,21 @@ pub fn read<'g, 'a: 'g>(
     }
 }
 
-/// Gives every group a time of its own: readers keep one row of an entity and a millisecond. Groups without a time of the device are
-/// one millisecond apart, the last of them at the arrival; of equal times the later group is moved on.
-pub fn spread(groups: &[Group<'_>], arrival_ms: i64) -> Vec<i64> {
-    let mut taken = BTreeSet::new();
-    let behind = (0..groups.len()).rev();
-    let times = groups.iter().zip(behind).map(|(group, behind)| {
-        let back = i64::try_from(behind).unwrap_or(0);
-        let arrival = arrival_ms.saturating_sub(back).clamp(0, time::LATEST_MS);
-        let mut ms = group.time_ms.unwrap_or(arrival);
-        while !taken.insert(ms) {
-            ms = ms.saturating_add(1);
-        }
-        ms
-    });
-    times.collect()
-}
-
-fn is_json(subject: &Subject<'_>, kind: Kind) -> bool {
+fn is_json(subject: &Subject<'_>, kind: Kind, is_single: bool) -> bool {
     match kind {
         Kind::Json => true,
         Kind::Ul => false,
         Kind::Auto => match topic::agent(&subject.arrival().topic) {
             Some(agent) => agent == topic::Agent::Json,
-            None => subject.json().is_ok(),
+            None => subject.json().is_ok() || (!is_single && is_meant_as_json(subject)),
         },
     }
+}
+
+/// Whether somebody wanted to write JSON, and made a mistake: nobody begins the name of an attribute like that.
+fn is_meant_as_json(subject: &Subject<'_>) -> bool {
+    let payload = subject.arrival().payload.trim_ascii_start();
+    matches!(payload.first(), Some(b'{' | b'['))
 }
 
 impl<'a> Group<'a> {
@@ -102,7 +104,7 @@ impl<'a> Group<'a> {
         types: &'a BTreeMap<String, Wanted>,
     ) -> Result<(), Unshapable> {
         if name == TIME {
-            self.time_ms = device_time(&value).or(self.time_ms);
+            self.time_ms = device_time(&value)?.or(self.time_ms);
             return Ok(());
         }
         if !names::is_field(&name) {
@@ -113,21 +115,26 @@ impl<'a> Group<'a> {
             )));
         }
         let wanted = types.get(&*name);
-        // The names of the entity itself; the agents rename such measures in the same way.
-        let name = match &*name {
-            "id" => Cow::Borrowed("measure_id"),
-            "type" => Cow::Borrowed("measure_type"),
-            _ => name,
-        };
         let attribute = Attribute::new(value, wanted)
             .map_err(|why| Unshapable(format!("the attribute {} {why}", shown(&name))))?;
-        let known = self.attributes.iter_mut();
-        let same = |(known, _): &&mut (Cow<'_, str>, _)| known.eq_ignore_ascii_case(&name);
-        match known.into_iter().find(same) {
-            Some((known, value)) if *known == name => *value = attribute,
-            Some((known, _)) => return Err(collision(known, &name)),
-            None if name.eq_ignore_ascii_case(TIME) => return Err(collision(TIME, &name)),
-            None => self.attributes.push((name, attribute)),
+        if name.eq_ignore_ascii_case(TIME) {
+            return Err(collision(TIME, &name));
+        }
+        let sent = name.to_string();
+        let name = names::of_measure(name);
+        match self.places.get(&name.to_ascii_lowercase()) {
+            Some(known) if known.sent != sent => return Err(collision(&known.sent, &sent)),
+            Some(known) => {
+                if let Some((_, value)) = self.attributes.get_mut(known.index) {
+                    *value = attribute;
+                }
+            }
+            None => {
+                let index = self.attributes.len();
+                self.places
+                    .insert(name.to_ascii_lowercase(), Place { index, sent });
+                self.attributes.push((name, attribute));
+            }
         }
         Ok(())
     }
@@ -136,29 +143,63 @@ impl<'a> Group<'a> {
 fn collision(one: &str, other: &str) -> Unshapable {
     let (one, other) = (shown(one), shown(other));
     Unshapable(format!(
-        "{one} and {other} are one attribute for readers, which ignore case"
+        "{one} and {other} are one attribute for readers, which ignore case and have names of their own"
     ))
 }
 
-/// A time that cannot be read is as good as none: the measure is worth more than its time.
-fn device_time(value: &Measured<'_>) -> Option<i64> {
-    match value {
-        Measured::Json(json) => time::parse(json.text().strip_prefix('"')?.strip_suffix('"')?),
-        Measured::Text(text) => time::parse(text),
-        Measured::Hex(_) => None,
-    }
+/// The device's own time; `null` is none. One that cannot be read is no reason to write another: nobody could see that it is not the
+/// device's.
+fn device_time(value: &Measured<'_>) -> Result<Option<i64>, Unshapable> {
+    let said = match value {
+        Measured::Json(json) if json.text() == "null" => return Ok(None),
+        Measured::Json(json) => json.text(),
+        Measured::Text(text) => text,
+        Measured::Hex(text) => text.as_str(),
+    };
+    let time = text_of(value).and_then(|text| time::parse(&text));
+    let why = || Unshapable(format!("{TIME} is {}: write {}", shown(said), time::RULE));
+    time.map(Some).ok_or_else(why)
+}
+
+/// All groups, as long as they are not more than a message may have.
+fn limited<'a>(
+    groups: impl Iterator<Item = Result<Group<'a>, Unshapable>>,
+) -> Result<Vec<Group<'a>>, Unshapable> {
+    let mut measures = 0;
+    let counted = groups.map(|group| {
+        let group = group?;
+        measures += group.attributes.len();
+        match measures > MEASURES_MAX {
+            true => Err(Unshapable(format!(
+                "the payload has more than {MEASURES_MAX} measures"
+            ))),
+            false => Ok(group),
+        }
+    });
+    counted.collect()
 }
 
 fn json_groups<'g, 'a: 'g>(
     subject: &Subject<'a>,
     types: &'g BTreeMap<String, Wanted>,
 ) -> Result<Vec<Group<'g>>, Unshapable> {
-    let json = subject.json().map_err(|error| Unshapable(error.to_string()))?;
+    let json = subject.json().map_err(no_json)?;
     match json.elements() {
-        Ok(elements) => elements.into_iter().map(|one| json_group(one, types)).collect(),
+        Ok(elements) => limited(elements.into_iter().map(|one| json_group(one, types))),
         Err(InsideError::NoContainer) => Ok(vec![json_group(json, types)?]),
         Err(error) => Err(Unshapable(format!("the payload {error}"))),
     }
+}
+
+/// The JSON agent takes what is not JSON only where the topic names the attribute.
+fn no_json(error: &JsonError) -> Unshapable {
+    let hint = match error {
+        JsonError::Malformed(_) => {
+            "; other bytes become hex only as a single measure, whose name the topic has"
+        }
+        JsonError::TooDeep | JsonError::TooLong(_) => "",
+    };
+    Unshapable(format!("{error}{hint}"))
 }
 
 fn json_group<'a>(object: Json<'a>, types: &'a BTreeMap<String, Wanted>) -> Result<Group<'a>, Unshapable> {
@@ -189,7 +230,7 @@ fn ul_groups<'g, 'a: 'g>(
         group.time_ms = read.time_ms.or(group.time_ms);
         Ok(group)
     });
-    groups.collect()
+    limited(groups)
 }
 
 /// The value of a single measure. What is not JSON becomes hex, as it does in the JSON agent.

@@ -1,5 +1,7 @@
 //! What NGSIv2 and FIWARE allow as names.
 
+use std::borrow::Cow;
+
 /// Longest id, type or attribute name (NGSIv2, "Field syntax restrictions").
 const FIELD_MAX: usize = 256;
 /// Longest name of a service, and of a level of a service path (Orion, "Multi tenancy" and "Service path").
@@ -15,6 +17,29 @@ pub const SERVICE_RULE: &str = "1 to 50 letters, digits and '_'";
 /// What a service path may be, for complaints.
 pub const PATH_RULE: &str =
     "\"/\", or up to 10 levels such as \"/plant/hall2\", each of 1 to 50 letters, digits and '_'";
+
+/// What an entity, and a row that Kafnus makes of one, has by itself, in lower case: an attribute of such a name would replace it. Kafnus
+/// lower-cases the names of attributes.
+const OF_ENTITY: [&str; 7] = [
+    "id",
+    "type",
+    "entityid",
+    "entitytype",
+    "fiwareservicepath",
+    "recvtime",
+    "alterationtype",
+];
+
+/// The name under which a measure is written. Where the entity itself has it, whatever its case, it begins with `measure_`, as the agents
+/// do it for `id` and `type`.
+#[must_use]
+pub fn of_measure(name: Cow<'_, str>) -> Cow<'_, str> {
+    if OF_ENTITY.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
+        Cow::Owned(format!("measure_{name}"))
+    } else {
+        name
+    }
+}
 
 /// Whether it can be the id or type of an entity, or the name of an attribute: the syntax of fields, and without the characters
 /// that Orion forbids.

@@ -105,8 +105,11 @@ fn the_devices_own_time_is_used_with_three_digits() {
     for (time, expected) in [
         ("\"2016-06-13T00:35:30Z\"", "2016-06-13T00:35:30.000Z"),
         ("\"2016-06-13T02:35:30.123456+02:00\"", "2016-06-13T00:35:30.123Z"),
-        ("\"yesterday\"", TIME_NOW),
-        ("5", TIME_NOW),
+        ("\"2016-06-13T00:35:30+0200\"", "2016-06-12T22:35:30.000Z"),
+        ("\"2016-06-13T00:35:30\\u005a\"", "2016-06-13T00:35:30.000Z"),
+        ("1465778130", "2016-06-13T00:35:30.000Z"),
+        ("1465778130123", "2016-06-13T00:35:30.123Z"),
+        ("null", TIME_NOW),
     ] {
         let message = json(&format!("{{\"TimeInstant\":{time},\"t\":15}}"));
         let all = entities(ROUTE, &message);
@@ -122,6 +125,61 @@ fn the_devices_own_time_is_used_with_three_digits() {
 }
 
 #[test]
+fn a_time_of_the_device_that_cannot_be_read_is_refused_and_not_replaced() {
+    for time in [
+        "\"yesterday\"",
+        "\"2016-06-13T00:35:30\"",
+        "\"1969-12-31T23:59:59Z\"",
+        "5",
+        "\"\"",
+        "true",
+        "{}",
+    ] {
+        let why = refusal(
+            &router(ROUTE),
+            &json(&format!("{{\"TimeInstant\":{time},\"t\":15}}")),
+        );
+        assert_eq!(why, format!("TimeInstant is {time:?}: write {}", time::RULE));
+    }
+    let why = refusal(&router(ROUTE), &ul("TimeInstant|yesterday|t|15"));
+    assert!(why.starts_with("TimeInstant is \"yesterday\": write "), "{why}");
+}
+
+#[test]
+fn times_that_could_not_be_told_apart_are_refused() {
+    let last = "{\"TimeInstant\":\"9999-12-31T23:59:59.999Z\",\"t\":1}";
+    let why = refusal(&router(ROUTE), &json(&format!("[{last},{last}]")));
+    assert_eq!(why, "its times go on behind the end of the year 9999");
+}
+
+#[test]
+fn messages_that_follow_each_other_share_no_time_of_an_entity() {
+    use crate::message::Series;
+
+    let keyed = ROUTE.replace("format", "key = \"{apikey}/{device}\"\nformat");
+    let series = |payload: &str| router(&keyed).series(&json(payload).arrival);
+    let times = |payload: &str| -> Vec<u32> {
+        let mut times: Vec<u32> = series(payload)
+            .iter()
+            .map(|series: &Series| series.times)
+            .collect();
+        times.sort_unstable();
+        times
+    };
+    assert_eq!(times("{\"t\":1}"), [1, 1], "the key and the entity");
+    assert_eq!(times("[{\"t\":1},{\"t\":2},{\"t\":3}]"), [1, 3]);
+    let own = "{\"TimeInstant\":\"2016-06-13T00:35:30Z\",\"t\":1}";
+    assert_eq!(times(&format!("[{own},{{\"t\":2}},{own}]")), [1, 1]);
+    let plain = router(ROUTE).series(&json("[{\"t\":1},{\"t\":2}]").arrival);
+    assert_eq!(plain.len(), 1, "the key is the entity");
+    assert_eq!(plain[0].times, 2);
+    // Another API key, the same entity: the hash of the entity is the same, that of the key is not.
+    let other = router(&keyed).series(&stored("/json/OTHER/d1/attrs", b"{\"t\":1}").arrival);
+    let shared = other.iter().filter(|one| series("{\"t\":1}").contains(one));
+    assert_eq!(shared.count(), 1);
+}
+
+#[test]
 fn each_of_several_measures_has_a_time_of_its_own() {
     let times = |payload: &str| -> Vec<String> {
         let all = entities(ROUTE, &json(payload));
@@ -129,7 +187,7 @@ fn each_of_several_measures_has_a_time_of_its_own() {
     };
     assert_eq!(
         times("[{\"t\":1},{\"t\":2},{\"t\":3}]"),
-        ["2026-11-20T10:59:59.998Z", "2026-11-20T10:59:59.999Z", TIME_NOW]
+        [TIME_NOW, "2026-11-20T11:00:00.001Z", "2026-11-20T11:00:00.002Z"]
     );
     let equal = "{\"TimeInstant\":\"2016-06-13T00:35:30Z\",\"t\":1}";
     assert_eq!(
@@ -137,7 +195,7 @@ fn each_of_several_measures_has_a_time_of_its_own() {
         [
             "2016-06-13T00:35:30.000Z",
             "2016-06-13T00:35:30.001Z",
-            "2026-11-20T10:59:59.999Z",
+            TIME_NOW,
             "2016-06-13T00:35:30.002Z"
         ]
     );
@@ -236,6 +294,98 @@ fn names_of_the_entity_itself_are_renamed_as_the_agents_do() {
 }
 
 #[test]
+fn names_of_kafnus_rows_are_renamed_in_any_case() {
+    for name in [
+        "ID",
+        "Type",
+        "entityId",
+        "ENTITYTYPE",
+        "fiwareServicePath",
+        "recvTime",
+        "alterationtype",
+    ] {
+        let expected = format!("\"measure_{name}\":{{\"type\":\"Number\",\"value\":1}}");
+        assert_eq!(attributes(ROUTE, &json(&format!("{{\"{name}\":1}}"))), expected);
+        assert_eq!(attributes(ROUTE, &ul(&format!("{name}|1"))), expected);
+        let single = stored(&format!("/json/KEY/d1/attrs/{name}"), b"1");
+        assert_eq!(attributes(SINGLE, &single), expected);
+    }
+}
+
+#[test]
+fn a_measure_that_is_renamed_replaces_no_other() {
+    for (payload, pair) in [
+        ("{\"id\":\"x\",\"measure_id\":7}", "\"id\" and \"measure_id\""),
+        ("{\"measure_type\":7,\"type\":1}", "\"measure_type\" and \"type\""),
+        ("{\"ID\":1,\"id\":7}", "\"ID\" and \"id\""),
+    ] {
+        let why = refusal(&router(ROUTE), &json(payload));
+        assert!(
+            why.starts_with(&format!("{pair} are one attribute for readers")),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn more_measures_than_the_limit_are_refused() {
+    let object = |members: usize| {
+        let members: Vec<String> = (0..members).map(|n| format!("\"a{n}\":{n}")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let full = object(1_024);
+    let most = vec![&*full; measures::MEASURES_MAX / 1_024].join(",");
+    assert_eq!(entities(ROUTE, &json(&format!("[{most}]"))).len(), 16);
+    let why = refusal(&router(ROUTE), &json(&format!("[{most},{}]", object(1))));
+    assert_eq!(why, "the payload has more than 16384 measures");
+}
+
+#[test]
+fn json_with_a_mistake_is_refused_as_json() {
+    let routes = ROUTE.replace("/{agent}/{apikey}", "/{apikey}");
+    for payload in ["{\"t\":15,}", " {a|1}", "[{\"t\":1}", "{"] {
+        let why = refusal(&router(&routes), &stored("/KEY/d1/attrs", payload.as_bytes()));
+        assert!(why.starts_with("the payload is not JSON"), "{payload}: {why}");
+    }
+}
+
+#[test]
+fn bytes_without_the_name_of_an_attribute_are_refused_with_a_hint() {
+    let why = refusal(&router(ROUTE), &json("hello"));
+    assert!(why.starts_with("the payload is not JSON ("), "{why}");
+    assert!(
+        why.ends_with("; other bytes become hex only as a single measure, whose name the topic has"),
+        "{why}"
+    );
+}
+
+#[test]
+fn an_entity_with_a_hole_in_its_name_is_refused() {
+    let routes = "[[route]]\nfrom = \"a/{site}/{device}\"\ntopic = \"t\"\nkey = \"{device}\"\nformat = \"ngsiv2\"\n[route.ngsiv2]\n";
+    for (table, why) in [
+        (
+            "id = \"urn:{site}:{device}\"\nservice = \"test\"\n",
+            "ngsiv2.id: site: the level is empty",
+        ),
+        (
+            "type = \"In{site}\"\nid = \"{device}\"\nservice = \"test\"\n",
+            "ngsiv2.type: site: the level is empty",
+        ),
+        (
+            "service = \"test{property:p}\"\n",
+            "ngsiv2.service: property:p: is empty",
+        ),
+        (
+            "attribute = \"t{site}\"\nservice = \"test\"\n",
+            "ngsiv2.attribute: site: the level is empty",
+        ),
+    ] {
+        let message = with_properties(stored("a//d1", b"{\"t\":1}"), user(&[("p", "")]));
+        assert_eq!(refusal(&router(&format!("{routes}{table}")), &message), why);
+    }
+}
+
+#[test]
 fn of_a_double_name_the_last_value_counts() {
     let expected = "\"t\":{\"type\":\"Number\",\"value\":2},\"u\":{\"type\":\"Number\",\"value\":3}";
     assert_eq!(attributes(ROUTE, &json("{\"t\":1,\"u\":3,\"t\":2}")), expected);
@@ -247,12 +397,12 @@ fn names_that_differ_in_case_only_are_refused() {
     for (payload, pair) in [
         ("{\"t\":1,\"T\":2}", "\"t\" and \"T\""),
         ("{\"timeinstant\":1}", "\"TimeInstant\" and \"timeinstant\""),
-        ("{\"id\":1,\"Measure_Id\":2}", "\"measure_id\" and \"Measure_Id\""),
+        ("{\"id\":1,\"Measure_Id\":2}", "\"id\" and \"Measure_Id\""),
     ] {
         let why = refusal(&router(ROUTE), &json(payload));
         assert_eq!(
             why,
-            format!("{pair} are one attribute for readers, which ignore case")
+            format!("{pair} are one attribute for readers, which ignore case and have names of their own")
         );
     }
 }
@@ -356,16 +506,5 @@ proptest! {
     #[test]
     fn a_notification_from_any_payload_never_panics(payload in "[\\[\\]{}\":,0-9a-zTe|#. -]{0,60}") {
         ends_well(&ROUTER, &stored("/x/KEY/d1/attrs", payload.as_bytes()));
-    }
-
-    #[test]
-    fn times_of_any_groups_are_distinct_and_never_panics(
-        own in prop::collection::vec(prop::option::of(0..5_i64), 1..40), arrival in -10..time::LATEST_MS + 10
-    ) {
-        let groups: Vec<_> = own.into_iter().map(|time_ms| measures::Group { time_ms, ..Default::default() }).collect();
-        let mut times = measures::spread(&groups, arrival);
-        times.sort_unstable();
-        times.dedup();
-        prop_assert_eq!(times.len(), groups.len());
     }
 }

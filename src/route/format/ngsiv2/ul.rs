@@ -1,6 +1,7 @@
 //! Ultralight 2.0, as FIWARE's IoT Agent reads it: `t|15|k|abc`, groups separated by `#`, a time in front of a group with an
 //! odd number of fields.
 
+use super::measures::MEASURES_MAX;
 use super::time;
 
 /// Groups in one payload at most: each becomes an entity of its own in the notification.
@@ -30,8 +31,17 @@ pub enum UlError {
         group: String,
     },
     /// An odd number of fields, and the first of them is no time.
-    #[error("has an odd number of fields in {group:?}, and the first is no RFC 3339 time")]
+    #[error(
+        "has an odd number of fields in {group:?}, and the first is no time: write {}",
+        time::RULE
+    )]
     Odd {
+        /// The group.
+        group: String,
+    },
+    /// `2016-06-13T00:35:30Z|t|15|k`: with its time in front it would be a measure of that name.
+    #[error("has a time in front of an odd number of fields in {group:?}: a name or a value is missing")]
+    OddBehindTime {
         /// The group.
         group: String,
     },
@@ -41,8 +51,8 @@ pub enum UlError {
         /// The first field.
         name: String,
     },
-    /// Over [`GROUPS_MAX`] or [`FIELDS_MAX`].
-    #[error("has more than {GROUPS_MAX} groups, or more than {FIELDS_MAX} fields in a group")]
+    /// Over [`GROUPS_MAX`], [`FIELDS_MAX`] or [`MEASURES_MAX`].
+    #[error("has more than {GROUPS_MAX} groups, {FIELDS_MAX} fields in a group, or {MEASURES_MAX} measures")]
     TooMany,
 }
 
@@ -55,11 +65,17 @@ const SHOWN: usize = 60;
 /// [`UlError`].
 pub fn parse(text: &str) -> Result<Vec<Group<'_>>, UlError> {
     let mut groups = Vec::new();
+    let mut measures = 0;
     for group in text.trim_end_matches(['\r', '\n']).split('#') {
         if groups.len() >= GROUPS_MAX {
             return Err(UlError::TooMany);
         }
-        groups.push(parse_group(group)?);
+        let group = parse_group(group)?;
+        measures += group.measures.len();
+        if measures > MEASURES_MAX {
+            return Err(UlError::TooMany);
+        }
+        groups.push(group);
     }
     Ok(groups)
 }
@@ -80,6 +96,7 @@ fn parse_group(group: &str) -> Result<Group<'_>, UlError> {
     }
     let (first, rest) = fields.split_first().ok_or(UlError::EmptyGroup)?;
     let (time_ms, fields) = match fields.len() % 2 {
+        0 if time::parse(first).is_some() => return Err(UlError::OddBehindTime { group: shown() }),
         0 => (None, fields.as_slice()),
         _ => match time::parse(first) {
             Some(ms) if !rest.is_empty() => (Some(ms), rest),
@@ -137,6 +154,12 @@ mod tests {
             ("t|15|k", odd("t|15|k")),
             ("yesterday|t|15", odd("yesterday|t|15")),
             ("2016-06-13T00:35:30Z", odd("2016-06-13T00:35:30Z")),
+            (
+                "2016-06-13T00:35:30Z|t|15|k",
+                UlError::OddBehindTime {
+                    group: "2016-06-13T00:35:30Z|t|15|k".to_owned(),
+                },
+            ),
             ("t|", empty("t|")),
             ("t||k|1", empty("t||k|1")),
             (
@@ -161,6 +184,10 @@ mod tests {
             Err(UlError::TooMany)
         );
         assert!(parse(&vec!["a"; FIELDS_MAX].join("|")).is_ok());
+        let full = vec!["a"; FIELDS_MAX].join("|");
+        assert!(parse(&vec![&*full; MEASURES_MAX * 2 / FIELDS_MAX].join("#")).is_ok());
+        let over = format!("{}#a|1", vec![&*full; MEASURES_MAX * 2 / FIELDS_MAX].join("#"));
+        assert_eq!(parse(&over), Err(UlError::TooMany));
         assert_eq!(parse(&vec!["a"; FIELDS_MAX + 2].join("|")), Err(UlError::TooMany));
     }
 

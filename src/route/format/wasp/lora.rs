@@ -130,7 +130,9 @@ fn all<'a>(
     let Some(list) = list.filter(|list| list.text() != "null") else {
         return Ok(Vec::new());
     };
-    let elements = list.elements();
-    let elements = elements.map_err(|error| Unshapable(format!("{name:?} {error}")))?;
+    let elements = list.elements().map_err(|error| match error {
+        InsideError::NoContainer => Unshapable(format!("{name:?} is no array in the payload")),
+        error => Unshapable(format!("{name:?} {error}")),
+    })?;
     Ok(elements.into_iter().map(gateway).collect())
 }

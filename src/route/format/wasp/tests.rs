@@ -64,6 +64,29 @@ fn there_are_no_headers_at_all() {
 }
 
 #[test]
+fn what_is_to_be_known_of_a_message_stands_in_the_metadata() {
+    let mut message = thing(b"1");
+    message.arrival.delivery.dup = true;
+    message.arrival.delivery.retained = true;
+    message.arrival.stamp.synchronised = false;
+    let metadata = |routes: &str| {
+        let record = record(&router(routes), &message);
+        let (_, metadata) = value(&record).split_once("\"metadata\":").expect("has it");
+        metadata.to_owned()
+    };
+    assert_eq!(
+        metadata(ROUTE),
+        format!(
+            "{{\"deviceId\":\"{ID}\",\"retained\":true,\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}"
+        )
+    );
+    assert_eq!(
+        metadata(&format!("{ROUTE}retained = \"forward\"\n")),
+        format!("{{\"deviceId\":\"{ID}\",\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}")
+    );
+}
+
+#[test]
 fn a_key_that_is_no_uuid_is_refused_and_one_in_capitals_is_kept() {
     let why = refusal(&router(ROUTE), &stored("things/abc/messages", b"1"));
     assert_eq!(why, "the key \"abc\" is no UUID (8-4-4-4-12 hex digits)");
@@ -83,7 +106,7 @@ fn the_payload_id_is_the_message_id() {
 }
 
 #[test]
-fn chosen_user_properties_go_into_the_metadata() {
+fn chosen_user_properties_go_into_the_metadata_and_of_one_name_the_first() {
     let message = with_properties(thing(b"1"), user(&[("a", "1"), ("b", "2"), ("a", "3")]));
     let carried = |table: &str| {
         let record = record(&router(&with(table)), &message);
@@ -94,11 +117,11 @@ fn chosen_user_properties_go_into_the_metadata() {
     assert_eq!(carried(""), of(""));
     assert_eq!(
         carried("user_properties = [\"a\"]"),
-        of(",\"userProperties\":{\"a\":\"3\"}")
+        of(",\"userProperties\":{\"a\":\"1\"}")
     );
     assert_eq!(
         carried("user_properties = [\"b\", \"x\", \"a\"]"),
-        of(",\"userProperties\":{\"b\":\"2\",\"a\":\"3\"}")
+        of(",\"userProperties\":{\"b\":\"2\",\"a\":\"1\"}")
     );
     assert_eq!(carried("user_properties = [\"x\"]"), of(""));
 }
@@ -165,14 +188,13 @@ fn an_uplink_without_serial_or_payload_is_refused() {
         ),
     );
     assert_eq!(why, "\"payload_raw\" is no string in the payload, or is missing");
-    let why = refusal(
-        &router,
-        &stored(
-            "app/devices/d/up",
-            b"{\"hardware_serial\":\"AB\",\"payload_raw\":\"AQ==\",\"metadata\":{\"gateways\":5}}",
-        ),
-    );
-    assert_eq!(why, "\"metadata.gateways\" is neither an object nor an array");
+    for gateways in ["5", "{}"] {
+        let payload = format!(
+            "{{\"hardware_serial\":\"AB\",\"payload_raw\":\"AQ==\",\"metadata\":{{\"gateways\":{gateways}}}}}"
+        );
+        let why = refusal(&router, &stored("app/devices/d/up", payload.as_bytes()));
+        assert_eq!(why, "\"metadata.gateways\" is no array in the payload");
+    }
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! A simulated broker, link and gateway around the window. Whatever the broker is told is acknowledged must
 //! be in the store, and whatever is recognised must be the message that it is taken for.
+//!
+//! The broker may drop messages, which uses up ids, and its counter may begin anew. One thing it may not: lose the link
+//! before the first message behind what it dropped is durable here. Without that nobody can be certain of anything
+//! ("What remains possible" in `source`).
 
 use std::collections::{HashSet, VecDeque};
 
@@ -36,6 +40,10 @@ enum Step {
     Kill,
     /// The machine dies: the session file is not believed either.
     PowerCut,
+    /// The broker drops so many messages that had got an id.
+    Drop(u16),
+    /// The broker dies: it knows its messages, and gives ids from the beginning.
+    Restart,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +61,8 @@ struct Broker {
     queued: VecDeque<Message>,
     inflight: VecDeque<(u16, Message)>,
     published: usize,
+    /// The first message that got its id after others were dropped; `None` once it is durable.
+    behind_dropped: Option<usize>,
 }
 
 struct Gateway {
@@ -83,6 +93,18 @@ impl Broker {
             queued: VecDeque::new(),
             inflight: VecDeque::new(),
             published: 0,
+            behind_dropped: None,
+        }
+    }
+
+    fn drop_messages(&mut self, count: u16) {
+        if let Ids::Cycle(n) = self.ids {
+            self.last_id = (self.last_id + count) % n;
+            let next = self
+                .queued
+                .front()
+                .map_or(self.published, |message| message.identity);
+            self.behind_dropped.get_or_insert(next);
         }
     }
 
@@ -176,6 +198,14 @@ impl Gateway {
             self.window.forget_reused(*seen);
             self.window.stored(*seen, *position);
         }
+        if !believe_session_file {
+            self.window.doubt(self.last);
+        }
+    }
+
+    /// Whether this message came, or a later one.
+    fn has_seen(&self, identity: usize) -> bool {
+        self.store.iter().any(|(.., stored)| *stored >= identity)
     }
 }
 
@@ -202,13 +232,19 @@ impl Simulation {
             }
             Step::Sync(count) => self.gateway.durable = self.gateway.last.min(self.gateway.durable + count),
             Step::Acknowledge(count) => self.acknowledge(*count),
-            Step::Reconnect => self.reconnect(),
-            Step::Kill => {
-                self.gateway.restart(true);
+            Step::Reconnect => {
+                self.see_what_is_behind_dropped();
                 self.reconnect();
             }
-            Step::PowerCut => {
-                self.gateway.restart(false);
+            Step::Kill | Step::PowerCut => {
+                self.see_what_is_behind_dropped();
+                self.gateway.restart(matches!(step, Step::Kill));
+                self.reconnect();
+            }
+            Step::Drop(count) => self.broker.drop_messages(*count),
+            Step::Restart => {
+                self.see_what_is_behind_dropped();
+                self.broker.last_id = 0;
                 self.reconnect();
             }
         }
@@ -254,6 +290,21 @@ impl Simulation {
         }
     }
 
+    fn see_what_is_behind_dropped(&mut self) {
+        let Some(first) = self.broker.behind_dropped else {
+            return;
+        };
+        while !self.gateway.has_seen(first)
+            && let Some((seen, identity)) = self.to_gateway.pop_front()
+        {
+            self.gateway.receive(seen, identity);
+        }
+        if self.gateway.has_seen(first) {
+            self.gateway.durable = self.gateway.last;
+            self.broker.behind_dropped = None;
+        }
+    }
+
     fn reconnect(&mut self) {
         self.to_gateway.clear();
         self.to_broker.clear();
@@ -274,12 +325,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Reconnect),
         1 => Just(Step::Kill),
         1 => Just(Step::PowerCut),
+        1 => (1..60_u16).prop_map(Step::Drop),
+        1 => Just(Step::Restart),
     ]
 }
 
 fn ids() -> impl Strategy<Value = Ids> {
     prop_oneof![
-        (9..40_u16).prop_map(Ids::Cycle),
+        (9..60_u16).prop_map(Ids::Cycle),
         Just(Ids::Smallest),
         Just(Ids::LastFreed)
     ]
@@ -291,7 +344,7 @@ proptest! {
     #[test]
     fn what_the_broker_thinks_is_acknowledged_is_stored(
         ids in ids(),
-        steps in prop::collection::vec(step(), 1..120),
+        steps in prop::collection::vec(step(), 1..160),
     ) {
         let mut simulation = Simulation::new(ids);
         for step in &steps {
