@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A path that begins with this name is looked for where systemd puts the credentials of the service.
-const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
+pub(crate) const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 
 /// The path is relative to the credentials of a service, and there are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

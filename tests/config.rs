@@ -124,11 +124,11 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     assert_eq!(quiet.routes[0], route);
 }
 
-/// `# key = value` without its `# `; other lines as they are.
+/// `# key = value` and `# [route.table]` without their `# `; other lines as they are.
 fn uncomment(line: &str) -> &str {
     let setting = line.strip_prefix("# ").filter(|rest| {
         let key = rest.split_once(" = ").map_or("", |(key, _)| key);
-        !key.is_empty() && !key.contains(' ')
+        rest.starts_with("[route.") || (!key.is_empty() && !key.contains(' '))
     });
     setting.unwrap_or(line)
 }
@@ -1178,7 +1178,7 @@ fn a_shared_group_is_a_name_of_ones_own_and_costs_the_order() {
         "{said}"
     );
     let group = |group: &str| check(&format!("shared_group = \"{group}\"\n"), "", "");
-    for taken in ["json", "ul"] {
+    for taken in ["json", "ul", "JSON", "Ul"] {
         let said = group(taken);
         assert!(
             said.contains(&format!("{taken:?} is the group of the FIWARE IoT Agents")),
@@ -1535,4 +1535,298 @@ fn routes_for_other_messages_of_the_same_topic_do_not_contradict() {
             "route[1].partition_by: differs from route[0] for the same messages and the same topic"
         )
     );
+}
+
+#[test]
+fn a_key_of_the_route_below_one_of_its_tables_is_told_to_move() {
+    let (_, said) = accepted(&format!(
+        "{REST}{KAFKA}{ROUTE}[route.add_headers]\nlane = \"alarms\"\nsite = \"north\"\n"
+    ));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("route[0].add_headers.lane: is a header here") && said.contains("move the line above"),
+        "{said}"
+    );
+    for (table, line) in [
+        ("add_headers", "qos = 0"),
+        ("cloudevents", "key = \"{device}\""),
+        ("wasp", "retained = \"skip\""),
+        ("match", "max_payload = 5"),
+    ] {
+        let format = match table {
+            "cloudevents" | "wasp" => format!("format = {table:?}\n"),
+            _ => String::new(),
+        };
+        let said = refused(&format!("{REST}{KAFKA}{ROUTE}{format}[route.{table}]\n{line}\n"));
+        assert!(
+            said.contains(&format!(
+                "it is a key of the route: move the line above [route.{table}]"
+            )),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn every_key_of_a_route_is_known_to_stand_above_its_tables() {
+    let said = refused(&format!("{REST}{KAFKA}{ROUTE}no_such_key = 1\n"));
+    let (_, known) = said.trim_end().split_once("known here: ").unwrap();
+    let tables = ["cloudevents", "wasp", "ngsiv2", "match", "when"];
+    for key in known.split(", ").filter(|key| !tables.contains(key)) {
+        let (_, said) = accepted(&format!(
+            "{REST}{KAFKA}{ROUTE}[route.add_headers]\n{key} = \"x\"\n"
+        ));
+        assert!(said.contains("move the line above"), "{key}");
+    }
+}
+
+#[test]
+fn slips_in_toml_say_how_it_is_written() {
+    let said = check("", "", "when = { value = \"device\" }\n");
+    assert!(said.ends_with("when = [{ .. }]"), "{said}");
+    let said = check("", "", "headers = { a = \"b\" }\n");
+    assert!(said.contains("[route.add_headers]"), "{said}");
+    let said = refused(&format!(
+        "{REST}{KAFKA}{ROUTE}when = [{{ value = \"device\", matches = \"\\d+\" }}]\n"
+    ));
+    assert!(said.contains("matches = '\\d+'"), "{said}");
+}
+
+#[test]
+fn properties_are_not_asked_of_a_broker_that_has_none() {
+    let old = format!("{REST}version = \"3.1.1\"\n{KAFKA}");
+    for (field, lines) in [
+        (
+            "when[0].value",
+            "when = [{ value = \"property:site\", equals = \"a\" }]\n",
+        ),
+        ("key", "key = \"{property:site}\"\n"),
+        ("device", "device = \"{property:serial}\"\n"),
+        (
+            "add_headers.x",
+            "[route.add_headers]\nx = \"{mqtt:content_type}\"\n",
+        ),
+        (
+            "cloudevents.type",
+            "format = \"cloudevents\"\n[route.cloudevents]\ntype = \"{mqtt:response_topic}\"\n",
+        ),
+    ] {
+        let said = refused(&format!("{old}{ROUTE}{lines}"));
+        assert!(
+            said.contains(&format!("route[0].{field}: asks for ")) && said.contains("write version = \"5\""),
+            "{said}"
+        );
+        accepted(&format!("{REST}{KAFKA}{ROUTE}{lines}"));
+        let both = "[gateway]\ndata_dir = \"/tmp/e\"\n[[mqtt]]\nname = \"new\"\nurl = \"mqtt://a\"\n[[mqtt]]\nname = \"old\"\n\
+                    url = \"mqtt://b\"\nversion = \"3.1.1\"\n";
+        let (_, said) = accepted(&format!("{both}{KAFKA}{ROUTE}{lines}"));
+        assert!(said.contains("and so none from old"), "{said}");
+        let (_, said) = accepted(&format!("{both}{KAFKA}{ROUTE}broker = \"new\"\n{lines}"));
+        assert!(!said.contains("asks for"), "{said}");
+    }
+    let absent = "when = [{ value = \"property:test\", exists = false }]\n";
+    let (_, said) = accepted(&format!("{old}{ROUTE}{absent}"));
+    assert!(said.contains("asks for property:test"), "{said}");
+}
+
+/// What `check` says of a file with these lines for its Kafka and its queue, and its exit code.
+fn check_here(kafka: &str, queue: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgeferry.toml");
+    std::fs::write(&file, format!("{REST}[queue]\n{queue}{KAFKA}{kafka}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    (
+        output.status.code(),
+        said.replace(file.to_str().unwrap(), "edgeferry.toml"),
+    )
+}
+
+#[test]
+fn files_of_the_queue_and_of_kafka_are_looked_at_by_check() {
+    let (code, said) = check_here("", "key_file = \"/no/such/key\"\n");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:6: queue.key_file: key file /no/such/key: "),
+        "{said}"
+    );
+    let (code, said) = check_here("ca_file = \"/no/such/ca.pem\"\n", "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:8: kafka.ca_file: /no/such/ca.pem: "),
+        "{said}"
+    );
+    let sasl = "tls = true\nsasl = \"plain\"\nusername = \"u\"\npassword_file = \"/no/such/password\"\n";
+    let (code, said) = check_here(sasl, "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("edgeferry.toml:11: kafka.password_file: /no/such/password: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn credentials_of_a_service_are_a_warning_where_there_are_none() {
+    let credential = "\"$CREDENTIALS_DIRECTORY/it\"\n";
+    let (code, said) = check_here(
+        &format!("ca_file = {credential}"),
+        &format!("key_file = {credential}"),
+    );
+    assert_eq!(code, Some(0), "{said}");
+    for field in ["kafka.ca_file", "queue.key_file"] {
+        assert!(
+            said.contains(&format!("{field}: ")) && said.contains("is not set"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_and_the_key_of_another_one_are_found_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let cert = folder.path().join(format!("{name}.pem"));
+        let key = folder.path().join(format!("{name}.key"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-subj", "/CN=gw-7", "-days", "9", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        (cert, key)
+    };
+    let ((cert, key), (_, other)) = (make("one"), make("other"));
+    let lines = |key: &Path| format!("cert_file = {cert:?}\nkey_file = {key:?}\n");
+    let (code, said) = check_here(&lines(&other), "");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("kafka.cert_file: ") && said.contains("do not belong together"),
+        "{said}"
+    );
+    let (code, said) = check_here(&lines(&key), "");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_file_that_depends_on_the_folder_is_refused_and_only_credentials_are_replaced() {
+    let said = check("username = \"u\"\npassword_file = \"secret\"\n", "", "");
+    assert!(
+        said.starts_with("mqtt[0].password_file: \"secret\" is relative"),
+        "{said}"
+    );
+    let said = check("", "ca_file = \"$HOME/ca.pem\"\n", "");
+    assert!(
+        said.starts_with("kafka.ca_file: \"$HOME/ca.pem\" would be looked for")
+            && said.contains("only $CREDENTIALS_DIRECTORY"),
+        "{said}"
+    );
+    accepted(&format!(
+        "{REST}username = \"u\"\npassword_file = \"$CREDENTIALS_DIRECTORY/p\"\n{KAFKA}{ROUTE}"
+    ));
+}
+
+#[test]
+fn a_machine_without_what_the_gateway_id_is_made_of_is_a_warning_of_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgeferry.toml");
+    let rest = REST.replace("[gateway]\n", "[gateway]\nid = \"pi-{serial}\"\n");
+    std::fs::write(&file, format!("{rest}{KAFKA}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let has_serial = edgeferry::identity::Machine::read().serial.is_some();
+    assert_eq!(
+        said.contains(":2: gateway.id: no gateway id on this machine"),
+        !has_serial,
+        "{said}"
+    );
+}
+
+#[test]
+fn a_client_certificate_of_version_1_is_told_to_be_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, request, cert) = (path("key"), path("csr"), path("cert"));
+    let openssl = |line: &[&str]| {
+        let made = Command::new("openssl").args(line).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    openssl(&[
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=gw-7",
+        "-keyout",
+        &key,
+        "-out",
+        &request,
+    ]);
+    openssl(&[
+        "x509", "-req", "-in", &request, "-signkey", &key, "-days", "9", "-out", &cert,
+    ]);
+    let shown = Command::new("openssl")
+        .args(["x509", "-in", &cert, "-noout", "-text"])
+        .output()
+        .unwrap();
+    // From 3.4 on openssl makes version 3 by itself, and nobody meets this.
+    let is_old = String::from_utf8(shown.stdout).unwrap().contains("Version: 1 ");
+    let file = folder.path().join("edgeferry.toml");
+    let rest = REST.replace("mqtt://localhost", "mqtts://localhost");
+    let files = format!("cert_file = {cert:?}\nkey_file = {key:?}\nca_file = {cert:?}\n");
+    std::fs::write(&file, format!("{rest}{files}{KAFKA}{ROUTE}")).unwrap();
+    let output = run(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        said.contains("X.509 version 1: make one of version 3"),
+        is_old,
+        "{said}"
+    );
+}
+
+#[test]
+fn addresses_and_names_that_are_nearly_right_say_what_is_missing() {
+    let url = |url: &str| REST.replace("mqtt://localhost", url);
+    let said = refused(&format!("{}{KAFKA}{ROUTE}", url("mqtt://fe80::1")));
+    assert!(said.contains("without brackets: [fe80::1]"), "{said}");
+    for (other, what) in [
+        ("mqtt://h:8883", "the port for TLS"),
+        ("mqtts://h:1883", "the port without TLS"),
+    ] {
+        let (_, said) = accepted(&format!("{}{KAFKA}{ROUTE}", url(other)));
+        assert!(said.contains(what), "{said}");
+    }
+    let said = check("", "", "key = \"{device}-{gateway}\"\n");
+    assert!(
+        said.ends_with("write {gateway:id} for the gateway that received it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn servers_of_kafka_in_the_style_of_others_say_how_it_is_here() {
+    let with = |servers: &str| {
+        let said = refused(&format!(
+            "{REST}[kafka]\nbootstrap_servers = [{servers:?}]\n{ROUTE}"
+        ));
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    assert!(with("a:9092,b:9092").contains("is several: write each between quotes of its own"));
+    assert!(with("SSL://a:9093").contains("has a scheme: leave it out"));
 }

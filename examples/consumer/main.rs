@@ -28,6 +28,8 @@
 //!
 //! # What remains
 //!
+//! * Records without `edgeferry-id` cannot be told apart, so each counts as new: those of other producers, and those of edgeferry with
+//!   `format = "wasp"`, which have no headers (WASP's `payloadId` in the value is the same in every copy). The first one is said on stderr.
 //! * A consumer that dies between processing and committing processes again what it had not committed, [`COMMIT_RECORDS`] records
 //!   at most. Where that must not be, store id or place together with the result, in one transaction of your database;
 //!   with a unique column for the id, nothing of [`seen`] is needed.
@@ -60,6 +62,8 @@ const COMMIT_RECORDS: usize = 500;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon a signal is noticed when nothing comes.
 const POLL_LIMIT: Duration = Duration::from_millis(100);
+/// While Kafka is away librdkafka says so several times a second; people need it once in a while.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
 /// How long Kafka may take to say where the group is.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -83,8 +87,25 @@ struct Options {
     properties: Vec<(String, String)>,
 }
 
+/// Settings that make the rules above true: another value would break one without a word.
+const OURS: [&str; 8] = [
+    "auto.offset.reset",
+    "isolation.level",
+    "enable.auto.commit",
+    "auto.commit.enable",
+    "enable.auto.offset.store",
+    "partition.assignment.strategy",
+    "bootstrap.servers",
+    "group.id",
+];
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if OURS.contains(&name) || name == "metadata.broker.list" {
+        return Err(format!(
+            "{name} is set by this consumer: change it in `connect`, if you know what follows"
+        ));
+    }
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -106,12 +127,13 @@ fn run(options: &Options) -> Result<()> {
     consumer.subscribe(&[&options.topic])?;
     let mut uncommitted = 0;
     let mut committed = Instant::now();
+    let mut complaints = Complaints::default();
     while !asked_to_stop.load(Ordering::Relaxed) {
         // Partitions are taken and given up in here as well, see `Place`.
         match consumer.poll(POLL_LIMIT) {
             Some(Ok(message)) => uncommitted += handle(&consumer, &message)?,
             // librdkafka goes on by itself; what it cannot repair comes out of the next call that needs it.
-            Some(Err(error)) => note(&format!("kafka: {error}")),
+            Some(Err(error)) => complaints.add(&error.to_string(), Instant::now()),
             None => {}
         }
         consumer.context().check()?;
@@ -205,6 +227,7 @@ struct Place {
     look_back: i64,
     partitions: Mutex<HashMap<i32, Partition>>,
     failure: Mutex<Option<KafkaError>>,
+    has_warned: AtomicBool,
 }
 
 impl Place {
@@ -213,6 +236,7 @@ impl Place {
             look_back,
             partitions: Mutex::default(),
             failure: Mutex::default(),
+            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -222,7 +246,14 @@ impl Place {
             return Look::New;
         };
         let id = header(message, "edgeferry-id").and_then(|id| std::str::from_utf8(id).ok());
-        // Without an id it is not from edgeferry, and nothing can be said about it.
+        if id.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            note(&format!(
+                "offset {} of partition {} has no edgeferry-id: duplicates among such records are not seen",
+                message.offset(),
+                message.partition()
+            ));
+        }
+        // Nothing can be said about it.
         let is_new = id.is_none_or(|id| partition.seen.is_new(id));
         match (message.offset() < partition.place, is_new) {
             (true, _) => Look::Again,
@@ -308,6 +339,31 @@ fn on_signal() -> Result<Arc<AtomicBool>> {
         flag.store(true, Ordering::Relaxed);
     });
     Ok(asked)
+}
+
+/// What Kafka complains of, without repeating it too often.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Complaints {
+    fn add(&mut self, text: &str, now: Instant) {
+        let is_soon = self
+            .last
+            .is_some_and(|last| now.duration_since(last) < COMPLAINT_INTERVAL);
+        if is_soon {
+            self.left_out += 1;
+            return;
+        }
+        let left_out = match std::mem::take(&mut self.left_out) {
+            0 => String::new(),
+            left_out => format!(" ({left_out} such lines left out)"),
+        };
+        self.last = Some(now);
+        note(&format!("kafka: {text}{left_out}"));
+    }
 }
 
 /// A line for people.

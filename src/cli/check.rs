@@ -8,9 +8,10 @@ use clap::Args;
 use crate::config::{self, LoadError};
 use crate::exit::Exit;
 use crate::settings::Problem;
-use crate::source;
+use files::Finding;
 
 mod brokers;
+mod files;
 mod judge;
 mod live;
 mod wanted;
@@ -60,14 +61,15 @@ impl Live {
 pub(super) fn check(file: &Path, live: &Live) -> Exit {
     let outcome = config::load(file);
     let files = match &outcome {
-        Ok((config, _)) => file_problems(config),
+        Ok((config, _)) => files::findings(config),
         Err(_) => Vec::new(),
     };
+    let is_usable = !files.iter().any(|finding| finding.is_error);
     if print(file, live, &outcome, &files).is_err() {
         return Exit::Failure;
     }
     match outcome {
-        Ok((config, _)) if files.is_empty() => match live.is_wanted {
+        Ok((config, _)) if is_usable => match live.is_wanted {
             true => live::check(file, &config, live),
             false => Exit::Stopped,
         },
@@ -75,31 +77,22 @@ pub(super) fn check(file: &Path, live: &Live) -> Exit {
     }
 }
 
-/// What the brokers' files are on this machine, now. Kafka's are looked at with `--live`.
-fn file_problems(config: &config::Config) -> Vec<String> {
-    let brokers = config.brokers.iter().enumerate();
-    let problems = brokers.flat_map(|(index, broker)| {
-        let problems = source::file_problems(broker).into_iter();
-        problems.map(move |problem| format!("mqtt[{index}]: {problem}"))
-    });
-    problems.collect()
-}
-
 fn print(
     file: &Path,
     live: &Live,
     outcome: &Result<(config::Config, Vec<Problem>), LoadError>,
-    files: &[String],
+    files: &[Finding],
 ) -> io::Result<()> {
     match outcome {
         Ok((_, warnings)) => {
             for warning in warnings {
                 writeln!(io::stderr(), "warning: {warning}")?;
             }
-            for problem in files {
-                writeln!(io::stderr(), "{}: {problem}", file.display())?;
+            for finding in files {
+                let level = if finding.is_error { "" } else { "warning: " };
+                writeln!(io::stderr(), "{level}{}", finding.line(file))?;
             }
-            if live.json || !files.is_empty() {
+            if live.json || files.iter().any(|finding| finding.is_error) {
                 return Ok(());
             }
             writeln!(io::stdout(), "{}: ok", file.display())

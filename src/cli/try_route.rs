@@ -194,7 +194,8 @@ fn property(text: &str) -> Result<(String, String), String> {
 }
 
 fn time(text: &str) -> Result<i64, String> {
-    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
+    let time = humantime::parse_rfc3339_weak(text)
+        .map_err(|error| format!("{error}: write it in UTC, with Z, such as 2026-11-20T11:00:00Z"))?;
     let since = time
         .duration_since(std::time::UNIX_EPOCH)
         .map_err(|_| "is before 1970")?;

@@ -15,6 +15,8 @@ use crate::{queue, route, sink, source};
 mod cross;
 mod gateway;
 mod lane;
+mod slips;
+mod versions;
 
 pub use gateway::Gateway;
 pub(crate) use lane::is_name as is_lane_name;
@@ -86,7 +88,8 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
 /// # Errors
 /// [`LoadError::Invalid`], with all mistakes of the text at once.
 pub fn parse(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), LoadError> {
-    settings::parse(file, text, resolve).map_err(LoadError::Invalid)
+    settings::parse(file, text, resolve)
+        .map_err(|problems| LoadError::Invalid(problems.into_iter().map(slips::explained).collect()))
 }
 
 /// Checks the raw file. `None` only together with a problem.
@@ -98,6 +101,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     let base = queue::resolve(raw.queue, &base, &mut problems.section("queue"));
     let lanes = lane::resolve(raw.lane, &base, problems);
     cross::check(&brokers, &lanes, &routes, problems);
+    versions::check(&brokers, &routes, problems);
     let id = gateway.as_ref().and_then(|gateway| gateway.id.as_deref());
     cross::check_status(&brokers, &lanes, &routes, id, problems);
     let kafka = sink::resolve(raw.kafka, &mut problems.section("kafka"));

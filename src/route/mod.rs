@@ -23,6 +23,7 @@ mod verdict;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+pub(crate) use config::KEYS;
 pub use config::{Config, Headers, Retained};
 pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
 pub use destination::Destination;

@@ -150,6 +150,15 @@ impl Value {
         !matches!(self.source, Source::Gateway | Source::Broker | Source::Qos)
     }
 
+    /// Whether it is a property of MQTT 5, which no message of an earlier version has.
+    #[must_use]
+    pub const fn is_property(&self) -> bool {
+        matches!(
+            self.source,
+            Source::Property(_) | Source::ContentType | Source::ResponseTopic
+        )
+    }
+
     /// What the message has for it.
     ///
     /// # Errors

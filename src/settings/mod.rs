@@ -48,6 +48,14 @@ where
     }
 }
 
+/// Line of `text` on which a setting such as `mqtt[0].ca_file` stands, or else its table, counted from 1.
+pub(crate) fn line_of(file: &Path, text: &str, field: &str) -> Option<usize> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let document = Document::new(file, text, tree.get_ref());
+    let table = field.rsplit_once('.').map_or(field, |(table, _)| table);
+    document.line_of(field).or_else(|| document.line_of(table))
+}
+
 /// Whether `name` can be part of a client id, a metric, a file name and a Kafka name alike.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     name.chars()

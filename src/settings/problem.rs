@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::settings::document::Document;
 
@@ -116,6 +116,24 @@ impl Section<'_, '_> {
             .problems
             .problem(self.line(&field), &field, what.into(), Some(instead.into()));
         self.problems.warnings.push(problem);
+    }
+
+    /// Refuses the path of a file that would be another one in another folder. What is empty is for the caller to say.
+    pub(crate) fn absolute(&mut self, key: &str, path: Option<&Path>) {
+        let Some(path) = path else { return };
+        let is_credential = path.starts_with(crate::files::CREDENTIALS);
+        if path.is_absolute() || is_credential || path.as_os_str().is_empty() {
+            return;
+        }
+        let wrong = match path.to_string_lossy().starts_with(['$', '~']) {
+            true => format!("{:?} would be looked for under this very name", path.display()),
+            false => format!(
+                "{:?} is relative: it would be another file in another folder",
+                path.display()
+            ),
+        };
+        let right = "write an absolute path; of variables only $CREDENTIALS_DIRECTORY, in front, is replaced";
+        self.error(key, wrong, right);
     }
 
     /// The value, or an error that it is missing.

@@ -24,7 +24,7 @@ use crate::sink::producer::{
 use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
-pub use secrets::{SecretError, check as check_secrets};
+pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
 pub(super) use settings::{WINDOW_BYTES, WINDOW_RECORDS};
 pub use transactional::Transactional;

@@ -232,7 +232,7 @@ fn resolve_receive_maximum(value: Option<u64>, version: Version, section: &mut S
 /// Several gateways in one group share the messages: each goes to one of them.
 fn resolve_shared_group(group: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
     let group = group?;
-    if TAKEN_GROUPS.contains(&group.as_str()) {
+    if TAKEN_GROUPS.iter().any(|taken| group.eq_ignore_ascii_case(taken)) {
         let wrong = format!(
             "{group:?} is the group of the FIWARE IoT Agents: edgeferry would take their messages away"
         );

@@ -423,6 +423,8 @@ impl Source {
     }
 }
 
+pub use tls::mismatch;
+
 /// What is wrong with the files that `[[mqtt]]` names, by this machine's clock and rights; connects nowhere.
 #[must_use]
 pub fn file_problems(config: &Config) -> Vec<String> {

@@ -14,7 +14,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use x509_cert::der::{Decode, SliceReader};
-use x509_cert::{Certificate, time::Validity};
+use x509_cert::{Certificate, Version, time::Validity};
 use zeroize::Zeroizing;
 
 use super::config::{ClientCertificate, Tls};
@@ -68,6 +68,12 @@ pub enum FileError {
         /// What is wrong with them.
         error: rustls::Error,
     },
+    /// A certificate from before extensions, which `openssl x509 -req` makes when it is not told otherwise.
+    #[error(
+        "{0} holds a certificate of X.509 version 1: make one of version 3, with `openssl x509 -req -extfile FILE` and a FILE that says \
+         `basicConstraints = CA:FALSE`"
+    )]
+    Version1(PathBuf),
     /// The system has no CAs.
     #[error("this system has no CA certificates{0}: install ca-certificates, or write ca_file")]
     NoSystemRoots(String),
@@ -92,6 +98,9 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, FileError> {
     let mut config = match &tls.client {
         Some(client) => {
             let (chain, key) = (chain(&client.cert_file)?, key(&client.key_file)?);
+            if chain.first().is_some_and(is_version_1) {
+                return Err(FileError::Version1(client.cert_file.clone()));
+            }
             let unfit = |error| unfit(client, error);
             builder.with_client_auth_cert(chain, key).map_err(unfit)?
         }
@@ -219,6 +228,36 @@ pub fn untimely(client: &ClientCertificate) -> Option<Untimely> {
         }),
         _ => None,
     }
+}
+
+/// What is wrong with files that another TLS library is to use, as far as no library could: for those that can be read. A key
+/// that rustls does not know may be one that the other knows.
+#[must_use]
+pub fn mismatch(ca_file: Option<&Path>, client: Option<(&Path, &Path)>) -> Option<String> {
+    let client = client.map(|(cert_file, key_file)| ClientCertificate {
+        cert_file: cert_file.to_owned(),
+        key_file: key_file.to_owned(),
+    });
+    let tls = Tls {
+        ca_file: ca_file.map(Path::to_owned),
+        client,
+    };
+    match client_config(&tls).err()? {
+        error @ (FileError::Pem(_)
+        | FileError::NoCertificate(_)
+        | FileError::NoKey(_)
+        | FileError::EncryptedKey(_)
+        | FileError::Mismatch { .. }) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+fn is_version_1(certificate: &CertificateDer<'_>) -> bool {
+    let mut reader = SliceReader::new(certificate).ok();
+    let certificate = reader
+        .as_mut()
+        .and_then(|reader| Certificate::decode(reader).ok());
+    certificate.is_some_and(|certificate| certificate.tbs_certificate.version == Version::V1)
 }
 
 /// `None` for a certificate that only TLS can read.

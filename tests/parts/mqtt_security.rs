@@ -435,7 +435,7 @@ fn check_names_what_is_wrong_with_each_file() {
         let (code, said) = check(&config, &[]);
         assert_eq!(code, Some(64), "{lines}{said}");
         assert!(
-            said.contains("mqtt[0]: ") && said.contains(expected),
+            said.contains("mqtt[0].") && said.contains(expected),
             "{expected}: {said}"
         );
         assert!(!said.contains(": ok"), "{said}");

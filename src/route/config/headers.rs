@@ -51,6 +51,12 @@ pub(super) fn resolve_added(
         .map(|(name, text)| {
             let field = format!("add_headers.{name}");
             check_name(&field, &name, section);
+            if super::KEYS.contains(&name.as_str()) {
+                let what = "is a header here, and also the name of a key of the route";
+                let instead = "if the key is meant, move the line above [route.add_headers]: whatever stands below belongs \
+                               to the table";
+                section.warn(&field, what, instead);
+            }
             if format.writes_header(&name) {
                 let wrong = format!("is written by format {:?} already", format.name());
                 section.error(&field, wrong, "remove it");

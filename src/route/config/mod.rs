@@ -148,6 +148,26 @@ pub(crate) struct Raw {
     ngsiv2: Option<format::RawNgsiv2>,
 }
 
+/// The keys of [`Raw`]: what stands below a table of the route by mistake is told by them.
+pub(crate) const KEYS: [&str; 16] = [
+    "from",
+    "match",
+    "when",
+    "retained",
+    "device",
+    "topic",
+    "key",
+    "partition_by",
+    "format",
+    "headers",
+    "max_payload",
+    "broker",
+    "lane",
+    "qos",
+    "unique_times",
+    "add_headers",
+];
+
 /// Checks all `[[route]]` tables, also against each other. A table that makes no route gives `None`, so that
 /// the others keep their places; there is a problem then.
 pub(crate) fn resolve(tables: Vec<Raw>, problems: &mut Problems<'_>) -> Vec<Option<Config>> {

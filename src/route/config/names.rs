@@ -25,7 +25,11 @@ impl Names<'_> {
     pub(super) fn check_name(self, field: &str, name: &str, section: &mut Section<'_, '_>) {
         if !self.knows(name) {
             let wrong = format!("{{{name}}} is not a name in \"{}\"", self.from);
-            section.error(field, wrong, self.right());
+            let right = match name {
+                "gateway" => "write {gateway:id} for the gateway that received it".to_owned(),
+                _ => self.right(),
+            };
+            section.error(field, wrong, right);
         }
     }
 

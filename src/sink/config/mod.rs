@@ -243,6 +243,12 @@ fn resolve_servers(servers: Option<Vec<String>>, section: &mut Section<'_, '_>) 
     for (index, server) in servers.iter().enumerate() {
         let wrong = match Address::parse(server) {
             Ok(Address { port: Some(_), .. }) => continue,
+            _ if server.contains(',') => {
+                format!("{server:?} is several: write each between quotes of its own")
+            }
+            _ if server.contains("://") => {
+                format!("{server:?} has a scheme: leave it out, and write tls or sasl for what is spoken")
+            }
             Ok(_) => format!("{server:?} has no port"),
             Err(error) => format!("{server:?} {error}"),
         };

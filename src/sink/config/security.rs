@@ -121,6 +121,16 @@ pub(super) fn resolve(
     section: &mut Section<'_, '_>,
 ) -> Security {
     check_said_twice(&raw, properties, section);
+    for (key, path) in [
+        ("ca_file", &raw.ca_file),
+        ("cert_file", &raw.cert_file),
+        ("key_file", &raw.key_file),
+        ("key_password_file", &raw.key_password_file),
+        ("password_file", &raw.password_file),
+        ("token_file", &raw.token_file),
+    ] {
+        section.absolute(key, path.as_deref());
+    }
     let tls_keys = [
         ("ca_file", raw.ca_file.is_some()),
         ("cert_file", raw.cert_file.is_some()),

@@ -38,20 +38,33 @@ pub(super) fn apply(security: &Security, client: &mut ClientConfig) -> Result<()
 /// # Errors
 /// The first that cannot.
 pub fn check(security: &Security) -> Result<(), SecretError> {
+    unreadable(security)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// Every file of `[kafka]` that cannot be read now, with its key.
+#[must_use]
+pub fn unreadable(security: &Security) -> Vec<(&'static str, SecretError)> {
     let tls = security.tls.as_ref();
     let certificate = tls.and_then(|tls| tls.client.as_ref());
     let files = [
-        password_file(security),
-        key_password_file(security),
-        token_file(security),
-        certificate.map(|certificate| certificate.key_file.as_path()),
-        certificate.map(|certificate| certificate.cert_file.as_path()),
-        tls.and_then(|tls| tls.ca_file.as_deref()),
+        ("password_file", password_file(security)),
+        ("key_password_file", key_password_file(security)),
+        ("token_file", token_file(security)),
+        (
+            "key_file",
+            certificate.map(|certificate| certificate.key_file.as_path()),
+        ),
+        (
+            "cert_file",
+            certificate.map(|certificate| certificate.cert_file.as_path()),
+        ),
+        ("ca_file", tls.and_then(|tls| tls.ca_file.as_deref())),
     ];
-    files
-        .into_iter()
-        .flatten()
-        .try_for_each(|path| bytes(path, FILE_BYTES_MAX).map(drop))
+    let read = |(key, path): (&'static str, Option<&Path>)| Some((key, bytes(path?, FILE_BYTES_MAX).err()?));
+    files.into_iter().filter_map(read).collect()
 }
 
 fn password_file(security: &Security) -> Option<&Path> {

@@ -150,10 +150,29 @@ pub(super) fn resolve(url: &str, section: &mut Section<'_, '_>) -> Endpoint {
         "unix" => resolve_socket(rest),
         scheme => resolve_server(scheme, rest),
     };
+    if let Ok(Endpoint::Server(server)) = &endpoint {
+        warn_of_the_other_port(server, section);
+    }
     endpoint.unwrap_or_else(|wrong| {
         section.error("url", format!("{url:?} {wrong}"), *right);
         Endpoint::unknown()
     })
+}
+
+/// Brokers listen with TLS on the one and without on the other, unless somebody turned it round on purpose.
+fn warn_of_the_other_port(server: &Server, section: &mut Section<'_, '_>) {
+    let (what, instead) = match (server.scheme(), server.port) {
+        ("mqtt", 8883) => (
+            "8883 is the port for TLS",
+            "write mqtts:// if the broker wants TLS there",
+        ),
+        ("mqtts", 1883) => (
+            "1883 is the port without TLS",
+            "write port 8883 if the broker has TLS there",
+        ),
+        _ => return,
+    };
+    section.warn("url", what, instead);
 }
 
 fn resolve_socket(path: &str) -> Result<Endpoint, String> {
@@ -176,6 +195,9 @@ fn resolve_server(scheme: &str, rest: &str) -> Result<Endpoint, String> {
         Some((server, path)) => (server, Some(path)),
         None => (rest, None),
     };
+    if server.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Err(format!("has an IPv6 address without brackets: [{server}]"));
+    }
     let address = Address::parse(server).map_err(|error| error.to_string())?;
     let is_encrypted = matches!(scheme, "mqtts" | "wss");
     if is_encrypted && ServerName::try_from(address.host.as_str()).is_err() {

@@ -36,6 +36,9 @@ pub(super) fn resolve(raw: &Raw, endpoint: &Endpoint, section: &mut Section<'_, 
         let right = format!("write url = \"mqtts://…\" (or wss://), or leave {key} out");
         section.error(key, "is only of use with TLS", right);
     }
+    for (key, path) in files.into_iter().chain([("password_file", &raw.password_file)]) {
+        section.absolute(key, path.as_deref());
+    }
     for (key, path) in files {
         if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             section.error(key, "is empty", "write the path of a PEM file");
