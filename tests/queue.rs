@@ -245,7 +245,12 @@ fn messages_are_salvaged_from_whatever_is_left_of_a_store() {
     let other = Gateway::new("gw-c");
     let said = other.queue(&["import", file]);
     assert!(
-        said.code == 0 && said.out.starts_with("4 messages taken") && said.err.is_empty(),
+        said.code == 0 && said.out.starts_with("4 messages taken"),
+        "{said:?}"
+    );
+    // One of them was over the broker's limit when it arrived, and is cut.
+    assert!(
+        said.err.contains("no route makes a record of 1 of them"),
         "{said:?}"
     );
 }

@@ -201,7 +201,7 @@ pub struct Imported {
     pub taken: u64,
     /// Not stored, because they are here or were here already.
     pub known: u64,
-    /// Stored, although no route takes them: they will become dead letters.
+    /// Stored, although no route makes a record of them: they will become dead letters.
     pub unrouted: u64,
     /// Stored, although the routes do not want them (`when`, `retained`): they will be dropped and counted as filtered.
     #[serde(default)]

@@ -40,7 +40,7 @@ impl Hand {
         if import.result.unrouted > 0 {
             let count = import.result.unrouted;
             output(Answer::Note(format!(
-                "no route takes {count} of them: they become dead letters unless a [[route]] is added before they are sent"
+                "no route makes a record of {count} of them: they become dead letters unless a [[route]] is changed before their turn"
             )))?;
         }
         if import.result.filtered > 0 {
