@@ -65,7 +65,8 @@ pub struct Config {
     pub lane: String,
     /// `qos` of the subscription: 0 or 1; default 1. A configured 2 is lowered to 1 with a warning.
     pub qos: Qos,
-    /// `unique_times`: the times of the records of a key ascend strictly; on by default for formats whose readers tell records apart by time.
+    /// `unique_times`: the times of the records of a key ascend strictly; on by default for formats whose readers tell
+    /// records apart by time.
     pub unique_times: bool,
 }
 
