@@ -81,9 +81,15 @@ fn mqtt_5_properties_are_in_kafka_byte_for_byte_and_those_of_wasp_in_its_metadat
     assert_eq!(carried(&record), expected);
 
     let shaped = Oracle::new(kafka, &wasp).first(1)[0].clone();
+    daemon.terminate();
+    judge_wasp(&shaped, &record);
+}
+
+/// The same message as `plain`, in WASP's envelope.
+fn judge_wasp(shaped: &Record, plain: &Record) {
     assert_eq!(shaped.key.as_deref(), Some(SERIAL.as_bytes()));
-    assert_eq!(carried(&shaped), [], "WASP throws headers away");
-    let text = String::from_utf8(shaped.value).expect("WASP's envelope is JSON");
+    assert_eq!(carried(shaped), [], "WASP throws headers away");
+    let text = String::from_utf8(shaped.value.clone()).expect("WASP's envelope is JSON");
     assert!(
         text.contains(r#""payload":{ "answer" : 42.50 }"#),
         "JSON is carried as the text that came: {text}"
@@ -91,23 +97,25 @@ fn mqtt_5_properties_are_in_kafka_byte_for_byte_and_those_of_wasp_in_its_metadat
     let mut envelope: Value = serde_json::from_str(&text).expect("WASP's envelope is JSON");
     let payload_id = payload_id::decode(envelope["payloadId"].as_str().expect("text")).expect("one of ours");
     let message_id = payload_id.message_id(["default"]).expect("the usual lane");
-    assert_eq!(message_id.to_string(), id);
+    assert_eq!(
+        Some(message_id.to_string().as_str()),
+        plain.header("edgeferry-id")
+    );
     assert_eq!(envelope["ingest"], "mqtt");
     assert_eq!(envelope["ingestId"], SERIAL);
-    assert_eq!(envelope["timestamp"], arrival);
+    assert_eq!(envelope["timestamp"].as_str(), plain.header("edgeferry-arrival"));
     let mut metadata = envelope["metadata"].take();
     let clock = metadata.as_object_mut().expect("an object").remove("clock");
     let clock = clock.as_ref().and_then(Value::as_str);
     assert_eq!(
         clock,
-        record.header("edgeferry-clock"),
+        plain.header("edgeferry-clock"),
         "the same is said of the clock"
     );
     assert_eq!(
         metadata,
         serde_json::json!({"deviceId": SERIAL, "userProperties": {"traceparent": TRACEPARENT}})
     );
-    daemon.terminate();
 }
 
 /// Headers in their order, but for the one that only a machine without a time service has.
@@ -126,7 +134,7 @@ const FOUR: i32 = 4;
 const MAX_PAYLOAD: usize = 1024;
 
 #[test]
-fn each_rule_of_a_route_holds_on_a_live_topic_of_four_partitions() {
+fn match_when_max_payload_and_partition_by_hold_on_a_live_topic_of_four_partitions() {
     let kafka = shared();
     let mosquitto = Mosquitto::start();
     let topic = kafka.fresh_topic_with("routed", FOUR, &[]);
@@ -136,55 +144,19 @@ fn each_rule_of_a_route_holds_on_a_live_topic_of_four_partitions() {
     let config = Config::new(kafka)
         .broker("local", "5", &mosquitto)
         .route_with("plants/{plant}/{device}", &topic, rules)
-        .route_with("uplinks/{rest...}", &topic, "key = \"{json:/info/id}\"")
-        .route("kept/mark/{device}", &topic)
-        .route_with("kept/forward/{device}", &topic, "retained = \"forward\"")
-        .route_with("kept/unasked/{device}", &topic, "retained = \"skip\"")
-        .route_with("kept/skip/{device}", &topic, "retained = \"skip\"")
-        // For this one the broker is asked for what it has kept.
-        .route_with(
-            "kept/skip/{device}",
-            &topic,
-            "when = [{ value = \"device\", equals = \"another\" }]",
-        );
-    let mut link = Link::connect(mosquitto.port(), "publisher", true).expect("it accepts");
-    for (kind, device) in [
-        ("mark", "marked"),
-        ("forward", "forwarded"),
-        ("unasked", "skipped"),
-        ("skip", "skipped"),
-    ] {
-        let mut publish = Publish::new(format!("kept/{kind}/{device}"), QoS::AtLeastOnce, "old");
-        publish.retain = true;
-        link.publish_packet(publish);
-    }
-    let mut daemon = Daemon::start(&config);
-    for filter in [
-        "plants/+/+",
-        "uplinks/#",
-        "kept/mark/+",
-        "kept/forward/+",
-        "kept/unasked/+",
-        "kept/skip/+",
-    ] {
-        mosquitto.until_subscribed(filter, Mark::default());
-    }
+        .route_with("uplinks/{rest...}", &topic, "key = \"{json:/info/id}\"");
+    let (mut daemon, mut link) = start(&config, &mosquitto, &["plants/+/+", "uplinks/#"]);
 
-    let plants = ["north", "south", "east"];
     let devices = ["00f0", "00f1", "00f2", "00f3", "00f4"];
     let mut expected = vec![
-        ("marked".to_owned(), partition(b"marked", FOUR)),
-        ("forwarded".to_owned(), partition(b"forwarded", FOUR)),
-        ("0018b2".to_owned(), partition(b"0018b2", FOUR)),
-        ("21.50".to_owned(), partition(b"21.50", FOUR)),
-        ("north/ffff".to_owned(), partition(b"north", FOUR)),
-        ("fresh".to_owned(), partition(b"fresh", FOUR)),
-        ("fresh".to_owned(), partition(b"fresh", FOUR)),
+        home("0018b2", "0018b2"),
+        home("21.50", "21.50"),
+        home("north/ffff", "north"),
     ];
-    for plant in plants {
+    for plant in ["north", "south", "east"] {
         for device in devices {
             link.publish(&format!("plants/{plant}/{device}"), br#"{"c":1}"#);
-            expected.push((format!("{plant}/{device}"), partition(plant.as_bytes(), FOUR)));
+            expected.push(home(&format!("{plant}/{device}"), plant));
         }
     }
     assert!(
@@ -196,51 +168,108 @@ fn each_rule_of_a_route_holds_on_a_live_topic_of_four_partitions() {
     link.publish("uplinks/a/b", br#"{"info":{"id":"0018b2"}}"#);
     link.publish("uplinks/a/b", br#"{"info":{"id":21.50}}"#);
     link.publish("plants/north/ffff", &padded(MAX_PAYLOAD));
-    link.publish("kept/unasked/fresh", b"not retained");
-    link.publish("kept/skip/fresh", b"not retained");
-    let mut refused = vec![
-        ("mismatch", "plants/north/xyz", br#"{"c":1}"#.to_vec()),
-        ("over-max-payload", "plants/north/fffe", padded(MAX_PAYLOAD + 1)),
-        ("no-value", "uplinks/a/b", br#"{"info":{}}"#.to_vec()),
+    let refused = [
+        Letter::new("mismatch", "plants/north/xyz", br#"{"c":1}"#),
+        Letter::new("no-value", "uplinks/a/b", br#"{"info":{}}"#),
+        Letter::new("over-max-payload", "plants/north/fffe", &padded(MAX_PAYLOAD + 1)),
     ];
-    for (_, topic, payload) in &refused {
-        link.publish(topic, payload);
+    for letter in &refused {
+        link.publish(&letter.topic, &letter.payload);
     }
     for device in devices {
         link.publish(&format!("plants/north/{device}"), br#"{"test":true}"#);
     }
+    until_done(&daemon, expected.len(), refused.len(), devices.len());
+    let records = all_records(&topic, expected.len());
+    assert_eq!(homes(&records), sorted(expected));
+    assert_eq!(letters(&daemon), refused);
+    daemon.terminate();
+}
 
-    // Those of `when`, and one of those that are skipped: the broker is not asked for what no route of a filter wants.
-    let filtered = devices.len() + 1;
-    until_done(&daemon, expected.len(), refused.len(), filtered);
-    let mut oracle = Oracle::new(kafka, &topic);
-    oracle.first(expected.len());
-    let records = oracle.rest();
+#[test]
+fn retained_messages_are_marked_forwarded_or_skipped_as_the_route_says() {
+    let kafka = shared();
+    let mosquitto = Mosquitto::start();
+    let topic = kafka.fresh_topic_with("kept", FOUR, &[]);
+    let config = Config::new(kafka)
+        .broker("local", "5", &mosquitto)
+        .route("kept/mark/{device}", &topic)
+        .route_with("kept/forward/{device}", &topic, "retained = \"forward\"")
+        .route_with("kept/unasked/{device}", &topic, "retained = \"skip\"")
+        .route_with("kept/skip/{device}", &topic, "retained = \"skip\"")
+        // For this one the broker is asked for what it has kept.
+        .route_with(
+            "kept/skip/{device}",
+            &topic,
+            "when = [{ value = \"device\", equals = \"another\" }]",
+        );
+    let mut link = Link::connect(mosquitto.port(), "retainer", true).expect("it accepts");
+    let kinds = ["mark", "forward", "unasked", "skip"];
+    for kind in kinds {
+        let mut publish = Publish::new(format!("kept/{kind}/old-{kind}"), QoS::AtLeastOnce, "old");
+        publish.retain = true;
+        link.publish_packet(publish);
+    }
+    let filters = kinds.map(|kind| format!("kept/{kind}/+"));
+    let (mut daemon, mut link) = start(&config, &mosquitto, &filters.each_ref().map(String::as_str));
+    for kind in kinds {
+        link.publish(&format!("kept/{kind}/new-{kind}"), b"new");
+    }
+    // One is filtered; the broker is not asked for what no route of a filter wants.
+    until_done(&daemon, kinds.len() + 2, 0, 1);
+    let records = all_records(&topic, kinds.len() + 2);
     let mut found: Vec<_> = records
         .iter()
-        .map(|record| (key(record), record.partition))
+        .map(|record| (key(record), record.header("edgeferry-retained")))
         .collect();
     found.sort();
-    expected.sort();
-    assert_eq!(
-        found, expected,
-        "each message once, in the partition of what decides"
-    );
-    let retained = |key_of: &str| {
-        let record = records.iter().find(|record| key(record) == key_of);
-        record.expect("it is there").header("edgeferry-retained")
-    };
-    assert_eq!(retained("marked"), Some("true"));
-    assert_eq!(retained("forwarded"), None);
-    refused.sort();
-    let letters = letters(&daemon);
-    let letters: Vec<_> = letters.iter().map(Letter::as_parts).collect();
-    let refused: Vec<_> = refused
-        .iter()
-        .map(|(reason, topic, payload)| (*reason, *topic, payload.as_slice()))
-        .collect();
-    assert_eq!(letters, refused);
+    let expected = [
+        ("new-forward", None),
+        ("new-mark", None),
+        ("new-skip", None),
+        ("new-unasked", None),
+        ("old-forward", None),
+        ("old-mark", Some("true")),
+    ];
+    assert_eq!(found, expected.map(|(key, mark)| (key.to_owned(), mark)));
     daemon.terminate();
+}
+
+/// The daemon, subscribed to all of `filters`, and somebody who publishes.
+fn start(config: &Config, mosquitto: &Mosquitto, filters: &[&str]) -> (Daemon, Link) {
+    let daemon = Daemon::start(config);
+    for filter in filters {
+        mosquitto.until_subscribed(filter, Mark::default());
+    }
+    let link = Link::connect(mosquitto.port(), "publisher", true).expect("it accepts");
+    (daemon, link)
+}
+
+/// A key and the partition where the hash of `decides` puts it.
+fn home(key: &str, decides: &str) -> (String, i32) {
+    (key.to_owned(), partition(decides.as_bytes(), FOUR))
+}
+
+/// Key and partition of each record, sorted.
+fn homes(records: &[Record]) -> Vec<(String, i32)> {
+    sorted(
+        records
+            .iter()
+            .map(|record| (key(record), record.partition))
+            .collect(),
+    )
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort();
+    all
+}
+
+/// Everything in a topic that must have at least `count` records.
+fn all_records(topic: &str, count: usize) -> Vec<Record> {
+    let mut oracle = Oracle::new(shared(), topic);
+    oracle.first(count);
+    oracle.rest().to_vec()
 }
 
 /// JSON of so many bytes.
@@ -281,8 +310,12 @@ struct Letter {
 }
 
 impl Letter {
-    fn as_parts(&self) -> (&str, &str, &[u8]) {
-        (&self.reason, &self.topic, &self.payload)
+    fn new(reason: &str, topic: &str, payload: &[u8]) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            topic: topic.to_owned(),
+            payload: payload.to_vec(),
+        }
     }
 
     /// The first and the last line of a file are no letters.
@@ -306,8 +339,7 @@ fn letters(daemon: &Daemon) -> Vec<Letter> {
     let file = daemon.beside("letters.jsonl");
     daemon.dead_letter(&["export", "--output", file.to_str().expect("text")]);
     let text = std::fs::read_to_string(&file).expect("it was written");
-    let mut letters: Vec<Letter> = text.lines().filter_map(Letter::read).collect();
-    letters.sort();
+    let letters = sorted(text.lines().filter_map(Letter::read).collect::<Vec<_>>());
     let said = daemon.dead_letter(&["ls", "--json"]);
     let mut counted: Value = serde_json::from_str(&said).expect("one line of JSON");
     let mut ours = serde_json::Map::new();
@@ -365,14 +397,10 @@ fn odd_messages_become_records_or_dead_letters_and_their_neighbours_keep_flowing
     odd.json(b"", Err("no-value"));
 
     let Odd {
-        mut expected,
-        mut refused,
-        ..
+        expected, refused, ..
     } = odd;
     until_done(&daemon, expected.len(), refused.len(), 0);
-    let mut oracle = Oracle::new(kafka, &topic);
-    oracle.first(expected.len());
-    let records = oracle.rest();
+    let records = all_records(&topic, expected.len());
     for neighbour in ["d1", "neighbour"] {
         let in_log_order = records.iter().filter(|record| key(record) == neighbour);
         let sent = expected.iter().filter(|expected| expected.key == neighbour);
@@ -382,9 +410,8 @@ fn odd_messages_become_records_or_dead_letters_and_their_neighbours_keep_flowing
         let sent: Vec<_> = sent.map(|expected| begin(&expected.value)).collect();
         assert_eq!(in_log_order, sent, "the order of {neighbour}");
     }
-    let mut found: Vec<_> = records.iter().map(Expected::of).collect();
-    found.sort();
-    expected.sort();
+    let found = sorted(records.iter().map(Expected::of).collect());
+    let expected = sorted(expected);
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {
         assert!(
@@ -394,8 +421,7 @@ fn odd_messages_become_records_or_dead_letters_and_their_neighbours_keep_flowing
             expected.key
         );
     }
-    refused.sort();
-    let letters = letters(&daemon);
+    let (letters, refused) = (letters(&daemon), sorted(refused));
     let reasons: Vec<_> = letters.iter().map(|letter| &letter.reason).collect();
     assert!(letters == refused, "{} letters: {reasons:?}", letters.len());
     daemon.terminate();
@@ -456,22 +482,17 @@ impl Odd {
     fn publish(&mut self, topic: &str, payload: &[u8], pairs: &[(String, String)], fate: Result<&str, &str>) {
         let properties = user_properties(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         self.publisher.publish(topic, payload, properties);
-        let (topic, payload) = (topic.to_owned(), payload.to_vec());
         match fate {
             Ok(key) => self.expected.push(Expected {
                 key: key.to_owned(),
-                value: payload,
+                value: payload.to_vec(),
                 headers: pairs
                     .iter()
                     .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
                     .collect(),
-                topic,
+                topic: topic.to_owned(),
             }),
-            Err(reason) => self.refused.push(Letter {
-                reason: reason.to_owned(),
-                topic,
-                payload,
-            }),
+            Err(reason) => self.refused.push(Letter::new(reason, topic, payload)),
         }
     }
 }
