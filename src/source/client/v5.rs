@@ -233,7 +233,9 @@ impl V5Events {
         let options = &mut self.events.options;
         let (host, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
-        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        let packet_limit = options.max_packet_size().unwrap_or(TRANSPORT_LIMIT);
+        let packet_limit = usize::try_from(packet_limit).unwrap_or(usize::MAX);
+        let prepared = Box::pin(prepare(&self.trouble, &host, packet_limit)).await?;
         options.set_transport(prepared.transport);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
