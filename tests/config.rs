@@ -78,6 +78,22 @@ fn shipped_files_load_without_a_warning() {
 }
 
 #[test]
+fn the_user_of_wasps_broker_needs_the_right_to_read_things_messages_and_no_other() {
+    let (config, _) = config::load(&shipped("examples/wasp.toml")).unwrap();
+    let filters = |broker: &str| -> Vec<String> {
+        let routes = config.routes.iter().filter(|route| route.takes(broker));
+        routes.map(|route| route.from.filter()).collect()
+    };
+    assert_eq!(
+        config.brokers[0].username.as_deref(),
+        Some("internal_ingest_mqtt")
+    );
+    assert_eq!(filters(&config.brokers[0].name), ["things/+/messages"]);
+    assert_eq!(filters("nordic"), ["prod/#"]);
+    assert_eq!(filters("ttn"), ["+/devices/+/up"]);
+}
+
+#[test]
 fn every_setting_that_the_shipped_file_lists_is_known() {
     let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
     let (quiet, _) = accepted(&text);

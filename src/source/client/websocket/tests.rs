@@ -171,3 +171,61 @@ async fn a_client_that_goes_closes_the_websocket() {
     drop(client);
     task.await.expect("the server is content");
 }
+
+/// CONNACK, then a PUBLISH with QoS 0 and a payload of 17 MiB to the topic `t`, one frame each.
+async fn send_a_large_packet(tcp: TcpStream) {
+    let answer = |_: &Request, mut response: Response| {
+        let headers = response.headers_mut();
+        headers.insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+        Ok(response)
+    };
+    let mut server = accept_hdr_async(tcp, answer).await.expect("a WebSocket");
+    server.next().await.expect("CONNECT").expect("in order");
+    let connack = vec![0x20, 2, 0, 0];
+    server.send(Message::binary(connack)).await.expect("taken");
+    // The remaining length 0x0110_0003, seven bits at a time.
+    let mut publish = vec![0x30, 0x83, 0x80, 0xc0, 0x08, 0, 1, b't'];
+    publish.resize(publish.len() + LARGE, b'x');
+    drop(server.send(Message::binary(publish)).await);
+    // Until the client has gone.
+    drop(server.next().await);
+}
+
+const LARGE: usize = 17 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_packet_over_the_limit_comes_by_the_next_connection_with_mqtt_3_1_1() {
+    use crate::source::client::v4::V4;
+    use crate::source::client::{Connector, Event, Events, Failure, Identity};
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(send_a_large_packet(tcp));
+        }
+    });
+    let text = format!(
+        "[gateway]\nid = \"gw\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"ws://127.0.0.1:{port}\"\nversion = \"3.1.1\"\n[kafka]\n\
+         bootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{{device}}\"\ntopic = \"t\"\n"
+    );
+    let (mut config, _) = crate::config::parse(std::path::Path::new("test.toml"), &text).expect("valid");
+    let connector = V4(Identity {
+        config: config.brokers.remove(0),
+        client_id: "id".to_owned(),
+    });
+    let (_client, mut events) = connector.connect(TRANSPORT_LIMIT);
+    let failure = loop {
+        if let Err(failure) = events.next().await {
+            break failure;
+        }
+    };
+    let size = LARGE + 8;
+    assert_eq!(failure, Failure::TooLarge { size });
+    let (_client, mut events) = connector.connect(u32::try_from(size).expect("small"));
+    let publish = loop {
+        if let Event::Published(publish) = events.next().await.expect("it is let in") {
+            break publish;
+        }
+    };
+    assert_eq!((publish.topic.as_str(), publish.payload.len()), ("t", LARGE));
+}
