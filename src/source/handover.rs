@@ -31,12 +31,20 @@ struct Want {
     is_new: bool,
     /// The SUBSCRIBE may have left, in this process or an earlier one.
     asked: bool,
-    /// The broker has granted it in this process, and nothing says that it forgot it since.
-    granted: bool,
     /// The lane is connected.
     is_up: bool,
-    /// The broker has forgotten sessions since it last granted this, if it ever did.
-    in_doubt: bool,
+    grant: Grant,
+}
+
+/// What the broker says to a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    /// Nothing in this process, or it refused it.
+    Open,
+    /// Granted, and nothing says that it forgot it since.
+    Given,
+    /// It has forgotten sessions since it last granted this, if it ever did.
+    InDoubt,
 }
 
 /// A filter that another lane wants of the same broker.
@@ -99,9 +107,8 @@ impl Seat {
             filter: wanted.filter.clone(),
             is_new: !before.contains(&wanted.filter),
             asked: before.contains(&wanted.filter),
-            granted: false,
             is_up: false,
-            in_doubt: false,
+            grant: Grant::Open,
         });
         let left = before
             .iter()
@@ -136,8 +143,11 @@ impl Seat {
     /// Exactly these are granted now.
     pub(super) fn grant(&self, granted: &[&str]) {
         self.change(|want| {
-            want.granted = granted.contains(&want.filter.as_str());
-            want.in_doubt &= !want.granted;
+            want.grant = match want.grant {
+                _ if granted.contains(&want.filter.as_str()) => Grant::Given,
+                Grant::InDoubt => Grant::InDoubt,
+                Grant::Open | Grant::Given => Grant::Open,
+            };
         });
     }
 
@@ -146,7 +156,9 @@ impl Seat {
     pub(super) fn connected(&self, session_present: bool) {
         self.change(|want| {
             want.is_up = true;
-            want.in_doubt |= !session_present;
+            if !session_present {
+                want.grant = Grant::InDoubt;
+            }
         });
         if session_present {
             return;
@@ -154,7 +166,7 @@ impl Seat {
         self.all.0.send_modify(|all| {
             let wants = all.wants.iter_mut();
             for want in wants.filter(|want| self.is_other(want) && !want.is_up) {
-                (want.granted, want.in_doubt) = (false, true);
+                want.grant = Grant::InDoubt;
             }
         });
     }
@@ -171,7 +183,7 @@ impl Seat {
             .wants
             .iter()
             .filter(|want| want.broker == self.broker && overlaps(&want.filter, filter));
-        sharing.all(|want| want.granted)
+        sharing.all(|want| want.grant == Grant::Given)
     }
 
     /// Whether another lane may have asked for this message too.
@@ -219,7 +231,7 @@ impl Seat {
         let mut others = all
             .wants
             .iter()
-            .filter(|want| want.in_doubt && self.is_other(want));
+            .filter(|want| want.grant == Grant::InDoubt && self.is_other(want));
         others.any(|want| covers(&want.filter, topic))
     }
 
@@ -344,7 +356,8 @@ impl Copies {
     /// What other lanes surely have their own copies of, whatever the broker still has for this session.
     pub(super) fn settled(&self) -> Vec<Foreign> {
         let is_coming = |want: &Want| self.coming.iter().any(|coming| want.is(&coming.what));
-        self.seat.foreign(|want| !want.in_doubt && !is_coming(want))
+        self.seat
+            .foreign(|want| want.grant != Grant::InDoubt && !is_coming(want))
     }
 
     fn await_copies_of(&mut self, what: Vec<Foreign>) {
@@ -379,7 +392,7 @@ impl Copies {
         (self.owed, self.is_idle) = (0, false);
         if session_present {
             // The broker may have queued while we were away what a lane without a session did not get.
-            self.await_copies_of(self.seat.foreign(|want| want.in_doubt));
+            self.await_copies_of(self.seat.foreign(|want| want.grant == Grant::InDoubt));
         }
         if self.elsewhere.is_empty() {
             self.elsewhere = self.seat.held_elsewhere();
@@ -396,12 +409,12 @@ impl Copies {
         if !self.here.is_empty() {
             self.here = std::mem::replace(&mut self.last_seen_here, self.seat.held_here());
         }
-        self.await_copies_of(self.seat.foreign(|want| want.in_doubt));
+        self.await_copies_of(self.seat.foreign(|want| want.grant == Grant::InDoubt));
         let is_idle = std::mem::take(&mut self.is_idle);
         if self.coming.is_empty() {
             return;
         }
-        let missing = self.seat.foreign(|want| !want.granted);
+        let missing = self.seat.foreign(|want| want.grant != Grant::Given);
         for coming in &mut self.coming {
             let is_quiet = is_idle && !missing.contains(&coming.what);
             coming.quiet_pongs = if is_quiet { coming.quiet_pongs + 1 } else { 0 };

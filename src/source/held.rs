@@ -21,10 +21,12 @@ pub struct HeldFile {
     path: PathBuf,
     /// What the file says, as far as known.
     written: Option<Said>,
+    /// What it is to say.
+    said: Said,
 }
 
 /// What one file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Form")]
 struct Said {
     held: Vec<String>,
@@ -56,11 +58,12 @@ impl From<Form> for Said {
 impl HeldFile {
     /// Reads the file. A damaged one counts as missing.
     pub fn open(path: &Path) -> Self {
-        let written = fs::read(path)
+        let written: Option<Said> = fs::read(path)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Self {
             path: path.to_owned(),
+            said: written.clone().unwrap_or_default(),
             written,
         }
     }
@@ -77,29 +80,26 @@ impl HeldFile {
 
     /// Makes it say that the session may hold these, durably. A failure is told, and the next call tries again.
     pub fn remember(&mut self, held: Vec<String>) {
-        let settled = self.settled().map(<[_]>::to_vec);
-        self.write(Said { held, settled });
+        self.said.held = held;
+        self.write();
     }
 
     /// Makes it say of which filters of other lanes the broker has nothing for this session that those may lack.
     /// As [`HeldFile::remember`].
     pub fn settle(&mut self, settled: Vec<Foreign>) {
-        let held = self.filters().unwrap_or_default().to_vec();
-        self.write(Said {
-            held,
-            settled: Some(settled),
-        });
+        self.said.settled = Some(settled);
+        self.write();
     }
 
-    fn write(&mut self, said: Said) {
-        if self.written.as_ref() == Some(&said) {
+    fn write(&mut self) {
+        if self.written.as_ref() == Some(&self.said) {
             return;
         }
-        let written = serde_json::to_vec(&said)
+        let written = serde_json::to_vec(&self.said)
             .map_err(io::Error::from)
             .and_then(|json| replace(&self.path, &json));
         match written {
-            Ok(()) => self.written = Some(said),
+            Ok(()) => self.written = Some(self.said.clone()),
             Err(error) => {
                 warn!(path = %self.path.display(), %error, "cannot note which filters are subscribed");
             }
@@ -151,7 +151,7 @@ mod tests {
         held.remember(vec!["a".to_owned()]);
         assert_eq!(held.filters(), None);
         fs::create_dir(dir.path().join("missing")).expect("a folder");
-        held.remember(vec!["a".to_owned()]);
+        held.settle(Vec::new());
         assert_eq!(HeldFile::open(&path).filters().map(<[_]>::len), Some(1));
     }
 }
