@@ -27,7 +27,8 @@ struct Want {
     broker: String,
     lane: String,
     filter: String,
-    /// No earlier process asked for it: the broker has sent nothing for it to this session before.
+    /// No earlier process asked for it: the broker has sent nothing for it to this session before. Where nothing was ever
+    /// settled, all that is not new counts as settled.
     is_new: bool,
     /// The SUBSCRIBE may have left, in this process or an earlier one.
     asked: bool,

@@ -3,8 +3,9 @@
 //!
 //! Beside them stands what is settled with other lanes ([`HeldFile::settle`]).
 //!
-//! JSON, replaced as a whole. Files of earlier versions are a list of the filters alone. It is written before anything is asked for. If that fails, or the file is lost, all
-//! that follows is that a filter may stay subscribed: its messages are still taken and routed.
+//! JSON, replaced as a whole; files of earlier versions are a list of the filters alone. It is written before anything is
+//! asked for. If that fails, or the file is lost, a filter may stay subscribed: its messages are still taken and routed. And
+//! what another lane may lack is marked only if that lane's file says that it never asked for it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
