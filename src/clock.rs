@@ -21,7 +21,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::faults;
 use crate::message::Stamp;
-pub use facts::{Correction, Opened, Told};
+pub use facts::{Correction, Opened, Told, UNSYNCHRONISED};
 pub use notes::Notes;
 
 /// The kernel's id of this boot: a random UUID, made once per boot (`random(4)`).

@@ -71,7 +71,10 @@ fn change(before: &Kept, lane: &str, routes: &[Config], reach: Reach) -> Kept {
     });
     let mut former: Vec<Former> = Vec::new();
     // The newest first: a route that moved away twice counts up to the second time.
-    for candidate in newest.chain(before.former.iter().cloned()) {
+    for candidate in newest
+        .chain(edited(before, &others))
+        .chain(before.former.iter().cloned())
+    {
         let is_known = former.iter().any(|known| known.mark.is(&candidate.mark));
         let matters =
             candidate.through > reach.cursor || routes.iter().any(|route| candidate.mark.is(&route.mark()));
@@ -85,6 +88,23 @@ fn change(before: &Kept, lane: &str, routes: &[Config], reach: Reach) -> Kept {
         former,
         others: Some(others),
     }
+}
+
+/// Former routes that were edited in their new lane since: what waits here for the one is the other's. So it is too when a
+/// later version only writes the same route in other words.
+fn edited(before: &Kept, others: &[Mark]) -> Vec<Former> {
+    let known = before.others.as_deref().unwrap_or_default();
+    let edited: Vec<&Mark> = others.iter().filter(|mark| !known.contains(mark)).collect();
+    let is_there = |former: &&Former| others.iter().any(|mark| former.mark.is(mark));
+    let gone = before.former.iter().filter(|former| !is_there(former));
+    let heirs = gone.flat_map(|former| {
+        let of_its_filter = edited.iter().filter(|mark| former.mark.has_the_filter_of(mark));
+        of_its_filter.map(|mark| Former {
+            mark: (*mark).clone(),
+            through: former.through,
+        })
+    });
+    heirs.collect()
 }
 
 /// Which of `marks` have no counterpart among `others`. A route that was edited is the counterpart of one with its filter.
@@ -209,6 +229,8 @@ mod tests {
     const ALARMS: &str =
         "from = \"d/{device}/{kind}\"\ntopic = \"all\"\nwhen = [{ value = \"kind\", equals = \"alarm\" }]";
     const OTHERS: &str = "from = \"d/{device}/{kind}\"\ntopic = \"all\"\nwhen = [{ value = \"kind\", not = true, equals = \"alarm\" }]";
+    const EDITED: &str =
+        "from = \"d/{device}/{kind}\"\ntopic = \"alarms\"\nwhen = [{ value = \"kind\", equals = \"alarm\" }]";
     const NARROW: &str = "from = \"d/{device}/alarm\"\ntopic = \"alarms\"";
 
     /// What lane `default` has of each file in turn, its log longer by 10 each time.
@@ -270,6 +292,25 @@ mod tests {
             [],
             "moved there"
         );
+    }
+
+    #[test]
+    fn what_waits_for_a_route_that_moved_waits_for_it_also_when_it_is_edited_there() {
+        let all: &[(&str, &str)] = &[("default", ALL)];
+        let split: &[(&str, &str)] = &[("default", OTHERS), ("fast", ALARMS)];
+        let edited: &[(&str, &str)] = &[("default", OTHERS), ("fast", EDITED)];
+        let route = file(edited)
+            .into_iter()
+            .find(|route| route.lane == "fast" && route.from.filter() == "d/+/+")
+            .expect("it is there");
+        let former = starts(&[all, split, edited]);
+        let heir = former.iter().find(|former| former.mark.is(&route.mark()));
+        assert_eq!(heir.map(|heir| heir.through), Some(Seq(20)), "{former:?}");
+        // And the one after it.
+        let former = starts(&[all, split, edited, split]);
+        let route = &file(&split[1..])[2];
+        let heir = former.iter().find(|former| former.mark.is(&route.mark()));
+        assert_eq!(heir.map(|heir| heir.through), Some(Seq(20)), "{former:?}");
     }
 
     #[test]

@@ -82,6 +82,10 @@ pub struct Told {
     pub clock: Option<String>,
 }
 
+/// Nothing is known of a time but that nobody vouched for the clock: the usual case where another service than
+/// `systemd-timesyncd` keeps the time.
+pub const UNSYNCHRONISED: &str = "unsynchronised";
+
 impl Told {
     /// What the stamp itself says.
     #[must_use]
@@ -90,7 +94,7 @@ impl Told {
             arrival_ms: stamp.unix_ms,
             // The client takes 0 for "now", which would be another time in every copy.
             record_ms: stamp.unix_ms.max(1),
-            clock: (!stamp.synchronised).then(|| "unsynchronised".to_owned()),
+            clock: (!stamp.synchronised).then(|| UNSYNCHRONISED.to_owned()),
         }
     }
 }

@@ -195,3 +195,6 @@ fn offset_ms(stamp: &Stamp) -> i64 {
     let since_boot = i64::try_from(stamp.boot_ms).unwrap_or(i64::MAX);
     stamp.unix_ms.saturating_sub(since_boot)
 }
+
+#[cfg(test)]
+mod tests;

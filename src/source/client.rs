@@ -6,6 +6,7 @@
 //! one, and acknowledgements of the old one go out on the new one, where the same packet id may mean another
 //! message.
 
+mod identifiers;
 mod transport;
 mod trouble;
 pub mod v4;

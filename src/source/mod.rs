@@ -335,7 +335,7 @@ impl Source {
                 Box::pin(self.drive(&connector, &stop)).await
             }
             Version::V5 => {
-                let connector = V5(self.identity.clone());
+                let connector = V5::new(self.identity.clone());
                 Box::pin(self.drive(&connector, &stop)).await
             }
         }
@@ -470,7 +470,7 @@ pub async fn look(config: &Config, client_id: String) -> Look {
     };
     let ended = match config.version {
         Version::V3_1_1 => connection::end_session(&V4(identity)).await,
-        Version::V5 => connection::end_session(&V5(identity)).await,
+        Version::V5 => connection::end_session(&V5::new(identity)).await,
     };
     match ended {
         Ok(()) => Look::Welcome,

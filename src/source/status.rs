@@ -96,7 +96,7 @@ impl Status {
                 self.drive(&connector, &stop).await;
             }
             Version::V5 => {
-                let connector = V5(self.identity.clone());
+                let connector = V5::new(self.identity.clone());
                 self.drive(&connector, &stop).await;
             }
         }

@@ -37,6 +37,7 @@
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
+//! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
 //! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
 //! | [`shared`] | shared subscriptions: two gateways share the work; the group comes and goes without a gap |
 //! | [`refused`] | records that Kafka refuses for what they are become dead letters; their neighbours keep their order |
@@ -92,6 +93,7 @@ mod queue_in_hand;
 mod redelivery;
 mod refused;
 mod retained;
+mod routes_live;
 mod sample_consumer;
 mod sealed;
 mod security;

@@ -376,9 +376,9 @@ fn a_file_that_is_missing_or_does_not_fit_holds_one_link_until_it_is_right() {
     let (code, said) = check(&config, &[]);
     assert_eq!(code, Some(64), "{said}");
     for part in [
-        "mqtt[1]: password_file: ",
+        ": mqtt[1].password_file: /",
         "password: No such file",
-        "mqtt[2]: ",
+        ": mqtt[2].cert_file: /",
         "key.pem do not belong together",
     ] {
         assert!(said.contains(part), "{part} is missing: {said}");

@@ -78,6 +78,14 @@ impl Kafka {
         kafka
     }
 
+    /// A running broker with further lines in its configuration; the later one of two lines counts.
+    pub fn start_with(lines: &str) -> Self {
+        let mut kafka = Self::absent();
+        kafka.rewrite(|text| format!("{text}{lines}\n"));
+        kafka.restart();
+        kafka
+    }
+
     /// A running broker that is compiled as in production, for benchmarks.
     pub fn start_for_benchmark() -> Self {
         let mut kafka = Self {

@@ -23,6 +23,7 @@ pub mod group;
 pub mod kafka;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod mqtt5;
 pub mod notify;
 pub mod oracle;
 pub mod payload;

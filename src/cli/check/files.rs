@@ -46,8 +46,12 @@ impl Finding {
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut all: Vec<Finding> = gateway(config).into_iter().collect();
     for (index, broker) in config.brokers.iter().enumerate() {
-        let problems = source::file_problems(broker).into_iter();
-        all.extend(problems.map(|problem| Finding::error(of_broker(index, broker, &problem), &problem)));
+        for problem in source::file_problems(broker) {
+            let field = of_broker(index, broker, &problem);
+            // In the state of a link the setting has to be said; here it stands before the text.
+            let text = problem.strip_prefix("password_file: ").unwrap_or(&problem);
+            all.push(Finding::error(field, &text));
+        }
     }
     all.extend(keys(config));
     all.extend(kafka(&config.kafka));

@@ -20,6 +20,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Shaped, Unshapable, json_bytes, shown};
+use crate::clock::UNSYNCHRONISED;
 use crate::message::{Properties, rfc3339};
 use crate::route::config::Retained;
 use crate::route::json::Json;
@@ -142,6 +143,8 @@ impl Wasp {
         let id = self.ingest_id(key)?;
         let (payload, mut metadata) = self.body(subject, id)?;
         metadata.marks = Marks::of(subject.arrival(), subject.told, retained);
+        // That nobody vouched for the clock is no reason to send anything else than WASP's own ingest would.
+        metadata.marks.clock = metadata.marks.clock.filter(|clock| *clock != UNSYNCHRONISED);
         let payload_id = payload_id::encode(subject.id)
             .ok_or_else(|| Unshapable("the sequence is over what fits into a payloadId".to_owned()))?;
         let value = Value {

@@ -1,21 +1,32 @@
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::route::subject::ask_of;
 
 /// The headers behind the facts of a record that a route with these settings makes.
 fn added(settings: &str, properties: Properties) -> Result<Vec<(String, Vec<u8>)>, HeaderError> {
+    added_by(&route(settings), properties)
+}
+
+fn route(settings: &str) -> Config {
     let text = format!(
         "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n[kafka]\n\
          bootstrap_servers = [\"127.0.0.1:9092\"]\n[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"t\"\n{settings}"
     );
-    let (config, _) = crate::config::parse(std::path::Path::new("test.toml"), &text).expect("valid");
+    let (mut config, _) = crate::config::parse(std::path::Path::new("test.toml"), &text).expect("valid");
+    config.routes.remove(0)
+}
+
+fn added_by(route: &Config, properties: Properties) -> Result<Vec<(String, Vec<u8>)>, HeaderError> {
     let mut arrival = Arrival::for_test();
     arrival.delivery.dup = true;
     arrival.delivery.retained = true;
     arrival.properties = Some(Box::new(properties));
     ask_of("a/{device}", arrival, |subject| {
-        let headers = of(&config.routes[0], &subject, Vec::new())?;
+        let headers = of(route, &subject, Vec::new())?;
         let pairs = headers.into_iter();
         Ok(pairs
             .map(|header| (header.name.into_owned(), header.value.to_vec()))
@@ -156,4 +167,50 @@ fn a_header_whose_value_is_missing_refuses_the_record() {
         error.refusal(3).to_string(),
         "route 3: property:serial: is not among the message's properties"
     );
+}
+
+/// Made once: a million cases are run by `./dev fuzz`.
+static ROUTE: LazyLock<Config> = LazyLock::new(|| route("[route.add_headers]\nsite = \"north\"\n"));
+
+/// Any names, those that only edgeferry gives in any case, and what is nearly one.
+fn property_names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-z]{1,3}",
+        "([eE]dge[fF]erry-|[mM]qtt-|MQTT-USER-|[fF]iware-|[cC][eE]_|ce-)(id|clock|[a-z\\x00é]{0,3})",
+        "[gG]raph[nN]ame|[cC]ontent-[tT]ype|SITE|site|sité",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn headers_from_any_properties_never_panic(
+        user in prop::collection::vec((property_names(), any::<String>()), 0..8),
+        content_type in any::<Option<String>>(),
+        response_topic in any::<Option<String>>(),
+        correlation in any::<Option<Vec<u8>>>(),
+    ) {
+        let sent = user.clone();
+        let others = [content_type.is_some(), response_topic.is_some(), correlation.is_some()];
+        let others = others.into_iter().filter(|is_there| *is_there).count();
+        let correlation_data = correlation.map(Bytes::from);
+        let properties = Properties { content_type, response_topic, correlation_data, user, ..Properties::default() };
+        let has_nul = sent.iter().any(|(name, _)| name.contains('\0'));
+        let headers = match added_by(&ROUTE, properties) {
+            Ok(headers) => headers,
+            Err(error) => {
+                prop_assert!(has_nul && error == HeaderError::Nul, "{error:?}");
+                return Ok(());
+            }
+        };
+        prop_assert!(!has_nul);
+        let first_of_user = FACTS.len() + 1 + others;
+        prop_assert_eq!(headers.len(), first_of_user + sent.len(), "nothing is lost");
+        for ((name, value), (sent_name, sent_value)) in headers[first_of_user..].iter().zip(&sent) {
+            let is_free = !is_reserved(sent_name) && !sent_name.eq_ignore_ascii_case("site");
+            let expected = if is_free { sent_name.clone() } else { format!("mqtt-user-{sent_name}") };
+            prop_assert_eq!(name, &expected);
+            prop_assert_eq!(value.as_slice(), sent_value.as_bytes());
+        }
+    }
 }

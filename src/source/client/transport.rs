@@ -40,8 +40,9 @@ enum Unprepared {
     Tls(#[from] FileError),
 }
 
-/// Reads the files, and opens a WebSocket if it has to be one, to which `host` then leads.
-pub async fn prepare(trouble: &Trouble, host: &str) -> Result<Prepared, Failure> {
+/// Reads the files, and opens a WebSocket if it has to be one, to which `host` then leads and which
+/// lets packets up to `packet_limit` bytes through.
+pub async fn prepare(trouble: &Trouble, host: &str, packet_limit: usize) -> Result<Prepared, Failure> {
     let config = trouble.config();
     let Secrets { tls, credentials } = secrets(config.clone()).await?;
     let server = match &config.endpoint {
@@ -50,7 +51,7 @@ pub async fn prepare(trouble: &Trouble, host: &str) -> Result<Prepared, Failure>
     };
     if let Some(server) = server.filter(|server| server.websocket.is_some()) {
         let url = config.endpoint.to_string();
-        let opened = websocket::open(server, &url, tls, host);
+        let opened = websocket::open(server, &url, tls, host, packet_limit);
         let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
         let late = |_| Failure::Unreachable("no answer in time".to_owned());
         let broken = opened.map_err(late)?.map_err(|error| trouble.websocket(&error))?;

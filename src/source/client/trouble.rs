@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::Failure;
-use super::websocket::Broken;
+use super::websocket::{Broken, FRAME_LIMIT};
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls;
 
@@ -248,11 +248,11 @@ impl Trouble {
             tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
                 self.subprotocol()
             }
-            tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-                Failure::Refused(format!(
-                    "a packet of {size} bytes is more than a WebSocket carries here ({max_size}), and all behind it waits: limit \
-                     packets at the broker, or connect without a WebSocket"
-                ))
+            // The next connection lets it in. Over that, no packet could be in it.
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. })
+                if self.is_up && *size <= FRAME_LIMIT =>
+            {
+                Failure::TooLarge { size: *size }
             }
             tungstenite::Error::Http(response) if response.status().is_server_error() => {
                 Failure::Unreachable(format!("{endpoint} answers {}", response.status()))

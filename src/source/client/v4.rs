@@ -167,7 +167,8 @@ impl V4Events {
         let options = &mut self.events.mqtt_options;
         let (host, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
-        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        let packet_limit = options.max_packet_size();
+        let prepared = Box::pin(prepare(&self.trouble, &host, packet_limit)).await?;
         options.set_transport(prepared.transport);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);

@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
 
+use super::identifiers::Identifiers;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
@@ -23,10 +24,16 @@ const OUTGOING_INFLIGHT: u16 = 16;
 
 /// Makes MQTT 5 connections.
 #[derive(Debug)]
-pub struct V5(pub Identity);
+pub struct V5 {
+    identity: Identity,
+    identifiers: Identifiers,
+}
 
 /// The sending side.
-pub struct V5Client(AsyncClient);
+pub struct V5Client {
+    client: AsyncClient,
+    identifiers: Identifiers,
+}
 
 /// The receiving side.
 pub struct V5Events {
@@ -35,6 +42,8 @@ pub struct V5Events {
     /// What the connection is made with is read when it is first asked for.
     is_prepared: bool,
     trouble: Trouble,
+    broker: String,
+    identifiers: Identifiers,
 }
 
 impl Connector for V5 {
@@ -42,11 +51,11 @@ impl Connector for V5 {
     type Events = V5Events;
 
     fn connect(&self, packet_limit: u32) -> (V5Client, V5Events) {
-        self.open(options(&self.0, packet_limit))
+        self.open(options(&self.identity, packet_limit))
     }
 
     fn connect_clean(&self) -> (V5Client, V5Events) {
-        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        let mut options = options(&self.identity, TRANSPORT_LIMIT);
         options.set_clean_start(true);
         // Without it the session ends with its connection (MQTT 5, 3.1.2.11.2).
         options.set_session_expiry_interval(None);
@@ -59,7 +68,7 @@ impl Announcer for V5 {
     type Events = V5Events;
 
     fn announce(&self, will: Announcement) -> (V5Client, V5Events) {
-        let mut options = options(&self.0, TRANSPORT_LIMIT);
+        let mut options = options(&self.identity, TRANSPORT_LIMIT);
         options.set_clean_start(true);
         options.set_session_expiry_interval(None);
         options.set_last_will(LastWill::new(
@@ -74,15 +83,29 @@ impl Announcer for V5 {
 }
 
 impl V5 {
+    /// Makes connections of this identity.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            identifiers: Identifiers::default(),
+        }
+    }
+
     fn open(&self, options: MqttOptions) -> (V5Client, V5Events) {
         let (client, events) = AsyncClient::new(options, REQUESTS);
         let events = V5Events {
             events,
-            keep_alive: self.0.keep_alive(),
+            keep_alive: self.identity.keep_alive(),
             is_prepared: false,
-            trouble: Trouble::new(self.0.config.clone()),
+            trouble: Trouble::new(self.identity.config.clone()),
+            broker: self.identity.config.name.clone(),
+            identifiers: self.identifiers.clone(),
         };
-        (V5Client(client), events)
+        let client = V5Client {
+            client,
+            identifiers: self.identifiers.clone(),
+        };
+        (client, events)
     }
 }
 
@@ -125,42 +148,48 @@ impl Client for V5Client {
             qos,
             ..Default::default()
         };
-        self.0.ack(&packet).await.map_err(|_| Gone)
+        self.client.ack(&packet).await.map_err(|_| Gone)
     }
 
     async fn subscribe(&self, filters: &[Subscription]) -> Result<(), Gone> {
-        let id = filters.first().and_then(|wanted| wanted.id);
+        let id = self
+            .identifiers
+            .allowed(filters.first().and_then(|wanted| wanted.id));
         let filters: Vec<_> = filters.iter().map(filter).collect();
-        let sent = match id.and_then(|id| usize::try_from(id).ok()) {
+        let sent = match id {
             Some(id) => {
                 let properties = SubscribeProperties {
                     id: Some(id),
                     user_properties: Vec::new(),
                 };
-                self.0.subscribe_many_with_properties(filters, properties).await
+                self.client
+                    .subscribe_many_with_properties(filters, properties)
+                    .await
             }
-            None => self.0.subscribe_many(filters).await,
+            None => self.client.subscribe_many(filters).await,
         };
         sent.map_err(|_| Gone)
     }
 
     async fn unsubscribe(&self, filter: &str) -> Result<(), Gone> {
-        self.0.unsubscribe(filter).await.map_err(|_| Gone)
+        self.client.unsubscribe(filter).await.map_err(|_| Gone)
     }
 
     async fn disconnect(&self) -> Result<(), Gone> {
-        self.0.disconnect().await.map_err(|_| Gone)
+        self.client.disconnect().await.map_err(|_| Gone)
     }
 }
 
 impl Announce for V5Client {
     async fn publish(&self, what: Announcement) -> Result<(), Gone> {
-        let sent = self.0.publish(what.topic, QoS::AtMostOnce, true, what.payload);
+        let sent = self
+            .client
+            .publish(what.topic, QoS::AtMostOnce, true, what.payload);
         sent.await.map_err(|_| Gone)
     }
 
     async fn leave(&self) -> Result<(), Gone> {
-        self.0.disconnect().await.map_err(|_| Gone)
+        self.client.disconnect().await.map_err(|_| Gone)
     }
 }
 
@@ -185,6 +214,9 @@ impl Events for V5Events {
             self.prepare().await?;
         }
         let polled = self.events.poll().await;
+        if polled.as_ref().is_err_and(is_identifiers_refused) {
+            self.identifiers.refuse(&self.broker);
+        }
         match polled.map_err(|error| failure(&error, &self.trouble))? {
             Incoming(packet) => self.incoming(packet),
             Sent(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
@@ -203,7 +235,9 @@ impl V5Events {
         let options = &mut self.events.options;
         let (host, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
-        let prepared = Box::pin(prepare(&self.trouble, &host)).await?;
+        let packet_limit = options.max_packet_size().unwrap_or(TRANSPORT_LIMIT);
+        let packet_limit = usize::try_from(packet_limit).unwrap_or(usize::MAX);
+        let prepared = Box::pin(prepare(&self.trouble, &host, packet_limit)).await?;
         options.set_transport(prepared.transport);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
@@ -218,12 +252,24 @@ impl V5Events {
             Incoming::ConnAck(connack) => {
                 self.keep_pinging();
                 self.trouble.connected();
+                if connack
+                    .properties
+                    .is_some_and(|said| said.subscription_identifiers_available == Some(0))
+                {
+                    self.identifiers.refuse(&self.broker);
+                }
                 Ok(Event::Connected {
                     session_present: connack.session_present,
                 })
             }
             Incoming::Publish(packet) => publish(packet).map(Event::Published),
             Incoming::SubAck(suback) => {
+                if suback
+                    .return_codes
+                    .contains(&SubscribeReasonCode::SubscriptionIdNotSupported)
+                {
+                    self.identifiers.refuse(&self.broker);
+                }
                 let answers = suback.return_codes.into_iter().map(answer).collect();
                 Ok(Event::Granted {
                     packet_id: suback.pkid,
@@ -316,6 +362,13 @@ fn failure(error: &ConnectionError, trouble: &Trouble) -> Failure {
     }
 }
 
+fn is_identifiers_refused(error: &ConnectionError) -> bool {
+    let ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) = error else {
+        return false;
+    };
+    *reason_code == DisconnectReasonCode::SubscriptionIdentifiersNotSupported
+}
+
 fn state_failure(error: &StateError, trouble: &Trouble) -> Failure {
     use mqttbytes::Error::{Io, PayloadSizeLimitExceeded};
     match error {
@@ -406,7 +459,7 @@ mod tests {
             topic: "t".to_owned(),
             payload: b"offline".to_vec(),
         };
-        let (_, status) = V5(identity).announce(will);
+        let (_, status) = V5::new(identity).announce(will);
         let status = &status.events.options;
         assert!(status.clean_start());
         let kept = status
@@ -453,6 +506,19 @@ mod tests {
             refused(ConnectReturnCode::BadUserNamePassword),
             Failure::Refused(_)
         ));
+    }
+
+    #[test]
+    fn a_disconnect_because_of_an_identifier_is_seen() {
+        let refused = |reason_code| {
+            let said = StateError::ServerDisconnect {
+                reason_code,
+                reason_string: None,
+            };
+            is_identifiers_refused(&ConnectionError::MqttState(said))
+        };
+        assert!(refused(DisconnectReasonCode::SubscriptionIdentifiersNotSupported));
+        assert!(!refused(DisconnectReasonCode::ServerBusy));
     }
 
     #[test]

@@ -27,10 +27,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::CONNECT_TIMEOUT_S;
 use crate::source::TRANSPORT_LIMIT;
 use crate::source::config::Server;
+use crate::source::retry::PROTOCOL_LIMIT;
 
-/// Largest frame and message, bytes: brokers put one packet into a frame. What is announced is 16 MiB and a bit; a
-/// frame is held in memory as a whole, so more than that is refused.
-const FRAME_MAX: usize = TRANSPORT_LIMIT as usize + 64;
+/// Largest fixed header of MQTT, bytes: the type, and a length of at most four (MQTT 3.1.1, 2.2).
+const HEADER_MAX: usize = 5;
+/// Largest frame and message that can hold a packet of MQTT, bytes.
+pub const FRAME_LIMIT: usize = PROTOCOL_LIMIT as usize + HEADER_MAX;
 /// Read at once, bytes: what one `read` of a loaded link brings.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// How long the client may take to come to the pipe: it is in the same process, and next.
@@ -46,7 +48,7 @@ pub fn pipe_name() -> String {
     format!("\0edgeferry-{:032x}", rand::random::<u128>())
 }
 
-/// Opens the WebSocket, and a pipe to it for one client.
+/// Opens the WebSocket, and a pipe to it for one client. Packets up to `packet_limit` bytes come through.
 ///
 /// # Errors
 /// TCP, TLS (inside an I/O error), HTTP, or the pipe.
@@ -55,7 +57,9 @@ pub async fn open(
     url: &str,
     tls: Option<Arc<ClientConfig>>,
     pipe: &str,
+    packet_limit: usize,
 ) -> Result<Broken, Error> {
+    let limits = limits(packet_limit);
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
     let listener = UnixListener::bind(pipe)?;
@@ -64,16 +68,39 @@ pub async fn open(
         // It was looked at with the url.
         let name = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
         let tls = TlsConnector::from(config).connect(name, tcp).await?;
-        let websocket = shake_hands(url, tls).await?;
+        let websocket = shake_hands(url, tls, limits).await?;
         tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
     } else {
-        let websocket = shake_hands(url, tcp).await?;
+        let websocket = shake_hands(url, tcp, limits).await?;
         tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
     }
     Ok(broken)
 }
 
-async fn shake_hands<S>(url: &str, stream: S) -> Result<WebSocketStream<S>, Error>
+/// Largest frame and message to take, bytes. Brokers put one packet into a frame, and a frame is held in memory as a whole.
+///
+/// A message of several frames is over the limit by its first frames, which say nothing of the rest. So a limit that was raised has
+/// room up to the next power of two: a few connections find any size, however it is cut.
+fn frame_limit(packet_limit: usize) -> usize {
+    let usual = TRANSPORT_LIMIT as usize;
+    let wanted = if packet_limit > usual {
+        packet_limit.checked_next_power_of_two()
+    } else {
+        packet_limit.checked_add(HEADER_MAX)
+    };
+    wanted.unwrap_or(FRAME_LIMIT).min(FRAME_LIMIT)
+}
+
+fn limits(packet_limit: usize) -> WebSocketConfig {
+    let frame_limit = frame_limit(packet_limit);
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_frame_size(Some(frame_limit))
+        .max_message_size(Some(frame_limit))
+}
+
+async fn shake_hands<S>(url: &str, stream: S, limits: WebSocketConfig) -> Result<WebSocketStream<S>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -82,12 +109,7 @@ where
     request
         .headers_mut()
         .insert("Sec-WebSocket-Protocol", subprotocol);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_frame_size(Some(FRAME_MAX))
-        .max_message_size(Some(FRAME_MAX));
-    let (websocket, _) = client_async_with_config(request, stream, Some(config)).await?;
+    let (websocket, _) = client_async_with_config(request, stream, Some(limits)).await?;
     Ok(websocket)
 }
 

@@ -28,6 +28,8 @@ pub struct Record {
     pub value: Vec<u8>,
     /// Headers by name; the last one wins.
     pub headers: HashMap<String, Vec<u8>>,
+    /// All headers in their order, also those that share a name.
+    pub all_headers: Vec<(String, Vec<u8>)>,
     /// Time of the record, milliseconds since 1970: the producer's, or the broker's when the topic is set so.
     pub time_ms: Option<i64>,
     /// When this reader saw it.
@@ -41,18 +43,19 @@ impl Record {
     }
 
     fn read(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map(|headers| {
-            headers
-                .iter()
-                .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
-                .collect()
-        });
+        let all_headers: Vec<(String, Vec<u8>)> = message
+            .headers()
+            .into_iter()
+            .flat_map(Headers::iter)
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect();
         Self {
             partition: message.partition(),
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().unwrap_or_default().to_vec(),
-            headers: headers.unwrap_or_default(),
+            headers: all_headers.iter().cloned().collect(),
+            all_headers,
             time_ms: message.timestamp().to_millis(),
             seen: wall_clock(),
         }

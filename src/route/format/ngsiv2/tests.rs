@@ -499,12 +499,48 @@ fn bad_payloads_become_records_or_are_refused() {
     }
 }
 
-/// Made once: a million cases are run by `./dev fuzz`.
-static ROUTER: LazyLock<Router> = LazyLock::new(|| router(ROUTE));
+/// One for each way to read a payload: by its topic, as JSON, as Ultralight, as a single attribute. Made once: a million cases are
+/// run by `./dev fuzz`.
+static ROUTERS: LazyLock<[Router; 4]> = LazyLock::new(|| {
+    let forced = |payload: &str| router(&with(&format!("payload = \"{payload}\"")));
+    [router(ROUTE), forced("json"), forced("ul"), router(SINGLE)]
+});
+
+/// JSON of an agent, or nearly so.
+const NEARLY_JSON: &str = "\\[?(\\{(\"[a-zT]{1,3}\":(-?[0-9]{1,3}(\\.[0-9]{1,3})?(e[0-9]{1,3})?|\"[^\"]{0,8}\"|true|null|\\[1,\\{\\}\\]),?){0,3}\
+                           (\"TimeInstant\":\"20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,7})?)?Z?\")?\\}?,?){0,3}\\]?";
+/// Ultralight, or nearly so.
+const NEARLY_UL: &str = "((20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](:[0-5][0-9])?Z?\\|)?([a-z]{1,3}\\|[0-9a-z. ]{0,5}[|#]?){0,4}#?){0,3}";
+
+/// Any bytes, signs of both languages, and what is nearly right with one byte that may be anything.
+fn payloads() -> impl Strategy<Value = Vec<u8>> {
+    let nearly = prop_oneof![NEARLY_JSON, NEARLY_UL].prop_map(String::into_bytes);
+    let broken = (nearly.clone(), any::<prop::sample::Index>(), any::<u8>());
+    let broken = broken.prop_map(|(mut bytes, place, byte)| {
+        if !bytes.is_empty() {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes
+    });
+    let signs = "[\\[\\]{}\":,0-9a-zTe|#. -]{0,60}".prop_map(String::into_bytes);
+    prop_oneof![any::<Vec<u8>>(), signs, nearly, broken]
+}
 
 proptest! {
     #[test]
-    fn a_notification_from_any_payload_never_panics(payload in "[\\[\\]{}\":,0-9a-zTe|#. -]{0,60}") {
-        ends_well(&ROUTER, &stored("/x/KEY/d1/attrs", payload.as_bytes()));
+    fn a_notification_from_any_payload_never_panics(
+        payload in payloads(),
+        agent in prop_oneof![Just("json"), Just("ul"), Just("x")],
+        device in "[a-z0-9]{1,4}|[^/+#\\x00]{1,12}",
+        name in "[a-zT]{1,4}|TimeInstant|id|[^/+#\\x00]{1,12}",
+    ) {
+        let measures = stored(&format!("/{agent}/KEY/{device}/attrs"), &payload);
+        let single = stored(&format!("/{agent}/KEY/{device}/attrs/{name}"), &payload);
+        let [by_topic, json, ul, attribute] = &*ROUTERS;
+        for router in [by_topic, json, ul] {
+            ends_well(router, &measures);
+        }
+        ends_well(attribute, &single);
     }
 }

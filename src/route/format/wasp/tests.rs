@@ -3,6 +3,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Told;
 use crate::message::MessageId;
 use crate::route::Router;
 use crate::route::format::tests::{
@@ -76,13 +77,28 @@ fn what_is_to_be_known_of_a_message_stands_in_the_metadata() {
     };
     assert_eq!(
         metadata(ROUTE),
-        format!(
-            "{{\"deviceId\":\"{ID}\",\"retained\":true,\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}"
-        )
+        format!("{{\"deviceId\":\"{ID}\",\"retained\":true,\"duplicate\":true}}}}")
     );
     assert_eq!(
         metadata(&format!("{ROUTE}retained = \"forward\"\n")),
-        format!("{{\"deviceId\":\"{ID}\",\"duplicate\":true,\"clock\":\"unsynchronised\"}}}}")
+        format!("{{\"deviceId\":\"{ID}\",\"duplicate\":true}}}}")
+    );
+}
+
+#[test]
+fn a_time_that_was_corrected_is_told_in_the_metadata() {
+    let message = thing(b"1");
+    let told = Told {
+        clock: Some("corrected".to_owned()),
+        ..Told::as_it_stood(&message.arrival.stamp)
+    };
+    let outcome = router(ROUTE).route(&message, &told);
+    let text = value(&outcome.records[0]);
+    assert!(
+        text.ends_with(&format!(
+            "\"metadata\":{{\"deviceId\":\"{ID}\",\"clock\":\"corrected\"}}}}"
+        )),
+        "{text}"
     );
 }
 

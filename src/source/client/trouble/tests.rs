@@ -137,11 +137,22 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     let broken = Broken::default();
     trouble.listen(Some(Arc::clone(&broken)));
     assert_eq!(trouble.closed(), Failure::Closed, "nothing broke it");
-    let (size, max_size) = (20, 10);
-    let large = tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size });
-    broken.set(large).expect("the first");
+    let too_long = |size| {
+        let max_size = 10;
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })
+    };
+    broken.set(too_long(20)).expect("the first");
+    assert_eq!(
+        trouble.closed(),
+        Failure::TooLarge { size: 20 },
+        "it is let in next time"
+    );
     assert!(
-        refused(trouble.closed()).contains("a packet of 20 bytes is more than a WebSocket carries here (10)")
+        matches!(
+            trouble.websocket(&too_long(FRAME_LIMIT + 1)),
+            Failure::Protocol(_)
+        ),
+        "no limit helps where no packet can be"
     );
     let reset = Broken::default();
     reset

@@ -3,9 +3,13 @@
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
+
+/// Largest packet.
+const LIMIT: usize = TRANSPORT_LIMIT as usize;
 
 type Accepted = WebSocketStream<TcpStream>;
 
@@ -35,7 +39,7 @@ where
     };
     let name = pipe_name();
     let url = format!("ws://127.0.0.1:{port}/mqtt");
-    let broken = open(&server, &url, None, &name).await.expect("it opens");
+    let broken = open(&server, &url, None, &name, LIMIT).await.expect("it opens");
     let client = UnixStream::connect(&name).await.expect("the pipe is there");
     (client, broken, task)
 }
@@ -113,6 +117,38 @@ async fn text_and_a_frame_that_is_too_large_end_it_and_say_why() {
     .await;
     assert_eq!(rest(&mut client).await, b"");
     assert!(matches!(broken.get(), Some(Error::Capacity(_))), "{broken:?}");
+}
+
+#[tokio::test]
+async fn a_packet_as_large_as_the_limit_comes_through_and_one_over_it_tells_its_size() {
+    let (mut client, broken, _task) = connected(|mut server| async move {
+        let largest = vec![7; LIMIT + HEADER_MAX];
+        server.send(Message::binary(largest)).await.expect("taken");
+        let mut tcp = server.into_inner();
+        // The header alone of a frame of 0x0110_0000 bytes, 17 MiB.
+        drop(tcp.write_all(&[0x82, 127, 0, 0, 0, 0, 1, 0x10, 0, 0]).await);
+        drop(tcp.read(&mut [0; 16]).await);
+    })
+    .await;
+    assert_eq!(rest(&mut client).await.len(), LIMIT + HEADER_MAX);
+    let Some(Error::Capacity(CapacityError::MessageTooLong { size, .. })) = broken.get() else {
+        panic!("it is too large: {broken:?}");
+    };
+    assert_eq!(*size, 17 * 1024 * 1024);
+}
+
+#[test]
+fn a_few_connections_find_a_limit_for_any_packet_however_it_is_cut_into_frames() {
+    let mut limit = LIMIT;
+    let mut connections = 1;
+    while frame_limit(limit) < FRAME_LIMIT {
+        // The frame that is one byte too much says no more than that.
+        limit = frame_limit(limit) + 1;
+        connections += 1;
+    }
+    assert_eq!(connections, 6);
+    assert!(frame_limit(17 << 20) >= (17 << 20) + HEADER_MAX);
+    assert_eq!(frame_limit(usize::MAX), FRAME_LIMIT, "there is nothing over it");
 }
 
 #[tokio::test]
