@@ -62,6 +62,10 @@ pub enum Event {
     },
     /// PINGRESP: whatever the broker sent before has come.
     Pong,
+    /// Our PINGREQ left.
+    PingSent,
+    /// An acknowledgement of a PUBLISH left.
+    AcknowledgementSent,
     /// Our DISCONNECT was flushed to the socket; so was everything before it.
     DisconnectSent,
     /// Something that only shows that the connection lives.

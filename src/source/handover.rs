@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Subscription;
@@ -26,12 +27,34 @@ struct Want {
     broker: String,
     lane: String,
     filter: String,
-    /// No earlier process asked for it: the broker has sent nothing for it to this session before.
+    /// No earlier process asked for it: the broker has sent nothing for it to this session before. Where nothing was ever
+    /// settled, all that is not new counts as settled.
     is_new: bool,
     /// The SUBSCRIBE may have left, in this process or an earlier one.
     asked: bool,
-    /// The broker has granted it in this process.
-    granted: bool,
+    /// The lane is connected.
+    is_up: bool,
+    grant: Grant,
+}
+
+/// What the broker says to a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    /// Nothing in this process, or it refused it.
+    Open,
+    /// Granted, and nothing says that it forgot it since.
+    Given,
+    /// It has forgotten sessions since it last granted this, if it ever did.
+    InDoubt,
+}
+
+/// A filter that another lane wants of the same broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Who wants it.
+    pub lane: String,
+    /// MQTT topic filter.
+    pub filter: String,
 }
 
 /// A filter that a session may hold and that its lane does not want.
@@ -48,6 +71,19 @@ pub struct Seat {
     all: Arc<Handover>,
     broker: String,
     lane: String,
+}
+
+impl Want {
+    fn foreign(&self) -> Foreign {
+        Foreign {
+            lane: self.lane.clone(),
+            filter: self.filter.clone(),
+        }
+    }
+
+    fn is(&self, foreign: &Foreign) -> bool {
+        self.lane == foreign.lane && self.filter == foreign.filter
+    }
 }
 
 impl Handover {
@@ -72,7 +108,8 @@ impl Seat {
             filter: wanted.filter.clone(),
             is_new: !before.contains(&wanted.filter),
             asked: before.contains(&wanted.filter),
-            granted: false,
+            is_up: false,
+            grant: Grant::Open,
         });
         let left = before
             .iter()
@@ -106,7 +143,38 @@ impl Seat {
 
     /// Exactly these are granted now.
     pub(super) fn grant(&self, granted: &[&str]) {
-        self.change(|want| want.granted = granted.contains(&want.filter.as_str()));
+        self.change(|want| {
+            want.grant = match want.grant {
+                _ if granted.contains(&want.filter.as_str()) => Grant::Given,
+                Grant::InDoubt => Grant::InDoubt,
+                Grant::Open | Grant::Given => Grant::Open,
+            };
+        });
+    }
+
+    /// CONNACK. A broker that has lost our session may have lost those of lanes that are not back yet: what they were
+    /// granted is in doubt until they are told so again.
+    pub(super) fn connected(&self, session_present: bool) {
+        self.change(|want| {
+            want.is_up = true;
+            if !session_present {
+                want.grant = Grant::InDoubt;
+            }
+        });
+        if session_present {
+            return;
+        }
+        self.all.0.send_modify(|all| {
+            let wants = all.wants.iter_mut();
+            for want in wants.filter(|want| self.is_other(want) && !want.is_up) {
+                want.grant = Grant::InDoubt;
+            }
+        });
+    }
+
+    /// The connection is over.
+    pub(super) fn disconnected(&self) {
+        self.change(|want| want.is_up = false);
     }
 
     /// Whether the session can do without `filter`: all that is wanted of its messages comes another way.
@@ -116,7 +184,7 @@ impl Seat {
             .wants
             .iter()
             .filter(|want| want.broker == self.broker && overlaps(&want.filter, filter));
-        sharing.all(|want| want.granted)
+        sharing.all(|want| want.grant == Grant::Given)
     }
 
     /// Whether another lane may have asked for this message too.
@@ -148,8 +216,28 @@ impl Seat {
             .collect()
     }
 
-    /// What other lanes want for the first time of messages that this session was sent before.
-    fn new_elsewhere(&self, is_pending: impl Fn(&Want) -> bool) -> Vec<String> {
+    /// What other lanes want, and this is true of.
+    fn foreign(&self, is_meant: impl Fn(&Want) -> bool) -> Vec<Foreign> {
+        let all = self.all.0.borrow();
+        let wants = all.wants.iter();
+        wants
+            .filter(|want| self.is_other(want) && is_meant(want))
+            .map(Want::foreign)
+            .collect()
+    }
+
+    /// Whether another lane wants this message and may have no session that gets it.
+    fn is_in_doubt(&self, topic: &str) -> bool {
+        let all = self.all.0.borrow();
+        let mut others = all
+            .wants
+            .iter()
+            .filter(|want| want.grant == Grant::InDoubt && self.is_other(want));
+        others.any(|want| covers(&want.filter, topic))
+    }
+
+    /// What other lanes want for the first time of messages that this session was sent before, when that was never settled.
+    fn new_elsewhere(&self) -> Vec<Foreign> {
         let all = self.all.0.borrow();
         let is_shared = |want: &Want| {
             let wants = all.wants.iter();
@@ -162,19 +250,17 @@ impl Seat {
                 .map(|hold| &hold.filter);
             kept.chain(left).any(|held| overlaps(held, &want.filter))
         };
-        let others = all
-            .wants
-            .iter()
-            .filter(|want| want.broker == self.broker && want.lane != self.lane && want.is_new);
-        others
-            .filter(|want| is_pending(want) && is_shared(want))
-            .map(|want| want.filter.clone())
-            .collect()
+        let others = all.wants.iter().filter(|want| self.is_other(want) && want.is_new);
+        others.filter(|want| is_shared(want)).map(Want::foreign).collect()
     }
 
     /// Changes whenever [`Seat::can_spare`] may have changed.
     pub(super) fn changes(&self) -> Changes {
         Changes(self.all.0.subscribe())
+    }
+
+    fn is_other(&self, want: &Want) -> bool {
+        want.broker == self.broker && want.lane != self.lane
     }
 
     fn is_ours(&self, broker: &str, lane: &str) -> bool {
@@ -195,9 +281,11 @@ impl Seat {
     }
 }
 
-/// What a broker had queued for a session counts as sent when so many pings were answered after another lane was granted its
-/// filter. A broker answers a ping at once, and sends what it has queued as fast as it is acknowledged; with the usual keep-alive of
-/// half a minute this is some minutes. Meanwhile messages are marked, and some come twice; without it some would not come at all.
+/// What a broker had queued for a session counts as sent when more pings than this in a row found the line idle after another
+/// lane was granted its filter: all that came was acknowledged before the ping left, and nothing came before its answer. A broker
+/// with something queued sends it as soon as there is room in its window, so one would do for a broker that does so at once. With
+/// the usual keep-alive of half a minute this is some minutes, and on a line that is never idle it does not end: messages that
+/// are marked may come twice, without the mark some would not come at all.
 const QUEUED_PONGS: u32 = 10;
 
 /// Knows the messages that another lane's session may have got too.
@@ -214,15 +302,31 @@ pub struct Copies {
     /// The same for our own session: the broker may send it a copy for what is wanted and one for what is left.
     here: Vec<String>,
     last_seen_here: Vec<String>,
-    /// What other lanes want for the first time, of messages that this session may have had queued before they were granted it;
-    /// `None` before the first connection.
-    coming: Option<Vec<String>>,
-    /// PINGRESPs since all of that was granted.
+    /// What was settled in earlier processes; `None` when nothing is known of it.
+    settled: Option<Vec<Foreign>>,
+    /// What is not settled: the broker may have something for this session that the other lane has no copy of.
+    coming: Vec<Coming>,
+    /// Messages of this connection that are not acknowledged.
+    owed: u32,
+    /// Nothing was owed when the last PINGREQ left, and nothing came since.
+    is_idle: bool,
+}
+
+/// A filter that another lane gets, and what this session has queued for it from before.
+#[derive(Debug)]
+struct Coming {
+    what: Foreign,
+    /// PINGRESPs in a row that found the line idle since it was granted.
     quiet_pongs: u32,
 }
 
 impl Copies {
-    pub(super) fn new(seat: Seat, wanted: &[Subscription], is_old: bool) -> Self {
+    pub(super) fn new(
+        seat: Seat,
+        wanted: &[Subscription],
+        is_old: bool,
+        settled: Option<Vec<Foreign>>,
+    ) -> Self {
         let here = seat.held_here();
         Self {
             seat,
@@ -232,19 +336,68 @@ impl Copies {
             last_seen: Vec::new(),
             last_seen_here: here.clone(),
             here,
-            coming: None,
-            quiet_pongs: 0,
+            settled,
+            coming: Vec::new(),
+            owed: 0,
+            is_idle: false,
         }
     }
 
-    /// CONNACK.
-    pub(super) fn connected(&mut self) {
+    /// All lanes have said what they want, and none is connected.
+    pub(super) fn begin(&mut self) {
+        let coming = match &self.settled {
+            Some(settled) => self
+                .seat
+                .foreign(|want| !settled.iter().any(|settled| want.is(settled))),
+            None => self.seat.new_elsewhere(),
+        };
+        self.await_copies_of(coming);
+    }
+
+    /// What other lanes surely have their own copies of, whatever the broker still has for this session.
+    pub(super) fn settled(&self) -> Vec<Foreign> {
+        let is_coming = |want: &Want| self.coming.iter().any(|coming| want.is(&coming.what));
+        self.seat
+            .foreign(|want| want.grant != Grant::InDoubt && !is_coming(want))
+    }
+
+    fn await_copies_of(&mut self, what: Vec<Foreign>) {
+        for what in what {
+            match self.coming.iter_mut().find(|coming| coming.what == what) {
+                Some(coming) => coming.quiet_pongs = 0,
+                None => self.coming.push(Coming { what, quiet_pongs: 0 }),
+            }
+        }
+    }
+
+    /// PUBLISH.
+    pub(super) const fn came(&mut self, qos: u8) {
+        self.is_idle = false;
+        if qos > 0 {
+            self.owed = self.owed.saturating_add(1);
+        }
+    }
+
+    /// PUBACK left.
+    pub(super) const fn acknowledged(&mut self) {
+        self.owed = self.owed.saturating_sub(1);
+    }
+
+    /// PINGREQ left.
+    pub(super) const fn pinged(&mut self) {
+        self.is_idle = self.owed == 0;
+    }
+
+    /// CONNACK, after [`Seat::connected`].
+    pub(super) fn connected(&mut self, session_present: bool) {
+        (self.owed, self.is_idle) = (0, false);
+        if session_present {
+            // The broker may have queued while we were away what a lane without a session did not get.
+            self.await_copies_of(self.seat.foreign(|want| want.grant == Grant::InDoubt));
+        }
         if self.elsewhere.is_empty() {
             self.elsewhere = self.seat.held_elsewhere();
             self.last_seen = self.elsewhere.clone();
-        }
-        if self.coming.is_none() {
-            self.coming = Some(self.seat.new_elsewhere(|_| true));
         }
     }
 
@@ -257,21 +410,26 @@ impl Copies {
         if !self.here.is_empty() {
             self.here = std::mem::replace(&mut self.last_seen_here, self.seat.held_here());
         }
-        if let Some(coming) = self.coming.as_mut().filter(|coming| !coming.is_empty()) {
-            match self.seat.new_elsewhere(|want| !want.granted).is_empty() {
-                true => self.quiet_pongs += 1,
-                false => self.quiet_pongs = 0,
-            }
-            if self.quiet_pongs > QUEUED_PONGS {
-                coming.clear();
-            }
+        self.await_copies_of(self.seat.foreign(|want| want.grant == Grant::InDoubt));
+        let is_idle = std::mem::take(&mut self.is_idle);
+        if self.coming.is_empty() {
+            return;
         }
+        let missing = self.seat.foreign(|want| want.grant != Grant::Given);
+        for coming in &mut self.coming {
+            let is_quiet = is_idle && !missing.contains(&coming.what);
+            coming.quiet_pongs = if is_quiet { coming.quiet_pongs + 1 } else { 0 };
+        }
+        self.coming.retain(|coming| coming.quiet_pongs <= QUEUED_PONGS);
     }
 
     /// Whether this message may be one of them.
     pub(super) fn has(&self, topic: &str) -> bool {
         let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
-        let is_coming = || self.coming.iter().flatten().any(|filter| covers(filter, topic));
+        let is_coming = || {
+            let mut coming = self.coming.iter();
+            coming.any(|coming| covers(&coming.what.filter, topic)) || self.seat.is_in_doubt(topic)
+        };
         self.elsewhere.iter().any(|filter| covers(filter, topic))
             // What is wanted by nobody here goes out by the other lane's routes anyway.
             || is_ours() && is_coming()
@@ -336,7 +494,7 @@ mod tests {
             &["a/+".to_owned(), "b/+".to_owned(), "c/+".to_owned()],
         );
         new.want(&wanted("a/+"), &[]);
-        let copies = Copies::new(old, &wanted("b/+"), true);
+        let copies = Copies::new(old, &wanted("b/+"), true, None);
         assert!(!copies.has("a/1"));
         new.ask(&wanted("a/+"));
         assert!(copies.has("a/1"));
@@ -353,7 +511,7 @@ mod tests {
         let seat = handover.seat("b", "lane");
         let shared = wanted("$share/g/a/+");
         seat.want(&shared, &["a/+".to_owned(), "c/+".to_owned()]);
-        let mut copies = Copies::new(seat.clone(), &shared, true);
+        let mut copies = Copies::new(seat.clone(), &shared, true, None);
         assert!(copies.has("a/1"));
         assert!(!copies.has("c/1"), "nothing else is wanted of it");
         seat.hold(&["c/+"]);
@@ -369,8 +527,9 @@ mod tests {
         let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
         old.want(&wanted("b/+"), &["a/+".to_owned(), "b/+".to_owned()]);
         new.want(&wanted("#"), &[]);
-        let mut copies = Copies::new(new, &wanted("#"), false);
-        copies.connected();
+        let mut copies = Copies::new(new, &wanted("#"), false, None);
+        copies.begin();
+        copies.connected(true);
         copies.ponged();
         assert!(copies.has("a/1") && !copies.has("b/1"));
         old.hold(&[]);
@@ -386,33 +545,114 @@ mod tests {
         let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
         old.want(&wanted("d/#"), &["d/#".to_owned()]);
         new.want(&wanted("d/+/alarm"), &[]);
-        let mut copies = Copies::new(old, &wanted("d/#"), false);
-        copies.connected();
-        for _ in 0..3 * QUEUED_PONGS {
-            copies.ponged();
-        }
+        let mut copies = Copies::new(old.clone(), &wanted("d/#"), false, None);
+        copies.begin();
+        copies.connected(true);
+        pings(&mut copies, 3 * QUEUED_PONGS);
         assert!(copies.has("d/1/alarm"), "nobody else is subscribed yet");
         assert!(!copies.has("d/1/other"));
         new.ask(&wanted("d/+/alarm"));
         new.grant(&["d/+/alarm"]);
         for _ in 0..QUEUED_PONGS {
-            copies.ponged();
+            pings(&mut copies, 1);
             assert!(copies.has("d/1/alarm"), "it may have been queued before");
         }
-        copies.ponged();
+        assert_eq!(copies.settled(), []);
+        pings(&mut copies, 1);
         assert!(!copies.has("d/1/alarm"));
-        copies.connected();
+        let settled = copies.settled();
+        assert_eq!(settled.len(), 1);
+        copies.connected(true);
         assert!(!copies.has("d/1/alarm"), "that was once");
+        let mut later = Copies::new(old, &wanted("d/#"), false, Some(settled));
+        later.begin();
+        assert!(!later.has("d/1/alarm"), "in all processes");
+    }
+
+    /// So many pings, each answered before anything else comes.
+    fn pings(copies: &mut Copies, count: u32) {
+        for _ in 0..count {
+            copies.pinged();
+            copies.ponged();
+        }
     }
 
     #[test]
-    fn lanes_that_begin_together_have_nothing_queued_for_each_other() {
+    fn pings_do_not_end_the_marking_while_the_broker_is_still_sending_what_it_had_queued() {
+        let handover = Arc::new(Handover::default());
+        let (old, new) = (handover.seat("b", "old"), handover.seat("b", "new"));
+        old.want(&wanted("d/#"), &["d/#".to_owned()]);
+        new.want(&wanted("d/+/alarm"), &[]);
+        let mut copies = Copies::new(old, &wanted("d/#"), false, None);
+        copies.begin();
+        copies.connected(true);
+        new.grant(&["d/+/alarm"]);
+        for _ in 0..3 * QUEUED_PONGS {
+            copies.came(1);
+            pings(&mut copies, 1);
+            copies.acknowledged();
+            assert!(copies.has("d/1/alarm"), "the window may have been full");
+        }
+        for _ in 0..3 * QUEUED_PONGS {
+            copies.pinged();
+            copies.came(0);
+            copies.ponged();
+            assert!(copies.has("d/1/alarm"), "it came before the answer");
+        }
+        pings(&mut copies, QUEUED_PONGS);
+        copies.ponged();
+        pings(&mut copies, QUEUED_PONGS);
+        assert!(copies.has("d/1/alarm"), "they have to be in a row");
+        pings(&mut copies, 1);
+        assert!(!copies.has("d/1/alarm"));
+    }
+
+    #[test]
+    fn lanes_that_begin_together_mark_what_the_other_one_may_lack_until_it_is_granted() {
         let handover = Arc::new(Handover::default());
         let (one, other) = (handover.seat("b", "one"), handover.seat("b", "other"));
         one.want(&wanted("d/#"), &[]);
         other.want(&wanted("d/+/alarm"), &[]);
-        let mut copies = Copies::new(one, &wanted("d/#"), false);
-        copies.connected();
+        let mut copies = Copies::new(one.clone(), &wanted("d/#"), false, None);
+        copies.begin();
+        one.connected(false);
+        copies.connected(false);
+        assert!(copies.has("d/1/alarm"));
+        assert_eq!(copies.settled(), []);
+        other.connected(false);
+        other.grant(&["d/+/alarm"]);
+        assert!(!copies.has("d/1/alarm"));
+        assert_eq!(copies.settled().len(), 1);
+    }
+
+    #[test]
+    fn a_lost_session_puts_what_lanes_that_are_not_back_were_granted_in_doubt() {
+        let handover = Arc::new(Handover::default());
+        let (one, other) = (handover.seat("b", "one"), handover.seat("b", "other"));
+        let third = handover.seat("b", "third");
+        for (seat, filter) in [(&one, "d/#"), (&other, "d/+/alarm"), (&third, "d/+/log")] {
+            seat.want(&wanted(filter), &[filter.to_owned()]);
+            seat.connected(true);
+            seat.grant(&[filter]);
+        }
+        let mut copies = Copies::new(one.clone(), &wanted("d/#"), false, None);
+        copies.begin();
+        copies.connected(true);
+        other.disconnected();
+        one.connected(true);
+        copies.connected(true);
+        assert!(!copies.has("d/1/alarm"), "the broker kept our session");
+        one.connected(false);
+        copies.connected(false);
+        assert!(copies.has("d/1/alarm"));
+        assert!(!copies.has("d/1/log"), "that lane is connected");
+        assert!(!one.can_spare("d/#"));
+        pings(&mut copies, 1);
+        other.connected(true);
+        other.grant(&["d/+/alarm"]);
+        pings(&mut copies, QUEUED_PONGS);
+        assert!(copies.has("d/1/alarm"), "what came meanwhile may be queued");
+        pings(&mut copies, 1);
         assert!(!copies.has("d/1/alarm"));
     }
 }

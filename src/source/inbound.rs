@@ -156,8 +156,8 @@ impl Inbound {
     }
 
     /// A connection began: the broker sends no more second copies of what came before.
-    pub fn connected(&mut self) {
-        self.copies.connected();
+    pub fn connected(&mut self, session_present: bool) {
+        self.copies.connected(session_present);
         self.twins.clear();
     }
 

@@ -302,7 +302,13 @@ impl Source {
         };
         let subscriptions = Subscriptions::new(parts.subscriptions.clone());
         let seat = parts.seat.clone();
-        let inbound = inbound(parts, &identity, &session, broker, last, !leftover.is_empty());
+        let copies = Copies::new(
+            parts.seat.clone(),
+            &parts.subscriptions,
+            !leftover.is_empty(),
+            held.settled().map(<[_]>::to_vec),
+        );
+        let inbound = inbound(parts, &identity, &session, broker, last, copies);
         Ok(Self {
             subscriptions,
             seat,
@@ -337,6 +343,8 @@ impl Source {
 
     async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<Ended, Error> {
         let mut ended = Ended::Stopped;
+        self.inbound.copies.begin();
+        self.settle();
         while !stop.is_cancelled() {
             match self.connect(connector, stop).await {
                 Step::Finish => break,
@@ -370,10 +378,16 @@ impl Source {
             counters::count(&self.inbound.counters.reconnects);
         }
         if ended == Ended::Stopped {
+            self.settle();
             self.inbound.keep_retained();
         }
         self.inbound.counters.say(&self.inbound.broker);
         Ok(ended)
+    }
+
+    /// See [`HeldFile::settle`].
+    fn settle(&mut self) {
+        self.held.settle(self.inbound.copies.settled());
     }
 
     /// Another client used the session: nothing that came so far is certain any more, now or after a restart.
@@ -418,6 +432,7 @@ impl Source {
             quiet: self.quiet,
         };
         let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
+        self.seat.disconnected();
         self.retry
             .ended(end, established.map(|at| Instant::now().duration_since(at)))
     }
@@ -532,7 +547,7 @@ fn inbound(
     session: &SessionFile,
     broker: Arc<str>,
     last: Position,
-    has_leftover: bool,
+    copies: Copies,
 ) -> Inbound {
     let receive_maximum = parts.config.receive_maximum.max(1);
     let mut window = Window::new(usize::from(receive_maximum).max(LEAST_UNSEEN));
@@ -556,7 +571,7 @@ fn inbound(
         durable: Durable::new(last, &parts.intake),
         intake: parts.intake,
         window,
-        copies: Copies::new(parts.seat, &parts.subscriptions, has_leftover),
+        copies,
         twins: Twins::new(&parts.subscriptions),
         retained,
         stamping,

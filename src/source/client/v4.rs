@@ -154,6 +154,8 @@ impl Events for V4Events {
                 Ok(Event::UnsubscribeSent(packet_id))
             }
             rumqttc::Event::Outgoing(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
+            rumqttc::Event::Outgoing(Outgoing::PingReq) => Ok(Event::PingSent),
+            rumqttc::Event::Outgoing(Outgoing::PubAck(_)) => Ok(Event::AcknowledgementSent),
             rumqttc::Event::Outgoing(_) => Ok(Event::Other),
         }
     }

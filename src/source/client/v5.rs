@@ -222,6 +222,8 @@ impl Events for V5Events {
             Sent(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
             Sent(Outgoing::Unsubscribe(packet_id)) => Ok(Event::UnsubscribeSent(packet_id)),
             Sent(Outgoing::Disconnect) => Ok(Event::DisconnectSent),
+            Sent(Outgoing::PingReq) => Ok(Event::PingSent),
+            Sent(Outgoing::PubAck(_)) => Ok(Event::AcknowledgementSent),
             Sent(_) => Ok(Event::Other),
         }
     }

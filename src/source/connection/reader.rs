@@ -96,8 +96,11 @@ impl<'a, E: Events> Reader<'a, E> {
             Event::Granted { packet_id, answers } => self.granted(packet_id, &answers),
             Event::UnsubscribeSent(packet_id) => lock(self.shared.leftover).sent(packet_id),
             Event::Unsubscribed { packet_id, refused } => self.unsubscribed(packet_id, refused),
+            Event::PingSent => self.shared.inbound.copies.pinged(),
+            Event::AcknowledgementSent => self.shared.inbound.copies.acknowledged(),
             Event::Pong => {
                 self.shared.inbound.copies.ponged();
+                self.settle();
                 self.look_whether_unused();
             }
             // The broker closes. Until then what it still sends is read: a socket that is closed with something unread in
@@ -125,7 +128,10 @@ impl<'a, E: Events> Reader<'a, E> {
                 .map_err(End::SessionFile)?;
         }
         self.busy = Instant::now();
-        self.shared.inbound.connected();
+        self.shared.seat.connected(session_present);
+        self.shared.inbound.connected(session_present);
+        // Before anything is subscribed: a crash must not bring back what was settled with the session before.
+        self.settle();
         if lock(self.shared.leftover).connected(session_present) {
             self.remember();
         }
@@ -171,6 +177,12 @@ impl<'a, E: Events> Reader<'a, E> {
         self.shared.held.remember(filters);
     }
 
+    /// Writes down what the other lanes surely have their own copies of.
+    fn settle(&mut self) {
+        let settled = self.shared.inbound.copies.settled();
+        self.shared.held.settle(settled);
+    }
+
     /// With nothing subscribed any more, and nothing sent for a while by a broker that answers, nothing is left there.
     fn look_whether_unused(&mut self) {
         let Some(quiet) = self.shared.quiet else { return };
@@ -186,6 +198,7 @@ impl<'a, E: Events> Reader<'a, E> {
             .subscriptions
             .answered(packet_id, answers, Instant::now());
         self.tell_granted();
+        self.settle();
         self.shared
             .line
             .answered(&outcome, self.shared.subscriptions.refusal());
@@ -193,6 +206,7 @@ impl<'a, E: Events> Reader<'a, E> {
 
     async fn published(&mut self, publish: Publish) -> Result<(), End> {
         self.busy = Instant::now();
+        self.shared.inbound.copies.came(publish.qos);
         if self.unused {
             // There was something left after all. It comes again on the next connection.
             self.unused = false;

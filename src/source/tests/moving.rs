@@ -117,6 +117,81 @@ async fn what_the_old_session_brings_is_stored_and_marked_from_when_the_other_la
     assert_eq!(peer.heard().await, Action::Acknowledge(2));
 }
 
+/// Whether what another lane wants of this session's messages is marked.
+async fn is_marked(gateway: &mut Gateway, peer: &Peer, packet_id: u16) -> bool {
+    peer.say(Event::Published(message(packet_id)));
+    let offer = gateway.stored().await;
+    let dup = offer.arrival.delivery.dup;
+    offer.receipt.confirm();
+    dup
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_end_the_marking_of_what_another_lane_was_never_granted() {
+    let mut folder = earlier(&["a/+"]).await;
+    for before in [&[][..], &["a/b".to_owned()]] {
+        let (own, new) = seats();
+        new.want(&[wanted("a/b")], before);
+        // The broker is not there.
+        let mut gateway = Gateway::start_with(folder, Vec::new(), BOOT, &["a/+"], own);
+        let _peer = gateway.peer().await;
+        folder = gateway.killed().await;
+    }
+    let (own, new) = seats();
+    new.want(&[wanted("a/b")], &["a/b".to_owned()]);
+    let (mut gateway, peer) = later(folder, &["a/+"], own).await;
+    assert!(is_marked(&mut gateway, &peer, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn marking_ends_after_idle_pings_and_not_while_something_comes() {
+    let folder = earlier(&["a/+"]).await;
+    let (own, new) = seats();
+    new.want(&[wanted("a/b")], &[]);
+    let (mut gateway, mut peer) = later(folder, &["a/+"], own).await;
+    assert_eq!(peer.heard().await, subscribed(&["a/+"]));
+    new.grant(&["a/b"]);
+    for packet_id in 1..40 {
+        peer.say(Event::PingSent);
+        assert!(is_marked(&mut gateway, &peer, packet_id).await);
+        assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
+        peer.say(Event::Pong);
+    }
+    peer.is_silent().await;
+    for _ in 0..11 {
+        peer.say(Event::PingSent);
+        peer.say(Event::Pong);
+    }
+    assert!(!is_marked(&mut gateway, &peer, 40).await);
+    let (own, new) = seats();
+    new.want(&[wanted("a/b")], &["a/b".to_owned()]);
+    let (mut gateway, peer) = later(gateway.killed().await, &["a/+"], own).await;
+    assert!(
+        !is_marked(&mut gateway, &peer, 41).await,
+        "it is over for later processes too"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_lost_session_what_a_lane_that_is_not_back_wants_is_marked_also_after_a_restart() {
+    let (own, other) = seats();
+    other.want(&[wanted("a/b")], &["a/b".to_owned()]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gateway = Gateway::start_with(folder, Vec::new(), BOOT, &["a/+"], own);
+    other.connected(true);
+    other.grant(&["a/b"]);
+    let peer = gateway.connected(true).await;
+    assert!(!is_marked(&mut gateway, &peer, 1).await);
+    other.disconnected();
+    peer.fail(Failure::Closed);
+    let peer = gateway.connected(false).await;
+    assert!(is_marked(&mut gateway, &peer, 2).await);
+    let (own, other) = seats();
+    other.want(&[wanted("a/b")], &["a/b".to_owned()]);
+    let (mut gateway, peer) = later(gateway.killed().await, &["a/+"], own).await;
+    assert!(is_marked(&mut gateway, &peer, 3).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_the_broker_lost_holds_nothing_to_unsubscribe() {
     let folder = earlier(&["b/+"]).await;

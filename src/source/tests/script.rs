@@ -154,7 +154,7 @@ impl ScriptEvents {
                 self.unsubscribes += 1;
                 Event::UnsubscribeSent(self.unsubscribes)
             }
-            Action::Acknowledge(_) => Event::Other,
+            Action::Acknowledge(_) => Event::AcknowledgementSent,
             Action::Disconnect => Event::DisconnectSent,
         };
         tell(&self.actions, action);
