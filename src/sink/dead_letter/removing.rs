@@ -81,6 +81,21 @@ fn a_walk_sees_what_was_there_when_it_began_and_not_what_went_meanwhile() {
 }
 
 #[test]
+fn what_is_dropped_beside_a_walk_is_not_taken_for_damage() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let letters = open(dir.path()).on_full(OnFull::DropOldest);
+    keep(&letters, 1..=60);
+    let mut walk = letters.walk(Seq(1));
+    walk.next_letters().expect("reads").expect("is there");
+    // Units are dropped, and what was noted of them is forgotten, where the walk has not been.
+    keep(&letters, 61..=400);
+    while walk.next_letters().expect("reads").is_some() {}
+    let stand = letters.stand();
+    assert!(stand.dropped > 60, "{stand:?}");
+    assert_eq!((stand.lost, stand.letters + stand.dropped), (0, 400), "{stand:?}");
+}
+
+#[test]
 fn units_give_their_space_back_although_a_letter_of_each_is_kept() {
     let dir = tempfile::tempdir().expect("temp dir");
     let letters = open(dir.path());

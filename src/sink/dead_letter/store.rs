@@ -14,6 +14,7 @@ use crate::queue::codec::Encoder;
 use crate::queue::generations::{Generations, Waker, settle};
 use crate::queue::seal::{Keys, key_ids};
 use crate::queue::store::{Store, Unit};
+use crate::ranges::Ranges;
 use crate::route::Refusal;
 use crate::sink::OnFull;
 
@@ -47,6 +48,9 @@ pub(super) struct Inner {
     /// Number of the next letter.
     pub(super) next: Seq,
     pub(super) note: Note,
+    /// Letters that were removed with their units, in this process: a look that began before still comes to their numbers.
+    /// Neighbours join, so these are a few stretches.
+    pub(super) forgotten: Ranges,
 }
 
 /// How the letters of a lane stand.
@@ -82,6 +86,7 @@ impl DeadLetters {
             encoder: Encoder::new(epoch, Compression::Zstd, &keys)?,
             next: end.next(),
             note,
+            forgotten: Ranges::default(),
         };
         // A generation begins at its first letter: one that cannot be seen through must not be begun again.
         if extent.unsure || extent.hollow {
@@ -267,6 +272,9 @@ impl DeadLetters {
             .map_or(inner.next, |unit| unit.first)
             .previous();
         let values = &mut inner.note.values;
+        for (first, last) in values.gone.iter().take_while(|(first, _)| *first <= before) {
+            inner.forgotten.insert_all(first, last.min(before));
+        }
         values.gone.remove(Seq::ZERO, before);
         values.skipped.remove(Seq::ZERO, before);
     }
@@ -305,6 +313,11 @@ impl DeadLetters {
 }
 
 impl Inner {
+    /// How many of these numbers are of letters that were removed.
+    pub(super) fn removed(&self, first: Seq, last: Seq) -> u64 {
+        self.note.values.gone.count_within(first, last) + self.forgotten.count_within(first, last)
+    }
+
     /// Letters of a unit that are there.
     pub(super) fn living(&self, unit: Unit) -> u64 {
         let last = unit

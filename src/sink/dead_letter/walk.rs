@@ -54,7 +54,7 @@ impl DeadLetters {
     /// Nothing more can be got out of these numbers: those that are not known as gone are lost, or never were letters.
     fn report_missing(&self, first: Seq, last: Seq) -> Result<(), KeepError> {
         let numbers = last.0.saturating_add(1).saturating_sub(first.0);
-        if self.inner().note.values.gone.count_within(first, last) == numbers {
+        if self.inner().removed(first, last) >= numbers {
             return Ok(());
         }
         for unit in self.store.units() {
@@ -64,8 +64,7 @@ impl DeadLetters {
             }
         }
         let mut inner = self.inner();
-        let values = &inner.note.values;
-        let known = values.gone.count_within(first, last) + values.skipped.count_within(first, last);
+        let known = inner.removed(first, last) + inner.note.values.skipped.count_within(first, last);
         let missing = numbers.saturating_sub(known);
         if missing > 0 {
             tracing::error!(%first, %last, missing, "dead letters are missing: their store is damaged");
