@@ -16,6 +16,7 @@ mod keys;
 mod lane;
 mod lane_marks;
 mod letters;
+mod look;
 pub mod memory;
 mod plan;
 mod reload;
@@ -39,7 +40,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
-use crate::ops::{logging, systemd};
+use crate::ops::{Look, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
@@ -184,6 +185,7 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
+    look: Look,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -205,8 +207,10 @@ impl Daemon {
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
+        let look = look::over(stages.view(), config, identity);
         Ok(Self {
             stages,
+            look,
             _data_dir: data_dir,
         })
     }
@@ -215,6 +219,12 @@ impl Daemon {
     #[must_use]
     pub fn view(&self) -> View {
         self.stages.view()
+    }
+
+    /// Takes looks at the whole.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        self.look.clone()
     }
 
     /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the

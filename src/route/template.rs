@@ -21,6 +21,17 @@ pub enum Part {
     Value(Value),
 }
 
+impl Part {
+    /// What it asks of the message, if it is not text.
+    #[must_use]
+    pub const fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
 /// Why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -135,10 +146,7 @@ impl Template {
 
     /// What is in the braces, in order of use; a value that is used twice comes twice.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Literal(_) => None,
-            Part::Value(value) => Some(value),
-        })
+        self.parts.iter().filter_map(Part::value)
     }
 
     /// Its pieces, in order; no two literal ones stand side by side.

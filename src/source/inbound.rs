@@ -197,14 +197,15 @@ impl Inbound {
     async fn store(&mut self, publish: Publish, seen: Seen, tag: SessionTag) -> Result<Position, Refusal> {
         let position = self.last + 1;
         let mut arrival = self.arrival(publish, seen, tag, position);
-        arrival.stamp = self.stamping.stamp(&arrival);
+        let (stamp, series) = self.stamping.stamp(&arrival);
+        arrival.stamp = stamp;
         let room = match timeout(self.patience, self.intake.reserve(arrival.cost())).await {
             Ok(room) => room?,
             Err(_) => return Err(Refusal::Full),
         };
         let waiting = position.saturating_sub(self.durable.now());
         let oversize = arrival.oversize.is_some();
-        self.stamping.stamped(&arrival);
+        self.stamping.stamped(stamp, series);
         // Before the message is in the queue: whatever happens then, an old file is not believed.
         if self
             .retained

@@ -70,22 +70,24 @@ impl Stamping {
         }
     }
 
-    /// The stamp of this arrival, which holds the clock's. It counts only once it is [`Stamping::stamped`].
-    pub fn stamp(&self, arrival: &Arrival) -> Stamp {
+    /// The stamp of this arrival, which holds the clock's, and the series that it is for. It counts only once it is
+    /// [`Stamping::stamped`].
+    pub fn stamp(&self, arrival: &Arrival) -> (Stamp, Vec<Series>) {
         let series = (self.series_of.0)(arrival);
         let newest = series.iter().filter_map(|series| self.series.get(&series.hash));
         let behind = newest.map(|newest| newest.unix_ms.saturating_add(1));
         let unix_ms = behind.fold(arrival.stamp.unix_ms, i64::max);
-        Stamp {
+        let stamp = Stamp {
             unix_ms,
             ..arrival.stamp
-        }
+        };
+        (stamp, series)
     }
 
-    /// An arrival with this stamp was handed to the queue.
-    pub fn stamped(&mut self, arrival: &Arrival) {
-        for series in (self.series_of.0)(arrival) {
-            self.took(series, arrival.stamp.unix_ms);
+    /// The arrival with this stamp is handed to the queue.
+    pub fn stamped(&mut self, stamp: Stamp, series: Vec<Series>) {
+        for series in series {
+            self.took(series, stamp.unix_ms);
         }
     }
 
@@ -150,10 +152,15 @@ mod tests {
         Stamping::with_capacity(SeriesOf(Arc::new(key)), capacity)
     }
 
+    fn stamp(stamping: &mut Stamping, arrival: &mut Arrival) {
+        let (stamp, series) = stamping.stamp(arrival);
+        arrival.stamp = stamp;
+        stamping.stamped(stamp, series);
+    }
+
     fn take(stamping: &mut Stamping, topic: &str, unix_ms: i64) -> i64 {
         let mut arrival = arrival(topic, unix_ms);
-        arrival.stamp = stamping.stamp(&arrival);
-        stamping.stamped(&arrival);
+        stamp(stamping, &mut arrival);
         arrival.stamp.unix_ms
     }
 
@@ -173,8 +180,7 @@ mod tests {
     fn take_many(stamping: &mut Stamping, values: usize, unix_ms: i64) -> i64 {
         let mut arrival = arrival("a", unix_ms);
         arrival.payload = bytes::Bytes::from(vec![b'v'; values]);
-        arrival.stamp = stamping.stamp(&arrival);
-        stamping.stamped(&arrival);
+        stamp(stamping, &mut arrival);
         arrival.stamp.unix_ms
     }
 
@@ -221,8 +227,7 @@ mod tests {
             let groups = vec!["{\"t\":1}"; number % 3 + 1];
             measures += groups.len();
             arrival.payload = format!("[{}]", groups.join(",")).into();
-            arrival.stamp = stamping.stamp(&arrival);
-            stamping.stamped(&arrival);
+            stamp(&mut stamping, &mut arrival);
             let stored = Stored {
                 seq: Seq(1),
                 epoch: Epoch(1),
@@ -272,8 +277,8 @@ mod tests {
     fn what_was_not_stored_takes_no_time() {
         let stamping = stamping(KEYS);
         let put_back = arrival("a", 7);
-        assert_eq!(stamping.stamp(&put_back).unix_ms, 7);
-        assert_eq!(stamping.stamp(&put_back).unix_ms, 7);
+        assert_eq!(stamping.stamp(&put_back).0.unix_ms, 7);
+        assert_eq!(stamping.stamp(&put_back).0.unix_ms, 7);
     }
 
     #[test]
@@ -291,8 +296,10 @@ mod tests {
     #[test]
     fn what_the_store_recalls_counts() {
         let mut stamping = stamping(KEYS);
-        stamping.stamped(&arrival("a", 50));
-        stamping.stamped(&arrival("a", 40));
+        let hash = xxhash_rust::xxh3::xxh3_64(b"a");
+        for unix_ms in [50, 40] {
+            stamping.took(Series { hash, times: 1 }, unix_ms);
+        }
         assert_eq!(take(&mut stamping, "a", 45), 51);
     }
 }

@@ -196,6 +196,15 @@ fn ip(arguments: &[&str]) {
     assert!(output.status.success(), "ip {arguments:?}: {error}");
 }
 
+/// How long to wait for a packet: until the next one is due, and not so long that the end is missed.
+fn glance(queue: &VecDeque<(Instant, Vec<u8>)>) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(50);
+    let due = queue
+        .front()
+        .map(|(due, _)| due.saturating_duration_since(Instant::now()));
+    due.unwrap_or(LONGEST).clamp(Duration::from_millis(1), LONGEST)
+}
+
 /// One direction of the link.
 struct Modem {
     quality: Quality,
@@ -212,21 +221,25 @@ impl Modem {
     fn run(mut self) {
         let mut queue: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
         let mut free_at = Instant::now();
+        // What waits in the socket came later than this. A modem that gets no processor time for a moment must not lose what
+        // the link could have carried meanwhile.
+        let mut seen_empty = Instant::now();
         let mut packet = [0; 2048];
         while !self.over.load(Ordering::Relaxed) {
-            let due = queue
-                .front()
-                .map(|(due, _)| due.saturating_duration_since(Instant::now()));
-            let glance = due
-                .unwrap_or(Duration::from_millis(50))
-                .clamp(Duration::from_millis(1), Duration::from_millis(50));
-            self.from.set_read_timeout(Some(glance)).expect("a positive time");
-            if let Ok(length) = self.from.recv(&mut packet)
+            self.from.set_nonblocking(true).expect("a socket has this mode");
+            let mut came = self.from.recv(&mut packet).map(|length| (length, seen_empty));
+            if came.is_err() {
+                seen_empty = Instant::now();
+                came = self
+                    .receive(&mut packet, glance(&queue))
+                    .map(|length| (length, Instant::now()));
+            }
+            if let Ok((length, at)) = came
                 && queue.len() < QUEUE_PACKETS
             {
                 let time = Duration::from_secs(1) * u32::try_from(length).expect("a packet is small")
                     / self.quality.rate;
-                free_at = free_at.max(Instant::now()) + time;
+                free_at = free_at.max(at) + time;
                 queue.push_back((free_at + self.quality.delay, packet[..length].to_vec()));
             }
             while queue.front().is_some_and(|(due, _)| *due <= Instant::now()) {
@@ -234,6 +247,12 @@ impl Modem {
                 self.deliver(&packet);
             }
         }
+    }
+
+    fn receive(&self, packet: &mut [u8], patience: Duration) -> std::io::Result<usize> {
+        self.from.set_nonblocking(false)?;
+        self.from.set_read_timeout(Some(patience))?;
+        self.from.recv(packet)
     }
 
     fn deliver(&mut self, packet: &[u8]) {

@@ -1,10 +1,10 @@
 //! Whether what a route makes can be right at all, and whether its reader sees it.
 
 use super::Config;
+use super::templates::expanded;
 use crate::route::format::Format;
 use crate::route::format::wasp::{NAME_MAX, Wasp};
 use crate::route::template::{Part, Template};
-use crate::route::value::DEVICE;
 use crate::settings::Section;
 
 /// WASP's router takes every topic whose name has this in it for live data.
@@ -56,14 +56,7 @@ fn check_wasp_key(wasp: &Wasp, route: &Config, section: &mut Section<'_, '_>) {
 
 /// The text of a template that is the same for every message.
 fn literal(template: &Template, route: &Config) -> String {
-    let parts = template
-        .parts()
-        .iter()
-        .flat_map(|part| match (part, &route.device) {
-            (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
-            _ => std::slice::from_ref(part),
-        });
-    let texts = parts.filter_map(|part| match part {
+    let texts = expanded(template, route).filter_map(|part| match part {
         Part::Literal(text) => Some(text.as_str()),
         Part::Value(_) => None,
     });

@@ -4,10 +4,11 @@
 //! of them with one in between are told apart; `{a}{b}` and `{a}-{b}` are not: `x-y` and `z` make the same key as `x` and `y-z`.
 
 use super::Config;
+use super::templates::expanded;
 use crate::route::format::Format;
 use crate::route::pattern::Pattern;
 use crate::route::template::{Part, Template};
-use crate::route::value::{DEVICE, Value};
+use crate::route::value::Value;
 use crate::settings::Section;
 
 /// What no level of a topic has.
@@ -24,20 +25,20 @@ pub(super) fn check(route: &Config, partition_by: &Template, section: &mut Secti
         section.warn("partition_by", wrong, "leave it out: the key decides then");
         return;
     }
-    let key = expanded(&route.key, route);
-    let wanted = expanded(partition_by, route);
+    let key: Vec<&Part> = expanded(&route.key, route).collect();
+    let wanted: Vec<&Part> = expanded(partition_by, route).collect();
     if key == wanted {
         return;
     }
     let told = told_apart(&key, &route.from);
-    let wanted = wanted.iter().filter_map(Piece::value);
+    let wanted = wanted.iter().filter_map(|part| part.value());
     let Some(lost) = wanted
         .filter(|value| !told.contains(value))
         .find(|value| differs(value))
     else {
         return;
     };
-    if key.iter().any(|piece| piece.value() == Some(lost)) {
+    if key.iter().any(|part| part.value() == Some(lost)) {
         let wrong = format!(
             "{{{lost}}} cannot be told from the key \"{}\": two of its values may be part of one key, whose records go to \
              several partitions then, where they have no order",
@@ -56,45 +57,14 @@ pub(super) fn check(route: &Config, partition_by: &Template, section: &mut Secti
     section.warn("partition_by", wrong, right);
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Piece<'t> {
-    Literal(&'t str),
-    Value(&'t Value),
-}
-
-impl<'t> Piece<'t> {
-    const fn value(&self) -> Option<&'t Value> {
-        match self {
-            Self::Literal(_) => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
-
-/// The pieces of a template, with those of `device` for the device id.
-fn expanded<'t>(template: &'t Template, route: &'t Config) -> Vec<Piece<'t>> {
-    let parts = template
-        .parts()
-        .iter()
-        .flat_map(|part| match (part, &route.device) {
-            (Part::Value(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
-            _ => std::slice::from_ref(part),
-        });
-    let pieces = parts.map(|part| match part {
-        Part::Literal(text) => Piece::Literal(text),
-        Part::Value(value) => Piece::Value(value),
-    });
-    pieces.collect()
-}
-
 /// The values that a key tells: those up to the first that may run into what follows, those behind the last such, and that one if
 /// it is the only one.
-fn told_apart<'t>(key: &[Piece<'t>], from: &Pattern) -> Vec<&'t Value> {
-    let ahead = leading(key.iter(), from);
-    let behind = leading(key.iter().rev(), from);
+fn told_apart<'t>(key: &[&'t Part], from: &Pattern) -> Vec<&'t Value> {
+    let ahead = leading(key.iter().copied(), from);
+    let behind = leading(key.iter().rev().copied(), from);
     let values: Vec<&Value> = key
         .iter()
-        .filter_map(Piece::value)
+        .filter_map(|part| part.value())
         .filter(|value| differs(value))
         .collect();
     let is_told = |index: usize| {
@@ -107,19 +77,19 @@ fn told_apart<'t>(key: &[Piece<'t>], from: &Pattern) -> Vec<&'t Value> {
 }
 
 /// How many values, from one end on, end where the key says it.
-fn leading<'p, 't: 'p>(pieces: impl Iterator<Item = &'p Piece<'t>>, from: &Pattern) -> usize {
+fn leading<'t>(parts: impl Iterator<Item = &'t Part>, from: &Pattern) -> usize {
     let mut count = 0;
     let mut open = None;
-    for piece in pieces {
-        match (piece, open) {
-            (Piece::Literal(text), Some(value)) if text.contains(LEVEL_END) && is_level(value, from) => {
+    for part in parts {
+        match (part, open) {
+            (Part::Literal(text), Some(value)) if text.contains(LEVEL_END) && is_level(value, from) => {
                 count += 1;
                 open = None;
             }
-            (Piece::Value(value), _) if !differs(value) => {}
-            (Piece::Value(_), Some(_)) => return count,
-            (Piece::Value(value), None) => open = Some(*value),
-            (Piece::Literal(_), _) => {}
+            (Part::Value(value), _) if !differs(value) => {}
+            (Part::Value(_), Some(_)) => return count,
+            (Part::Value(value), None) => open = Some(value),
+            (Part::Literal(_), _) => {}
         }
     }
     count + usize::from(open.is_some())

@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::{Config, DEFAULT_KEY, scatter};
 use crate::route::TOPIC_LEN_MAX;
-use crate::route::template::Template;
+use crate::route::template::{Part, Template};
 use crate::route::value::{DEVICE, Value};
 use crate::settings::Section;
 
@@ -138,4 +138,13 @@ fn check_topic(topic: &Template, section: &mut Section<'_, '_>) {
             right,
         );
     }
+}
+
+/// The parts of a template, with those of `device` for the device id.
+pub(super) fn expanded<'t>(template: &'t Template, route: &'t Config) -> impl Iterator<Item = &'t Part> {
+    let parts = template.parts().iter();
+    parts.flat_map(|part| match (part.value(), &route.device) {
+        (Some(value), Some(device)) if value.name() == Some(DEVICE) => device.parts(),
+        _ => std::slice::from_ref(part),
+    })
 }

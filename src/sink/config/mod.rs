@@ -41,6 +41,17 @@ pub enum Delivery {
     ExactlyOnce,
 }
 
+impl Delivery {
+    /// As the file says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at-least-once",
+            Self::ExactlyOnce => "exactly-once",
+        }
+    }
+}
+
 /// What happens when a topic has more partitions than before: keys move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnPartitionChange {

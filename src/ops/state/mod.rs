@@ -1,0 +1,311 @@
+//! The state of the whole daemon at one moment, as everybody gets it who looks: the terminal, the page, the metrics, the
+//! service manager, and whoever reads `/api/status` or the topic of `[status]`.
+//!
+//! One type, so that no two of them can say different things. It is plain data and goes through JSON in both directions;
+//! docs/status.md describes it. Fields may be added; one that is there keeps its name and meaning within a [`VERSION`].
+//!
+//! Counters are totals since the store was made, unless they say "since the start". Times are Unix milliseconds of the gateway's
+//! clock, sizes are bytes, durations are seconds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::Link;
+
+/// Version of the JSON form.
+pub const VERSION: u32 = 1;
+
+/// One look at everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// [`VERSION`] of whoever wrote it.
+    pub version: u32,
+    /// Version of edgeferry.
+    pub edgeferry: String,
+    /// Gateway id.
+    pub gateway: String,
+    /// Store epoch.
+    pub epoch: String,
+    /// `at-least-once` or `exactly-once`
+    pub delivery: String,
+    /// When this was taken.
+    pub unix_ms: i64,
+    /// Whether the clock is known to be right.
+    pub is_clock_synchronised: bool,
+    /// Since the start of the process, seconds.
+    pub uptime_s: u64,
+    /// What it comes to.
+    pub health: Health,
+    /// All lanes that run.
+    pub lanes: Vec<Lane>,
+    /// Where the store is.
+    pub disk: Disk,
+    /// Every certificate that the configuration names.
+    pub certificates: Vec<Certificate>,
+    /// The last warnings and errors, newest first, at most [`EVENTS_MAX`].
+    pub events: Vec<Event>,
+    /// Why dead letters are not forwarded to their topic at the moment; they wait here.
+    pub not_forwarded: Option<String>,
+}
+
+/// Events kept at most: what fits on a page.
+pub const EVENTS_MAX: usize = 50;
+
+/// The answer to the operator's one question: is my data safe, and if not, what do I do?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The configuration works on all links and everything can be stored. A link that is merely away is no reason to be unready.
+    pub is_ready: bool,
+    /// Messages wait because a link is away; they are safe.
+    pub is_buffering: bool,
+    /// One line for people.
+    pub summary: String,
+    /// What a person should do, the most urgent first. Empty when there is nothing.
+    pub advice: Vec<Advice>,
+}
+
+/// Something for a person to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// How urgent.
+    pub level: Level,
+    /// What is the matter.
+    pub what: String,
+    /// What to do.
+    pub todo: String,
+}
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Needs a person: messages are lost, or nothing moves until then.
+    Error,
+    /// Should be looked at.
+    Warning,
+}
+
+/// One lane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its name.
+    pub name: String,
+    /// No route uses it: it runs until it is empty.
+    pub is_leaving: bool,
+    /// Its connections, in file order.
+    pub brokers: Vec<Broker>,
+    /// The link to Kafka.
+    pub kafka: Link,
+    /// Why delivery is held by something on this machine.
+    pub held: Option<String>,
+    /// What became of every message.
+    pub ledger: Ledger,
+    /// The queue.
+    pub queue: Queue,
+    /// What moves.
+    pub flow: Flow,
+    /// Dead letters.
+    pub letters: Letters,
+    /// Its routes, in file order, and what they delivered.
+    pub routes: Vec<Tally>,
+    /// The devices that deliver most, and those in trouble most lately; bounded.
+    pub devices: Devices,
+}
+
+/// A connection to an MQTT broker. Counters since the start of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broker {
+    /// `[[mqtt]] name`
+    pub name: String,
+    /// Its state.
+    pub link: Link,
+    /// PUBLISH packets that came.
+    pub received: u64,
+    /// Handed to the queue.
+    pub stored: u64,
+    /// Left with the broker, unacknowledged: the queue was full, or edgeferry was stopping.
+    pub put_back: u64,
+    /// Connections that ended other than by a stop.
+    pub reconnects: u64,
+    /// Messages that the broker itself dropped, for any client, by its `$SYS` topics; `None` where it does not say.
+    pub dropped_by_broker: Option<u64>,
+}
+
+/// `received = delivered + queued + dead_lettered + sum of removed`, always.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Messages that were acknowledged.
+    pub received: u64,
+    /// Confirmed by Kafka.
+    pub delivered: u64,
+    /// Durable and none of the others yet.
+    pub queued: u64,
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
+    /// Removed, by reason; all reasons, also those with 0.
+    pub removed: BTreeMap<String, u64>,
+    /// Beside the account: redeliveries of the broker that were recognised and not stored again.
+    pub recognised: u64,
+    /// Beside the account: records that were sent to Kafka again.
+    pub resent: u64,
+    /// Beside the account: stored messages that came with QoS 0, which the broker drops while edgeferry is away.
+    pub unprotected: u64,
+}
+
+/// The queue of a lane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Space taken on disk.
+    pub bytes: u64,
+    /// `max_bytes`
+    pub max_bytes: u64,
+    /// The budget is used up.
+    pub is_full: bool,
+    /// Why nothing can be stored at the moment.
+    pub failure: Option<String>,
+    /// Arrival of the oldest message that waits.
+    pub oldest_unix_ms: Option<i64>,
+    /// How long it has waited, seconds; `None` when nothing waits.
+    pub age_s: Option<f64>,
+    /// Time between two groups now, seconds.
+    pub commit_interval_s: f64,
+}
+
+/// What moves, over the last seconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Flow {
+    /// Messages stored per second.
+    pub in_per_s: f64,
+    /// Messages delivered per second.
+    pub out_per_s: f64,
+    /// Seconds until nothing waits, if both rates stay; `None` when the backlog does not shrink.
+    pub drained_in_s: Option<f64>,
+    /// Times that everything behind the cursor was sent again, since the start.
+    pub rewinds: u64,
+    /// `max_rate` holds messages back.
+    pub is_limited: bool,
+}
+
+/// The dead letters of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Letters {
+    /// That are there.
+    pub count: u64,
+    /// Space taken on disk.
+    pub bytes: u64,
+    /// Removed by `on_full = "drop-oldest"`.
+    pub dropped: u64,
+    /// Lost by damage.
+    pub lost: u64,
+}
+
+/// What one route or device had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Name of the route, or device id.
+    pub name: String,
+    /// Records confirmed by Kafka.
+    pub delivered: u64,
+    /// Messages kept as dead letters.
+    pub dead_lettered: u64,
+    /// The last trouble, if there was any.
+    pub trouble: Option<Trouble>,
+}
+
+/// When something went wrong last, and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// When.
+    pub unix_ms: i64,
+    /// What.
+    pub why: String,
+}
+
+/// Devices, bounded. Counters since the start of the process.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Devices {
+    /// The busiest first.
+    pub busiest: Vec<Tally>,
+    /// The most recently troubled first.
+    pub troubled: Vec<Tally>,
+    /// Key skew: what share of all records the busiest device has, 0 to 1. `None` before the first record.
+    pub busiest_share: Option<f64>,
+}
+
+/// The file system of the store, and what was written to it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Disk {
+    /// `data_dir`
+    pub path: String,
+    /// Free for edgeferry; `None` when the system does not say.
+    pub free_bytes: Option<u64>,
+    /// Size of the file system.
+    pub total_bytes: Option<u64>,
+    /// Written since the start of the process.
+    pub written_bytes: u64,
+    /// Written in the last 24 hours.
+    pub written_last_day_bytes: u64,
+    /// What a day would take at the rate of the last ten minutes.
+    pub projected_per_day_bytes: u64,
+    /// Bytes written for each byte of payload.
+    pub written_per_payload_byte: Option<f64>,
+}
+
+/// A certificate that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Where it is used: `mqtt local`, `kafka`.
+    pub of: String,
+    /// The setting that names it.
+    pub setting: String,
+    /// The file.
+    pub file: String,
+    /// When it ends: of several in the file, the first that does. `None` when it cannot be read.
+    pub not_after_unix_ms: Option<i64>,
+    /// Why it cannot be read.
+    pub failure: Option<String>,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it was said last.
+    pub unix_ms: i64,
+    /// How bad.
+    pub level: Level,
+    /// What was said, with its fields.
+    pub text: String,
+    /// How often, since the start.
+    pub count: u64,
+    /// What to do about it, in plain words.
+    pub advice: Option<String>,
+}
+
+/// Takes looks. Cheap enough for once a second; never blocks for long.
+#[derive(Clone)]
+pub struct Look(Arc<dyn Fn() -> State + Send + Sync>);
+
+impl Look {
+    /// By this.
+    pub fn new(take: impl Fn() -> State + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn take(&self) -> State {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;
