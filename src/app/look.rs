@@ -33,6 +33,7 @@ pub fn over(view: View, config: &Config, identity: Identity) -> Look {
 impl Looker {
     fn look(&self) -> State {
         let overview = self.view.overview();
+        let not_applied = self.view.not_applied();
         let lanes: Vec<state::Lane> = self.view.lanes().iter().map(lane).collect();
         let wear = overview
             .lanes
@@ -54,7 +55,8 @@ impl Looker {
                     .iter()
                     .any(|lane| lane.ledger.queued > 0 && lane.kafka != Link::Up),
                 summary: overview.to_string(),
-                advice: Vec::new(),
+                advice: not_applied.iter().map(state::NotApplied::advice).collect(),
+                not_applied,
             },
             lanes,
             disk: disk(&self.data_dir, &wear),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::link::Link;
+use crate::ops::state::NotApplied;
 use crate::ops::{LaneOverview, Overview};
 use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
@@ -20,6 +22,10 @@ struct Inner {
     lanes: Vec<LaneView>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
+    /// What runs, once something does.
+    config: Option<Arc<Config>>,
+    /// A configuration that was refused since.
+    not_applied: Option<NotApplied>,
 }
 
 /// One lane.
@@ -48,8 +54,34 @@ impl View {
         self.inner().lanes.push(lane);
     }
 
-    pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
-        self.inner().forward = Some(forward);
+    pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
+        self.inner().forward = forward;
+    }
+
+    /// Lanes in the order of these names.
+    pub(super) fn sort(&self, names: &[String]) {
+        let place = |lane: &LaneView| names.iter().position(|name| *name == lane.name);
+        self.inner().lanes.sort_by_key(place);
+    }
+
+    pub(super) fn runs(&self, config: Arc<Config>) {
+        self.inner().config = Some(config);
+    }
+
+    /// The configuration that runs: another one after a reload. `None` before anything runs.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.inner().config.clone()
+    }
+
+    pub(super) fn set_not_applied(&self, refused: Option<NotApplied>) {
+        self.inner().not_applied = refused;
+    }
+
+    /// The configuration that was refused last, if none was applied since.
+    #[must_use]
+    pub fn not_applied(&self) -> Option<NotApplied> {
+        self.inner().not_applied.clone()
     }
 
     pub(super) fn remove(&self, name: &str) {

@@ -21,7 +21,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,6 +110,8 @@ struct Shared {
     ballast: Option<Arc<Ballast>>,
     drops: Drops,
     store_failure: Mutex<Option<String>>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
 }
 
 impl Shared {
@@ -358,6 +360,12 @@ impl Monitor {
     /// [`PurgeError`].
     pub fn purge(&self, filter: Filter) -> Purged {
         self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
+    /// Goes when nobody has the lane open any more: then its folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.0.open)
     }
 
     /// Ends the reader's wait.

@@ -224,6 +224,7 @@ pub(super) fn assemble(
         ballast: outside.ballast.clone(),
         drops: Drops::default(),
         store_failure: Mutex::new(None),
+        open: Arc::new(()),
     });
     settle_down(&shared, &place, found.map(|marks| marks.durable))?;
     equip(shared, &place, config, outside)
