@@ -10,6 +10,7 @@ use crate::exit::Exit;
 
 mod check;
 mod queue;
+mod reload;
 mod try_route;
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
@@ -24,6 +25,9 @@ struct Cli {
 enum Verb {
     /// Run the daemon
     Run(ConfigFile),
+    /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
+    #[command(after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload")]
+    Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     Check {
         #[command(flatten)]
@@ -76,6 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
+        Verb::Reload(file) => reload::run(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
