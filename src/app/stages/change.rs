@@ -377,3 +377,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

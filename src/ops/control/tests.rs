@@ -18,6 +18,11 @@ fn hand(folder: &Path) -> Arc<Hand> {
     Arc::new(Hand::new(identity, Vec::new(), known, true))
 }
 
+/// Reloads that nobody does.
+fn nobody() -> Reloads {
+    mpsc::channel(1).0
+}
+
 /// Runs `work` against a served socket on a thread of its own, as a client would.
 fn with_client(work: impl FnOnce(&Path) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -28,7 +33,7 @@ fn with_client(work: impl FnOnce(&Path) + Send + 'static) {
         let dir = tempfile::tempdir().expect("temp dir");
         // Left behind by a daemon that was killed.
         drop(std::os::unix::net::UnixListener::bind(path(dir.path())).expect("binds"));
-        let control = Control::start(dir.path(), hand(dir.path()), tokio::sync::mpsc::channel(1).0).expect("starts");
+        let control = Control::start(dir.path(), hand(dir.path()), nobody()).expect("starts");
         let socket = path(dir.path());
         let mode = fs::metadata(&socket).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -110,7 +115,7 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         .expect("builds");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("temp dir");
-        let control = Control::start(dir.path(), hand(dir.path()), tokio::sync::mpsc::channel(1).0).expect("starts");
+        let control = Control::start(dir.path(), hand(dir.path()), nobody()).expect("starts");
         let connections = Arc::clone(&control.connections);
         let idle = connect(&path(dir.path()));
         let taken = async {
@@ -127,4 +132,41 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         );
         drop(idle);
     });
+}
+
+/// Asks for a reload that is answered so; `None`: whoever does it ends.
+fn reloaded(answer: Option<Reloaded>) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("builds");
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (reloads, mut asked) = mpsc::channel(1);
+        let control = Control::start(dir.path(), hand(dir.path()), reloads).expect("starts");
+        let socket = path(dir.path());
+        let client =
+            tokio::task::spawn_blocking(move || ask(&socket, b"{\"version\":1,\"verb\":\"reload\"}\n"));
+        let reply = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("asks");
+        match answer {
+            Some(answer) => reply.expect("is there").send(answer).expect("waits"),
+            None => drop(reply),
+        }
+        let answers = client.await.expect("is content");
+        control.stop().await;
+        answers
+    })
+}
+
+#[test]
+fn a_reload_is_answered_with_what_came_of_it_when_it_is_over() {
+    let done = reloaded(Some(Ok("reloaded: route[1] added".to_owned())));
+    assert_eq!(
+        done,
+        [r#"{"note":"reloaded: route[1] added"}"#, r#"{"done":{"exit":0}}"#]
+    );
+    let refused = reloaded(Some(Err((Exit::Usage, "line 7 is wrong".to_owned()))));
+    assert_eq!(refused, [r#"{"error":{"exit":64,"message":"line 7 is wrong"}}"#]);
+    let over = reloaded(None).concat();
+    assert!(over.contains("edgeferry is stopping"), "{over}");
 }

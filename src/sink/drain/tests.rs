@@ -30,6 +30,7 @@ mod filtered;
 mod partitions;
 mod poison;
 mod rate;
+mod rerouted;
 mod stall;
 mod topics;
 
