@@ -193,7 +193,9 @@ impl OpenLane {
         routes.are(Arc::clone(&shared_router));
         let own = config.routes.iter().filter(|route| route.lane == lane);
         let own = own.map(route::Config::mark);
-        let interests = own.chain(former.iter().map(|former| former.mark.clone())).collect();
+        let interests = own
+            .chain(former.iter().map(|former| former.mark.clone()))
+            .collect();
         let sink = Arc::new(sink::Monitor::after(counts));
         let view = LaneView {
             name: plan.name.clone(),

@@ -113,7 +113,9 @@ pub enum AppError {
     #[error("{0} could not be stopped for a reload; a start of the process goes on with what is stored")]
     NotClosed(String),
     /// A reload waited for a command in vain.
-    #[error("an `edgeferry queue` or `edgeferry dead-letter` command is at work and does not make way: reload again when it is done")]
+    #[error(
+        "an `edgeferry queue` or `edgeferry dead-letter` command is at work and does not make way: reload again when it is done"
+    )]
     HandBusy,
 }
 

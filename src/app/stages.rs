@@ -103,7 +103,10 @@ impl Stages {
             failed: None,
         };
         let open: Vec<(Running, OpenLane)> = open.into_iter().map(Running::of).collect();
-        let lanes = open.iter().map(|(running, _)| Arc::clone(&running.hand)).collect();
+        let lanes = open
+            .iter()
+            .map(|(running, _)| Arc::clone(&running.hand))
+            .collect();
         stages.hand = start_hand(data_dir, identity, lanes, boxes.clone(), reloads);
         stages.run(open)?;
         stages.forwarding = Forwarding::start(config, identity, boxes, &stages.view)?;

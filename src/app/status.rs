@@ -95,7 +95,11 @@ impl Statuses {
         if tokio::time::timeout(PATIENCE, ended).await.is_err() {
             tracing::warn!("a broker did not hear in time that its status is told another way");
         }
-        for broker in config.brokers.iter().filter(|broker| names.contains(&broker.name)) {
+        for broker in config
+            .brokers
+            .iter()
+            .filter(|broker| names.contains(&broker.name))
+        {
             self.begin(broker, identity, plans)?;
         }
         Ok(())

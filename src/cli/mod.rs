@@ -26,7 +26,9 @@ enum Verb {
     /// Run the daemon
     Run(ConfigFile),
     /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
-    #[command(after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload")]
+    #[command(
+        after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload"
+    )]
     Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     Check {

@@ -190,7 +190,11 @@ fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
 
 fn status(broker: &Broker, is_other: bool) -> Option<Change> {
     let name = broker.name.clone();
-    let change = change(format!("mqtt {name} status_topic"), "told anew", Takes::Status(name));
+    let change = change(
+        format!("mqtt {name} status_topic"),
+        "told anew",
+        Takes::Status(name),
+    );
     is_other.then_some(change)
 }
 
@@ -273,10 +277,17 @@ fn of_routes(old: &[Route], new: &[Route]) -> Vec<Change> {
     }
     let mut changes = Vec::new();
     let has_filter = |one: &Route, other: &Route| one.mark().has_the_filter_of(&other.mark());
-    let pairs: [&dyn Fn((usize, &Route), (usize, &Route)) -> bool; 2] = [
-        &|(_, before), (_, after)| has_filter(before, after),
-        &|(place, _), (other, _)| place == other,
-    ];
+    let pairs: [&dyn Fn((usize, &Route), (usize, &Route)) -> bool; 2] =
+        [&|(_, before), (_, after)| has_filter(before, after), &|(
+            place,
+            _,
+        ),
+                                                                 (
+            other,
+            _,
+        )| {
+            place == other
+        }];
     for is_pair in pairs {
         gone.retain(|before| {
             let at = come.iter().position(|after| is_pair(*before, *after));
@@ -290,7 +301,11 @@ fn of_routes(old: &[Route], new: &[Route]) -> Vec<Change> {
     let boxed = |route: &Route| Some(Box::new(route.clone()));
     changes.extend(gone.iter().map(|(place, before)| {
         let (before, after) = (boxed(before), None);
-        change(format!("route[{place}]"), "removed", Takes::Route { before, after })
+        change(
+            format!("route[{place}]"),
+            "removed",
+            Takes::Route { before, after },
+        )
     }));
     changes.extend(come.iter().map(|(place, after)| {
         let (before, after) = (None, boxed(after));

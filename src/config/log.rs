@@ -69,7 +69,9 @@ mod tests {
              bootstrap_servers = [\"127.0.0.1:9092\"]\n[[route]]\nfrom = \"t/{{device}}\"\ntopic = \"t\"\n{lines}"
         );
         let parsed = crate::config::parse(Path::new("test.toml"), &text);
-        parsed.map(|(config, _)| config.log.level).map_err(|error| error.to_string())
+        parsed
+            .map(|(config, _)| config.log.level)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -87,6 +89,9 @@ mod tests {
         for word in ["log.level", "verbose", "debug", "trace"] {
             assert!(refused.contains(word), "{refused}");
         }
-        assert!(level("[log]\nfile = \"/x\"\n").is_err(), "unknown settings are refused");
+        assert!(
+            level("[log]\nfile = \"/x\"\n").is_err(),
+            "unknown settings are refused"
+        );
     }
 }

@@ -132,7 +132,11 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
 #[must_use]
 pub fn data_dir_of(text: &str) -> Option<PathBuf> {
     let mut values = text.lines().filter_map(|line| {
-        let value = line.trim_start().strip_prefix("data_dir")?.trim_start().strip_prefix('=')?;
+        let value = line
+            .trim_start()
+            .strip_prefix("data_dir")?
+            .trim_start()
+            .strip_prefix('=')?;
         let value = value.trim_start().strip_prefix('"')?;
         Some(PathBuf::from(value.split('"').next()?))
     });

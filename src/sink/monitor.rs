@@ -115,7 +115,10 @@ impl Monitor {
     }
 
     pub(super) fn has_new_routes(&self) -> bool {
-        self.router.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.router
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     pub(super) fn take_routes(&self) -> Option<Router> {

@@ -646,9 +646,15 @@ mod tests {
         other.grant(&["d/+/alarm"]);
         assert!(one.can_spare("d/#"));
         other.want(&wanted("d/+/alarm"), &["d/+/alarm".to_owned()]);
-        assert!(!one.can_spare("d/#"), "it is not granted to the lane that runs now");
+        assert!(
+            !one.can_spare("d/#"),
+            "it is not granted to the lane that runs now"
+        );
         other.grant(&["d/+/alarm"]);
-        assert!(one.can_spare("d/#"), "what it said before does not count any more");
+        assert!(
+            one.can_spare("d/#"),
+            "what it said before does not count any more"
+        );
         other.want(&wanted("d/+/log"), &[]);
         handover.keep(|broker, lane| (broker, lane) != ("b", "other"));
         assert!(one.can_spare("d/#"), "nobody will ever grant it");

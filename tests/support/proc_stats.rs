@@ -96,9 +96,19 @@ pub fn open_files(pid: u32) -> usize {
 /// The process's own ports of its TCP connections to `port` on this machine.
 pub fn connections_to(pid: u32, port: u16) -> std::collections::BTreeSet<u16> {
     let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
-    let targets = folder.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let targets = folder
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
     let sockets: Vec<String> = targets
-        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|target| {
+            Some(
+                target
+                    .to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
         .collect();
     let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")));
     let lines: Vec<String> = tables

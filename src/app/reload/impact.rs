@@ -85,7 +85,9 @@ mod tests {
         lane = \"fast\"\nbroker = \"b\"\n";
 
     fn config(text: &str) -> Config {
-        crate::config::parse(Path::new("test.toml"), text).expect("valid").0
+        crate::config::parse(Path::new("test.toml"), text)
+            .expect("valid")
+            .0
     }
 
     fn plans(config: &Config, share: Share) -> Vec<Plan> {
@@ -126,21 +128,48 @@ mod tests {
 
     #[test]
     fn a_lane_is_left_alone_by_what_is_not_about_it() {
-        assert!(changed(BASE).is_empty(), "also when its part of the memory would be another");
+        assert!(
+            changed(BASE).is_empty(),
+            "also when its part of the memory would be another"
+        );
         let cases: [(&str, String, &[&str]); 9] = [
             ("log", format!("{BASE}[log]\nlevel = \"debug\"\n"), &[]),
-            ("dead letters", format!("{BASE}[dead_letter]\ntopic = \"dead\"\n"), &[]),
-            ("a route beside", format!("{BASE}[[route]]\nfrom = \"x/{{device}}\"\ntopic = \"x\"\n"), &["default"]),
+            (
+                "dead letters",
+                format!("{BASE}[dead_letter]\ntopic = \"dead\"\n"),
+                &[],
+            ),
+            (
+                "a route beside",
+                format!("{BASE}[[route]]\nfrom = \"x/{{device}}\"\ntopic = \"x\"\n"),
+                &["default"],
+            ),
             (
                 "a route that gets the same messages",
                 format!("{BASE}[[route]]\nfrom = \"+/{{device}}\"\ntopic = \"x\"\nlane = \"fast\"\n"),
                 &["default", "fast"],
             ),
-            ("another topic", BASE.replace("topic = \"a\"", "topic = \"b\""), &["fast"]),
-            ("kafka", BASE.replace("[kafka]", "[kafka]\ncompression = \"zstd\""), &["default", "fast"]),
+            (
+                "another topic",
+                BASE.replace("topic = \"a\"", "topic = \"b\""),
+                &["fast"],
+            ),
+            (
+                "kafka",
+                BASE.replace("[kafka]", "[kafka]\ncompression = \"zstd\""),
+                &["default", "fast"],
+            ),
             ("a broker", BASE.replace("127.0.0.2", "127.0.0.3"), &["fast"]),
-            ("a limit", BASE.replace("name = \"fast\"", "name = \"fast\"\nmax_bytes = \"32MiB\""), &["fast"]),
-            ("status", BASE.replace("name = \"b\"", "name = \"b\"\nstatus_topic = \"gw/{gateway}\""), &[]),
+            (
+                "a limit",
+                BASE.replace("name = \"fast\"", "name = \"fast\"\nmax_bytes = \"32MiB\""),
+                &["fast"],
+            ),
+            (
+                "status",
+                BASE.replace("name = \"b\"", "name = \"b\"\nstatus_topic = \"gw/{gateway}\""),
+                &[],
+            ),
         ];
         for (what, text, wanted) in cases {
             assert_eq!(changed(&text), wanted, "{what}");

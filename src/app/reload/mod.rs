@@ -223,5 +223,9 @@ fn lanes(anew: &[String], took: std::time::Duration) -> String {
         return String::new();
     }
     let what = if anew.len() == 1 { "lane" } else { "lanes" };
-    format!(" ({what} {} started anew in {} ms)", anew.join(", "), took.as_millis())
+    format!(
+        " ({what} {} started anew in {} ms)",
+        anew.join(", "),
+        took.as_millis()
+    )
 }

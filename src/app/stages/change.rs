@@ -71,7 +71,8 @@ impl Stages {
             Err(error) => return Ok(Changed::Refused(error.into())),
         };
         let affected = self.affected(config, difference, &plans);
-        let is_opened = |plan: &&Plan| !self.running.contains_key(&plan.name) || affected.contains(&plan.name);
+        let is_opened =
+            |plan: &&Plan| !self.running.contains_key(&plan.name) || affected.contains(&plan.name);
         let opened: Vec<Plan> = plans.iter().filter(is_opened).cloned().collect();
         let moves_lanes = !opened.is_empty() || !affected.is_empty();
         if moves_lanes && !self.pause_hand(stop).await {
@@ -147,7 +148,9 @@ impl Stages {
     fn counts(&self, names: &BTreeSet<String>) -> BTreeMap<String, Counts> {
         let lanes = self.view.lanes().into_iter();
         let counted = lanes.filter(|lane| names.contains(&lane.name));
-        counted.map(|lane| (lane.name.clone(), lane.sink.counts())).collect()
+        counted
+            .map(|lane| (lane.name.clone(), lane.sink.counts()))
+            .collect()
     }
 
     /// The same ground with another configuration. The allowance goes on unless it is another one: lanes that stay have seats
@@ -202,7 +205,11 @@ impl Stages {
     }
 
     /// Stops these lanes side by side, and waits until their stores are closed.
-    async fn take_down(&mut self, names: &BTreeSet<String>, stop: &CancellationToken) -> Result<(), AppError> {
+    async fn take_down(
+        &mut self,
+        names: &BTreeSet<String>,
+        stop: &CancellationToken,
+    ) -> Result<(), AppError> {
         for lane in names.iter().filter_map(|name| self.running.get(name)) {
             lane.hand.shut();
             lane.stop.cancel();
@@ -265,7 +272,10 @@ impl Stages {
     }
 
     /// Opens lanes, all of them or none. Stores are read meanwhile, so another thread does it.
-    async fn open(&self, opening: Opening) -> Result<Result<(Ground, Vec<(Plan, OpenLane)>), AppError>, AppError> {
+    async fn open(
+        &self,
+        opening: Opening,
+    ) -> Result<Result<(Ground, Vec<(Plan, OpenLane)>), AppError>, AppError> {
         let opened = tokio::task::spawn_blocking(move || {
             let Opening {
                 plans,
@@ -349,10 +359,13 @@ impl Stages {
         let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
         self.view.sort(&names);
         self.view.runs(Arc::clone(config));
-        let told = difference.changes.iter().filter_map(|change| match &change.takes {
-            Takes::Status(broker) => Some(broker.clone()),
-            _ => None,
-        });
+        let told = difference
+            .changes
+            .iter()
+            .filter_map(|change| match &change.takes {
+                Takes::Status(broker) => Some(broker.clone()),
+                _ => None,
+            });
         let told: Vec<String> = told.collect();
         if let Some(statuses) = &mut self.statuses
             && !told.is_empty()

@@ -63,7 +63,9 @@ impl Failure {
             Self::App(error) => error.exit(),
             Self::Hand(error) => error.exit(),
             Self::Answered { exit, .. } => exit_of(*exit),
-            Self::Unreachable { .. } | Self::NoDaemon { .. } | Self::Broken(_) | Self::Output(_) => Exit::Failure,
+            Self::Unreachable { .. } | Self::NoDaemon { .. } | Self::Broken(_) | Self::Output(_) => {
+                Exit::Failure
+            }
         }
     }
 }

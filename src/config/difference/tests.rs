@@ -8,9 +8,18 @@ type Table<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
 fn base() -> Vec<Table<'static>> {
     vec![
-        ("[gateway]", vec![("id", "id = \"gw\""), ("data_dir", "data_dir = \"/tmp/x\"")]),
-        ("[[mqtt]]", vec![("name", "name = \"one\""), ("url", "url = \"mqtts://localhost\"")]),
-        ("[kafka]", vec![("bootstrap_servers", "bootstrap_servers = [\"127.0.0.1:9092\"]")]),
+        (
+            "[gateway]",
+            vec![("id", "id = \"gw\""), ("data_dir", "data_dir = \"/tmp/x\"")],
+        ),
+        (
+            "[[mqtt]]",
+            vec![("name", "name = \"one\""), ("url", "url = \"mqtts://localhost\"")],
+        ),
+        (
+            "[kafka]",
+            vec![("bootstrap_servers", "bootstrap_servers = [\"127.0.0.1:9092\"]")],
+        ),
         ("[queue]", vec![]),
         ("[dead_letter]", vec![]),
         ("[log]", vec![]),
@@ -42,7 +51,10 @@ fn parse(text: &str) -> Config {
 /// The base with another line for `key` in the table.
 fn with(table: &str, key: &str, line: &'static str) -> Config {
     let mut tables = base();
-    let (_, lines) = tables.iter_mut().find(|(header, _)| *header == table).expect("a table");
+    let (_, lines) = tables
+        .iter_mut()
+        .find(|(header, _)| *header == table)
+        .expect("a table");
     lines.retain(|(known, _)| *known != key);
     lines.push(("new", line));
     parse(&text(&tables))
@@ -50,7 +62,10 @@ fn with(table: &str, key: &str, line: &'static str) -> Config {
 
 /// Another value of each setting there is.
 const SAMPLES: &[(&str, &[(&str, &str)])] = &[
-    ("[gateway]", &[("id", "id = \"other\""), ("data_dir", "data_dir = \"/tmp/y\"")]),
+    (
+        "[gateway]",
+        &[("id", "id = \"other\""), ("data_dir", "data_dir = \"/tmp/y\"")],
+    ),
     (
         "[[mqtt]]",
         &[
@@ -88,11 +103,26 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("ca_file", "ca_file = \"/ca\""),
             ("cert_file", "cert_file = \"/c\"\nkey_file = \"/k\""),
             ("key_file", "cert_file = \"/c\"\nkey_file = \"/k\""),
-            ("key_password_file", "cert_file = \"/c\"\nkey_file = \"/k\"\nkey_password_file = \"/p\""),
-            ("sasl", "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\""),
-            ("username", "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\""),
-            ("password_file", "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\""),
-            ("token_file", "tls = true\nsasl = \"oauthbearer\"\ntoken_file = \"/t\""),
+            (
+                "key_password_file",
+                "cert_file = \"/c\"\nkey_file = \"/k\"\nkey_password_file = \"/p\"",
+            ),
+            (
+                "sasl",
+                "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\"",
+            ),
+            (
+                "username",
+                "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\"",
+            ),
+            (
+                "password_file",
+                "tls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/p\"",
+            ),
+            (
+                "token_file",
+                "tls = true\nsasl = \"oauthbearer\"\ntoken_file = \"/t\"",
+            ),
             ("properties", "properties = { \"linger.ms\" = \"7\" }"),
         ],
     ),
@@ -125,7 +155,10 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("lane", "lane = \"default\""),
             ("qos", "qos = 0"),
             ("unique_times", "unique_times = true"),
-            ("cloudevents", "format = \"cloudevents\"\ncloudevents = { source = \"/x\" }"),
+            (
+                "cloudevents",
+                "format = \"cloudevents\"\ncloudevents = { source = \"/x\" }",
+            ),
             ("wasp", "format = \"wasp\"\nwasp = { ingest = \"x\" }"),
             ("ngsiv2", "format = \"ngsiv2\"\nngsiv2 = { service = \"x\" }"),
         ],
@@ -175,7 +208,11 @@ fn words(takes: &Takes) -> &'static str {
 /// What a change of the setting takes.
 fn found(table: &str, key: &str, line: &'static str) -> String {
     let difference = Difference::between(&parse(&text(&base())), &with(table, key, line));
-    let all: BTreeSet<&str> = difference.changes.iter().map(|change| words(&change.takes)).collect();
+    let all: BTreeSet<&str> = difference
+        .changes
+        .iter()
+        .map(|change| words(&change.takes))
+        .collect();
     all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
@@ -227,7 +264,10 @@ fn every_setting_of_every_table_is_compared() {
         let header = headers.iter().find(is_header);
         let header = header.unwrap_or_else(|| panic!("the table {table} has no samples"));
         for key in known_settings(header) {
-            assert!(samples.contains_key(&(header, &key)), "{header} {key} has no sample");
+            assert!(
+                samples.contains_key(&(header, &key)),
+                "{header} {key} has no sample"
+            );
         }
     }
     for ((table, key), line) in samples {
@@ -243,7 +283,9 @@ const HEAD: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl
     bootstrap_servers = [\"127.0.0.1:9092\"]\n";
 
 fn routes(routes: &[(&str, &str)]) -> String {
-    let route = |(from, topic): &(&str, &str)| format!("[[route]]\nfrom = \"{from}/{{device}}\"\ntopic = \"{topic}\"\n");
+    let route = |(from, topic): &(&str, &str)| {
+        format!("[[route]]\nfrom = \"{from}/{{device}}\"\ntopic = \"{topic}\"\n")
+    };
     [HEAD.to_owned(), routes.iter().map(route).collect()].concat()
 }
 
@@ -251,7 +293,10 @@ fn routes(routes: &[(&str, &str)]) -> String {
 fn routes_are_told_by_what_they_say_then_by_their_filter_then_by_their_place() {
     let three = routes(&[("a", "a"), ("b", "b"), ("c", "c")]);
     assert_eq!(said(&three, &three), "");
-    assert_eq!(said(&three, &routes(&[("a", "a"), ("c", "c")])), "route[1] removed");
+    assert_eq!(
+        said(&three, &routes(&[("a", "a"), ("c", "c")])),
+        "route[1] removed"
+    );
     assert_eq!(
         said(&three, &routes(&[("x", "x"), ("a", "a"), ("b", "b"), ("c", "c")])),
         "route[0] added"
@@ -269,7 +314,10 @@ fn routes_are_told_by_what_they_say_then_by_their_filter_then_by_their_place() {
         "routes stand in another order"
     );
     assert_eq!(
-        said(&routes(&[("a", "a"), ("a", "b")]), &routes(&[("a", "a"), ("a", "c")])),
+        said(
+            &routes(&[("a", "a"), ("a", "b")]),
+            &routes(&[("a", "a"), ("a", "c")])
+        ),
         "route[1] changed (topic)"
     );
 }
@@ -277,9 +325,16 @@ fn routes_are_told_by_what_they_say_then_by_their_filter_then_by_their_place() {
 #[test]
 fn the_line_for_people_names_tables_and_settings() {
     let one = routes(&[("a", "a")]);
-    let lane = "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"x/{device}\"\ntopic = \"x\"\nlane = \"alarms\"\n";
-    assert_eq!(said(&one, &format!("{one}{lane}")), "route[1] added; lane alarms added");
-    let weighty = format!("{one}{lane}").replace("name = \"alarms\"", "name = \"alarms\"\nweight = 7\nmax_age = \"1h\"");
+    let lane =
+        "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"x/{device}\"\ntopic = \"x\"\nlane = \"alarms\"\n";
+    assert_eq!(
+        said(&one, &format!("{one}{lane}")),
+        "route[1] added; lane alarms added"
+    );
+    let weighty = format!("{one}{lane}").replace(
+        "name = \"alarms\"",
+        "name = \"alarms\"\nweight = 7\nmax_age = \"1h\"",
+    );
     assert_eq!(
         said(&format!("{one}{lane}"), &weighty),
         "lane alarms changed (weight, max_age)"
@@ -287,11 +342,20 @@ fn the_line_for_people_names_tables_and_settings() {
     let second = format!("{one}[[mqtt]]\nname = \"two\"\nurl = \"mqtt://127.0.0.2\"\nstatus_topic = \"s\"\n")
         .replace("[[mqtt]]\nurl", "[[mqtt]]\nname = \"one\"\nurl");
     assert_eq!(
-        said(&one.replace("[[mqtt]]\nurl", "[[mqtt]]\nname = \"one\"\nurl"), &second),
+        said(
+            &one.replace("[[mqtt]]\nurl", "[[mqtt]]\nname = \"one\"\nurl"),
+            &second
+        ),
         "mqtt two added; mqtt two status_topic told anew"
     );
-    let secured = one.replace("[kafka]", "[kafka]\ncompression = \"zstd\"\nmax_rate = \"5 msg/s\"");
-    assert_eq!(said(&one, &secured), "kafka.max_rate changed; kafka.compression changed");
+    let secured = one.replace(
+        "[kafka]",
+        "[kafka]\ncompression = \"zstd\"\nmax_rate = \"5 msg/s\"",
+    );
+    assert_eq!(
+        said(&one, &secured),
+        "kafka.max_rate changed; kafka.compression changed"
+    );
 }
 
 #[test]

@@ -137,7 +137,11 @@ async fn a_source_that_waits_tries_at_once_when_its_files_may_have_changed() {
     // Others that wait nowhere are not disturbed by it, nor is a later wait shortened.
     gateway.nudge.notify_waiters();
     let peer = gateway.peer().await;
-    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for the next minute");
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "nobody waits for the next minute"
+    );
     peer.fail(refused());
     gateway.peer().await;
     assert!(start.elapsed() > Duration::from_secs(30), "{:?}", start.elapsed());

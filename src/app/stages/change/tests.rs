@@ -14,7 +14,11 @@ const ALARMS: &str =
     "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"a/{device}\"\ntopic = \"a\"\nlane = \"alarms\"\n";
 
 fn config(text: &str) -> Arc<Config> {
-    Arc::new(crate::config::parse(Path::new("test.toml"), text).expect("valid").0)
+    Arc::new(
+        crate::config::parse(Path::new("test.toml"), text)
+            .expect("valid")
+            .0,
+    )
 }
 
 struct Bench {
@@ -47,7 +51,12 @@ impl Bench {
     }
 
     fn lanes(&self) -> Vec<String> {
-        self.stages.view.lanes().into_iter().map(|lane| lane.name).collect()
+        self.stages
+            .view
+            .lanes()
+            .into_iter()
+            .map(|lane| lane.name)
+            .collect()
     }
 
     async fn end(mut self) {
@@ -64,7 +73,12 @@ async fn only_what_a_change_is_about_is_started_anew() {
     assert_eq!(bench.lanes(), ["default", "alarms"], "in the order of the file");
     let limited = both.replace("name = \"alarms\"", "name = \"alarms\"\nmax_age = \"1h\"");
     assert_eq!(bench.anew(&limited).await, ["alarms"]);
-    assert_eq!(bench.anew(&format!("{limited}[dead_letter]\ntopic = \"dead\"\n")).await, [""; 0]);
+    assert_eq!(
+        bench
+            .anew(&format!("{limited}[dead_letter]\ntopic = \"dead\"\n"))
+            .await,
+        [""; 0]
+    );
     assert!(bench.stages.forwarding.is_some());
     assert_eq!(bench.anew(&limited).await, [""; 0]);
     assert!(bench.stages.forwarding.is_none());
@@ -80,14 +94,19 @@ async fn a_lane_that_cannot_be_opened_takes_all_of_them_back() {
     let mut bench = Bench::start(BASE);
     std::fs::write(bench.dir.path().join("lanes/alarms"), b"no folder").expect("writes");
     let other = BASE.replace("topic = \"t\"", "topic = \"other\"");
-    let refused = bench.change_to(&format!("{other}{ALARMS}"), &CancellationToken::new()).await;
+    let refused = bench
+        .change_to(&format!("{other}{ALARMS}"), &CancellationToken::new())
+        .await;
     assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
     assert_eq!(bench.lanes(), ["default"]);
     assert_eq!(**bench.stages.config(), *config(BASE));
     let (hand, _) = bench.stages.hand.as_ref().expect("is there");
     assert!(hand.is_idle());
     std::fs::remove_file(bench.dir.path().join("lanes/alarms")).expect("removes");
-    assert_eq!(bench.anew(&format!("{other}{ALARMS}")).await, ["default", "alarms"]);
+    assert_eq!(
+        bench.anew(&format!("{other}{ALARMS}")).await,
+        ["default", "alarms"]
+    );
     bench.end().await;
 }
 
@@ -95,13 +114,21 @@ async fn a_lane_that_cannot_be_opened_takes_all_of_them_back() {
 async fn a_store_that_somebody_does_not_let_go_of_ends_the_daemon_instead_of_a_lane() {
     let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
     let held = bench.stages.view.lanes();
-    let limited = format!("{BASE}{ALARMS}").replace("name = \"alarms\"", "name = \"alarms\"\nmax_age = \"1h\"");
+    let limited =
+        format!("{BASE}{ALARMS}").replace("name = \"alarms\"", "name = \"alarms\"\nmax_age = \"1h\"");
     let ended = bench.change_to(&limited, &CancellationToken::new()).await;
     let Err(error @ AppError::NotClosed(_)) = ended else {
         panic!("{ended:?}");
     };
-    assert!(error.to_string().contains("the lane alarms could not be stopped"), "{error}");
-    assert_eq!(error.exit(), crate::exit::Exit::Failure, "so that the service manager starts it anew");
+    assert!(
+        error.to_string().contains("the lane alarms could not be stopped"),
+        "{error}"
+    );
+    assert_eq!(
+        error.exit(),
+        crate::exit::Exit::Failure,
+        "so that the service manager starts it anew"
+    );
     drop(held);
     bench.end().await;
 }

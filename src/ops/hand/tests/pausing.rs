@@ -9,7 +9,11 @@ fn a_command_that_comes_during_an_exchange_waits_for_it_and_sees_the_lanes_that_
     gateway.hand.pause();
     assert!(gateway.hand.is_idle());
     std::thread::scope(|scope| {
-        let late = scope.spawn(|| gateway.hand.serve(&Verb::List { lane: None }, &mut io::empty(), &mut |_| Ok(())));
+        let late = scope.spawn(|| {
+            gateway
+                .hand
+                .serve(&Verb::List { lane: None }, &mut io::empty(), &mut |_| Ok(()))
+        });
         let lane = gateway.lane();
         let again = lane.rerouted(Arc::clone(&lane.router));
         assert!(lane.door.lock().expect("whole").is_none(), "there is one way in");
@@ -40,7 +44,11 @@ fn a_command_at_work_ends_with_a_clear_word_and_the_same_again_goes_on() {
     assert!(error.to_string().contains("do the same again"), "{error}");
     assert_eq!(heard, 1, "nothing more was read");
     gateway.hand.resume();
-    assert_eq!(gateway.export(Filter::default()).lines().count(), 1 + 3 + 1, "header, messages, end");
+    assert_eq!(
+        gateway.export(Filter::default()).lines().count(),
+        1 + 3 + 1,
+        "header, messages, end"
+    );
 }
 
 #[test]

@@ -15,11 +15,18 @@ async fn new_routes_count_when_nothing_is_under_way_and_what_is_goes_out_by_the_
     bench.steps(1);
     let submitted = bench.kafka.cluster().submitted;
     assert!(submitted > 0 && submitted < 7, "{submitted}");
-    bench.drain.monitor.reroute(Router::new(parse_routes(OTHER), "gw", "default"));
+    bench
+        .drain
+        .monitor
+        .reroute(Router::new(parse_routes(OTHER), "gw", "default"));
     bench.until_empty();
     let (old, new) = (bench.kafka.on("telemetry"), bench.kafka.on("other"));
     assert!(!old.is_empty(), "the window went out as it was made");
-    assert_eq!([old, new].concat(), ["1", "2", "3", "4", "5", "6", "7"], "in order, each once");
+    assert_eq!(
+        [old, new].concat(),
+        ["1", "2", "3", "4", "5", "6", "7"],
+        "in order, each once"
+    );
     assert!(!bench.drain.monitor.has_new_routes());
 }
 
@@ -28,7 +35,10 @@ async fn new_routes_count_behind_a_failure_too() {
     let mut bench = Bench::with(&["1", "2", "3"]).await;
     bench.kafka.cluster().denied.insert("telemetry".to_owned());
     bench.steps(3);
-    bench.drain.monitor.reroute(Router::new(parse_routes(OTHER), "gw", "default"));
+    bench
+        .drain
+        .monitor
+        .reroute(Router::new(parse_routes(OTHER), "gw", "default"));
     bench.until_empty();
     assert_eq!(bench.kafka.on("other"), ["1", "2", "3"]);
     assert_eq!(bench.dead(), []);
