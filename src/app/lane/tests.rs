@@ -98,8 +98,8 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         ballast: Arc::new(Ballast::open(data_dir.path())),
         nudge: Arc::default(),
     };
-    let routes = Routes::default();
-    let key_of = outside(&ground, routes.clone(), "default")
+    let current = CurrentRoutes::default();
+    let key_of = outside(&ground, current.clone(), "default")
         .key_of
         .expect("has one");
     let message = |topic: &str, seq| Stored {
@@ -119,7 +119,7 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         mark: config.routes[1].mark(),
         through: Seq(10),
     }];
-    routes.are(Arc::new(Router::after(
+    current.are(Arc::new(Router::after(
         config.routes.clone(),
         &former,
         "gw",

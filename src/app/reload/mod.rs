@@ -157,7 +157,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn apply(

@@ -9,7 +9,7 @@ fn a_command_that_comes_during_an_exchange_waits_for_it_and_sees_the_lanes_that_
     gateway.hand.pause();
     assert!(gateway.hand.is_idle());
     std::thread::scope(|scope| {
-        let late = scope.spawn(|| {
+        let waiting = scope.spawn(|| {
             gateway
                 .hand
                 .serve(&Verb::List { lane: None }, &mut io::empty(), &mut |_| Ok(()))
@@ -17,9 +17,9 @@ fn a_command_that_comes_during_an_exchange_waits_for_it_and_sees_the_lanes_that_
         let lane = gateway.lane();
         let again = lane.rerouted(Arc::clone(&lane.router));
         assert!(lane.door.lock().expect("whole").is_none(), "there is one way in");
-        assert!(!late.is_finished());
+        assert!(!waiting.is_finished());
         gateway.hand.exchange(vec![again], Vec::new(), &[]);
-        assert_eq!(late.join().expect("no panic").expect("served"), Exit::Stopped);
+        assert_eq!(waiting.join().expect("no panic").expect("served"), Exit::Stopped);
     });
     assert_eq!(gateway.ids().len(), 3);
 }
