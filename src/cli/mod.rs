@@ -11,6 +11,7 @@ use crate::exit::Exit;
 mod check;
 mod queue;
 mod try_route;
+mod verify;
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ enum Verb {
     /// Look at messages that could not be delivered, put them back, carry them out, remove them; on a stopped store or a
     /// running daemon
     DeadLetter(Box<queue::letters::Arguments>),
+    /// Read the Kafka topics back, and say which messages are missing, there twice or out of order, and why
+    Verify(Box<verify::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     Demo {
@@ -80,6 +83,7 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
     }

@@ -25,6 +25,7 @@ mod partition;
 pub mod producer;
 mod properties;
 pub mod rate;
+pub mod reader;
 pub(crate) mod size;
 mod times;
 mod timing;
