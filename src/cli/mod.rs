@@ -12,6 +12,7 @@ mod check;
 mod pages;
 mod queue;
 mod try_route;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,8 @@ Example:
     /// running daemon
     #[command(after_help = "Example:\n  edgeferry dead-letter ls --config /etc/edgeferry/edgeferry.toml")]
     DeadLetter(Box<queue::letters::Arguments>),
+    /// Read the Kafka topics back, and say which messages are missing, there twice or out of order, and why
+    Verify(Box<verify::Arguments>),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     #[command(after_help = "Example:\n  edgeferry demo --keep")]
@@ -117,6 +120,7 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
         Verb::Completions { shell } => pages::completions(Cli::command(), *shell),
