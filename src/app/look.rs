@@ -6,6 +6,7 @@ use crate::app::view::{LaneView, View};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
+use crate::ops::events;
 use crate::ops::state::{self, Look, State};
 use crate::queue;
 
@@ -33,7 +34,7 @@ pub fn over(view: View, config: &Config, identity: Identity) -> Look {
 impl Looker {
     fn look(&self) -> State {
         let overview = self.view.overview();
-        let lanes: Vec<state::Lane> = self.view.lanes().iter().map(lane).collect();
+        let lanes: Vec<state::Lane> = self.view.lanes().iter().map(|lane| self.lane(lane)).collect();
         let wear = overview
             .lanes
             .first()
@@ -58,10 +59,18 @@ impl Looker {
             },
             lanes,
             disk: disk(&self.data_dir, &wear),
-            certificates: Vec::new(),
-            events: Vec::new(),
+            certificates: self.view.certificates().last(),
+            events: events::last(),
             not_forwarded: overview.not_forwarded,
         }
+    }
+
+    fn lane(&self, view: &LaneView) -> state::Lane {
+        let mut lane = lane(view);
+        for broker in &mut lane.brokers {
+            broker.dropped_by_broker = self.view.dropped_by(&broker.name);
+        }
+        lane
     }
 }
 

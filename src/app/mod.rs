@@ -203,6 +203,10 @@ impl Daemon {
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
+        let certificates = stages.view().certificates();
+        certificates.configure(config);
+        // Read at once: what ends soon is said at the start.
+        certificates.look_again();
         let version = env!("CARGO_PKG_VERSION");
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
@@ -234,10 +238,12 @@ impl Daemon {
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         let view = self.view();
+        let certificates = view.certificates();
         let ended = tokio::select! {
             () = stop => None,
             error = self.stages.ended() => Some(error),
             never = watch::over(view) => match never {},
+            never = certificates.watch() => match never {},
         };
         systemd::stopping();
         tracing::info!("stopping");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::app::view::{LaneView, View};
 use crate::link::Link;
 use crate::ops::{LaneOverview, systemd};
+use crate::outages::{Repeated, Say};
 use crate::queue::Reason;
 
 /// The status line is refreshed this often.
@@ -51,7 +52,12 @@ fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool 
     }
     let sound = progress.is_sound(&overview, now) && lane.silence() < HANG;
     if !sound {
-        tracing::error!(lane = lane.name, %overview, "the pipeline does not move");
+        match progress.told.again(now.into()) {
+            Say::Loudly { untold } => {
+                tracing::error!(lane = lane.name, %overview, untold, "the pipeline does not move");
+            }
+            Say::Quietly => tracing::debug!(lane = lane.name, "the pipeline does not move"),
+        }
     }
     sound
 }
@@ -62,6 +68,8 @@ struct Progress {
     /// Records delivered, messages kept as dead letters, and messages that were filtered.
     done: u64,
     since: Option<Instant>,
+    /// That it does not move, as the log tells it.
+    told: Repeated,
 }
 
 impl Progress {
