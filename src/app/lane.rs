@@ -308,7 +308,7 @@ impl Lane {
     async fn join(&mut self, name: &str) {
         let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
         if joined.await.is_err() {
-            tracing::error!(name, "did not end in time");
+            tracing::error!(stage = name, "a stage did not end in time");
         }
     }
 }

@@ -137,12 +137,12 @@ pub fn run_from_file(path: &Path) -> Exit {
     let (config, warnings) = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "the configuration cannot be used");
             return Exit::Usage;
         }
     };
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "in the configuration");
     }
     match run_until_signal(&config) {
         Ok(()) => Exit::Stopped,

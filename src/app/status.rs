@@ -46,8 +46,9 @@ impl Statuses {
             match status {
                 Some(status) if is_taken && status.is_telling() => tracing::error!(
                     broker = broker.name,
-                    "the status is not told: its client id is that of lane \"{STATUS}\", which is still being emptied; it is told \
-                     from the next start on after that"
+                    lane = STATUS,
+                    "the status is not told: its client id is that of a lane that is still being emptied; it is told from the next \
+                     start on after that"
                 ),
                 Some(status) => {
                     tasks.spawn(status.run(stop.clone()));

@@ -78,7 +78,9 @@ fn per_day(text: &str) -> Result<u64, String> {
         return Err(wrong());
     }
     // Without a fraction it is a whole number, and small enough.
-    format!("{:.0}", (rate * 86_400.0).ceil()).parse().map_err(|_| wrong())
+    format!("{:.0}", (rate * 86_400.0).ceil())
+        .parse()
+        .map_err(|_| wrong())
 }
 
 impl Live {

@@ -163,7 +163,9 @@ impl Certificates {
     pub async fn watch(&self) -> std::convert::Infallible {
         loop {
             // Ends when asked, or when it is time: both mean to look.
-            let _in_time = tokio::time::timeout(LOOK_EVERY, self.again.notified()).await.is_ok();
+            let _in_time = tokio::time::timeout(LOOK_EVERY, self.again.notified())
+                .await
+                .is_ok();
             self.look(clock::unix_ms());
         }
     }
@@ -236,11 +238,14 @@ hkjOPQQDAgNHADBEAiAz2AiZogEalzSKWbGLfbq1C1uZsrXs4HAm4+FWNuisywIg
 YTgU6G/HutOXYzZFJ1HN9e363Fjeh9ZdOHhcQVcofoQ=
 -----END CERTIFICATE-----
 ";
-    const HEAD: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/d\"\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
+    const HEAD: &str =
+        "[gateway]\nid = \"gw\"\ndata_dir = \"/d\"\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
 
     fn config(rest: &str) -> Config {
         let text = format!("{HEAD}{rest}");
-        crate::config::parse(Path::new("test.toml"), &text).expect("valid").0
+        crate::config::parse(Path::new("test.toml"), &text)
+            .expect("valid")
+            .0
     }
 
     #[test]
@@ -313,7 +318,12 @@ YTgU6G/HutOXYzZFJ1HN9e363Fjeh9ZdOHhcQVcofoQ=
         certificates.configure(&config);
         let now = END_2029_MS - 3 * DAY_MS - DAY_MS / 2;
         let look = |now| heard(|| certificates.look(now));
-        let end = || certificates.last().first().and_then(|read| read.not_after_unix_ms);
+        let end = || {
+            certificates
+                .last()
+                .first()
+                .and_then(|read| read.not_after_unix_ms)
+        };
         assert_eq!(look(now), 1);
         assert_eq!(end(), Some(END_2029_MS));
         assert_eq!(look(now + 60_000), 0, "not every ten minutes");

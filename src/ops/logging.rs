@@ -38,7 +38,13 @@ fn init_with(default: &str) {
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
     });
-    if registry.with(journal).with(text).with(events::layer()).try_init().is_err() {
+    if registry
+        .with(journal)
+        .with(text)
+        .with(events::layer())
+        .try_init()
+        .is_err()
+    {
         tracing::debug!("logging was started before");
     }
     std::panic::set_hook(Box::new(|panic| {

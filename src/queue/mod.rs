@@ -179,7 +179,7 @@ impl Shared {
     fn reclaim(&self, first: Seq, last: Seq) -> Result<(), SlotError> {
         let count = self.ledger.reclaim(first, last)?;
         if count > 0 {
-            tracing::info!(%first, %last, count, "messages found behind the place where the log seemed to end");
+            tracing::info!(%first, %last, messages = count, "messages found behind the place where the log seemed to end");
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Shared {
             let missing = (gap.last.0 + 1).saturating_sub(first.0);
             let known = self.ledger.covered(first, gap.last);
             if missing > known {
-                tracing::error!(%first, last = %gap.last, count = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
+                tracing::error!(%first, last = %gap.last, messages = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
             }
         }
     }
@@ -338,7 +338,8 @@ impl Monitor {
                 .store_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .reason.clone(),
+                .reason
+                .clone(),
         }
     }
 

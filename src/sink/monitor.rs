@@ -157,7 +157,11 @@ impl Monitor {
     /// Why delivery is held by something on this machine: the store cannot be read, dead letters cannot be kept.
     #[must_use]
     pub fn held(&self) -> Option<String> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).reason.clone()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reason
+            .clone()
     }
 
     pub(super) fn troubled(&self, error: &dyn Display) {

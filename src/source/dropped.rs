@@ -157,6 +157,10 @@ mod tests {
         assert_eq!(lines("1020", 20), 0);
         assert_eq!(lines("1020", 400), 1, "also when nothing more was dropped since");
         assert_eq!(lines("1020", 900), 0);
-        assert_eq!(lines("3", 1300), 1, "the broker was started again, and dropped three");
+        assert_eq!(
+            lines("3", 1300),
+            1,
+            "the broker was started again, and dropped three"
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio::time::Instant;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::client::{Acknowledgement, Publish};
@@ -295,7 +295,9 @@ impl Inbound {
                 broker = %self.broker, topic, bytes = whole, limit = self.max_payload, untold,
                 "payload over max_packet_size; its beginning is kept as a dead letter"
             ),
-            Say::Quietly => debug!(broker = %self.broker, topic, bytes = whole, "payload over max_packet_size"),
+            Say::Quietly => {
+                debug!(broker = %self.broker, topic, bytes = whole, "payload over max_packet_size")
+            }
         }
         let (kept, _) = payload
             .split_at_checked(OVERSIZE_KEPT_BYTES)

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::outages::{Outages, Repeated, Say, Trouble};
 use super::retry::Why;
 use super::subscribe::Outcome;
 use crate::link::Link;
+use crate::outages::{Outages, Repeated, Say, Trouble};
 
 /// Stands for a filter that was granted with a lower QoS.
 const LOWERED: &str = "QoS 0";
@@ -59,7 +59,8 @@ impl Line {
             match self.losses.again(Instant::now()) {
                 Say::Loudly { untold } => warn!(
                     broker,
-                    untold, "the broker has lost the session, and with it what it kept for us while we were away"
+                    untold,
+                    "the broker has lost the session, and with it what it kept for us while we were away"
                 ),
                 Say::Quietly => debug!(broker, "the broker has lost the session"),
             }
@@ -179,7 +180,8 @@ impl Line {
                     Say::Loudly { untold } => error!(
                         broker,
                         bytes = size,
-                        untold, "a packet is over the transport limit; the limit is raised to let it in"
+                        untold,
+                        "a packet is over the transport limit; the limit is raised to let it in"
                     ),
                     Say::Quietly => debug!(broker, bytes = size, "a packet is over the transport limit"),
                 }
@@ -193,7 +195,10 @@ impl Line {
     fn complain(&self, say: Say, reason: &str) {
         let broker = &*self.broker;
         match say {
-            Say::Loudly { untold } => error!(broker, reason, untold, "no connection until a person puts it right"),
+            Say::Loudly { untold } => error!(
+                broker,
+                reason, untold, "no connection until a person puts it right"
+            ),
             Say::Quietly => debug!(broker, reason, "no connection"),
         }
     }
@@ -246,7 +251,9 @@ mod tests {
         let lines = lines_of_an_hour(|line, second| match second % 5 {
             0 => line.failed(Why::Refused("not authorised".to_owned())),
             1 => line.failed(Why::TakenOver),
-            2 => line.failed(Why::TooLarge { size: second as usize }),
+            2 => line.failed(Why::TooLarge {
+                size: second as usize,
+            }),
             3 => line.pushed_back(),
             _ => line.failed(Why::Down("no route".to_owned())),
         });

@@ -23,12 +23,12 @@ use super::client::v4::V4;
 use super::client::v5::V5;
 use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
 use super::connection::End;
-use crate::outages::{Outages, Say, Trouble};
-use super::retry::{Retry, Step, Why};
 use super::dropped::{Dropped, FILTERS};
+use super::retry::{Retry, Step, Why};
 use super::{Config, TRANSPORT_LIMIT, Version, backoff};
 use crate::clock;
 use crate::message::rfc3339;
+use crate::outages::{Outages, Say, Trouble};
 
 /// What stands behind the `-` of the client id, where the connections of the data have their lane's name.
 pub const STATUS: &str = "status";

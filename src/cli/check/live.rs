@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::brokers::{self, BrokerAnswer};
-use super::judge::{self, Level, Remark, TEMPLATED};
-use super::wanted::{Use, Wanted, may_create, templated, wanted};
 use super::guarantee::facts::SeenTopic;
 use super::guarantee::print::{print as print_findings, summary};
 use super::guarantee::{self, Facts, Finding};
+use super::judge::{self, Level, Remark, TEMPLATED};
+use super::wanted::{Use, Wanted, may_create, templated, wanted};
 use super::{Creation, Live};
 use crate::config::Config;
 use crate::exit::Exit;

@@ -93,7 +93,10 @@ mod tests {
         let levels: Vec<Level> = book.last().iter().map(|event| event.level).collect();
         assert_eq!(levels, [Level::Error, Level::Warning]);
         assert_eq!(
-            book.last().first().and_then(|event| event.advice.clone()).as_deref(),
+            book.last()
+                .first()
+                .and_then(|event| event.advice.clone())
+                .as_deref(),
             Some("do it")
         );
     }

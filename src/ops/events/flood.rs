@@ -152,7 +152,11 @@ mod tests {
         let (flood, now) = (Flood::default(), Instant::now());
         let about = (0..1000).filter(|topic| flood.judge(9, 1_000 + topic, now) != Verdict::Hold);
         assert_eq!(about.count(), BURST_OF_ALL as usize);
-        assert_eq!(flood.judge(8, 1, now), Verdict::Say { held_back: 0 }, "others go on");
+        assert_eq!(
+            flood.judge(8, 1, now),
+            Verdict::Say { held_back: 0 },
+            "others go on"
+        );
         let later = now + WINDOW;
         assert_eq!(flood.judge(9, 1_999, later), Verdict::Say { held_back: 1 });
     }

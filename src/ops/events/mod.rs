@@ -115,7 +115,11 @@ impl Events {
         match self.flood.judge(line.kind(), subject, Instant::now()) {
             Verdict::Say { held_back: 0 } => true,
             Verdict::Say { held_back } => {
-                tracing::warn!(held_back, said = line.message, "a line came so often that it was held back");
+                tracing::warn!(
+                    held_back,
+                    said = line.message,
+                    "a line came so often that it was held back"
+                );
                 true
             }
             Verdict::Hold => false,
@@ -183,7 +187,8 @@ impl Visit for Line {
 #[cfg(test)]
 pub fn heard(say: impl FnOnce()) -> u64 {
     let ear = tests::Through::default();
-    let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), ear.clone());
+    let subscriber =
+        tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), ear.clone());
     tracing::subscriber::with_default(subscriber, say);
     ear.loud()
 }

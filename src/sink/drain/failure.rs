@@ -5,9 +5,9 @@ use std::time::Instant;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::{Drain, PAUSE_MAX};
-use crate::outages::Say;
 use crate::link::Link;
 use crate::message::Seq;
+use crate::outages::Say;
 use crate::route::Refusal;
 use crate::sink::producer::{Connector, Ticket};
 use crate::sink::verdict::{Verdict, is_absence, verdict};

@@ -13,8 +13,8 @@ use super::identifiers::Identifiers;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
-    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Capabilities, Client, Connector, Event,
-    Events, Failure, Gone, Identity, Publish, REQUESTS, SMALL_PACKETS,
+    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Capabilities, Client,
+    Connector, Event, Events, Failure, Gone, Identity, Publish, REQUESTS, SMALL_PACKETS,
 };
 use crate::message::Properties;
 use crate::source::{Qos, RetainHandling, Subscription, TRANSPORT_LIMIT};

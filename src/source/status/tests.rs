@@ -18,7 +18,10 @@ struct Peer {
 
 /// Makes connections, and hands their other ends to the test.
 struct Script(mpsc::Sender<Peer>);
-struct ScriptClient(mpsc::Sender<Option<Announcement>>, Arc<std::sync::atomic::AtomicBool>);
+struct ScriptClient(
+    mpsc::Sender<Option<Announcement>>,
+    Arc<std::sync::atomic::AtomicBool>,
+);
 struct ScriptEvents(mpsc::Receiver<Result<Event, Failure>>);
 
 impl Announcer for Script {
@@ -72,7 +75,11 @@ impl Peer {
 
     async fn grant(&self) {
         let answers = vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())];
-        self.say(Ok(Event::Granted { packet_id: 1, answers })).await;
+        self.say(Ok(Event::Granted {
+            packet_id: 1,
+            answers,
+        }))
+        .await;
     }
 
     async fn connect(&self) {

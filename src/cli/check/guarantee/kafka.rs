@@ -11,7 +11,13 @@ pub fn findings(config: &Config, facts: &Facts, demand: Demand) -> Vec<Finding> 
     let mut all = Vec::new();
     for seen in &facts.topics {
         all.extend(replicas(&seen.name, &seen.topic));
-        all.extend(retention(config, &seen.name, &seen.topic, seen.longest_wait, demand));
+        all.extend(retention(
+            config,
+            &seen.name,
+            &seen.topic,
+            seen.longest_wait,
+            demand,
+        ));
     }
     if facts.topics.is_empty() {
         all.push(unseen());

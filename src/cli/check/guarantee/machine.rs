@@ -107,7 +107,9 @@ fn certificate_ends(facts: &Facts) -> Vec<Finding> {
         let (of, file) = (&certificate.of, &certificate.file);
         let end = certificate.not_after_unix_ms;
         let why = match end.and_then(|end| Some((end, certificates::stage(end, facts.unix_ms)?))) {
-            Some((end, Stage::Over(_))) => format!("{file} ({of}) has ended at {}", crate::message::rfc3339(end)),
+            Some((end, Stage::Over(_))) => {
+                format!("{file} ({of}) has ended at {}", crate::message::rfc3339(end))
+            }
             Some((end, _)) => format!("{file} ({of}) ends at {}", crate::message::rfc3339(end)),
             None => continue,
         };

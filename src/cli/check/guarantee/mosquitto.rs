@@ -152,10 +152,7 @@ mod tests {
     #[test]
     fn an_included_folder_counts_and_what_cannot_be_read_is_not_guessed() {
         let folder = tempfile::tempdir().expect("temp dir");
-        let (main, more) = (
-            folder.path().join("mosquitto.conf"),
-            folder.path().join("conf.d"),
-        );
+        let (main, more) = (folder.path().join("mosquitto.conf"), folder.path().join("conf.d"));
         fs::create_dir(&more).expect("made");
         let text = format!("persistence true\ninclude_dir {}\n", more.display());
         fs::write(&main, text).expect("written");

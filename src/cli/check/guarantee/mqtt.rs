@@ -118,7 +118,10 @@ fn queue_of_broker(facts: &Facts, demand: Demand, index: usize, broker: &source:
             let most = mosquitto.max_queued_messages;
             let lasts = demand.load.map(|load| {
                 let seconds = most.saturating_mul(86_400) / load.messages_per_day.max(1);
-                format!(", which at this rate takes {}", span(Duration::from_secs(seconds)))
+                format!(
+                    ", which at this rate takes {}",
+                    span(Duration::from_secs(seconds))
+                )
             });
             finding(
                 Standing::Open,
@@ -157,7 +160,9 @@ fn persistence(facts: &Facts, index: usize, broker: &source::Config) -> Option<F
             "write persistence true",
         ));
     }
-    let autosave = mosquitto.autosave.filter(|every| *every > Duration::from_mins(1))?;
+    let autosave = mosquitto
+        .autosave
+        .filter(|every| *every > Duration::from_mins(1))?;
     Some(Finding::new(
         Kind::Lose,
         Standing::Open,

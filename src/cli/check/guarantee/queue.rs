@@ -44,7 +44,9 @@ fn policy(config: &Config, lane: &Lane) -> Option<Finding> {
     let name = &lane.name;
     let why = match lane.queue.on_full {
         OnFull::Backpressure => return None,
-        OnFull::DropOldest => format!("when the queue of lane {name} is full, its oldest messages go, counted"),
+        OnFull::DropOldest => {
+            format!("when the queue of lane {name} is full, its oldest messages go, counted")
+        }
         OnFull::DropNewest => format!(
             "when the queue of lane {name} is full, what arrives is acknowledged, counted and not stored"
         ),

@@ -148,7 +148,8 @@ fn what_a_file_chooses_is_said_with_the_setting_that_changes_it() {
     let file = File::default;
     let exactly = "delivery = \"exactly-once\"\n";
     let drain = "on_partition_change = \"drain\"\n";
-    let second = "[[route]]\nfrom = \"e/{device}\"\ntopic = \"t\"\nlane = \"alarms\"\n[[lane]]\nname = \"alarms\"\n";
+    let second =
+        "[[route]]\nfrom = \"e/{device}\"\ntopic = \"t\"\nlane = \"alarms\"\n[[lane]]\nname = \"alarms\"\n";
     let limited = format!("{exactly}{drain}max_rate = \"1MiB/s\"");
     for (file, kind, standing, setting) in [
         (
@@ -504,7 +505,12 @@ fn who_starts_it_again_is_said() {
     use Kind::Delay;
     use Standing::{Open, Unseen};
     let unit = |has_watchdog, restarts| {
-        move |facts: &mut Facts| facts.unit = Some(Unit { has_watchdog, restarts })
+        move |facts: &mut Facts| {
+            facts.unit = Some(Unit {
+                has_watchdog,
+                restarts,
+            })
+        }
     };
     assert_eq!(
         of_facts(unit(false, true)),
@@ -593,10 +599,7 @@ fn a_window_that_is_smaller_than_what_comes_is_said() {
         }),
     };
     let (kind, _, setting, _) = only(&config, &facts, demand);
-    assert_eq!(
-        (kind, setting.as_str()),
-        (Kind::Delay, "mqtt[0].receive_maximum")
-    );
+    assert_eq!((kind, setting.as_str()), (Kind::Delay, "mqtt[0].receive_maximum"));
 }
 
 #[test]
