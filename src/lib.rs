@@ -25,6 +25,7 @@ pub mod identity;
 pub mod link;
 pub mod message;
 pub mod ops;
+mod outages;
 pub mod pulse;
 pub mod queue;
 mod ranges;

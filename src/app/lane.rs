@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::app::cursor_topic::cursor_topics;
 use crate::app::plan::Plan;
@@ -215,15 +216,21 @@ impl OpenLane {
         let stop_sink = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop_sink);
         let (writer, drain) = (self.writer, self.drain);
-        threads.spawn(names.writer.clone(), move || writer.run())?;
+        // Every line of the log that these say is about their lane.
+        let span = tracing::info_span!("lane", lane = self.name);
+        let of_writer = span.clone();
+        threads.spawn(names.writer.clone(), move || of_writer.in_scope(|| writer.run()))?;
+        let of_sink = span.clone();
         threads.spawn(names.sink.clone(), move || {
+            let _inside = of_sink.enter();
             drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE);
         })?;
         let stop_sources = CancellationToken::new();
         let mut sources = JoinSet::new();
         for OpenSource { name, source, .. } in self.sources {
             let stop = stop_sources.clone();
-            sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
+            let run = async move { (name, Box::pin(source.run(stop)).await) };
+            sources.spawn(run.instrument(span.clone()));
         }
         Ok(Lane {
             is_leaving: self.is_leaving,
@@ -316,7 +323,7 @@ impl Lane {
     async fn join(&mut self, name: &str) {
         let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
         if joined.await.is_err() {
-            tracing::error!(name, "did not end in time");
+            tracing::error!(stage = name, "a stage did not end in time");
         }
     }
 }

@@ -137,12 +137,12 @@ pub fn run_from_file(path: &Path) -> Exit {
     let (config, warnings) = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "the configuration cannot be used");
             return Exit::Usage;
         }
     };
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "in the configuration");
     }
     match run_until_signal(&config) {
         Ok(()) => Exit::Stopped,
@@ -204,6 +204,10 @@ impl Daemon {
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
+        let certificates = stages.view().certificates();
+        certificates.configure(config);
+        // Read at once: what ends soon is said at the start.
+        certificates.look_again();
         let version = env!("CARGO_PKG_VERSION");
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
@@ -235,10 +239,12 @@ impl Daemon {
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         let (view, look) = (self.view(), self.look());
+        let certificates = view.certificates();
         let ended = tokio::select! {
             () = stop => None,
             error = self.stages.ended() => Some(error),
             never = watch::over(view, look) => match never {},
+            never = certificates.watch() => match never {},
         };
         systemd::stopping();
         tracing::info!("stopping");

@@ -72,7 +72,7 @@ impl Stages {
             lanes.spawn(async move { (name, lane.run(stop).await) });
         }
         let forwarding = Forwarding::start(config, identity, boxes, &view)?;
-        let statuses = Some(Statuses::start(config, identity, &plans)?);
+        let statuses = Some(Statuses::start(config, identity, &plans, &view)?);
         Ok(Self {
             forwarding,
             statuses,

@@ -1,14 +1,16 @@
 //! What an onlooker sees.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::link::Link;
+use crate::ops::certificates::Certificates;
 use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
-use crate::source::Counters;
+use crate::source::{Counters, Dropped};
 use crate::{queue, sink};
 
 /// All lanes that run; one that has been emptied is gone from it.
@@ -20,6 +22,9 @@ struct Inner {
     lanes: Vec<LaneView>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
+    /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
+    dropped: BTreeMap<String, Arc<Dropped>>,
+    certificates: Arc<Certificates>,
 }
 
 /// One lane.
@@ -65,6 +70,22 @@ impl View {
 
     pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
         self.inner().forward = Some(forward);
+    }
+
+    pub(super) fn listens(&self, broker: &str, dropped: Arc<Dropped>) {
+        self.inner().dropped.insert(broker.to_owned(), dropped);
+    }
+
+    /// What a broker says it dropped, for any of its clients; `None` where it does not say.
+    #[must_use]
+    pub fn dropped_by(&self, broker: &str) -> Option<u64> {
+        self.inner().dropped.get(broker)?.total()
+    }
+
+    /// The certificates that the configuration names.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.inner().certificates)
     }
 
     pub(super) fn remove(&self, name: &str) {

@@ -6,6 +6,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::ops::events;
+
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
 /// sled logs its own business at info level; the store's state is ours to tell.
@@ -36,7 +38,13 @@ fn init_with(default: &str) {
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
     });
-    if registry.with(journal).with(text).try_init().is_err() {
+    if registry
+        .with(journal)
+        .with(text)
+        .with(events::layer())
+        .try_init()
+        .is_err()
+    {
         tracing::debug!("logging was started before");
     }
     std::panic::set_hook(Box::new(|panic| {
