@@ -12,9 +12,16 @@ mod check;
 mod queue;
 mod try_route;
 
+/// Says so when the build can be told to break its promises.
+const VERSION: &str = if cfg!(feature = "broken-promises") {
+    concat!(env!("CARGO_PKG_VERSION"), "+broken-promises")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
-#[command(name = "edgeferry", version, about)]
+#[command(name = "edgeferry", version = VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -44,6 +51,9 @@ enum Verb {
     /// Look at messages that could not be delivered, put them back, carry them out, remove them; on a stopped store or a
     /// running daemon
     DeadLetter(Box<queue::letters::Arguments>),
+    /// Try this configuration against Kafka outages, broker errors, a full disk and kill -9, in a scratch directory: nothing of
+    /// the real brokers, Kafka and store is touched
+    Drill(crate::drill::Arguments),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     Demo {
@@ -80,6 +90,7 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
+        Verb::Drill(arguments) => crate::drill::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
     }
