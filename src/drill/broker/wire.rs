@@ -75,8 +75,14 @@ pub(super) enum WireError {
     Five(five::Error),
 }
 
+/// DISCONNECT without anything in it, which the codec of MQTT 5 does not read.
+const LEAVING: [u8; 2] = [0xe0, 0];
+
 /// The next packet of `bytes`, once it is whole.
 pub(super) fn read(version: Version, bytes: &mut BytesMut) -> Result<Option<Said>, WireError> {
+    if bytes.starts_with(&LEAVING) {
+        return Ok(Some(Said::Leaving));
+    }
     match version {
         Version::V3_1_1 => match v4::Packet::read(bytes, READ_MAX as usize) {
             Ok(packet) => Ok(Some(of_three(packet))),
