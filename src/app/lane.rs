@@ -14,7 +14,7 @@ use crate::app::cursor_topic::cursor_topics;
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
-use crate::app::view::LaneView;
+use crate::app::view::{BrokerView, LaneView};
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
@@ -27,7 +27,7 @@ use crate::route::{self, Destination, Router};
 use crate::sink::dead_letter::KeepError;
 use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
 use crate::slots::SlotError;
-use crate::source::{self, Ended, Handover, Source};
+use crate::source::{self, Counters, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
 /// close it stays below systemd's default of 90 s. Lanes stop at the same time, so their number does not matter.
@@ -65,7 +65,23 @@ pub struct OpenLane {
     view: LaneView,
 }
 
-type OpenSource = (String, Arc<watch::Sender<Link>>, Source);
+#[derive(Debug)]
+struct OpenSource {
+    name: String,
+    link: Arc<watch::Sender<Link>>,
+    counters: Arc<Counters>,
+    source: Source,
+}
+
+impl OpenSource {
+    fn view(&self) -> BrokerView {
+        BrokerView {
+            name: self.name.clone(),
+            link: Arc::downgrade(&self.link),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
 
 /// A running lane.
 #[derive(Debug)]
@@ -153,10 +169,9 @@ impl OpenLane {
         let view = LaneView {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
-            brokers: sources
-                .iter()
-                .map(|(name, link, _)| (name.clone(), Arc::downgrade(link)))
-                .collect(),
+            brokers: sources.iter().map(OpenSource::view).collect(),
+            routes: router.names(),
+            limits: plan.queue.clone(),
             queue: queue.monitor,
             sink: Arc::clone(&sink),
             letters: Arc::clone(&dead_letters),
@@ -206,7 +221,7 @@ impl OpenLane {
         })?;
         let stop_sources = CancellationToken::new();
         let mut sources = JoinSet::new();
-        for (name, _, source) in self.sources {
+        for OpenSource { name, source, .. } in self.sources {
             let stop = stop_sources.clone();
             sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
         }
@@ -366,12 +381,21 @@ fn open_sources(plan: &Plan, ground: &Ground<'_>, queue: &Queue) -> Result<Vec<O
             continue;
         }
         let link = Arc::new(watch::Sender::new(Link::Connecting));
-        let parts = parts(lane, broker, wanted, ground, queue, &link);
+        let counters = Arc::<Counters>::default();
+        let parts = source::Parts {
+            counters: Arc::clone(&counters),
+            ..parts(lane, broker, wanted, ground, queue, &link)
+        };
         let source = Source::open(parts).map_err(|source| AppError::Source {
             broker: broker.name.clone(),
             source,
         })?;
-        sources.push((broker.name.clone(), link, source));
+        sources.push(OpenSource {
+            name: broker.name.clone(),
+            link,
+            counters,
+            source,
+        });
     }
     Ok(sources)
 }

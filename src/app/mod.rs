@@ -196,7 +196,6 @@ fn outlive_file_limit() -> Result<(), AppError> {
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
-    look: Look,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -218,10 +217,8 @@ impl Daemon {
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
-        let look = look::over(stages.view(), config, identity);
         Ok(Self {
             stages,
-            look,
             _data_dir: data_dir,
         })
     }
@@ -235,7 +232,7 @@ impl Daemon {
     /// Takes looks at the whole.
     #[must_use]
     pub fn look(&self) -> Look {
-        self.look.clone()
+        self.stages.look()
     }
 
     /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the
@@ -244,11 +241,11 @@ impl Daemon {
     /// # Errors
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let view = self.view();
+        let (view, look) = (self.view(), self.look());
         let ended = tokio::select! {
             () = stop => None,
             error = self.stages.ended() => Some(error),
-            never = watch::over(view) => match never {},
+            never = watch::over(view, look) => match never {},
         };
         systemd::stopping();
         tracing::info!("stopping");

@@ -3,14 +3,18 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app;
 use crate::exit::Exit;
 
 mod check;
+mod pages;
 mod queue;
 mod try_route;
+
+#[cfg(test)]
+mod tests;
 
 /// Says so when the build can be told to break its promises.
 const VERSION: &str = if cfg!(feature = "broken-promises") {
@@ -21,7 +25,12 @@ const VERSION: &str = if cfg!(feature = "broken-promises") {
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
-#[command(name = "edgeferry", version = VERSION, about)]
+#[command(
+    name = "edgeferry",
+    version = VERSION,
+    about,
+    after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -30,8 +39,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon
+    #[command(after_help = "Example:\n  edgeferry run --config /etc/edgeferry/edgeferry.toml")]
     Run(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
+    #[command(after_help = "\
+Examples:
+  edgeferry check --config ./edgeferry.toml
+  edgeferry check --live --create-topics --partitions 12 --replicas 3")]
     Check {
         #[command(flatten)]
         file: ConfigFile,
@@ -40,6 +54,9 @@ enum Verb {
     },
     /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
     /// Kafka
+    #[command(after_help = "\
+Example:
+  edgeferry try --topic plant/press-7/telemetry --payload '{\"temperature\": 21.5}'")]
     Try {
         #[command(flatten)]
         file: ConfigFile,
@@ -47,19 +64,40 @@ enum Verb {
         message: Box<try_route::Arguments>,
     },
     /// Look into the queue, carry messages out and in, remove them; on a stopped store or a running daemon
+    #[command(after_help = "Example:\n  edgeferry queue ls --config /etc/edgeferry/edgeferry.toml")]
     Queue(Box<queue::Arguments>),
     /// Look at messages that could not be delivered, put them back, carry them out, remove them; on a stopped store or a
     /// running daemon
+    #[command(after_help = "Example:\n  edgeferry dead-letter ls --config /etc/edgeferry/edgeferry.toml")]
     DeadLetter(Box<queue::letters::Arguments>),
     /// Try this configuration against Kafka outages, broker errors, a full disk and kill -9, in a scratch directory: nothing of
     /// the real brokers, Kafka and store is touched
+    #[command(after_help = "Example:\n  edgeferry drill --config /etc/edgeferry/edgeferry.toml")]
     Drill(crate::drill::Arguments),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
+    #[command(after_help = "Example:\n  edgeferry demo --keep")]
     Demo {
         /// Stay and keep showing what happens until interrupted
         #[arg(long)]
         keep: bool,
+    },
+    /// Print what a shell needs to complete verbs and options
+    #[command(after_help = "\
+Example, for bash:
+  edgeferry completions bash > /usr/share/bash-completion/completions/edgeferry")]
+    Completions {
+        /// The shell
+        shell: pages::Shell,
+    },
+    /// Print the manual page, or write it and one for each verb into a folder
+    #[command(after_help = "\
+Examples:
+  edgeferry man | man --local-file -
+  edgeferry man /usr/share/man/man1")]
+    Man {
+        /// Folder that is there; one file for each verb is written, replacing older ones
+        folder: Option<PathBuf>,
     },
 }
 
@@ -93,6 +131,8 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Drill(arguments) => crate::drill::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
+        Verb::Completions { shell } => pages::completions(Cli::command(), *shell),
+        Verb::Man { folder } => pages::manual(Cli::command(), folder.as_deref()),
     }
 }
 

@@ -97,6 +97,7 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
         broker: &broker,
         cluster: &cluster,
         view: pipeline.view(),
+        look: pipeline.look(),
         fleet: &fleet,
         reader: &reader,
         interrupt: &interrupt,

@@ -3,9 +3,7 @@
 pub mod control;
 pub mod hand;
 pub mod logging;
-pub mod overview;
 pub mod state;
 pub mod systemd;
 
-pub use overview::{LaneOverview, Overview};
 pub use state::{Look, State};

@@ -223,6 +223,7 @@ pub(super) fn assemble(
         expiry: expiry(config, outside),
         ballast: outside.ballast.clone(),
         drops: Drops::default(),
+        oldest: Mutex::new(None),
         store_failure: Mutex::new(None),
     });
     settle_down(&shared, &place, found.map(|marks| marks.durable))?;

@@ -26,6 +26,7 @@ pub mod producer;
 mod properties;
 pub mod rate;
 pub(crate) mod size;
+pub mod tally;
 mod times;
 mod timing;
 pub mod verdict;

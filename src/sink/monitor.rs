@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -10,6 +10,7 @@ use crate::link::Link;
 use crate::message::{MessageId, Stored};
 use crate::pulse::Pulse;
 use crate::route::Refusal;
+use crate::sink::tally::Tallies;
 
 /// Written by the sink's thread, read by whoever watches.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Monitor {
     fenced: AtomicBool,
     limited: AtomicBool,
     reloads: AtomicU64,
+    resent: AtomicU64,
+    tallies: Mutex<Tallies>,
 }
 
 /// Counters since the start.
@@ -35,6 +38,8 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Times that everything behind the cursor was sent again.
     pub rewinds: u64,
+    /// Records of messages that had been handed to the Kafka client before.
+    pub resent: u64,
 }
 
 impl Monitor {
@@ -51,6 +56,7 @@ impl Monitor {
             delivered: self.delivered.load(Ordering::Relaxed),
             dead_letters: self.dead_letters.load(Ordering::Relaxed),
             rewinds: self.rewinds.load(Ordering::Relaxed),
+            resent: self.resent.load(Ordering::Relaxed),
         }
     }
 
@@ -108,6 +114,15 @@ impl Monitor {
 
     pub(super) fn fence(&self) {
         self.fenced.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn resent(&self) {
+        self.resent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who delivers, and who is in trouble. Held while it is looked at: the sink waits meanwhile.
+    pub fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn rewound(&self) {
