@@ -159,6 +159,7 @@ fn run_until_signal(config: &Config) -> Result<(), AppError> {
         .build()?;
     runtime.block_on(async {
         let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        outlive_file_limit()?;
         let daemon = Daemon::start(config)?;
         let view = daemon.view();
         tokio::select! {
@@ -179,6 +180,16 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// A write over the limit of `LimitFSIZE=` or `ulimit -f` is an error, which ends acknowledging as a full disk does. Without
+/// somebody who listens the signal would end the process (setrlimit(2)).
+fn outlive_file_limit() -> Result<(), AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays for the life of the process.
+    drop(signal(kind)?);
+    Ok(())
 }
 
 /// All lanes, running.

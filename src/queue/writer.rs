@@ -200,7 +200,12 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Offer>) -> bool {
         let mut retry = RETRY_MIN;
         loop {
-            let wait = match self.step(&mut group) {
+            let stepped = self.step(&mut group);
+            if faults::omits(faults::DROP_COUNTS) && !matches!(stepped, Ok(Progress::Done)) {
+                confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
+                return true;
+            }
+            let wait = match stepped {
                 Ok(Progress::Done) => return true,
                 Ok(Progress::Again) => Duration::ZERO,
                 Ok(Progress::Wait) => ROOM_POLL,

@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::known::Need;
 use super::topics::Place;
 use super::{Drain, StepError};
+use crate::faults;
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
@@ -219,6 +220,9 @@ impl<C: Connector> Drain<C> {
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);
+                if faults::omits(faults::CURSOR_WAITS) {
+                    self.window.delivered(ticket);
+                }
                 self.pace.submitted(bytes, now);
                 self.gate.charge(&record);
                 return Ok(true);
