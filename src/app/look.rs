@@ -70,6 +70,10 @@ impl Looker {
             not_forwarded: self.view.not_forwarded(),
         };
         state.health = state::Health::of(&state);
+        let not_applied = self.view.not_applied();
+        let advice = not_applied.iter().map(state::NotApplied::advice);
+        state.health.advice.extend(advice);
+        state.health.not_applied = not_applied;
         state
     }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::link::Link;
 use crate::ops::certificates::Certificates;
+use crate::ops::state::NotApplied;
 use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
 use crate::source::{Counters, Dropped};
@@ -25,6 +27,10 @@ struct Inner {
     /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
     dropped: BTreeMap<String, Arc<Dropped>>,
     certificates: Arc<Certificates>,
+    /// What runs, once something does.
+    config: Option<Arc<Config>>,
+    /// A configuration that was refused since.
+    not_applied: Option<NotApplied>,
 }
 
 /// One lane.
@@ -68,8 +74,34 @@ impl View {
         self.inner().lanes.push(lane);
     }
 
-    pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
-        self.inner().forward = Some(forward);
+    pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
+        self.inner().forward = forward;
+    }
+
+    /// Lanes in the order of these names.
+    pub(super) fn sort(&self, names: &[String]) {
+        let place = |lane: &LaneView| names.iter().position(|name| *name == lane.name);
+        self.inner().lanes.sort_by_key(place);
+    }
+
+    pub(super) fn runs(&self, config: Arc<Config>) {
+        self.inner().config = Some(config);
+    }
+
+    /// The configuration that runs: another one after a reload. `None` before anything runs.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.inner().config.clone()
+    }
+
+    pub(super) fn set_not_applied(&self, refused: Option<NotApplied>) {
+        self.inner().not_applied = refused;
+    }
+
+    /// The configuration that was refused last, if none was applied since.
+    #[must_use]
+    pub fn not_applied(&self) -> Option<NotApplied> {
+        self.inner().not_applied.clone()
     }
 
     pub(super) fn listens(&self, broker: &str, dropped: Arc<Dropped>) {

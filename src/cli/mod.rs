@@ -11,6 +11,7 @@ use crate::exit::Exit;
 mod check;
 mod pages;
 mod queue;
+mod reload;
 mod try_route;
 mod verify;
 
@@ -42,6 +43,11 @@ enum Verb {
     /// Run the daemon
     #[command(after_help = "Example:\n  edgeferry run --config /etc/edgeferry/edgeferry.toml")]
     Run(ConfigFile),
+    /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
+    #[command(
+        after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload"
+    )]
+    Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     #[command(after_help = "\
 Examples:
@@ -128,6 +134,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
+        Verb::Reload(file) => reload::run(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),

@@ -60,7 +60,9 @@ fn take(accounts: &mut BTreeMap<String, Account>, answer: Answer) {
         }
         Answer::Fault(fault) if !fault.delivered => {
             let account = accounts.entry(fault.lane).or_default();
-            account.faults.push(format!("{} to {}: {}", fault.first, fault.last, fault.what));
+            account
+                .faults
+                .push(format!("{} to {}: {}", fault.first, fault.last, fault.what));
         }
         Answer::Message(message) => {
             let payload = message.payload.unwrap_or_default();

@@ -133,15 +133,24 @@ mod tests {
     #[test]
     fn too_little_space_and_no_folder_are_said() {
         let parent = tempfile::tempdir().unwrap();
-        let error = Folder::make(Some(parent.path()), u64::MAX / 2).unwrap_err().to_string();
+        let error = Folder::make(Some(parent.path()), u64::MAX / 2)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("needs") && error.contains("--scratch"), "{error}");
         let missing = parent.path().join("missing");
         let error = Folder::make(Some(&missing), 0).unwrap_err().to_string();
-        assert!(error.contains("cannot make") && error.contains("--scratch"), "{error}");
+        assert!(
+            error.contains("cannot make") && error.contains("--scratch"),
+            "{error}"
+        );
         let long = parent.path().join("x".repeat(90));
         fs::create_dir(&long).unwrap();
         let error = Folder::make(Some(&long), 0).unwrap_err().to_string();
         assert!(error.contains("90 bytes"), "{error}");
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "nothing is left behind");
+        assert_eq!(
+            fs::read_dir(parent.path()).unwrap().count(),
+            1,
+            "nothing is left behind"
+        );
     }
 }

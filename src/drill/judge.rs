@@ -155,9 +155,15 @@ pub(super) fn judge(case: &Case<'_>) -> (Row, Vec<Finding>) {
         return (row, findings);
     }
     if seen.acknowledged.is_empty() && !seen.offered.is_empty() {
-        say(Promise::ItGoesOn, "nothing was acknowledged: nothing is shown".to_owned());
+        say(
+            Promise::ItGoesOn,
+            "nothing was acknowledged: nothing is shown".to_owned(),
+        );
     } else if wanted && seen.delivered.is_empty() {
-        say(Promise::ItGoesOn, "nothing came to Kafka: nothing is shown".to_owned());
+        say(
+            Promise::ItGoesOn,
+            "nothing came to Kafka: nothing is shown".to_owned(),
+        );
     }
     (row, findings)
 }
@@ -254,7 +260,11 @@ fn place(number: u64, seen: &Seen, account: &Account, expected: &dyn Fn(u64) -> 
         ids.values()
             .any(|records| has_all(&wanted, records.iter().map(|(topic, _)| topic.as_str())))
     });
-    if is_whole { Place::Delivered } else { Place::Nowhere }
+    if is_whole {
+        Place::Delivered
+    } else {
+        Place::Nowhere
+    }
 }
 
 /// Whether each wanted topic comes as often as it is wanted.
@@ -272,13 +282,18 @@ fn is_policy(reason: &str) -> bool {
 
 /// How often a message can have been stored, or dropped, twice because the broker sent it twice.
 fn account_again(seen: &Seen, account: &Account) -> u64 {
-    let dropped = account.removed.iter().any(|(reason, count)| is_policy(reason) && *count > 0);
+    let dropped = account
+        .removed
+        .iter()
+        .any(|(reason, count)| is_policy(reason) && *count > 0);
     if dropped { seen.resends } else { 0 }
 }
 
 /// Ids against messages, both ways.
 fn ids(case: &Case<'_>, findings: &mut Vec<Finding>) {
-    let Case { lane, seen, expected, .. } = case;
+    let Case {
+        lane, seen, expected, ..
+    } = case;
     let mut owners: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
     let mut renamed = Vec::new();
     let mut changed = Vec::new();
@@ -323,8 +338,15 @@ fn ids(case: &Case<'_>, findings: &mut Vec<Finding>) {
 
 /// The daemon's own sum, and what the broker saw.
 fn ledger(case: &Case<'_>, row: &Row, findings: &mut Vec<Finding>) {
-    let Case { lane, seen, account, .. } = case;
-    let removed: u64 = account.removed.iter().filter(|(reason, _)| *reason != "skipped").map(|(_, count)| count).sum();
+    let Case {
+        lane, seen, account, ..
+    } = case;
+    let removed: u64 = account
+        .removed
+        .iter()
+        .filter(|(reason, _)| *reason != "skipped")
+        .map(|(_, count)| count)
+        .sum();
     let sum = account.delivered + account.queued + account.dead_lettered + removed;
     let mut say = |what: String| findings.push(finding(Promise::TheLedgerIsExact, lane, what, &[]));
     if account.received != sum {
@@ -335,7 +357,9 @@ fn ledger(case: &Case<'_>, row: &Row, findings: &mut Vec<Finding>) {
     }
     let damaged = account.removed.get("damaged").copied().unwrap_or(0);
     if damaged > 0 {
-        say(format!("{damaged} messages are counted as lost to damage, and nothing damaged the store"));
+        say(format!(
+            "{damaged} messages are counted as lost to damage, and nothing damaged the store"
+        ));
     }
     if account.received < row.acknowledged {
         say(format!(
@@ -359,7 +383,10 @@ fn ledger(case: &Case<'_>, row: &Row, findings: &mut Vec<Finding>) {
     }
     let waiting = count(account.waiting.len());
     if account.queued < waiting {
-        say(format!("{waiting} messages wait, and the ledger has {} queued", account.queued));
+        say(format!(
+            "{waiting} messages wait, and the ledger has {} queued",
+            account.queued
+        ));
     }
 }
 

@@ -82,7 +82,10 @@ impl Reader {
 
     /// Dead letters that came to their topic, with the lane that kept them.
     pub(super) fn letters(&self) -> BTreeMap<u64, String> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -229,13 +229,21 @@ impl<'a, W: Write> Drill<'a, W> {
 
     /// So that the smallest queue is over its budget after `percent` of the drill.
     fn filling(&self, percent: u32) -> usize {
-        let smallest = self.scene.config.lanes.iter().map(|lane| lane.queue.max_bytes).min();
+        let smallest = self
+            .scene
+            .config
+            .lanes
+            .iter()
+            .map(|lane| lane.queue.max_bytes)
+            .min();
         let Some(bytes) = smallest.filter(|bytes| *bytes <= FILL_MAX) else {
             return SHORT;
         };
         let messages = self.part(percent).as_millis() * u128::from(RATE) / 1000;
         let each = u128::from(bytes) * 2 / messages.max(1);
-        usize::try_from(each).unwrap_or(FILL_PAD_MAX).clamp(SHORT, FILL_PAD_MAX)
+        usize::try_from(each)
+            .unwrap_or(FILL_PAD_MAX)
+            .clamp(SHORT, FILL_PAD_MAX)
     }
 
     // --- The daemon -----------------------------------------------------------------------------------
@@ -319,7 +327,9 @@ impl<'a, W: Write> Drill<'a, W> {
     }
 
     fn broken(&mut self, what: String) {
-        self.course.findings.push(finding(Promise::ItGoesOn, "", what, &[]));
+        self.course
+            .findings
+            .push(finding(Promise::ItGoesOn, "", what, &[]));
     }
 
     // --- The devices ----------------------------------------------------------------------------------
@@ -340,7 +350,12 @@ impl<'a, W: Write> Drill<'a, W> {
             self.look();
             while self.due >= each {
                 self.due -= each;
-                if self.scene.brokers.iter().all(|broker| broker.backlog() < BACKLOG_MAX) {
+                if self
+                    .scene
+                    .brokers
+                    .iter()
+                    .all(|broker| broker.backlog() < BACKLOG_MAX)
+                {
                     self.publish();
                 }
             }
@@ -423,7 +438,12 @@ impl<'a, W: Write> Drill<'a, W> {
     }
 
     fn numbers(&self) -> Numbers {
-        let published = self.scene.script.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let published = self
+            .scene
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
         let (acknowledged, delivered) = self.book().totals();
         Numbers {
             published,
@@ -435,7 +455,11 @@ impl<'a, W: Write> Drill<'a, W> {
     /// A reader of the lines that has gone is no reason to stop.
     fn phase(&mut self, what: &str) {
         let numbers = self.numbers();
-        let time = if self.course.starts > 0 { self.began.elapsed() } else { Duration::ZERO };
+        let time = if self.course.starts > 0 {
+            self.began.elapsed()
+        } else {
+            Duration::ZERO
+        };
         if let Err(error) = self.screen.phase(time, what, &numbers) {
             tracing::debug!(%error, "nobody reads");
         }
@@ -446,5 +470,7 @@ impl<'a, W: Write> Drill<'a, W> {
 fn pad(random: &mut StdRng, length: usize) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let letter = |index: usize| LETTERS.get(index).copied().map_or('x', char::from);
-    (0..length).map(|_| letter(random.random_range(0..LETTERS.len()))).collect()
+    (0..length)
+        .map(|_| letter(random.random_range(0..LETTERS.len())))
+        .collect()
 }

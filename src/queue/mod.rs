@@ -21,11 +21,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -117,6 +117,8 @@ struct Shared {
     /// The message that waits for longest, as far as it is known: see [`Reader::note_oldest`].
     oldest: Mutex<Option<Waiting>>,
     store_failure: Mutex<StoreFailure>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
 }
 
 /// Why nothing can be stored, and as the log tells it.
@@ -421,6 +423,12 @@ impl Monitor {
     /// [`PurgeError`].
     pub fn purge(&self, filter: Filter) -> Purged {
         self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
+    /// Goes when nobody has the lane open any more: then its folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.0.open)
     }
 
     /// Ends the reader's wait.

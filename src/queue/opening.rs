@@ -225,6 +225,7 @@ pub(super) fn assemble(
         drops: Drops::default(),
         oldest: Mutex::new(None),
         store_failure: Mutex::default(),
+        open: Arc::new(()),
     });
     settle_down(&shared, &place, found.map(|marks| marks.durable))?;
     equip(shared, &place, config, outside)

@@ -11,7 +11,7 @@ use crate::link::Link;
 use crate::message::{MessageId, Stored};
 use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
-use crate::route::Refusal;
+use crate::route::{Refusal, Router};
 use crate::sink::tally::Tallies;
 
 /// Written by the sink's thread, read by whoever watches.
@@ -30,6 +30,8 @@ pub struct Monitor {
     reloads: AtomicU64,
     resent: AtomicU64,
     tallies: Mutex<Tallies>,
+    /// Routes that the sink has not taken yet.
+    router: Mutex<Option<Router>>,
 }
 
 /// Why delivery is held, and as the log tells it.
@@ -138,6 +140,34 @@ impl Monitor {
     /// How often that was said.
     pub(super) fn reloads(&self) -> u64 {
         self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// Has the sink go by these routes once nothing is under way. Only for routes that make the same of all that the lane's own
+    /// routes want: what was sent may be sent again by them. The sink has to be woken.
+    pub fn reroute(&self, router: Router) {
+        *self.router.lock().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    pub(super) fn has_new_routes(&self) -> bool {
+        self.router
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    pub(super) fn take_routes(&self) -> Option<Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// For a sink that goes on where another one of the same process stopped: its counters do too.
+    #[must_use]
+    pub fn after(counts: Counts) -> Self {
+        Self {
+            delivered: counts.delivered.into(),
+            dead_letters: counts.dead_letters.into(),
+            rewinds: counts.rewinds.into(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn fence(&self) {

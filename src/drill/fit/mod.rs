@@ -76,7 +76,11 @@ impl Shape {
             number,
             topic: self.topic.clone(),
             payload: Bytes::from(fill(&self.payload)),
-            user: self.user.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
+            user: self
+                .user
+                .iter()
+                .map(|(name, value)| (name.clone(), fill(value)))
+                .collect(),
             content_type: self.content_type.clone(),
             response_topic: self.response_topic.clone(),
         }
@@ -206,11 +210,16 @@ impl<'c> Routers<'c> {
         let mut becomes = BTreeMap::new();
         for (lane, router) in &self.lanes {
             let mut routes = self.config.routes.iter().filter(|route| route.lane == *lane);
-            if !routes.any(|route| route.takes(&arrival.broker) && route.from.matches(&arrival.topic).is_some()) {
+            if !routes
+                .any(|route| route.takes(&arrival.broker) && route.from.matches(&arrival.topic).is_some())
+            {
                 continue;
             }
             let Outcome { records, refusals } = router.route(&stored, &told);
-            if records.iter().any(|record| mark::find(&record.payload) != Some(TRIAL)) {
+            if records
+                .iter()
+                .any(|record| mark::find(&record.payload) != Some(TRIAL))
+            {
                 return None;
             }
             let expected = Expected {
@@ -245,7 +254,9 @@ impl Maker<'_> {
             let Some(mut shape) = self.shape(&found, device) else {
                 continue;
             };
-            if shapes.iter().any(|other| other.topic == shape.topic && other.payload == shape.payload)
+            if shapes
+                .iter()
+                .any(|other| other.topic == shape.topic && other.payload == shape.payload)
                 || !self.routers.is_made(&shape)
             {
                 continue;
@@ -313,7 +324,9 @@ impl Maker<'_> {
     /// Which of several values at pointers and properties are taken.
     fn variants(&self) -> Vec<String> {
         let most = self.asked().iter().map(|value| self.wanted(value).len()).max();
-        (0..most.unwrap_or(0).clamp(1, 4)).map(|number| number.to_string()).collect()
+        (0..most.unwrap_or(0).clamp(1, 4))
+            .map(|number| number.to_string())
+            .collect()
     }
 
     /// Levels of the pattern that are not literal: place, name, and whether it takes the rest.
@@ -329,7 +342,10 @@ impl Maker<'_> {
             let mut names = self.route.from.names();
             names.find(|name| self.route.from.level_of(name) == Some(place))
         };
-        levels.into_iter().map(|(place, is_rest)| (place, name_of(place), is_rest)).collect()
+        levels
+            .into_iter()
+            .map(|(place, is_rest)| (place, name_of(place), is_rest))
+            .collect()
     }
 
     /// The message of a choice of candidates.
@@ -422,7 +438,9 @@ impl Maker<'_> {
 
     fn wanted_texts(&self, is_it: impl Fn(&Value) -> bool) -> Vec<String> {
         let conditions = self.route.when.iter();
-        let wanted = conditions.filter(|condition| is_it(&condition.value)).flat_map(passing);
+        let wanted = conditions
+            .filter(|condition| is_it(&condition.value))
+            .flat_map(passing);
         wanted.map(|scalar| text_of(&scalar)).collect()
     }
 }
@@ -467,7 +485,9 @@ fn of_number(number: &route::number::Number) -> Json {
 }
 
 fn text_of(scalar: &Json) -> String {
-    scalar.as_str().map_or_else(|| scalar.to_string(), ToOwned::to_owned)
+    scalar
+        .as_str()
+        .map_or_else(|| scalar.to_string(), ToOwned::to_owned)
 }
 
 /// Texts for a level: what ids look like in the field, so that formats that want one of a kind find it.
