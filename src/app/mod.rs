@@ -35,6 +35,7 @@ use std::sync::Arc;
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
 pub use hand::Stopped;
+pub(crate) use look::ledger;
 
 use crate::config::Config;
 use crate::exit::Exit;

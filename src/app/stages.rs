@@ -63,6 +63,7 @@ impl Stages {
             identity,
             open.iter().map(OpenLane::hand).collect(),
             boxes.clone(),
+            look.clone(),
         );
         let (mut lanes, stop) = (JoinSet::new(), CancellationToken::new());
         for lane in open {
@@ -191,6 +192,7 @@ fn start_hand(
     identity: &Identity,
     lanes: Vec<Arc<HandLane>>,
     boxes: Vec<LetterBox>,
+    look: Look,
 ) -> Option<(Arc<Hand>, Control)> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
@@ -202,12 +204,13 @@ fn start_hand(
     if let Err(error) = known.reconcile(&lanes) {
         tracing::error!(%error, "it is not known what became of an interrupted import");
     }
-    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true).with_letters(boxes));
+    let hand = Hand::new(identity.clone(), lanes, known, true);
+    let hand = Arc::new(hand.with_letters(boxes).with_look(look));
     match Control::start(data_dir.path(), Arc::clone(&hand)) {
         Ok(control) => Some((hand, control)),
         Err(error) => {
             let path = control::path(data_dir.path());
-            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only");
+            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only, and `edgeferry status` sees no daemon");
             hand.close();
             None
         }

@@ -10,6 +10,9 @@ use crate::exit::Exit;
 
 mod check;
 mod queue;
+mod report;
+mod status;
+mod text;
 mod try_route;
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
@@ -31,6 +34,11 @@ enum Verb {
         #[command(flatten)]
         live: check::Live,
     },
+    /// Show whether the data is safe and what to do: the path from brokers to Kafka, backlog, ledger; exit code 0 when it runs and
+    /// is ready
+    Status(status::Arguments),
+    /// Write one file for support: configuration without secrets, versions, state, store
+    Report(report::Arguments),
     /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
     /// Kafka
     Try {
@@ -78,6 +86,8 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Run(file) => app::run_from_file(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
+        Verb::Status(arguments) => status::run(arguments),
+        Verb::Report(arguments) => report::run(arguments),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
         #[cfg(feature = "demo")]

@@ -8,11 +8,14 @@ use serde_json::value::RawValue;
 use super::format::Record;
 use crate::exit::Exit;
 use crate::message::Seq;
+use crate::ops::State;
 
 /// One answer. The last one to a request is [`Answer::Done`] or [`Answer::Error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// How the whole stands.
+    State(Box<State>),
     /// How a lane stands.
     Lane(LaneState),
     /// A message.

@@ -36,6 +36,7 @@ use crate::clock::Told;
 use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::message::{Arrival, Epoch, Origin, Stored};
+use crate::ops::Look;
 use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
@@ -181,6 +182,8 @@ pub struct Hand {
     /// Held during a long look.
     at_work: Mutex<()>,
     closing: AtomicBool,
+    /// Shows the state of the daemon, where there is one.
+    look: Option<Look>,
     /// A sink is at work: a full queue gets room.
     delivers: bool,
     /// Patience with a full queue beside a sink.
@@ -203,6 +206,7 @@ impl Hand {
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
+            look: None,
             delivers,
             held_patience: HELD_PATIENCE,
             unsettled: Mutex::default(),
@@ -217,6 +221,13 @@ impl Hand {
         if let Err(error) = self.reconcile_letters() {
             tracing::error!(%error, "it is not known what became of an interrupted redrive");
         }
+        self
+    }
+
+    /// With the state to show.
+    #[must_use]
+    pub fn with_look(mut self, look: Look) -> Self {
+        self.look = Some(look);
         self
     }
 
@@ -258,6 +269,7 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let _one = self.begin(verb)?;
         match verb {
+            Verb::Status => self.status(output),
             Verb::List { lane } => self.list(lane.as_deref(), output),
             Verb::Peek {
                 filter,
@@ -276,9 +288,19 @@ impl Hand {
         }
     }
 
+    fn status(&self, output: Output<'_>) -> Result<Exit, HandError> {
+        let Some(look) = &self.look else {
+            return Err(HandError::Usage("nothing runs on this store".to_owned()));
+        };
+        let state = look.take();
+        let is_ready = state.health.is_ready;
+        output(Answer::State(Box::new(state)))?;
+        Ok(if is_ready { Exit::Stopped } else { Exit::Failure })
+    }
+
     /// One long look at a time; `ls` is none.
     fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
-        if matches!(verb, Verb::List { .. }) {
+        if matches!(verb, Verb::Status | Verb::List { .. }) {
             return Ok(None);
         }
         match self.at_work.try_lock() {
