@@ -35,3 +35,4 @@ pub mod signal;
 pub mod sink;
 pub mod slots;
 pub mod source;
+pub mod verify;

@@ -41,7 +41,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
-use crate::ops::{Look, logging, systemd};
+use crate::ops::{Look, http, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
@@ -186,6 +186,8 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
+    /// Answers until all lanes have stopped.
+    _http: Option<http::Server>,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -207,8 +209,10 @@ impl Daemon {
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
+        let http = http::Server::start(&config.http, stages.look());
         Ok(Self {
             stages,
+            _http: http,
             _data_dir: data_dir,
         })
     }

@@ -2,6 +2,8 @@
 
 pub mod control;
 pub mod hand;
+pub mod history;
+pub mod http;
 pub mod logging;
 pub mod state;
 pub mod systemd;

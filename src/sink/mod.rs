@@ -25,6 +25,7 @@ mod partition;
 pub mod producer;
 mod properties;
 pub mod rate;
+pub mod reader;
 pub(crate) mod size;
 pub mod tally;
 mod times;
