@@ -192,7 +192,7 @@ fn tally((name, tally): (String, Tally)) -> state::Tally {
 }
 
 /// The account, as everybody sees it.
-pub(super) fn ledger(balance: &queue::Balance) -> state::Ledger {
+pub(crate) fn ledger(balance: &queue::Balance) -> state::Ledger {
     let removed = queue::Reason::ALL
         .into_iter()
         .filter(|reason| *reason != queue::Reason::Skipped)

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
 pub use hand::Stopped;
+pub(crate) use look::ledger;
 
 use crate::config::Config;
 use crate::exit::Exit;

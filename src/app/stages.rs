@@ -112,7 +112,7 @@ impl Stages {
             .iter()
             .map(|(running, _)| Arc::clone(&running.hand))
             .collect();
-        stages.hand = start_hand(data_dir, identity, lanes, boxes.clone(), reloads);
+        stages.hand = start_hand(data_dir, identity, lanes, boxes.clone(), reloads, stages.look());
         stages.run(open)?;
         stages.forwarding = Forwarding::start(config, identity, boxes, &stages.view)?;
         stages.statuses = Some(Statuses::start(config, identity, &plans, &stages.view)?);
@@ -297,6 +297,7 @@ fn start_hand(
     lanes: Vec<Arc<HandLane>>,
     boxes: Vec<LetterBox>,
     reloads: Reloads,
+    look: Look,
 ) -> Option<(Arc<Hand>, Control)> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
@@ -308,12 +309,13 @@ fn start_hand(
     if let Err(error) = known.reconcile(&lanes) {
         tracing::error!(%error, "it is not known what became of an interrupted import");
     }
-    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true).with_letters(boxes));
+    let hand = Hand::new(identity.clone(), lanes, known, true);
+    let hand = Arc::new(hand.with_letters(boxes).with_look(look));
     match Control::start(data_dir.path(), Arc::clone(&hand), reloads) {
         Ok(control) => Some((hand, control)),
         Err(error) => {
             let path = control::path(data_dir.path());
-            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only");
+            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only, and `edgeferry status` sees no daemon");
             hand.close();
             None
         }

@@ -12,6 +12,9 @@ mod check;
 mod pages;
 mod queue;
 mod reload;
+mod report;
+mod status;
+mod text;
 mod try_route;
 mod verify;
 
@@ -59,6 +62,11 @@ Examples:
         #[command(flatten)]
         live: check::Live,
     },
+    /// Show whether the data is safe and what to do: the path from brokers to Kafka, backlog, ledger; exit code 0 when it runs and
+    /// is ready
+    Status(status::Arguments),
+    /// Write one file for support: configuration without secrets, versions, state, store
+    Report(report::Arguments),
     /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
     /// Kafka
     #[command(after_help = "\
@@ -137,6 +145,8 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Reload(file) => reload::run(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
+        Verb::Status(arguments) => status::run(arguments),
+        Verb::Report(arguments) => report::run(arguments),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),

@@ -20,7 +20,7 @@
 //! knows neither MQTT nor Kafka.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -236,12 +236,8 @@ impl Shared {
     /// The account now.
     fn balance(&self) -> Balance {
         let marks = self.marks.values();
-        let totals = self
-            .ledger
-            .totals()
-            .with(Reason::Expired, marks.expired)
-            .with(Reason::Filtered, marks.filtered);
-        Balance::new(self.tail.last(), &marks, totals)
+        let totals = self.ledger.totals();
+        Balance::of(self.tail.last(), &marks, totals)
     }
 
     fn report_store_failure(&self, error: &dyn fmt::Display) {
@@ -321,6 +317,14 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Of a log that ends with `last`. To be read in this order, the end of the log last: so nothing is done that was not received.
+    fn of(last: Seq, marks: &Values, in_file: Totals) -> Self {
+        let removed = in_file
+            .with(Reason::Expired, marks.expired)
+            .with(Reason::Filtered, marks.filtered);
+        Self::new(last, marks, removed)
+    }
+
     fn new(last: Seq, marks: &Values, removed: Totals) -> Self {
         let used = last.0.saturating_sub(removed.of(Reason::Skipped));
         let received = used.saturating_add(removed.of(Reason::DroppedNewest));
@@ -333,6 +337,27 @@ impl Balance {
             queued: received.saturating_sub(done),
         }
     }
+}
+
+/// What the files of a lane say, which are left as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peeked {
+    /// The account, up to the last message that was acknowledged; what a power cut took back is not in it.
+    pub balance: Balance,
+    /// Messages that came with QoS 0.
+    pub unprotected: u64,
+}
+
+/// Looks at the lane in `folder` without opening it, also beside whoever has it. `None` when its marks are not there, damaged,
+/// or not ours to read.
+#[must_use]
+pub fn peek(folder: &Path) -> Option<Peeked> {
+    let marks = marks::peek(folder)?;
+    let totals = Ledger::peek(&folder.join("ledger")).unwrap_or_default();
+    Some(Peeked {
+        balance: Balance::of(marks.durable, &marks, totals),
+        unprotected: marks.unprotected,
+    })
 }
 
 /// State of the queue at one moment.
