@@ -4,8 +4,8 @@ use super::unit::Unit;
 use crate::support::config::Config;
 use crate::support::container::shared;
 use crate::support::devices::{Devices, Plan};
-use crate::support::kafka::Brokers;
 use crate::support::kafka::secure::{self, Door, PASSWORD, USER};
+use crate::support::kafka::{Brokers, Kafka};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER};
@@ -51,6 +51,25 @@ fn a_missing_secret_is_reported_by_the_check_keeps_no_gateway_from_starting_and_
     assert_eq!(unit.property("MainPID"), first, "nothing was restarted");
     unit.stop();
     oracle.verdict(&sent).assert_clean_without_duplicates();
+}
+
+#[test]
+fn a_credential_without_a_source_is_waited_for() {
+    const FILE: &str = "/etc/edgeferry/later.password";
+    let Some(machine) = shared() else { return };
+    let (kafka, mosquitto) = (Kafka::absent(), Mosquitto::absent());
+    let unit = Unit::instance(machine, "later");
+    unit.drop_in(&format!("LoadCredential=kafka-password:{FILE}\nRestartSec=1"));
+    unit.configure(&Config::usual("5", &mosquitto, &kafka, "telemetry"));
+    assert!(!unit.try_start().status.success());
+    unit.until("NRestarts", |restarts| restarts != "0");
+    assert_eq!(
+        unit.main_status(),
+        "243",
+        "systemd's own exit code for credentials"
+    );
+    machine.write(FILE, PASSWORD);
+    unit.until("SubState", |state| state == "running");
 }
 
 #[test]
