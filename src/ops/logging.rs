@@ -6,6 +6,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journal::Journal;
+
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
 /// sled logs its own business at info level; the store's state is ours to tell.
@@ -29,7 +31,7 @@ fn init_with(default: &str) {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open());
     let text = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod hand;
+mod journal;
 pub mod logging;
 pub mod overview;
 pub mod state;

@@ -180,8 +180,15 @@ fn serves_its_owner_and_root_alone(unit: &Unit<'_>) {
 
 fn speaks_in_fields(unit: &Unit<'_>) {
     let journal = unit.journal();
-    let running = journal.iter().find(|entry| entry["MESSAGE"] == "running");
+    let running = journal.iter().find(|entry| {
+        entry["MESSAGE"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("running "))
+    });
     let running = running.expect("it says that it runs");
+    // `journalctl -u edgeferry` says all of it, not only the first word.
+    let text = running["MESSAGE"].as_str().unwrap_or_default();
+    assert!(text.contains("gateway=gw-test"), "{text}");
     assert_eq!(running["SYSLOG_IDENTIFIER"], "edgeferry");
     assert_eq!(running["_SYSTEMD_UNIT"], unit.name.as_str());
     assert_eq!(running["F_GATEWAY"], "gw-test");

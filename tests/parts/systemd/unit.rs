@@ -124,9 +124,8 @@ impl<'a> Unit<'a> {
 
     /// The same as text, for a look.
     pub fn log(&self) -> String {
-        let text = |entry: &Value, key| entry[key].as_str().unwrap_or_default().to_owned();
-        let line = |entry: Value| format!("{} {}\n", text(&entry, "MESSAGE"), text(&entry, "F_ERROR"));
-        self.journal().into_iter().map(line).collect()
+        let line = |entry: &Value| format!("{}\n", entry["MESSAGE"].as_str().unwrap_or_default());
+        self.journal().iter().map(line).collect()
     }
 
     /// Runs the program in the system with this unit's configuration, as a user.
