@@ -22,6 +22,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value that is sent whole, bytes. All values of an entry together stay far below the 208 KiB that a datagram may have
 /// on Linux (`net.core.wmem_default`).
 const VALUE_MAX_BYTES: usize = 8 * 1024;
+/// Behind a value that was cut.
+const ELLIPSIS: char = '…';
 /// Most fields of one entry; an event has a handful.
 const FIELDS_MAX: usize = 16;
 /// A journal that does not read must not hold up the pipeline for longer; the line is lost then.
@@ -93,19 +95,20 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = Bounded::default();
-        // It is full, or the value cannot be shown: what is there is sent.
-        drop(write!(text, "{value:?}"));
+        if write!(text, "{value:?}").is_err() {
+            text.0.push(ELLIPSIS);
+        }
         self.record_str(field, &text.0);
     }
 }
 
-/// Text that takes [`VALUE_MAX_BYTES`] and no more.
+/// Text that takes [`VALUE_MAX_BYTES`] and no more, with room for [`ELLIPSIS`].
 #[derive(Debug, Default)]
 struct Bounded(String);
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = VALUE_MAX_BYTES.saturating_sub(self.0.len());
+        let room = VALUE_MAX_BYTES.saturating_sub(self.0.len() + ELLIPSIS.len_utf8());
         let fits = cut(text, room);
         self.0.push_str(fits);
         if fits.len() == text.len() {
@@ -308,6 +311,7 @@ mod tests {
                 "{name}: {length}"
             );
         }
+        assert!(entry["F_B"].ends_with(ELLIPSIS), "it says that there was more");
     }
 
     #[test]
