@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
-use crate::ops::{Look, logging, systemd};
+use crate::ops::{Look, http, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
@@ -137,12 +137,12 @@ pub fn run_from_file(path: &Path) -> Exit {
     let (config, warnings) = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "the configuration cannot be used");
             return Exit::Usage;
         }
     };
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "in the configuration");
     }
     match run_until_signal(&config) {
         Ok(()) => Exit::Stopped,
@@ -159,6 +159,7 @@ fn run_until_signal(config: &Config) -> Result<(), AppError> {
         .build()?;
     runtime.block_on(async {
         let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        outlive_file_limit()?;
         let daemon = Daemon::start(config)?;
         let view = daemon.view();
         tokio::select! {
@@ -181,11 +182,22 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
+/// A write over the limit of `LimitFSIZE=` or `ulimit -f` is an error, which ends acknowledging as a full disk does. Without
+/// somebody who listens the signal would end the process (setrlimit(2)).
+fn outlive_file_limit() -> Result<(), AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays for the life of the process.
+    drop(signal(kind)?);
+    Ok(())
+}
+
 /// All lanes, running.
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
-    look: Look,
+    /// Answers until all lanes have stopped.
+    _http: Option<http::Server>,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -203,14 +215,18 @@ impl Daemon {
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
         let stages = Stages::start(config, &data_dir, &identity)?;
+        let certificates = stages.view().certificates();
+        certificates.configure(config);
+        // Read at once: what ends soon is said at the start.
+        certificates.look_again();
         let version = env!("CARGO_PKG_VERSION");
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
-        let look = look::over(stages.view(), config, identity);
+        let http = http::Server::start(&config.http, stages.look());
         Ok(Self {
             stages,
-            look,
+            _http: http,
             _data_dir: data_dir,
         })
     }
@@ -224,7 +240,7 @@ impl Daemon {
     /// Takes looks at the whole.
     #[must_use]
     pub fn look(&self) -> Look {
-        self.look.clone()
+        self.stages.look()
     }
 
     /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the
@@ -233,11 +249,13 @@ impl Daemon {
     /// # Errors
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let view = self.view();
+        let (view, look) = (self.view(), self.look());
+        let certificates = view.certificates();
         let ended = tokio::select! {
             () = stop => None,
             error = self.stages.ended() => Some(error),
-            never = watch::over(view) => match never {},
+            never = watch::over(view, look) => match never {},
+            never = certificates.watch() => match never {},
         };
         systemd::stopping();
         tracing::info!("stopping");

@@ -26,6 +26,7 @@ pub async fn over(mut hangup: Signal, view: View, config: &Config) -> Infallible
             Ok(()) => tracing::info!("secrets are read again; the configuration file is not"),
             Err(error) => tracing::error!(%error, "a secret cannot be read"),
         }
+        view.certificates().look_again();
         for lane in view.lanes() {
             lane.sink.reload();
             lane.queue.wake_reader();

@@ -10,10 +10,11 @@ use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::status::Statuses;
 use crate::app::view::View;
-use crate::app::{AppError, DataDir, DataDirError, letters, retired};
+use crate::app::{AppError, DataDir, DataDirError, letters, look, retired};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::ops::Look;
 use crate::ops::control::{self, Control};
 use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
@@ -26,6 +27,7 @@ pub struct Stages {
     lanes: JoinSet<(String, Outcome)>,
     stop: CancellationToken,
     view: View,
+    look: Look,
     /// For people. It is no part of the pipeline: without it the daemon runs all the same.
     hand: Option<(Arc<Hand>, Control)>,
     /// For dead letters, if they have a topic.
@@ -48,6 +50,7 @@ impl Stages {
             allowance: config.kafka.max_rate.map(|rate| Arc::new(Allowance::new(rate))),
         };
         let view = View::default();
+        let look = look::over(view.clone(), config, identity.clone(), ground.clock.clone());
         let mut open = Vec::new();
         let plans = plan(config, data_dir)?;
         for plan in &plans {
@@ -69,13 +72,14 @@ impl Stages {
             lanes.spawn(async move { (name, lane.run(stop).await) });
         }
         let forwarding = Forwarding::start(config, identity, boxes, &view)?;
-        let statuses = Some(Statuses::start(config, identity, &plans)?);
+        let statuses = Some(Statuses::start(config, identity, &plans, &view)?);
         Ok(Self {
             forwarding,
             statuses,
             lanes,
             stop,
             view,
+            look,
             hand,
             data_dir: Arc::clone(data_dir),
         })
@@ -84,6 +88,11 @@ impl Stages {
     /// For onlookers.
     pub fn view(&self) -> View {
         self.view.clone()
+    }
+
+    /// Takes looks at the whole.
+    pub fn look(&self) -> Look {
+        self.look.clone()
     }
 
     /// Waits for a stage that ends by itself, and names it. Lanes that are to go are put away meanwhile.

@@ -12,15 +12,23 @@ mod check;
 mod pages;
 mod queue;
 mod try_route;
+mod verify;
 
 #[cfg(test)]
 mod tests;
+
+/// Says so when the build can be told to break its promises.
+const VERSION: &str = if cfg!(feature = "broken-promises") {
+    concat!(env!("CARGO_PKG_VERSION"), "+broken-promises")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
 #[command(
     name = "edgeferry",
-    version,
+    version = VERSION,
     about,
     after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml"
 )]
@@ -63,6 +71,13 @@ Example:
     /// running daemon
     #[command(after_help = "Example:\n  edgeferry dead-letter ls --config /etc/edgeferry/edgeferry.toml")]
     DeadLetter(Box<queue::letters::Arguments>),
+    /// Read the Kafka topics back, and say which messages are missing, there twice or out of order, and why
+    #[command(after_help = "Example:\n  edgeferry verify --config /etc/edgeferry/edgeferry.toml --since 2h")]
+    Verify(Box<verify::Arguments>),
+    /// Try this configuration against Kafka outages, broker errors, a full disk and kill -9, in a scratch directory: nothing of
+    /// the real brokers, Kafka and store is touched
+    #[command(after_help = "Example:\n  edgeferry drill --config /etc/edgeferry/edgeferry.toml")]
+    Drill(crate::drill::Arguments),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     #[command(after_help = "Example:\n  edgeferry demo --keep")]
@@ -117,6 +132,8 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Drill(arguments) => crate::drill::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
         Verb::Completions { shell } => pages::completions(Cli::command(), *shell),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ops::http;
 use crate::settings::{self, Problem, Problems};
 use crate::{queue, route, sink, source};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub kafka: sink::Config,
     /// `[dead_letter]`
     pub dead_letter: sink::DeadLetterConfig,
+    /// `[http]`
+    pub http: http::Config,
 }
 
 /// Why there is no configuration.
@@ -69,6 +72,7 @@ struct Raw {
     lane: Vec<queue::RawLane>,
     kafka: sink::Raw,
     dead_letter: sink::RawDeadLetter,
+    http: http::Raw,
 }
 
 /// Reads a configuration file. The second part of the result are warnings, in the order of the file.
@@ -108,6 +112,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check_cursor(&kafka, &lanes, &routes, problems);
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
     cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
+    let http = http::resolve(raw.http, &mut problems.section("http"));
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
         gateway: gateway?,
@@ -117,6 +122,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         lanes,
         kafka,
         dead_letter,
+        http,
     })
 }
 

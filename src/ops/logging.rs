@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::journal::Journal;
+use crate::ops::events;
+use crate::ops::journal::Journal;
 
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
@@ -38,7 +39,13 @@ fn init_with(default: &str) {
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
     });
-    if registry.with(journal).with(text).try_init().is_err() {
+    if registry
+        .with(journal)
+        .with(text)
+        .with(events::layer())
+        .try_init()
+        .is_err()
+    {
         tracing::debug!("logging was started before");
     }
     std::panic::set_hook(Box::new(|panic| {

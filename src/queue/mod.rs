@@ -26,6 +26,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -61,6 +62,7 @@ pub use expiry::Now;
 pub use intake::{Closed, Intake, Room};
 pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
+pub use limits::free_bytes;
 pub use marks::Passed;
 pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
@@ -68,8 +70,10 @@ pub use relief::{KeyOf, Owner};
 pub use wear::Wear;
 pub use writer::Writer;
 
-use crate::message::{Epoch, Seq};
+use crate::message::{Arrival, Epoch, Seq, Stamp};
+use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
+use crate::queue::codec::decode;
 use crate::queue::drops::Drops;
 use crate::queue::expiry::Expiry;
 use crate::queue::intake::Offer;
@@ -77,9 +81,10 @@ use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::seal::Keys;
-use crate::queue::store::Store;
+use crate::queue::store::{Found, Store};
 use crate::queue::tail::Tail;
 use crate::queue::wear::Meter;
+use crate::queue::writer::unprotected_of;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
@@ -109,7 +114,16 @@ struct Shared {
     expiry: Option<Expiry>,
     ballast: Option<Arc<Ballast>>,
     drops: Drops,
-    store_failure: Mutex<Option<String>>,
+    /// The message that waits for longest, as far as it is known: see [`Reader::note_oldest`].
+    oldest: Mutex<Option<Waiting>>,
+    store_failure: Mutex<StoreFailure>,
+}
+
+/// Why nothing can be stored, and as the log tells it.
+#[derive(Debug, Default)]
+struct StoreFailure {
+    reason: Option<String>,
+    outages: Outages,
 }
 
 impl Shared {
@@ -126,6 +140,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// How many of the messages behind `behind`, up to `last`, came with QoS 0. What cannot be read now is not counted: it
+    /// is what one group held, or some seconds of a power cut.
+    fn unprotected(&self, behind: Seq, last: Seq) -> u64 {
+        let mut count = 0;
+        let mut behind = behind;
+        while behind < last
+            && let Ok(Found::Block(raw)) = self.store.read(behind.next())
+            && let Ok(block) = decode::<Arrival>(&raw.chunks, &self.keys)
+            && block.last > behind
+        {
+            let new = block
+                .messages
+                .iter()
+                .filter(|(seq, _)| *seq > behind && *seq <= last);
+            count += unprotected_of(new.map(|(_, arrival)| arrival));
+            behind = block.last;
+        }
+        count
     }
 
     /// Gives the ballast's space to whoever needs it now. False when there is none left.
@@ -169,7 +203,7 @@ impl Shared {
     fn reclaim(&self, first: Seq, last: Seq) -> Result<(), SlotError> {
         let count = self.ledger.reclaim(first, last)?;
         if count > 0 {
-            tracing::info!(%first, %last, count, "messages found behind the place where the log seemed to end");
+            tracing::info!(%first, %last, messages = count, "messages found behind the place where the log seemed to end");
         }
         Ok(())
     }
@@ -182,7 +216,7 @@ impl Shared {
             let missing = (gap.last.0 + 1).saturating_sub(first.0);
             let known = self.ledger.covered(first, gap.last);
             if missing > known {
-                tracing::error!(%first, last = %gap.last, count = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
+                tracing::error!(%first, last = %gap.last, messages = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
             }
         }
     }
@@ -210,16 +244,24 @@ impl Shared {
 
     fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() {
-            tracing::error!(%error, "cannot store: acknowledging nothing, trying again");
+        if failure.reason.is_none() {
+            match failure.outages.failed(Trouble::Passing, Instant::now().into()) {
+                Say::Loudly { untold } => {
+                    tracing::error!(%error, untold, "cannot store: acknowledging nothing, trying again");
+                }
+                Say::Quietly => tracing::debug!(%error, "cannot store"),
+            }
         }
-        *failure = Some(error.to_string());
+        failure.reason = Some(error.to_string());
     }
 
     fn store_recovered(&self) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.take().is_some() {
-            tracing::info!("storing again");
+        if failure.reason.take().is_some() {
+            match failure.outages.recovered(Instant::now().into()) {
+                Some(end) if end.loud => tracing::info!(away = ?end.away, "storing again"),
+                _ => tracing::debug!("storing again"),
+            }
         }
     }
 }
@@ -304,6 +346,19 @@ pub struct Status {
     pub full: bool,
     /// Why nothing can be stored at the moment.
     pub failure: Option<String>,
+    /// Messages that came with QoS 0, since the store was made.
+    pub unprotected: u64,
+    /// When the message arrived that waits for longest; `None` when none waits, or it is not known yet.
+    pub oldest: Option<Stamp>,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// When it arrived.
+    pub stamp: Stamp,
 }
 
 impl Monitor {
@@ -320,8 +375,16 @@ impl Monitor {
                 .store_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .reason
                 .clone(),
+            unprotected: self.0.marks.values().unprotected,
+            oldest: self.oldest(),
         }
+    }
+
+    fn oldest(&self) -> Option<Stamp> {
+        let waiting = (*self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (waiting.seq > self.0.marks.values().cursor).then_some(waiting.stamp)
     }
 
     /// Whether nothing is left to deliver, and that is certain.

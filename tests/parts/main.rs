@@ -20,6 +20,7 @@
 //! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
+//! | [`broker_watch`] | what a broker says it has dropped is heard beside the data; one that does not let us is left alone |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
@@ -36,6 +37,7 @@
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
+//! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
 //! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
 //! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
@@ -66,6 +68,7 @@ mod support;
 mod bad_input;
 mod boot;
 mod broker_faults;
+mod broker_watch;
 mod check_live;
 mod clean_root;
 mod clocks;
@@ -90,6 +93,7 @@ mod mqtt_transports;
 mod overlap;
 mod partition_vectors;
 mod partitions;
+mod planted;
 mod queue_in_hand;
 mod redelivery;
 mod refused;

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_mins(5);
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::cli) enum Failure {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn exit(&self) -> Exit {
+    pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::NoStore(_) | Self::File(_) => Exit::Storage,
@@ -64,19 +64,19 @@ impl Failure {
 }
 
 /// Where answers go.
-pub(super) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
+pub(in crate::cli) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 
 /// What follows a request: bytes that another thread can send while answers are read.
-pub(super) type Input = BufReader<std::fs::File>;
+pub(in crate::cli) type Input = BufReader<std::fs::File>;
 
 /// The configuration, which tells where the store is and what a device is.
-pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+pub(in crate::cli) fn load(file: &Path) -> Result<Config, Failure> {
     let (config, _) = config::load(file)?;
     Ok(config)
 }
 
 /// Has the request done, by whoever has the store.
-pub(super) fn ask(
+pub(in crate::cli) fn ask(
     config: &Config,
     verb: &Verb,
     input: Option<&mut Input>,

@@ -10,8 +10,8 @@ use crate::message::Seq;
 use crate::ops::hand::{Salvage, Site, Verb};
 use crate::queue::seal::Keys;
 
-mod access;
-mod bounds;
+pub(super) mod access;
+pub(super) mod bounds;
 mod file;
 pub(super) mod letters;
 mod print;

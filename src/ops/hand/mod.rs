@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+mod account;
 mod answer;
 mod entrance;
 mod export;
@@ -24,8 +25,8 @@ mod salvage;
 mod verify;
 
 pub use answer::{
-    Answer, FaultSeen, HoleState, Imported, LaneState, Letter, LettersState, Peeked, Purged, Redriven,
-    Salvaged, UnitState, Verified,
+    Account, Answer, FaultSeen, HoleState, Imported, LaneState, Letter, LettersState, Peeked, Purged,
+    Redriven, Salvaged, UnitState, Verified,
 };
 pub use known::{Known, KnownError};
 pub use letters::LetterBox;
@@ -266,6 +267,7 @@ impl Hand {
             } => self.peek(filter, *limit, *payload, output),
             Verb::Export { filter, limit } => self.export(filter, *limit, output),
             Verb::Import { into, again } => self.import(into.as_deref(), *again, input, output),
+            Verb::Account => self.account(output),
             Verb::Verify { lane } => self.verify(lane.as_deref(), output),
             Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
             Verb::Letters { lane } => self.list_letters(lane.as_deref(), output),

@@ -59,6 +59,9 @@ pub enum Verb {
         /// Only this lane.
         lane: Option<String>,
     },
+    /// Say which messages need not be in Kafka.
+    #[serde(rename = "account")]
+    Account,
     /// Remove messages, and count them.
     #[serde(rename = "queue purge")]
     Purge {
