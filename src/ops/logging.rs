@@ -10,6 +10,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::config::Level;
 
 use crate::ops::events;
+use crate::ops::journal::Journal;
 
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
@@ -75,7 +76,7 @@ fn init_with(default: &str) {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open());
     let text = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)

@@ -6,6 +6,7 @@ pub mod events;
 pub mod hand;
 pub mod history;
 pub mod http;
+mod journal;
 pub mod logging;
 pub mod state;
 pub mod systemd;

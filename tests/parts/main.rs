@@ -50,6 +50,7 @@
 //! | [`consumer_groups`] | partitions × consumers × groups: work shared complete and disjoint, sums right at every step; even spread |
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
+//! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -108,4 +109,5 @@ mod shutdown;
 mod sigkill;
 mod slow_link;
 mod storm;
+mod systemd;
 mod unknown_topics;

@@ -15,6 +15,7 @@
 pub mod again;
 pub mod cluster;
 pub mod config;
+pub mod container;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
