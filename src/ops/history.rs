@@ -160,7 +160,12 @@ impl History {
         }
     }
 
-    fn series(&self, lane: Option<String>, now: Instant, level: impl Fn(&Sample) -> Option<&Level>) -> Series {
+    fn series(
+        &self,
+        lane: Option<String>,
+        now: Instant,
+        level: impl Fn(&Sample) -> Option<&Level>,
+    ) -> Series {
         let all: Vec<(Instant, &Level)> = self
             .samples
             .iter()
@@ -174,7 +179,11 @@ impl History {
             };
             let (queued, age_s) = chunk.iter().fold((0, 0.0), highest);
             let ago = now.saturating_duration_since(*at).as_secs_f64();
-            Some(Point((ago * 10.0).round() / 10.0, queued, (age_s * 10.0).round() / 10.0))
+            Some(Point(
+                (ago * 10.0).round() / 10.0,
+                queued,
+                (age_s * 10.0).round() / 10.0,
+            ))
         });
         Series {
             lane,

@@ -35,6 +35,7 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`page`] | the status page in a real Chromium: what it says, live, on a phone, by keyboard, contrast, hostile names, daemon gone |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
 //! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
@@ -87,6 +88,7 @@ mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;
 mod overlap;
+mod page;
 mod partition_vectors;
 mod partitions;
 mod queue_in_hand;

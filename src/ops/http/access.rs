@@ -99,7 +99,9 @@ struct Read {
 impl std::fmt::Debug for Read {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Read").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Read")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -188,10 +190,13 @@ mod tests {
             let name = hyper::header::HeaderName::from_static(name);
             (name, value.parse().unwrap())
         });
-        pairs.collect::<Vec<_>>().into_iter().fold(HeaderMap::new(), |mut map, (name, value)| {
-            map.append(name, value);
-            map
-        })
+        pairs
+            .collect::<Vec<_>>()
+            .into_iter()
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            })
     }
 
     #[test]
@@ -260,16 +265,27 @@ mod tests {
             assert_eq!(check(&wrong), Err(Refusal::Wrong), "{wrong}");
         }
         assert_eq!(access.check(&HeaderMap::new(), None), Err(Refusal::Missing));
-        let twice = headers(&[("authorization", &format!("Bearer {TOKEN}")), ("authorization", "Bearer x")]);
+        let twice = headers(&[
+            ("authorization", &format!("Bearer {TOKEN}")),
+            ("authorization", "Bearer x"),
+        ]);
         assert_eq!(access.check(&twice, None), Err(Refusal::Wrong));
         // Any name will do: the token is what counts.
-        let named = headers(&[("host", "gw.example"), ("authorization", &format!("Bearer {TOKEN}"))]);
+        let named = headers(&[
+            ("host", "gw.example"),
+            ("authorization", &format!("Bearer {TOKEN}")),
+        ]);
         assert_eq!(access.check(&named, None), Ok(()));
     }
 
     #[test]
     fn without_a_usable_token_nobody_is_answered() {
-        for contents in ["", "short", "with spaces in it and long enough", "ünïcödé-is-long-enough-here"] {
+        for contents in [
+            "",
+            "short",
+            "with spaces in it and long enough",
+            "ünïcödé-is-long-enough-here",
+        ] {
             let (_file, access) = file(contents);
             let given = headers(&[("authorization", &format!("Bearer {TOKEN}"))]);
             assert_eq!(access.check(&given, None), Err(Refusal::NoToken), "{contents:?}");

@@ -78,7 +78,10 @@ impl Board {
         let mut inner = self.inner();
         let (taken, history, _) = inner.fresh(&self.look);
         let at = taken.at;
-        taken.history.get_or_insert_with(|| json(&history.shown(at))).clone()
+        taken
+            .history
+            .get_or_insert_with(|| json(&history.shown(at)))
+            .clone()
     }
 
     /// The metrics.
@@ -168,7 +171,12 @@ mod tests {
         let began = Instant::now();
         let asked = 1_000;
         for _ in 0..asked {
-            drop((board.state(), board.status(), board.metrics(Form::Text), board.history()));
+            drop((
+                board.state(),
+                board.status(),
+                board.metrics(Form::Text),
+                board.history(),
+            ));
         }
         let seconds = began.elapsed().as_secs();
         assert!(looks.load(Ordering::Relaxed) <= 1 + seconds, "{seconds} s");

@@ -48,7 +48,11 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
         Some(text) => resolve_listen(text, section),
     };
     section.absolute("token_file", raw.token_file.as_deref());
-    if raw.token_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+    if raw
+        .token_file
+        .as_ref()
+        .is_some_and(|path| path.as_os_str().is_empty())
+    {
         section.error(
             "token_file",
             "is empty",

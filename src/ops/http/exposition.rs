@@ -43,7 +43,11 @@ impl Form {
                 _ => {}
             }
         }
-        if open > text { Self::OpenMetrics } else { Self::Text }
+        if open > text {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 }
 
@@ -98,7 +102,9 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Int(value) => value.fmt(f),
-            Self::Float(value) if value.is_infinite() => f.write_str(if *value > 0.0 { "+Inf" } else { "-Inf" }),
+            Self::Float(value) if value.is_infinite() => {
+                f.write_str(if *value > 0.0 { "+Inf" } else { "-Inf" })
+            }
             Self::Float(value) => value.fmt(f),
         }
     }
@@ -228,7 +234,10 @@ mod tests {
     #[test]
     fn both_forms_to_the_byte() {
         let samples = [
-            (vec!["a\"\\\n{}".into(), "é".into()], 18_446_744_073_709_551_615_u64.into()),
+            (
+                vec!["a\"\\\n{}".into(), "é".into()],
+                18_446_744_073_709_551_615_u64.into(),
+            ),
             (vec!["b".into(), "".into()], 0.5.into()),
         ];
         let lines = "x_written_bytes_total{lane=\"a\\\"\\\\\\n{}\",why=\"é\"} 18446744073709551615\n\
@@ -254,7 +263,9 @@ mod tests {
         assert_eq!(text(Form::OpenMetrics, &[]), "# EOF\n");
         let same = (vec!["a".into(), "b".into()], Value::Int(1));
         let twice = [same.clone(), (same.0, Value::Int(2))];
-        assert!(text(Form::Text, &twice).ends_with("counter\nx_written_bytes_total{lane=\"a\",why=\"b\"} 1\n"));
+        assert!(
+            text(Form::Text, &twice).ends_with("counter\nx_written_bytes_total{lane=\"a\",why=\"b\"} 1\n")
+        );
     }
 
     #[test]
@@ -277,10 +288,16 @@ mod tests {
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
                 Form::OpenMetrics,
             ),
-            ("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.4", Form::Text),
+            (
+                "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.4",
+                Form::Text,
+            ),
             ("APPLICATION/openmetrics-text", Form::OpenMetrics),
             ("application/openmetrics-text;q=0", Form::Text),
-            ("application/openmetrics-text;q=nonsense,text/plain;q=0.9", Form::OpenMetrics),
+            (
+                "application/openmetrics-text;q=nonsense,text/plain;q=0.9",
+                Form::OpenMetrics,
+            ),
             ("*/*", Form::Text),
             ("", Form::Text),
             (",;=,;;q=", Form::Text),

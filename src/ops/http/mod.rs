@@ -68,12 +68,14 @@ impl Server {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-            let site = Arc::new(Site::new(access, Board::new(look, history)));
-            runtime.block_on(stopped.run_until_cancelled(serve_at(address, site)));
-            // What is still under way is of no use to anybody.
-            runtime.shutdown_background();
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || {
+                let site = Arc::new(Site::new(access, Board::new(look, history)));
+                runtime.block_on(stopped.run_until_cancelled(serve_at(address, site)));
+                // What is still under way is of no use to anybody.
+                runtime.shutdown_background();
+            })?;
         Ok(Self {
             stop,
             thread: Some(thread),

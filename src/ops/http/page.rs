@@ -61,9 +61,21 @@ mod tests {
         }
         // The name of a language of pictures is no address.
         let addresses = HTML.replace("http://www.w3.org/2000/svg", "");
-        for foreign in ["http:", "https:", "//cdn", "src=", "@import", "url(", "innerHTML", "outerHTML", "insertAdjacentHTML",
-            "document.write", "eval(", " style=\"", "onclick="]
-        {
+        for foreign in [
+            "http:",
+            "https:",
+            "//cdn",
+            "src=",
+            "@import",
+            "url(",
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            " style=\"",
+            "onclick=",
+        ] {
             assert!(!addresses.contains(foreign), "{foreign}");
         }
         let policy = Page::new().policy;

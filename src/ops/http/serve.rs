@@ -19,7 +19,8 @@ use crate::ops::http::service::Site;
 /// Pause after a connection could not be accepted, for instance for want of file handles.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// What whoever comes when all connections are taken is told.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n\
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n\
     connection: close\r\ncontent-length: 50\r\n\r\ntoo many connections at a time; ask again in 5 s.\n";
 
 /// Serves for ever.

@@ -93,7 +93,12 @@ impl Site {
     }
 
     /// The answer, and how long it is held back.
-    fn answer_to(&self, method: &Method, uri: &hyper::Uri, headers: &HeaderMap) -> (Option<Duration>, Answer) {
+    fn answer_to(
+        &self,
+        method: &Method,
+        uri: &hyper::Uri,
+        headers: &HeaderMap,
+    ) -> (Option<Duration>, Answer) {
         let resource = Resource::at(uri.path());
         // It says nothing that a connection does not say already, and those who ask it are simple.
         if resource != Some(Resource::Live)
@@ -120,10 +125,15 @@ impl Site {
                 page
             }
             Resource::Metrics => {
-                let wanted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+                let wanted = headers
+                    .get_all(ACCEPT)
+                    .iter()
+                    .filter_map(|accept| accept.to_str().ok());
                 let form = Form::accepted(&wanted.collect::<Vec<_>>().join(","));
                 let mut metrics = answer(StatusCode::OK, form.content_type(), self.board.metrics(form));
-                metrics.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                metrics
+                    .headers_mut()
+                    .insert(VARY, HeaderValue::from_static("accept"));
                 metrics
             }
             Resource::Live => answer(StatusCode::OK, JSON, r#"{"live":true}"#),
@@ -180,7 +190,10 @@ fn unauthorised(what: &str) -> Answer {
         "{what}: send the contents of token_file as \"Authorization: Bearer TOKEN\", or as the password of any user name\n"
     );
     let mut answer = answer(StatusCode::UNAUTHORIZED, PLAIN, text);
-    for scheme in ["Bearer realm=\"edgeferry\"", "Basic realm=\"edgeferry\", charset=\"UTF-8\""] {
+    for scheme in [
+        "Bearer realm=\"edgeferry\"",
+        "Basic realm=\"edgeferry\", charset=\"UTF-8\"",
+    ] {
         let scheme = HeaderValue::from_static(scheme);
         answer.headers_mut().append(WWW_AUTHENTICATE, scheme);
     }
@@ -210,14 +223,19 @@ fn protect(headers: &mut HeaderMap) {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ];
     for (name, rule) in RULES {
         headers.insert(name, HeaderValue::from_static(rule));
     }
     headers
         .entry(CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
 }
 
 #[cfg(test)]

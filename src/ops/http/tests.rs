@@ -71,7 +71,10 @@ impl Running {
     /// A request of a method with further headers, and a connection that ends.
     fn ask(&self, method: &str, path: &str, headers: &str) -> String {
         let host = self.address;
-        self.say(format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n").as_bytes())
+        self.say(
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n")
+                .as_bytes(),
+        )
     }
 
     fn get(&self, path: &str) -> String {
@@ -94,9 +97,13 @@ fn heard(stream: &mut TcpStream) -> String {
 }
 
 fn status(answer: &str) -> u16 {
-    let code = answer.strip_prefix("HTTP/1.1 ").or_else(|| answer.strip_prefix("HTTP/1.0 "));
+    let code = answer
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| answer.strip_prefix("HTTP/1.0 "));
     let code = code.and_then(|rest| rest.get(..3));
-    code.unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap()
+    code.unwrap_or_else(|| panic!("no answer: {answer:?}"))
+        .parse()
+        .unwrap()
 }
 
 fn body(answer: &str) -> &str {
@@ -108,12 +115,32 @@ fn everything_that_is_there_is_answered_with_its_type_and_protected() {
     let server = start();
     for (path, code, kind, contains) in [
         ("/", 200, "text/html; charset=utf-8", "<!doctype html>"),
-        ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "# TYPE edgeferry_ready gauge"),
+        (
+            "/metrics",
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            "# TYPE edgeferry_ready gauge",
+        ),
         ("/health/live", 200, "application/json", "{\"live\":true}"),
-        ("/health/ready", 503, "application/json", "{\"ready\":false,\"buffering\":true,\"queued\":17,"),
+        (
+            "/health/ready",
+            503,
+            "application/json",
+            "{\"ready\":false,\"buffering\":true,\"queued\":17,",
+        ),
         ("/api/status", 200, "application/json", "{\"version\":1,"),
-        ("/api/status?x=%00&y=../..", 200, "application/json", "{\"version\":1,"),
-        ("/api/history", 200, "application/json", "{\"version\":1,\"step_s\":1,\"series\":[{\"lane\":null,\"points\":"),
+        (
+            "/api/status?x=%00&y=../..",
+            200,
+            "application/json",
+            "{\"version\":1,",
+        ),
+        (
+            "/api/history",
+            200,
+            "application/json",
+            "{\"version\":1,\"step_s\":1,\"series\":[{\"lane\":null,\"points\":",
+        ),
     ] {
         let answer = server.get(path);
         assert_eq!(status(&answer), code, "{path}");
@@ -135,7 +162,11 @@ fn everything_that_is_there_is_answered_with_its_type_and_protected() {
 
 #[test]
 fn openmetrics_is_given_to_who_wants_it() {
-    let answer = start().ask("GET", "/metrics", "accept: application/openmetrics-text;version=1.0.0\r\n");
+    let answer = start().ask(
+        "GET",
+        "/metrics",
+        "accept: application/openmetrics-text;version=1.0.0\r\n",
+    );
     assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(answer.ends_with("# EOF\n"));
 }
@@ -149,7 +180,10 @@ fn a_gateway_that_buffers_is_ready_and_says_so() {
     };
     let answer = start_with(state, None).get("/health/ready");
     assert_eq!(status(&answer), 200);
-    assert!(body(&answer).starts_with("{\"ready\":true,\"buffering\":true,"), "{answer}");
+    assert!(
+        body(&answer).starts_with("{\"ready\":true,\"buffering\":true,"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -164,7 +198,10 @@ fn only_reading_is_possible() {
     assert_eq!(status(&post), 405);
     let head = server.ask("HEAD", "/api/status", "");
     assert_eq!(status(&head), 200);
-    assert!(head.contains("content-length: ") && body(&head).is_empty(), "{head}");
+    assert!(
+        head.contains("content-length: ") && body(&head).is_empty(),
+        "{head}"
+    );
 }
 
 #[test]
@@ -222,7 +259,10 @@ fn oversized_requests_are_refused_with_431() {
     for request in [
         format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nhost: localhost\r\nlong: {long}\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(limits::HEADERS_MAX + 1)),
+        format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n",
+            "a: b\r\n".repeat(limits::HEADERS_MAX + 1)
+        ),
     ] {
         let answer = server.say(request.as_bytes());
         let code = status(&answer);
@@ -236,7 +276,11 @@ fn requests_that_come_at_once_are_answered_in_turn() {
     let one = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{close}\r\n");
     let all = one("/health/live", "") + &one("/nothing", "") + &one("/health/live", "connection: close\r\n");
     let answers = server.say(all.as_bytes());
-    let codes: Vec<u16> = answers.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().unwrap()).collect();
+    let codes: Vec<u16> = answers
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|answer| answer[..3].parse().unwrap())
+        .collect();
     assert_eq!(codes, [200, 404, 200]);
 }
 
@@ -250,7 +294,10 @@ fn beyond_the_most_connections_one_is_told_so_and_nobody_keeps_a_place_for_ever(
     // The last of them may be accepted only after the next one is there.
     let answer = server.get("/health/live");
     assert_eq!(status(&answer), 503);
-    assert!(answer.contains("retry-after: 5") && body(&answer).len() == 50, "{answer}");
+    assert!(
+        answer.contains("retry-after: 5") && body(&answer).len() == 50,
+        "{answer}"
+    );
     let many: Vec<TcpStream> = (0..4 * REFUSALS_MAX).map(|_| server.connect()).collect();
     drop(many);
     // One goes, one may come.
@@ -268,7 +315,10 @@ fn beyond_the_most_connections_one_is_told_so_and_nobody_keeps_a_place_for_ever(
 #[test]
 fn names_of_others_are_not_answered_without_a_token() {
     let server = start();
-    let asked = |host: &str| server.say(format!("GET /api/status HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes());
+    let asked = |host: &str| {
+        server
+            .say(format!("GET /api/status HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes())
+    };
     let answer = asked("evil.example");
     assert_eq!(status(&answer), 421);
     assert!(body(&answer).contains("write token_file in [http]"));
@@ -283,15 +333,32 @@ fn names_of_others_are_not_answered_without_a_token() {
 fn with_a_token_only_who_knows_it_is_answered() {
     let token = "0123456789abcdef-token";
     let server = start_with(sample::state, Some(token));
-    for path in ["/", "/metrics", "/api/status", "/api/history", "/health/ready", "/nothing"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/api/status",
+        "/api/history",
+        "/health/ready",
+        "/nothing",
+    ] {
         let answer = server.get(path);
         assert_eq!(status(&answer), 401, "{path}");
-        assert!(answer.contains("www-authenticate: Bearer realm=\"edgeferry\"\r\n"), "{answer}");
-        assert!(answer.contains("www-authenticate: Basic realm=\"edgeferry\", charset=\"UTF-8\"\r\n"), "{answer}");
+        assert!(
+            answer.contains("www-authenticate: Bearer realm=\"edgeferry\"\r\n"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("www-authenticate: Basic realm=\"edgeferry\", charset=\"UTF-8\"\r\n"),
+            "{answer}"
+        );
         assert!(!answer.contains("gw-7") && !answer.contains(token));
     }
     assert_eq!(status(&server.get("/health/live")), 200);
-    let right = server.ask("GET", "/api/status", &format!("authorization: Bearer {token}\r\n"));
+    let right = server.ask(
+        "GET",
+        "/api/status",
+        &format!("authorization: Bearer {token}\r\n"),
+    );
     assert_eq!(status(&right), 200);
     assert!(!right.contains(token));
     let in_the_address = server.get(&format!("/api/status?token={token}"));
@@ -305,7 +372,8 @@ fn with_a_token_only_who_knows_it_is_answered() {
 #[test]
 fn a_new_token_counts_without_a_restart() {
     let server = start_with(sample::state, Some("the-first-token-of-all"));
-    let asked = |token: &str| status(&server.ask("GET", "/metrics", &format!("authorization: Bearer {token}\r\n")));
+    let asked =
+        |token: &str| status(&server.ask("GET", "/metrics", &format!("authorization: Bearer {token}\r\n")));
     assert_eq!(asked("the-first-token-of-all"), 200);
     let file = server._token.as_ref().unwrap();
     std::fs::write(file.path(), "another-token-of-all\n").unwrap();
@@ -355,7 +423,12 @@ fn a_scrape_costs_little() {
     let rounds = 20_u32;
     let mut state = sample::state();
     let lane = state.lanes[0].clone();
-    state.lanes = (0..8).map(|number| crate::ops::state::Lane { name: format!("lane{number}"), ..lane.clone() }).collect();
+    state.lanes = (0..8)
+        .map(|number| crate::ops::state::Lane {
+            name: format!("lane{number}"),
+            ..lane.clone()
+        })
+        .collect();
     let timed = |what: &str, work: &mut dyn FnMut() -> usize| {
         let began = Instant::now();
         let bytes = (0..rounds).map(|_| work()).last().unwrap();
@@ -363,9 +436,18 @@ fn a_scrape_costs_little() {
         assert!(bytes < 200_000);
     };
     let mut baseline = metrics::Baseline::default();
-    timed("baseline of 8 lanes", &mut || { baseline.see(&state); 0 });
-    timed("metrics of 8 lanes, made", &mut || metrics::text(&state, exposition::Form::Text, &baseline).len());
-    timed("status of 8 lanes, made", &mut || serde_json::to_vec(&state).unwrap().len());
-    timed("metrics, shared", &mut || board.metrics(exposition::Form::Text).len());
+    timed("baseline of 8 lanes", &mut || {
+        baseline.see(&state);
+        0
+    });
+    timed("metrics of 8 lanes, made", &mut || {
+        metrics::text(&state, exposition::Form::Text, &baseline).len()
+    });
+    timed("status of 8 lanes, made", &mut || {
+        serde_json::to_vec(&state).unwrap().len()
+    });
+    timed("metrics, shared", &mut || {
+        board.metrics(exposition::Form::Text).len()
+    });
     eprintln!("page: {} bytes", Site::new(Access::Local, board).page_bytes());
 }

@@ -440,7 +440,10 @@ pub const TABLE: &[Metric] = &[
         read: |state, out| {
             for certificate in &state.certificates {
                 if let Some(end) = certificate.not_after_unix_ms {
-                    let labels = vec![certificate.of.as_str().into(), certificate.setting.as_str().into()];
+                    let labels = vec![
+                        certificate.of.as_str().into(),
+                        certificate.setting.as_str().into(),
+                    ];
                     out.push((labels, seconds(end).into()));
                 }
             }
@@ -453,7 +456,10 @@ pub const TABLE: &[Metric] = &[
         help: "1 if a certificate cannot be read.",
         read: |state, out| {
             for certificate in &state.certificates {
-                let labels = vec![certificate.of.as_str().into(), certificate.setting.as_str().into()];
+                let labels = vec![
+                    certificate.of.as_str().into(),
+                    certificate.setting.as_str().into(),
+                ];
                 out.push((labels, certificate.failure.is_some().into()));
             }
         },

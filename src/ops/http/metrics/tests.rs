@@ -34,7 +34,10 @@ fn the_document_lists_every_metric_as_it_is_and_no_other() {
     let rows = table.iter().map(|row| {
         let [name, kind, labels, help] = row;
         let labels = labels.split(", ").filter(|label| !label.is_empty());
-        let labels = labels.map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels = labels
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         format!("| `{name}` | {kind} | {labels} | {help} |\n")
     });
     let rows: String = rows.collect();
@@ -49,12 +52,28 @@ fn names_follow_the_conventions_of_prometheus() {
         let is_plain = |letter: char| letter.is_ascii_lowercase() || letter == '_';
         assert!(name.chars().all(is_plain) && !name.contains("__"), "{name}");
         assert_eq!(name.ends_with("_total"), metric.kind == Type::Counter, "{name}");
-        for unit in ["_ms", "_milliseconds", "_kib", "_mb", "_percent", "_minutes", "_gauge", "_counter"] {
+        for unit in [
+            "_ms",
+            "_milliseconds",
+            "_kib",
+            "_mb",
+            "_percent",
+            "_minutes",
+            "_gauge",
+            "_counter",
+        ] {
             assert!(!name.ends_with(unit), "{name}");
         }
-        assert!(metric.labels.iter().all(|label| label.chars().all(is_plain)), "{name}");
+        assert!(
+            metric.labels.iter().all(|label| label.chars().all(is_plain)),
+            "{name}"
+        );
         assert!(metric.help.ends_with('.') && !metric.help.contains('|'), "{name}");
-        assert_eq!(TABLE.iter().filter(|other| other.name == name).count(), 1, "{name}");
+        assert_eq!(
+            TABLE.iter().filter(|other| other.name == name).count(),
+            1,
+            "{name}"
+        );
     }
 }
 
@@ -62,7 +81,11 @@ fn names_follow_the_conventions_of_prometheus() {
 fn every_metric_is_printed_with_all_its_labels() {
     let text = text(&sample::state(), Form::Text, &Baseline::default());
     for metric in TABLE {
-        assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.name())), "{}", metric.name);
+        assert!(
+            text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.name())),
+            "{}",
+            metric.name
+        );
         let line = text.lines().find(|line| {
             let behind = line.strip_prefix(metric.name);
             behind.is_some_and(|behind| behind.starts_with(['{', ' ']))
@@ -104,8 +127,15 @@ fn the_accounts_of_every_lane_add_up() {
     let text = text(&state, Form::Text, &Baseline::default());
     for lane in &state.lanes {
         let value = |account: &str| -> u64 {
-            let start = format!("edgeferry_ledger_messages{{lane=\"{}\",account=\"{account}\"}} ", lane.name);
-            text.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
+            let start = format!(
+                "edgeferry_ledger_messages{{lane=\"{}\",account=\"{account}\"}} ",
+                lane.name
+            );
+            text.lines()
+                .find_map(|line| line.strip_prefix(&start))
+                .unwrap()
+                .parse()
+                .unwrap()
         };
         let parts = ["delivered", "queued", "dead_lettered", "removed"];
         assert_eq!(value("received"), parts.map(value).iter().sum::<u64>());
@@ -120,18 +150,26 @@ fn counters_begin_at_0_and_count_what_was_added() {
     baseline.see(&state);
     let counters = |state: &State, baseline: &Baseline| {
         let text = text(state, Form::Text, baseline);
-        let counters = text.lines().filter(|line| !line.starts_with('#') && line.contains("_total"));
+        let counters = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && line.contains("_total"));
         counters.map(str::to_owned).collect::<Vec<_>>()
     };
     let first = counters(&state, &baseline);
-    assert!(first.len() > 20 && first.iter().all(|line| line.ends_with(" 0")), "{first:?}");
+    assert!(
+        first.len() > 20 && first.iter().all(|line| line.ends_with(" 0")),
+        "{first:?}"
+    );
     state.lanes[0].ledger.delivered += 7;
     // Heard of only now: what was before is nobody's.
     state.lanes[0].brokers[0].dropped_by_broker = Some(900);
     baseline.see(&state);
     let dropped = "edgeferry_broker_dropped_messages_total{lane=\"default\",broker=\"local\"}";
     let second = counters(&state, &baseline);
-    assert!(second.contains(&"edgeferry_messages_delivered_total{lane=\"default\"} 7".to_owned()), "{second:?}");
+    assert!(
+        second.contains(&"edgeferry_messages_delivered_total{lane=\"default\"} 7".to_owned()),
+        "{second:?}"
+    );
     assert!(second.contains(&format!("{dropped} 0")), "{second:?}");
     state.lanes[0].brokers[0].dropped_by_broker = Some(905);
     baseline.see(&state);
