@@ -17,6 +17,7 @@
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
+//! | [`monitoring`] | metrics, alert rules and dashboard say the same; a real Prometheus scrapes and evaluates |
 //! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
@@ -84,6 +85,7 @@ mod lane_memory;
 mod lanes;
 mod links;
 mod mismatch;
+mod monitoring;
 mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;

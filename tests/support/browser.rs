@@ -1,7 +1,7 @@
 //! A real browser: Debian's Chromium without a screen, driven over its DevTools protocol.
 //!
-//! The client is ours: the crates for it bring some hundred thousand lines of generated code and an async world of their own,
-//! and a test needs a dozen commands. WebSockets are those of `tokio-tungstenite`.
+//! The client is ours: the crates for it bring the whole generated protocol and an async world of their own, and a test needs
+//! a dozen commands. WebSockets are those of `tokio-tungstenite`.
 
 use std::path::PathBuf;
 use std::time::Duration;
