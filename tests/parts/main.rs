@@ -17,6 +17,7 @@
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
+//! | [`monitoring`] | metrics, alert rules and dashboard say the same; a real Prometheus scrapes and evaluates |
 //! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
@@ -36,6 +37,7 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`page`] | the status page in a real Chromium: what it says, live, on a phone, by keyboard, contrast, hostile names, daemon gone |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
 //! | [`reload`] | the configuration changes under load: routes, lanes, limits, secrets; what is wrong or needs a restart changes nothing |
@@ -88,10 +90,12 @@ mod lane_memory;
 mod lanes;
 mod links;
 mod mismatch;
+mod monitoring;
 mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;
 mod overlap;
+mod page;
 mod partition_vectors;
 mod partitions;
 mod planted;
