@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::app::cursor_topic::cursor_topics;
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
-use crate::app::view::LaneView;
+use crate::app::view::{BrokerView, LaneView};
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
@@ -28,7 +29,7 @@ use crate::sink::dead_letter::KeepError;
 use crate::sink::monitor::Counts;
 use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
 use crate::slots::SlotError;
-use crate::source::{self, Ended, Handover, Source};
+use crate::source::{self, Counters, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
 /// close it stays below systemd's default of 90 s. Lanes stop at the same time, so their number does not matter.
@@ -106,7 +107,23 @@ pub struct OpenLane {
     view: LaneView,
 }
 
-type OpenSource = (String, Arc<watch::Sender<Link>>, Source);
+#[derive(Debug)]
+struct OpenSource {
+    name: String,
+    link: Arc<watch::Sender<Link>>,
+    counters: Arc<Counters>,
+    source: Source,
+}
+
+impl OpenSource {
+    fn view(&self) -> BrokerView {
+        BrokerView {
+            name: self.name.clone(),
+            link: Arc::downgrade(&self.link),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
 
 /// A running lane.
 #[derive(Debug)]
@@ -191,19 +208,14 @@ impl OpenLane {
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
         let shared_router = Arc::new(router.clone());
         current.are(Arc::clone(&shared_router));
-        let own = config.routes.iter().filter(|route| route.lane == lane);
-        let own = own.map(route::Config::mark);
-        let interests = own
-            .chain(former.iter().map(|former| former.mark.clone()))
-            .collect();
+        let interests = interests(config, lane, &former);
         let sink = Arc::new(sink::Monitor::after(counts));
         let view = LaneView {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
-            brokers: sources
-                .iter()
-                .map(|(name, link, _)| (name.clone(), Arc::downgrade(link)))
-                .collect(),
+            brokers: sources.iter().map(OpenSource::view).collect(),
+            routes: router.names(),
+            limits: plan.queue.clone(),
             queue: queue.monitor,
             sink: Arc::clone(&sink),
             letters: Arc::clone(&dead_letters),
@@ -250,15 +262,21 @@ impl OpenLane {
         let stop_sink = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop_sink);
         let (writer, drain) = (self.writer, self.drain);
-        threads.spawn(names.writer.clone(), move || writer.run())?;
+        // Every line of the log that these say is about their lane.
+        let span = tracing::info_span!("lane", lane = self.name);
+        let of_writer = span.clone();
+        threads.spawn(names.writer.clone(), move || of_writer.in_scope(|| writer.run()))?;
+        let of_sink = span.clone();
         threads.spawn(names.sink.clone(), move || {
+            let _inside = of_sink.enter();
             drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE);
         })?;
         let stop_sources = CancellationToken::new();
         let mut sources = JoinSet::new();
-        for (name, _, source) in self.sources {
+        for OpenSource { name, source, .. } in self.sources {
             let stop = stop_sources.clone();
-            sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
+            let run = async move { (name, Box::pin(source.run(stop)).await) };
+            sources.spawn(run.instrument(span.clone()));
         }
         Ok(Lane {
             is_leaving: self.is_leaving,
@@ -365,7 +383,7 @@ impl Lane {
     async fn join(&mut self, name: &str) {
         let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
         if joined.await.is_err() {
-            tracing::error!(name, "did not end in time");
+            tracing::error!(stage = name, "a stage did not end in time");
         }
     }
 }
@@ -438,12 +456,21 @@ fn open_sources(plan: &Plan, ground: &Ground, queue: &Queue) -> Result<Vec<OpenS
             continue;
         }
         let link = Arc::new(watch::Sender::new(Link::Connecting));
-        let parts = parts(lane, broker, wanted, ground, queue, &link);
+        let counters = Arc::<Counters>::default();
+        let parts = source::Parts {
+            counters: Arc::clone(&counters),
+            ..parts(lane, broker, wanted, ground, queue, &link)
+        };
         let source = Source::open(parts).map_err(|source| AppError::Source {
             broker: broker.name.clone(),
             source,
         })?;
-        sources.push((broker.name.clone(), link, source));
+        sources.push(OpenSource {
+            name: broker.name.clone(),
+            link,
+            counters,
+            source,
+        });
     }
     Ok(sources)
 }

@@ -38,12 +38,13 @@ use tokio_util::sync::CancellationToken;
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
 pub use hand::Stopped;
+pub(crate) use look::ledger;
 
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
-use crate::ops::{Look, logging, systemd};
+use crate::ops::{Look, http, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
@@ -164,6 +165,7 @@ fn run_until_signal(path: &Path) -> Result<Exit, AppError> {
     runtime.block_on(async {
         // First: a SIGHUP that comes during the start is a reload after it.
         let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        outlive_file_limit()?;
         let Some(config) = load(path) else {
             return Ok(Exit::Usage);
         };
@@ -207,12 +209,23 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
+/// A write over the limit of `LimitFSIZE=` or `ulimit -f` is an error, which ends acknowledging as a full disk does. Without
+/// somebody who listens the signal would end the process (setrlimit(2)).
+fn outlive_file_limit() -> Result<(), AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays for the life of the process.
+    drop(signal(kind)?);
+    Ok(())
+}
+
 /// All lanes, running.
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
-    look: Look,
     reloads: Requests,
+    /// Answers until all lanes have stopped.
+    _http: Option<http::Server>,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -232,15 +245,19 @@ impl Daemon {
         let config = Arc::new(config.clone());
         let (asked, reloads) = Requests::channel();
         let stages = Stages::start(&config, &data_dir, &identity, asked)?;
+        let certificates = stages.view().certificates();
+        certificates.configure(&config);
+        // Read at once: what ends soon is said at the start.
+        certificates.look_again();
         let version = env!("CARGO_PKG_VERSION");
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
-        let look = look::over(stages.view(), &config, identity);
+        let http = http::Server::start(&config.http, stages.look());
         Ok(Self {
             stages,
-            look,
             reloads,
+            _http: http,
             _data_dir: data_dir,
         })
     }
@@ -259,7 +276,7 @@ impl Daemon {
     /// Takes looks at the whole.
     #[must_use]
     pub fn look(&self) -> Look {
-        self.look.clone()
+        self.stages.look()
     }
 
     /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the
@@ -268,10 +285,12 @@ impl Daemon {
     /// # Errors
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let view = self.view();
+        let (view, look) = (self.view(), self.look());
+        let certificates = view.certificates();
         let ended = tokio::select! {
             ended = supervise(&mut self.stages, &mut self.reloads, stop) => ended,
-            never = watch::over(view) => match never {},
+            never = watch::over(view, look) => match never {},
+            never = certificates.watch() => match never {},
         };
         // Whoever waits for a reload is told that there is none any more.
         drop(self.reloads);

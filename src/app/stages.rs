@@ -14,10 +14,11 @@ use crate::app::lane::{Ground, OpenLane, Outcome, Points};
 use crate::app::plan::{Plan, plan};
 use crate::app::status::Statuses;
 use crate::app::view::View;
-use crate::app::{AppError, DataDir, DataDirError, letters, retired};
+use crate::app::{AppError, DataDir, DataDirError, letters, look, retired};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::ops::Look;
 use crate::ops::control::{self, Control, Reloads};
 use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
@@ -38,6 +39,7 @@ pub struct Stages {
     /// What is known of each lane that runs, by name.
     running: BTreeMap<String, Running>,
     view: View,
+    look: Look,
     /// For people. It is no part of the pipeline: without it the daemon runs all the same.
     hand: Option<(Arc<Hand>, Control)>,
     /// The dead letters of lanes that are no more.
@@ -83,6 +85,8 @@ impl Stages {
             allowance: config.kafka.max_rate.map(|rate| Arc::new(Allowance::new(rate))),
             nudge: Arc::new(Notify::new()),
         };
+        let view = View::default();
+        let look = look::over(view.clone(), config, identity.clone(), ground.clock.clone());
         let plans = plan(config, data_dir)?;
         let mut open = Vec::new();
         for plan in &plans {
@@ -95,7 +99,8 @@ impl Stages {
             ground,
             lanes: JoinSet::new(),
             running: BTreeMap::new(),
-            view: View::default(),
+            view,
+            look,
             hand: None,
             orphans,
             forwarding: None,
@@ -107,10 +112,10 @@ impl Stages {
             .iter()
             .map(|(running, _)| Arc::clone(&running.hand))
             .collect();
-        stages.hand = start_hand(data_dir, identity, lanes, boxes.clone(), reloads);
+        stages.hand = start_hand(data_dir, identity, lanes, boxes.clone(), reloads, stages.look());
         stages.run(open)?;
         stages.forwarding = Forwarding::start(config, identity, boxes, &stages.view)?;
-        stages.statuses = Some(Statuses::start(config, identity, &plans)?);
+        stages.statuses = Some(Statuses::start(config, identity, &plans, &stages.view)?);
         stages.view.runs(Arc::clone(config));
         Ok(stages)
     }
@@ -118,6 +123,11 @@ impl Stages {
     /// For onlookers.
     pub fn view(&self) -> View {
         self.view.clone()
+    }
+
+    /// Takes looks at the whole.
+    pub fn look(&self) -> Look {
+        self.look.clone()
     }
 
     /// What runs now.
@@ -230,7 +240,12 @@ impl Running {
             hand: lane.hand(),
             points: lane.points(),
             interests: lane.interests(),
-            brokers: lane.view().brokers.iter().map(|(name, _)| name.clone()).collect(),
+            brokers: lane
+                .view()
+                .brokers
+                .iter()
+                .map(|broker| broker.name.clone())
+                .collect(),
             traces: [lane.view().queue.trace(), letters.letters.trace()],
             letters,
             plan,
@@ -282,6 +297,7 @@ fn start_hand(
     lanes: Vec<Arc<HandLane>>,
     boxes: Vec<LetterBox>,
     reloads: Reloads,
+    look: Look,
 ) -> Option<(Arc<Hand>, Control)> {
     let mut known = match Known::open(data_dir.path()) {
         Ok(known) => known,
@@ -293,12 +309,13 @@ fn start_hand(
     if let Err(error) = known.reconcile(&lanes) {
         tracing::error!(%error, "it is not known what became of an interrupted import");
     }
-    let hand = Arc::new(Hand::new(identity.clone(), lanes, known, true).with_letters(boxes));
+    let hand = Hand::new(identity.clone(), lanes, known, true);
+    let hand = Arc::new(hand.with_letters(boxes).with_look(look));
     match Control::start(data_dir.path(), Arc::clone(&hand), reloads) {
         Ok(control) => Some((hand, control)),
         Err(error) => {
             let path = control::path(data_dir.path());
-            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only");
+            tracing::warn!(path = %path.display(), %error, "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only, and `edgeferry status` sees no daemon");
             hand.close();
             None
         }

@@ -1,6 +1,8 @@
-//! The connections that say how the gateway is, beside the lanes: one for each broker with a `status_topic`.
+//! The connections beside the lanes, one for each broker: they say how the gateway is (`status_topic`), and hear what the broker
+//! has dropped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
 use crate::app::plan::Plan;
+use crate::app::view::View;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::source::{self, STATUS, Status};
@@ -25,37 +28,46 @@ pub(super) struct Statuses {
 
 impl Statuses {
     /// Starts them. Must be called in a tokio runtime.
-    pub(super) fn start(config: &Config, identity: &Identity, plans: &[Plan]) -> Result<Self, AppError> {
+    pub(super) fn start(
+        config: &Config,
+        identity: &Identity,
+        plans: &[Plan],
+        view: &View,
+    ) -> Result<Self, AppError> {
         let mut statuses = Self {
             tasks: JoinSet::new(),
             stops: BTreeMap::new(),
         };
         for broker in &config.brokers {
-            statuses.begin(broker, identity, plans)?;
+            statuses.begin(broker, identity, plans, view)?;
         }
         Ok(statuses)
     }
 
-    /// Says it at this broker, if it wants to know.
+    /// Begins to tell, and to hear, at this broker.
     fn begin(
         &mut self,
         broker: &source::Config,
         identity: &Identity,
         plans: &[Plan],
+        view: &View,
     ) -> Result<(), AppError> {
         // The configuration has none of this name; an earlier one may have had, and it may still be emptied.
         let is_taken = plans.iter().any(|plan| plan.name == STATUS);
-        let status = Status::new(broker, &identity.gateway);
+        let dropped = Arc::default();
+        let status = Status::new(broker, &identity.gateway, Arc::clone(&dropped));
+        view.listens(&broker.name, dropped);
         let status = status.map_err(|error| AppError::Source {
             broker: broker.name.clone(),
             source: source::OpenError::Backoff(error),
         })?;
         let name = broker.name.clone();
         match status {
-            Some(_) if is_taken => tracing::error!(
+            Some(status) if is_taken && status.is_telling() => tracing::error!(
                 broker = name,
-                "the status is not told: its client id is that of lane \"{STATUS}\", which is still being emptied; it is told \
-                 from the next start on after that"
+                lane = STATUS,
+                "the status is not told: its client id is that of a lane that is still being emptied; it is told from the next \
+                 start on after that"
             ),
             Some(status) => {
                 let stop = CancellationToken::new();
@@ -78,6 +90,7 @@ impl Statuses {
         config: &Config,
         identity: &Identity,
         plans: &[Plan],
+        view: &View,
     ) -> Result<(), AppError> {
         for stop in names.iter().filter_map(|name| self.stops.remove(name)) {
             stop.cancel();
@@ -100,7 +113,7 @@ impl Statuses {
             .iter()
             .filter(|broker| names.contains(&broker.name))
         {
-            self.begin(broker, identity, plans)?;
+            self.begin(broker, identity, plans, view)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::{Config, Gateway, Lane, Log};
+use crate::ops::http::Config as Http;
 use crate::queue::Config as Queue;
 use crate::route::Config as Route;
 use crate::sink::{Config as Kafka, DeadLetterConfig as Letters};
@@ -81,6 +82,7 @@ impl Difference {
             lanes,
             kafka,
             dead_letter,
+            http,
             log,
         } = old;
         let mut changes = of_gateway(gateway, &new.gateway);
@@ -90,6 +92,7 @@ impl Difference {
         changes.extend(of_lanes(lanes, &new.lanes));
         changes.extend(of_kafka(kafka, &new.kafka));
         changes.extend(of_letters(dead_letter, &new.dead_letter));
+        changes.extend(of_http(http, &new.http));
         changes.extend(of_log(*log, new.log));
         Self { changes }
     }
@@ -161,6 +164,12 @@ fn of_gateway(old: &Gateway, new: &Gateway) -> Vec<Change> {
     changed.iter().map(one).collect()
 }
 
+fn of_http(old: &Http, new: &Http) -> Vec<Change> {
+    let changed = changed!(old, new, Http { listen => "listen", token_file => "token_file" });
+    let takes = Takes::Restart("the server of the page and the metrics is set up once");
+    settings("http", &changed, &takes)
+}
+
 fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
     let table = |broker: &Broker| format!("mqtt {}", broker.name);
     let takes = |broker: &Broker| Takes::Broker(broker.name.clone());
@@ -168,7 +177,7 @@ fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
     for before in old {
         let Some(after) = new.iter().find(|broker| broker.name == before.name) else {
             changes.push(change(table(before), "removed", takes(before)));
-            changes.extend(status(before, before.status_topic.is_some()));
+            changes.extend(status(before, is_watched(before)));
             continue;
         };
         let fields = of_broker(before, after);
@@ -176,14 +185,16 @@ fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
             let what = format!("changed ({})", fields.join(", "));
             changes.push(change(table(before), what, takes(before)));
         }
-        let has_topic = before.status_topic.is_some() || after.status_topic.is_some();
-        let is_other = before.status_topic != after.status_topic || (has_topic && !fields.is_empty());
+        let is_watched = is_watched(before) || is_watched(after);
+        let is_other = before.status_topic != after.status_topic
+            || before.watch_broker != after.watch_broker
+            || (is_watched && !fields.is_empty());
         changes.extend(status(after, is_other));
     }
     let is_new = |broker: &&Broker| old.iter().all(|before| before.name != broker.name);
     for after in new.iter().filter(is_new) {
         changes.push(change(table(after), "added", takes(after)));
-        changes.extend(status(after, after.status_topic.is_some()));
+        changes.extend(status(after, is_watched(after)));
     }
     changes
 }
@@ -198,7 +209,12 @@ fn status(broker: &Broker, is_other: bool) -> Option<Change> {
     is_other.then_some(change)
 }
 
-/// Without `status_topic`, which is a connection of its own.
+/// Whether there is a connection beside the lanes.
+const fn is_watched(broker: &Broker) -> bool {
+    broker.status_topic.is_some() || broker.watch_broker
+}
+
+/// Without what the connection beside the lanes is for.
 fn of_broker(old: &Broker, new: &Broker) -> Vec<&'static str> {
     changed!(
         old,
@@ -216,7 +232,7 @@ fn of_broker(old: &Broker, new: &Broker) -> Vec<&'static str> {
             max_packet_size => "max_packet_size",
             keep_alive => "keep_alive",
             shared_group => "shared_group",
-        } apart from { status_topic }
+        } apart from { status_topic, watch_broker }
     )
 }
 

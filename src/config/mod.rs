@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ops::http;
 use crate::settings::{self, Problem, Problems};
 use crate::{queue, route, sink, source};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub kafka: sink::Config,
     /// `[dead_letter]`
     pub dead_letter: sink::DeadLetterConfig,
+    /// `[http]`
+    pub http: http::Config,
     /// `[log]`
     pub log: Log,
 }
@@ -74,6 +77,7 @@ struct Raw {
     lane: Vec<queue::RawLane>,
     kafka: sink::Raw,
     dead_letter: sink::RawDeadLetter,
+    http: http::Raw,
     log: log::Raw,
 }
 
@@ -114,6 +118,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check_cursor(&kafka, &lanes, &routes, problems);
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
     cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
+    let http = http::resolve(raw.http, &mut problems.section("http"));
     let log = log::resolve(&raw.log, &mut problems.section("log"));
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
@@ -124,6 +129,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         lanes,
         kafka,
         dead_letter,
+        http,
         log,
     })
 }

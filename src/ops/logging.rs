@@ -9,6 +9,9 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::Level;
 
+use crate::ops::events;
+use crate::ops::journal::Journal;
+
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
 /// sled logs its own business at info level; the store's state is ours to tell.
@@ -73,14 +76,20 @@ fn init_with(default: &str) {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open());
     let text = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
     });
-    if registry.with(journal).with(text).try_init().is_err() {
+    if registry
+        .with(journal)
+        .with(text)
+        .with(events::layer())
+        .try_init()
+        .is_err()
+    {
         tracing::debug!("logging was started before");
     } else if IN_USE.set(handle).is_err() {
         tracing::debug!("logging was started twice at once");

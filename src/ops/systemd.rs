@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::ops::Overview;
-
 /// Tells the service manager that the store is open and the stages run.
 pub fn ready() {
     send(&[NotifyState::Ready]);
@@ -30,8 +28,8 @@ pub fn stopping() {
 }
 
 /// Shows the state as the unit's status line.
-pub fn status(overview: &Overview) {
-    send(&[NotifyState::Status(&overview.to_string())]);
+pub fn status(line: &str) {
+    send(&[NotifyState::Status(line)]);
 }
 
 /// Tells the watchdog that all is well.

@@ -27,6 +27,7 @@ pub struct Config {
     log: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
+    http: Vec<String>,
 }
 
 impl Config {
@@ -45,6 +46,7 @@ impl Config {
             log: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
+            http: Vec::new(),
         }
     }
 
@@ -149,6 +151,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[http]`. Without any there is no HTTP: all daemons of a test run would want the same port.
+    pub fn http(mut self, line: &str) -> Self {
+        self.http.push(line.into());
+        self
+    }
+
     /// Adds a `[[lane]]` table with further lines.
     pub fn lane(mut self, name: &str, lines: &str) -> Self {
         self.lanes.push(format!("name = \"{name}\"\n{lines}\n"));
@@ -195,6 +203,11 @@ impl Config {
         if !self.log.is_empty() {
             write!(text, "[log]\n{}\n\n", self.log.join("\n")).expect("text can grow");
         }
+        let http = match self.http.is_empty() {
+            true => "listen = \"off\"".to_owned(),
+            false => self.http.join("\n"),
+        };
+        write!(text, "[http]\n{http}\n\n").expect("text can grow");
         write!(
             text,
             "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",

@@ -3,7 +3,7 @@
 //! The binary is the one that cargo built beside the tests, unless `EDGEFERRY_BIN` names another one: `./dev kills`
 //! names the release binary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,10 +114,8 @@ impl Daemon {
     /// Starts it again and does not wait for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "edgeferry is running");
-        let named = named_binary();
-        let binary = named
-            .as_deref()
-            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
+        let binary = binary();
+        let binary = binary.as_path();
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
@@ -229,11 +227,7 @@ impl Daemon {
     }
 
     fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let named = named_binary();
-        let binary = named
-            .as_deref()
-            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
-        let output = Command::new(binary)
+        let output = Command::new(binary())
             .arg(verb)
             .args(arguments)
             .arg("--config")
@@ -316,6 +310,11 @@ impl Daemon {
         let anonymous = proc_stats::anonymous(process.id()).unwrap_or(0);
         self.peak_anonymous.fetch_max(anonymous, Ordering::Relaxed);
     }
+}
+
+/// The binary to test.
+pub fn binary() -> PathBuf {
+    named_binary().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_edgeferry")))
 }
 
 /// The binary to test instead of the one that cargo built.

@@ -61,7 +61,7 @@ impl Refusal {
 impl Requests {
     /// Nothing but what is asked for through the other end.
     pub fn channel() -> (Reloads, Self) {
-        let (reloads, asked) = mpsc::channel(control::CONNECTIONS_MAX);
+        let (reloads, asked) = mpsc::channel(control::COMMANDS_MAX);
         let requests = Self {
             file: None,
             hangup: None,

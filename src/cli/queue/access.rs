@@ -74,16 +74,16 @@ impl Failure {
 pub(in crate::cli) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 
 /// What follows a request: bytes that another thread can send while answers are read.
-pub(super) type Input = BufReader<std::fs::File>;
+pub(in crate::cli) type Input = BufReader<std::fs::File>;
 
 /// The configuration, which tells where the store is and what a device is.
-pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+pub(in crate::cli) fn load(file: &Path) -> Result<Config, Failure> {
     let (config, _) = config::load(file)?;
     Ok(config)
 }
 
 /// Has the request done, by whoever has the store.
-pub(super) fn ask(
+pub(in crate::cli) fn ask(
     config: &Config,
     verb: &Verb,
     input: Option<&mut Input>,

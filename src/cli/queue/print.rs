@@ -44,7 +44,8 @@ impl Printer {
             Answer::Redriven(redriven) => letters::print_redriven(&mut out, &redriven),
             Answer::Record(line) => writeln!(out, "{line}"),
             Answer::Note(note) => writeln!(io::stderr(), "note: {note}"),
-            Answer::Done { .. } | Answer::Error { .. } => Ok(()),
+            // Asked for by other verbs.
+            Answer::State(_) | Answer::Account(_) | Answer::Done { .. } | Answer::Error { .. } => Ok(()),
         }
     }
 }

@@ -22,6 +22,7 @@ fn base() -> Vec<Table<'static>> {
         ),
         ("[queue]", vec![]),
         ("[dead_letter]", vec![]),
+        ("[http]", vec![]),
         ("[log]", vec![]),
         ("[[lane]]", vec![("name", "name = \"a\"")]),
         (
@@ -133,6 +134,13 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("max_bytes", "max_bytes = \"32 MiB\""),
             ("on_full", "on_full = \"drop-oldest\""),
             ("topic", "topic = \"dead\""),
+        ],
+    ),
+    (
+        "[http]",
+        &[
+            ("listen", "listen = \"off\""),
+            ("token_file", "token_file = \"/t\""),
         ],
     ),
     ("[log]", &[("level", "level = \"warn\"")]),

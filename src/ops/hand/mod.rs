@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+mod account;
 mod answer;
 mod entrance;
 mod export;
@@ -24,8 +25,8 @@ mod salvage;
 mod verify;
 
 pub use answer::{
-    Answer, FaultSeen, HoleState, Imported, LaneState, Letter, LettersState, Peeked, Purged, Redriven,
-    Salvaged, UnitState, Verified,
+    Account, Answer, FaultSeen, HoleState, Imported, LaneState, Letter, LettersState, Peeked, Purged,
+    Redriven, Salvaged, UnitState, Verified,
 };
 pub use known::{Known, KnownError};
 pub use letters::LetterBox;
@@ -36,6 +37,7 @@ use crate::clock::Told;
 use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::message::{Arrival, Epoch, Origin, Stored};
+use crate::ops::Look;
 use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
@@ -199,6 +201,8 @@ pub struct Hand {
     closing: AtomicBool,
     /// The lanes are being exchanged: see [`Hand::pause`].
     paused: AtomicBool,
+    /// Shows the state of the daemon, where there is one.
+    look: Option<Look>,
     /// A sink is at work: a full queue gets room.
     delivers: bool,
     /// Patience with a full queue beside a sink.
@@ -222,6 +226,7 @@ impl Hand {
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            look: None,
             delivers,
             held_patience: HELD_PATIENCE,
             unsettled: Mutex::default(),
@@ -295,6 +300,13 @@ impl Hand {
         self.lock_boxes().clone()
     }
 
+    /// With the state to show.
+    #[must_use]
+    pub fn with_look(mut self, look: Look) -> Self {
+        self.look = Some(look);
+        self
+    }
+
     /// A stop begins: what is going on ends soon, and nothing holds up the writers.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -333,6 +345,7 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let _one = self.begin(verb)?;
         match verb {
+            Verb::Status => self.status(output),
             Verb::List { lane } => self.list(lane.as_deref(), output),
             Verb::Peek {
                 filter,
@@ -341,6 +354,7 @@ impl Hand {
             } => self.peek(filter, *limit, *payload, output),
             Verb::Export { filter, limit } => self.export(filter, *limit, output),
             Verb::Import { into, again } => self.import(into.as_deref(), *again, input, output),
+            Verb::Account => self.account(output),
             Verb::Verify { lane } => self.verify(lane.as_deref(), output),
             Verb::Purge { filter, yes } => self.purge(filter, *yes, output),
             Verb::Letters { lane } => self.list_letters(lane.as_deref(), output),
@@ -354,8 +368,21 @@ impl Hand {
         }
     }
 
+    fn status(&self, output: Output<'_>) -> Result<Exit, HandError> {
+        let Some(look) = &self.look else {
+            return Err(HandError::Usage("nothing runs on this store".to_owned()));
+        };
+        let state = look.take();
+        let is_ready = state.health.is_ready;
+        output(Answer::State(Box::new(state)))?;
+        Ok(if is_ready { Exit::Stopped } else { Exit::Failure })
+    }
+
     /// One long look at a time; `ls` is none.
     fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
+        if *verb == Verb::Status {
+            return Ok(None);
+        }
         self.wait_for_lanes()?;
         if matches!(verb, Verb::List { .. }) {
             return Ok(None);

@@ -243,7 +243,7 @@ impl DeadLetters {
         faults::point("letters.dropped");
         self.store.drop_unit(oldest.first)?;
         self.forget(inner);
-        tracing::warn!(count, "dead letters are full: the oldest were dropped");
+        tracing::warn!(messages = count, "dead letters are full: the oldest were dropped");
         Ok(())
     }
 

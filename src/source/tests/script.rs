@@ -256,6 +256,7 @@ fn config() -> Config {
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
         status_topic: None,
+        watch_broker: false,
         shared_group: None,
     }
 }

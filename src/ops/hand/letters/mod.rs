@@ -19,6 +19,7 @@ use crate::sink::dead_letter::{DeadLetters, Kept, reason};
 
 mod export;
 mod list;
+mod places;
 mod purge;
 mod redrive;
 
