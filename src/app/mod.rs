@@ -25,6 +25,7 @@ mod routing;
 mod stages;
 mod status;
 mod subscriptions;
+mod telling;
 mod threads;
 mod view;
 mod watch;
@@ -45,6 +46,7 @@ use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
 use stages::Stages;
+use telling::Tellings;
 pub use view::{LaneView, View};
 
 /// Why the daemon could not run, or did not go on.
@@ -186,6 +188,8 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
 pub struct Daemon {
     stages: Stages,
     look: Look,
+    /// For those who cannot ask.
+    tellings: Tellings,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -207,10 +211,12 @@ impl Daemon {
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
-        let look = look::over(stages.view(), config, identity);
+        let look = look::over(stages.view(), config, identity.clone());
+        let tellings = Tellings::start(config, &identity, &look, stages.allowance())?;
         Ok(Self {
             stages,
             look,
+            tellings,
             _data_dir: data_dir,
         })
     }
@@ -242,6 +248,8 @@ impl Daemon {
         systemd::stopping();
         tracing::info!("stopping");
         self.stages.stop().await;
+        // Last: now it is true.
+        self.tellings.stop().await;
         match ended {
             None => Ok(()),
             Some(error) => Err(error),

@@ -32,6 +32,8 @@ pub struct Stages {
     forwarding: Option<Forwarding>,
     /// For those who look at the brokers.
     statuses: Option<Statuses>,
+    /// What all lanes together may send.
+    allowance: Option<Arc<Allowance>>,
     data_dir: Arc<DataDir>,
 }
 
@@ -71,6 +73,7 @@ impl Stages {
         let forwarding = Forwarding::start(config, identity, boxes, &view)?;
         let statuses = Some(Statuses::start(config, identity, &plans)?);
         Ok(Self {
+            allowance: ground.allowance,
             forwarding,
             statuses,
             lanes,
@@ -79,6 +82,11 @@ impl Stages {
             hand,
             data_dir: Arc::clone(data_dir),
         })
+    }
+
+    /// What all lanes together may send, for whoever sends beside them.
+    pub fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.allowance.clone()
     }
 
     /// For onlookers.

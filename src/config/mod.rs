@@ -16,11 +16,13 @@ mod cross;
 mod gateway;
 mod lane;
 mod slips;
+mod status;
 mod versions;
 
 pub use gateway::Gateway;
 pub(crate) use lane::is_name as is_lane_name;
 pub use lane::{DEFAULT_LANE, Lane};
+pub use status::Status;
 
 /// Everything the file says, checked and complete with defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub kafka: sink::Config,
     /// `[dead_letter]`
     pub dead_letter: sink::DeadLetterConfig,
+    /// `[status]`
+    pub status: Status,
 }
 
 /// Why there is no configuration.
@@ -69,6 +73,7 @@ struct Raw {
     lane: Vec<queue::RawLane>,
     kafka: sink::Raw,
     dead_letter: sink::RawDeadLetter,
+    status: status::Raw,
 }
 
 /// Reads a configuration file. The second part of the result are warnings, in the order of the file.
@@ -108,6 +113,9 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check_cursor(&kafka, &lanes, &routes, problems);
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
     cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
+    let status = status::resolve(raw.status, &mut problems.section("status"));
+    let letters = dead_letter.topic.as_deref();
+    cross::check_state_topics(&status, (&brokers, &lanes, &routes), (id, letters), problems);
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
         gateway: gateway?,
@@ -117,6 +125,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         lanes,
         kafka,
         dead_letter,
+        status,
     })
 }
 

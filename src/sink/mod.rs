@@ -27,6 +27,7 @@ mod properties;
 pub mod rate;
 pub mod reader;
 pub(crate) mod size;
+pub mod telling;
 mod times;
 mod timing;
 pub mod verdict;

@@ -20,6 +20,8 @@ const BURST: Duration = Duration::from_millis(250);
 /// A lane that waits is woken when this part of its compartment is there: a wake-up for each message would cost more than the
 /// message.
 const WORTH_WAKING: f64 = 0.2;
+/// Weight of what has to wait for everything else; lanes have 1 to 100.
+const LAST_WEIGHT: f64 = 0.01;
 
 /// So much in each second, for several lanes.
 #[derive(Debug)]
@@ -58,10 +60,10 @@ impl Allowance {
     }
 
     /// A compartment for one more lane; the burst is divided anew.
-    fn join(&self, weight: u32) -> usize {
+    fn join(&self, weight: f64) -> usize {
         let mut inner = self.inner();
         inner.compartments.push(Compartment {
-            weight: f64::from(weight),
+            weight,
             tokens: 0.0,
             capacity: 0.0,
         });
@@ -169,7 +171,13 @@ pub struct Gate {
 impl Gate {
     /// Takes a seat at an allowance.
     pub fn join(&mut self, allowance: &Arc<Allowance>, weight: u32) {
-        let seat = allowance.join(weight);
+        let seat = allowance.join(f64::from(weight));
+        self.seats.push((Arc::clone(allowance), seat));
+    }
+
+    /// Takes a seat behind all lanes: a hundredth of what the lightest of them has.
+    pub fn join_last(&mut self, allowance: &Arc<Allowance>) {
+        let seat = allowance.join(LAST_WEIGHT);
         self.seats.push((Arc::clone(allowance), seat));
     }
 
