@@ -21,6 +21,7 @@
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
+//! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -81,6 +82,7 @@ mod interop;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod ledger;
 mod links;
 mod mismatch;
 mod mosquitto_outage;

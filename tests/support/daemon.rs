@@ -228,7 +228,8 @@ impl Daemon {
         self.ask("queue", arguments)
     }
 
-    fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    /// Any command with its configuration: exit code, standard output, standard error.
+    pub fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
         let named = named_binary();
         let binary = named
             .as_deref()
