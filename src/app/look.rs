@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Stamp;
+use crate::ops::events;
 use crate::ops::state::{self, Look, State};
 use crate::queue;
 use crate::sink::tally::{Named, Tally};
@@ -50,7 +51,7 @@ impl Looker {
     fn look(&self) -> State {
         let (now, at) = (self.clock.now(), Instant::now());
         let views = self.view.lanes();
-        let mut lanes: Vec<state::Lane> = views.iter().map(|view| lane(view, &now)).collect();
+        let mut lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
         self.compare(&mut lanes, at);
         let mut state = State {
             version: state::VERSION,
@@ -64,24 +65,37 @@ impl Looker {
             health: state::Health::default(),
             lanes,
             disk: disk(&self.data_dir, &views),
-            certificates: Vec::new(),
-            events: Vec::new(),
+            certificates: self.view.certificates().last(),
+            events: events::last(),
             not_forwarded: self.view.not_forwarded(),
         };
         state.health = state::Health::of(&state);
+        let not_applied = self.view.not_applied();
+        let advice = not_applied.iter().map(state::NotApplied::advice);
+        state.health.advice.extend(advice);
+        state.health.not_applied = not_applied;
         state
     }
 
     /// Fills in what only earlier looks tell.
     fn compare(&self, lanes: &mut [state::Lane], now: Instant) {
         let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lane that is gone is forgotten.
-        histories.retain(|name, _| lanes.iter().any(|lane| lane.name == *name));
+        // A lane that is gone is forgotten, but not one that a reload starts anew.
+        histories
+            .retain(|name, history| lanes.iter().any(|lane| lane.name == *name) || history.is_of_use(now));
         for lane in lanes {
             let history = histories.entry(lane.name.clone()).or_default();
             history.note(Sample::of(lane, now));
             history.tell(lane);
         }
+    }
+
+    fn lane(&self, view: &LaneView, now: &Stamp) -> state::Lane {
+        let mut lane = lane(view, now);
+        for broker in &mut lane.brokers {
+            broker.dropped_by_broker = self.view.dropped_by(&broker.name);
+        }
+        lane
     }
 }
 

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 mod check;
 mod pages;
 mod queue;
+mod reload;
 mod report;
 mod status;
 mod text;
@@ -20,11 +21,18 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+/// Says so when the build can be told to break its promises.
+const VERSION: &str = if cfg!(feature = "broken-promises") {
+    concat!(env!("CARGO_PKG_VERSION"), "+broken-promises")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
 #[command(
     name = "edgeferry",
-    version,
+    version = VERSION,
     about,
     after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml"
 )]
@@ -38,6 +46,11 @@ enum Verb {
     /// Run the daemon
     #[command(after_help = "Example:\n  edgeferry run --config /etc/edgeferry/edgeferry.toml")]
     Run(ConfigFile),
+    /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
+    #[command(
+        after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload"
+    )]
+    Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     #[command(after_help = "\
 Examples:
@@ -73,7 +86,12 @@ Example:
     #[command(after_help = "Example:\n  edgeferry dead-letter ls --config /etc/edgeferry/edgeferry.toml")]
     DeadLetter(Box<queue::letters::Arguments>),
     /// Read the Kafka topics back, and say which messages are missing, there twice or out of order, and why
+    #[command(after_help = "Example:\n  edgeferry verify --config /etc/edgeferry/edgeferry.toml --since 2h")]
     Verify(Box<verify::Arguments>),
+    /// Try this configuration against Kafka outages, broker errors, a full disk and kill -9, in a scratch directory: nothing of
+    /// the real brokers, Kafka and store is touched
+    #[command(after_help = "Example:\n  edgeferry drill --config /etc/edgeferry/edgeferry.toml")]
+    Drill(crate::drill::Arguments),
     /// Try edgeferry with an MQTT broker and a mock Kafka cluster in this process
     #[cfg(feature = "demo")]
     #[command(after_help = "Example:\n  edgeferry demo --keep")]
@@ -124,6 +142,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
+        Verb::Reload(file) => reload::run(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
         Verb::Status(arguments) => status::run(arguments),
@@ -131,6 +150,7 @@ fn dispatch(verb: &Verb) -> Exit {
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Drill(arguments) => crate::drill::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),
         Verb::Completions { shell } => pages::completions(Cli::command(), *shell),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{AppError, Daemon, View, stop_signal};
 use crate::config::Config;
-use crate::demo::interrupt::Interrupt;
+use crate::interrupt::Interrupt;
 use crate::ops::Look;
 
 /// The running daemon. Dropping it stops it.

@@ -7,9 +7,10 @@ use crate::app::View;
 use crate::demo::DemoError;
 use crate::demo::broker::Broker;
 use crate::demo::devices::{DEVICES, EVERY, Fleet, topic};
-use crate::demo::interrupt::Interrupt;
-use crate::demo::kafka::{Cluster, Reader, TOPIC};
+use crate::demo::kafka::{Reader, TOPIC};
 use crate::demo::screen::{Line, Screen, Table};
+use crate::interrupt::Interrupt;
+use crate::mock::Cluster;
 use crate::ops::Look;
 
 /// Everything works.
@@ -100,7 +101,7 @@ impl<'a, W: Write> Story<'a, W> {
         let outcome = self.judge(&table)?;
         if keep {
             match self.stay() {
-                Ok(()) | Err(DemoError::Interrupted) => {}
+                Ok(()) | Err(DemoError::Interrupted(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -36,6 +36,7 @@ use subject::Subject;
 pub use verdict::{Skip, Verdict};
 
 use crate::clock::Told;
+use crate::faults;
 use crate::message::{Arrival, Epoch, MessageId, Seq, Series, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
@@ -131,7 +132,7 @@ impl Router {
         MessageId {
             epoch: stored.epoch,
             lane: Arc::clone(&self.lane),
-            seq: stored.seq,
+            seq: faults::sequence(stored.seq),
         }
     }
 

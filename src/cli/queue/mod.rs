@@ -10,11 +10,11 @@ use crate::message::Seq;
 use crate::ops::hand::{Salvage, Site, Verb};
 use crate::queue::seal::Keys;
 
-pub(super) mod access;
-pub(super) mod bounds;
+pub(in crate::cli) mod access;
+pub(in crate::cli) mod bounds;
 mod file;
 pub(super) mod letters;
-mod print;
+pub(in crate::cli) mod print;
 
 use access::Failure;
 use print::Printer;

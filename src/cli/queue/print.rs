@@ -51,8 +51,13 @@ impl Printer {
 }
 
 /// Says why a command failed. Without a standard error there is nobody to tell.
-pub(super) fn error(text: &str) {
+pub(in crate::cli) fn error(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// A line of an answer.
+pub(in crate::cli) fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }
 
 fn print_lane(out: &mut impl Write, lane: &LaneState) -> io::Result<()> {

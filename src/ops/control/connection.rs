@@ -6,11 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::COMMANDS_MAX;
+use super::{COMMANDS_MAX, Reloads};
 use crate::exit::Exit;
-use crate::ops::hand::{Answer, Hand, Request, VERSION, Verb};
+use crate::ops::hand::{Answer, Hand, HandError, Request, VERSION, Verb};
 
 /// How long a request may take to come, and the answer to `status` to be taken: they are short, and few places are in front.
 const FRONT_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,10 +29,11 @@ const RATE: f64 = 8.0 * 1024.0 * 1024.0;
 pub(super) fn serve(
     stream: &UnixStream,
     hand: &Hand,
+    reloads: &Reloads,
     front: OwnedSemaphorePermit,
     commands: &Arc<Semaphore>,
 ) {
-    if let Err(error) = try_serve(stream, hand, front, commands) {
+    if let Err(error) = try_serve(stream, hand, reloads, front, commands) {
         tracing::debug!(%error, "a control connection ended early");
     }
 }
@@ -40,6 +41,7 @@ pub(super) fn serve(
 fn try_serve(
     stream: &UnixStream,
     hand: &Hand,
+    reloads: &Reloads,
     front: OwnedSemaphorePermit,
     commands: &Arc<Semaphore>,
 ) -> io::Result<()> {
@@ -73,6 +75,11 @@ fn try_serve(
     let last = match request {
         Ok(request) => {
             tracing::debug!(?request, "asked through the control socket");
+            if request.verb == Verb::Reload {
+                let last = reload(reloads, &mut |answer| answers.send(&answer, hand))?;
+                answers.send(&last, hand)?;
+                return answers.output.flush();
+            }
             match hand.serve(&request.verb, &mut input, &mut |answer| {
                 answers.send(&answer, hand)
             }) {
@@ -90,6 +97,26 @@ fn try_serve(
     };
     answers.send(&last, hand)?;
     answers.output.flush()
+}
+
+/// Has the configuration read again, and waits for what comes of it: the daemon answers, or ends.
+fn reload(reloads: &Reloads, say: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<Answer> {
+    let (reply, answer) = oneshot::channel();
+    let sent = reloads.try_send(reply).ok();
+    Ok(match sent.and_then(|()| answer.blocking_recv().ok()) {
+        Some(Ok(line)) => {
+            say(Answer::Note(line))?;
+            Answer::done(Exit::Stopped)
+        }
+        Some(Err((exit, message))) => Answer::Error {
+            exit: exit as u8,
+            message,
+        },
+        None => Answer::Error {
+            exit: Exit::Failure as u8,
+            message: HandError::Stopping.to_string(),
+        },
+    })
 }
 
 /// Nothing was begun.

@@ -17,17 +17,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::exit::Exit;
 use crate::ops::hand::Hand;
 
 mod connection;
 
+/// What came of a reload: one line, or the exit code and all that is wrong.
+pub type Reloaded = Result<String, (Exit, String)>;
+/// Where requests to reload go, each with the place for its answer. As many as there may be commands at a time may wait.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Reloaded>>;
+
 /// Name of the socket in `data_dir`.
 const NAME: &str = "control.sock";
 /// Commands at a time: a person and a few scripts. Each may take a thread and a block of messages.
-const COMMANDS_MAX: usize = 4;
+pub const COMMANDS_MAX: usize = 4;
 /// Connections in front at a time. Each takes a thread; who comes while all are taken waits for some seconds.
 const FRONT_MAX: usize = 4;
 /// How long connections may take to end at a stop: they look at least this often whether it has begun.
@@ -61,7 +67,7 @@ impl Control {
     ///
     /// # Errors
     /// Those of the file system, also when the path is too long for a socket (107 bytes).
-    pub fn start(data_dir: &Path, hand: Arc<Hand>) -> io::Result<Self> {
+    pub fn start(data_dir: &Path, hand: Arc<Hand>, reloads: Reloads) -> io::Result<Self> {
         let path = path(data_dir);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -73,7 +79,7 @@ impl Control {
             front: Arc::new(Semaphore::new(FRONT_MAX)),
             commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
         };
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), places.clone()));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), reloads, places.clone()));
         Ok(Self {
             hand,
             path,
@@ -106,7 +112,7 @@ fn all(places: usize) -> u32 {
 }
 
 /// Accepts for ever. Whoever comes while all places in front are taken waits in the socket's own queue.
-async fn accept(listener: UnixListener, hand: Arc<Hand>, places: Places) {
+async fn accept(listener: UnixListener, hand: Arc<Hand>, reloads: Reloads, places: Places) {
     /// Pause after a failure, for instance for want of file handles.
     const PAUSE: Duration = Duration::from_secs(1);
     while let Ok(permit) = Arc::clone(&places.front).acquire_owned().await {
@@ -118,11 +124,11 @@ async fn accept(listener: UnixListener, hand: Arc<Hand>, places: Places) {
                 continue;
             }
         };
-        let (hand, commands) = (Arc::clone(&hand), Arc::clone(&places.commands));
+        let (hand, reloads, commands) = (Arc::clone(&hand), reloads.clone(), Arc::clone(&places.commands));
         let served = admitted(stream).and_then(|stream| {
             std::thread::Builder::new()
                 .name("control".to_owned())
-                .spawn(move || connection::serve(&stream, &hand, permit, &commands))
+                .spawn(move || connection::serve(&stream, &hand, &reloads, permit, &commands))
         });
         if let Err(error) = served {
             tracing::warn!(%error, "a control connection is refused");

@@ -39,7 +39,7 @@ fn with_client_beside(commands: usize, work: impl FnOnce(&Path) + Send + 'static
         let dir = tempfile::tempdir().expect("temp dir");
         // Left behind by a daemon that was killed.
         drop(std::os::unix::net::UnixListener::bind(path(dir.path())).expect("binds"));
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
+        let control = Control::start(dir.path(), hand(dir.path()), no_reloads()).expect("starts");
         let socket = path(dir.path());
         let mode = fs::metadata(&socket).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -64,6 +64,11 @@ fn ask(socket: &Path, request: &[u8]) -> Vec<String> {
     client.write_all(request).expect("takes it");
     let lines = BufReader::new(&client).lines();
     lines.map_while(Result::ok).collect()
+}
+
+/// Nobody takes them.
+fn no_reloads() -> Reloads {
+    mpsc::channel(1).0
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         .expect("builds");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("temp dir");
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
+        let control = Control::start(dir.path(), hand(dir.path()), no_reloads()).expect("starts");
         let connections = Arc::clone(&control.places.front);
         let idle = connect(&path(dir.path()));
         let taken = async {

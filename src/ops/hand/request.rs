@@ -109,6 +109,9 @@ pub enum Verb {
         /// Without it only what would be removed is said.
         yes: bool,
     },
+    /// Read configuration and secrets again. For a daemon alone: nobody else has a configuration that runs.
+    #[serde(rename = "reload")]
+    Reload,
 }
 
 /// Which dead letters: what is `None` or empty says nothing, what is there must all hold.

@@ -9,7 +9,7 @@
 //! are answered.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::http::uri::Authority;
 use subtle::ConstantTimeEq;
 
-use crate::secret;
+use crate::secret::{self, SecretError};
 
 /// A shorter token could be guessed by somebody with patience.
 const TOKEN_LEN_MIN: usize = 16;
@@ -134,7 +134,7 @@ impl TokenFile {
             return read.token.clone();
         }
         let was_there = last.as_ref().is_none_or(|read| read.token.is_some());
-        let token = match self.read() {
+        let token = match read(&self.path) {
             Ok(token) => Some(token),
             Err(error) => {
                 if was_there {
@@ -149,18 +149,33 @@ impl TokenFile {
         });
         token
     }
+}
 
-    fn read(&self) -> Result<String, String> {
-        let token = secret::line(&self.path).map_err(|error| error.to_string())?;
-        let is_plain = token.chars().all(|letter| letter.is_ascii_graphic());
-        if token.len() < TOKEN_LEN_MIN || !is_plain {
-            return Err(format!(
-                "{}: a token has {TOKEN_LEN_MIN} or more letters, digits and signs of ASCII, without spaces; `openssl rand \
-                 -hex 32` makes one",
-                self.path.display()
-            ));
-        }
-        Ok(token)
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] SecretError),
+    /// What is in it is no token.
+    #[error(
+        "{}: a token has {TOKEN_LEN_MIN} or more letters, digits and signs of ASCII, without spaces; `openssl rand -hex 32` makes \
+         one",
+        .0.display()
+    )]
+    NoToken(PathBuf),
+}
+
+/// The token in a file.
+///
+/// # Errors
+/// [`TokenError`]
+pub fn read(path: &Path) -> Result<String, TokenError> {
+    let token = secret::line(path)?;
+    let is_plain = token.chars().all(|letter| letter.is_ascii_graphic());
+    match is_plain && token.len() >= TOKEN_LEN_MIN {
+        true => Ok(token),
+        false => Err(TokenError::NoToken(path.to_owned())),
     }
 }
 

@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::known::Need;
 use super::topics::Place;
 use super::{Drain, StepError};
+use crate::faults;
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
@@ -41,7 +42,7 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
-        if !self.may_submit(now)? {
+        if !self.may_submit(now)? || !self.goes_by_new_routes() {
             return Ok(Fed::Tried);
         }
         let limit = if self.alone_until.is_some() {
@@ -57,6 +58,23 @@ impl<C: Connector> Drain<C> {
         }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
+    }
+
+    /// Takes routes that changed, once nothing is under way. False while something is.
+    fn goes_by_new_routes(&mut self) -> bool {
+        if !self.monitor.has_new_routes() {
+            return true;
+        }
+        if !self.window.is_empty() {
+            return false;
+        }
+        if let Some(router) = self.monitor.take_routes() {
+            self.router = router;
+            // Both count the records of a message as the routes made them.
+            self.ahead.clear();
+            self.rejected.clear();
+        }
+        true
     }
 
     /// Takes and submits until the window has `limit` messages, or something is in the way.
@@ -219,6 +237,9 @@ impl<C: Connector> Drain<C> {
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);
+                if faults::omits(faults::CURSOR_WAITS) {
+                    self.window.delivered(ticket);
+                }
                 self.pace.submitted(bytes, now);
                 self.gate.charge(&record);
                 return Ok(true);
