@@ -23,6 +23,7 @@
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
 //! | [`broker_watch`] | what a broker says it has dropped is heard beside the data; one that does not let us is left alone |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
+//! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -90,6 +91,7 @@ mod interop;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod ledger;
 mod links;
 mod mismatch;
 mod monitoring;

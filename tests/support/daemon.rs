@@ -231,7 +231,8 @@ impl Daemon {
         self.ask("verify", arguments)
     }
 
-    fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    /// Any command with its configuration: exit code, standard output, standard error.
+    pub fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = Command::new(binary())
             .arg(verb)
             .args(arguments)
