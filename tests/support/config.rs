@@ -24,6 +24,7 @@ pub struct Config {
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     dead_letter: Vec<String>,
+    log: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
     http: Vec<String>,
@@ -42,6 +43,7 @@ impl Config {
             properties: Vec::new(),
             queue: Vec::new(),
             dead_letter: Vec::new(),
+            log: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
             http: Vec::new(),
@@ -143,6 +145,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[log]`.
+    pub fn log(mut self, line: &str) -> Self {
+        self.log.push(line.into());
+        self
+    }
+
     /// Adds a line to `[http]`. Without any there is no HTTP: all daemons of a test run would want the same port.
     pub fn http(mut self, line: &str) -> Self {
         self.http.push(line.into());
@@ -191,6 +199,9 @@ impl Config {
         }
         if !self.dead_letter.is_empty() {
             write!(text, "[dead_letter]\n{}\n\n", self.dead_letter.join("\n")).expect("text can grow");
+        }
+        if !self.log.is_empty() {
+            write!(text, "[log]\n{}\n\n", self.log.join("\n")).expect("text can grow");
         }
         let http = match self.http.is_empty() {
             true => "listen = \"off\"".to_owned(),

@@ -16,6 +16,7 @@ pub mod again;
 pub mod browser;
 pub mod cluster;
 pub mod config;
+pub mod container;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
