@@ -16,14 +16,17 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod drill;
 pub mod exit;
 #[doc(hidden)]
 pub mod faults;
 mod files;
 pub mod filter;
 pub mod identity;
+pub mod interrupt;
 pub mod link;
 pub mod message;
+pub mod mock;
 pub mod ops;
 mod outages;
 pub mod pulse;
@@ -36,3 +39,4 @@ pub mod signal;
 pub mod sink;
 pub mod slots;
 pub mod source;
+pub mod verify;

@@ -4,10 +4,10 @@ pub mod certificates;
 pub mod control;
 pub mod events;
 pub mod hand;
+pub mod history;
+pub mod http;
 pub mod logging;
-pub mod overview;
 pub mod state;
 pub mod systemd;
 
-pub use overview::{LaneOverview, Overview};
 pub use state::{Look, State};

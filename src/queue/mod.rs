@@ -21,11 +21,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -70,9 +70,10 @@ pub use relief::{KeyOf, Owner};
 pub use wear::Wear;
 pub use writer::Writer;
 
-use crate::message::{Epoch, Seq};
+use crate::message::{Arrival, Epoch, Seq, Stamp};
 use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
+use crate::queue::codec::decode;
 use crate::queue::drops::Drops;
 use crate::queue::expiry::Expiry;
 use crate::queue::intake::Offer;
@@ -80,9 +81,10 @@ use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::seal::Keys;
-use crate::queue::store::Store;
+use crate::queue::store::{Found, Store};
 use crate::queue::tail::Tail;
 use crate::queue::wear::Meter;
+use crate::queue::writer::unprotected_of;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
@@ -112,7 +114,11 @@ struct Shared {
     expiry: Option<Expiry>,
     ballast: Option<Arc<Ballast>>,
     drops: Drops,
+    /// The message that waits for longest, as far as it is known: see [`Reader::note_oldest`].
+    oldest: Mutex<Option<Waiting>>,
     store_failure: Mutex<StoreFailure>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
 }
 
 /// Why nothing can be stored, and as the log tells it.
@@ -136,6 +142,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// How many of the messages behind `behind`, up to `last`, came with QoS 0. What cannot be read now is not counted: it
+    /// is what one group held, or some seconds of a power cut.
+    fn unprotected(&self, behind: Seq, last: Seq) -> u64 {
+        let mut count = 0;
+        let mut behind = behind;
+        while behind < last
+            && let Ok(Found::Block(raw)) = self.store.read(behind.next())
+            && let Ok(block) = decode::<Arrival>(&raw.chunks, &self.keys)
+            && block.last > behind
+        {
+            let new = block
+                .messages
+                .iter()
+                .filter(|(seq, _)| *seq > behind && *seq <= last);
+            count += unprotected_of(new.map(|(_, arrival)| arrival));
+            behind = block.last;
+        }
+        count
     }
 
     /// Gives the ballast's space to whoever needs it now. False when there is none left.
@@ -322,6 +348,19 @@ pub struct Status {
     pub full: bool,
     /// Why nothing can be stored at the moment.
     pub failure: Option<String>,
+    /// Messages that came with QoS 0, since the store was made.
+    pub unprotected: u64,
+    /// When the message arrived that waits for longest; `None` when none waits, or it is not known yet.
+    pub oldest: Option<Stamp>,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// When it arrived.
+    pub stamp: Stamp,
 }
 
 impl Monitor {
@@ -340,7 +379,14 @@ impl Monitor {
                 .unwrap_or_else(PoisonError::into_inner)
                 .reason
                 .clone(),
+            unprotected: self.0.marks.values().unprotected,
+            oldest: self.oldest(),
         }
+    }
+
+    fn oldest(&self) -> Option<Stamp> {
+        let waiting = (*self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (waiting.seq > self.0.marks.values().cursor).then_some(waiting.stamp)
     }
 
     /// Whether nothing is left to deliver, and that is certain.
@@ -377,6 +423,12 @@ impl Monitor {
     /// [`PurgeError`].
     pub fn purge(&self, filter: Filter) -> Purged {
         self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
+    /// Goes when nobody has the lane open any more: then its folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.0.open)
     }
 
     /// Ends the reader's wait.

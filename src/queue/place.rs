@@ -91,6 +91,7 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
             dead_lettered: 0,
             expired: 0,
             filtered: 0,
+            unprotected: 0,
         }
     });
     let whole = stored >= marks.durable && !unsure;

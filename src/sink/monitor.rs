@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,7 +11,8 @@ use crate::link::Link;
 use crate::message::{MessageId, Stored};
 use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
-use crate::route::Refusal;
+use crate::route::{Refusal, Router};
+use crate::sink::tally::Tallies;
 
 /// Written by the sink's thread, read by whoever watches.
 #[derive(Debug, Default)]
@@ -27,6 +28,10 @@ pub struct Monitor {
     fenced: AtomicBool,
     limited: AtomicBool,
     reloads: AtomicU64,
+    resent: AtomicU64,
+    tallies: Mutex<Tallies>,
+    /// Routes that the sink has not taken yet.
+    router: Mutex<Option<Router>>,
 }
 
 /// Why delivery is held, and as the log tells it.
@@ -45,6 +50,8 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Times that everything behind the cursor was sent again.
     pub rewinds: u64,
+    /// Records of messages that had been handed to the Kafka client before.
+    pub resent: u64,
 }
 
 impl Monitor {
@@ -61,6 +68,7 @@ impl Monitor {
             delivered: self.delivered.load(Ordering::Relaxed),
             dead_letters: self.dead_letters.load(Ordering::Relaxed),
             rewinds: self.rewinds.load(Ordering::Relaxed),
+            resent: self.resent.load(Ordering::Relaxed),
         }
     }
 
@@ -134,8 +142,45 @@ impl Monitor {
         self.reloads.load(Ordering::Relaxed)
     }
 
+    /// Has the sink go by these routes once nothing is under way. Only for routes that make the same of all that the lane's own
+    /// routes want: what was sent may be sent again by them. The sink has to be woken.
+    pub fn reroute(&self, router: Router) {
+        *self.router.lock().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+
+    pub(super) fn has_new_routes(&self) -> bool {
+        self.router
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    pub(super) fn take_routes(&self) -> Option<Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// For a sink that goes on where another one of the same process stopped: its counters do too.
+    #[must_use]
+    pub fn after(counts: Counts) -> Self {
+        Self {
+            delivered: counts.delivered.into(),
+            dead_letters: counts.dead_letters.into(),
+            rewinds: counts.rewinds.into(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn fence(&self) {
         self.fenced.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn resent(&self) {
+        self.resent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who delivers, and who is in trouble. Held while it is looked at: the sink waits meanwhile.
+    pub fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn rewound(&self) {

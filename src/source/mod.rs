@@ -84,7 +84,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -197,6 +197,8 @@ pub struct Parts {
     pub retained_file: PathBuf,
     /// Which messages need times that ascend strictly.
     pub series_of: SeriesOf,
+    /// Files may have changed: a source that waits for its next attempt tries at once.
+    pub nudge: Arc<Notify>,
 }
 
 /// Why a source cannot be opened.
@@ -262,6 +264,7 @@ pub struct Source {
     quiet: Option<Duration>,
     retry: Retry,
     line: Line,
+    nudge: Arc<Notify>,
 }
 
 impl Source {
@@ -311,6 +314,7 @@ impl Source {
             !leftover.is_empty(),
             held.settled().map(<[_]>::to_vec),
         );
+        let nudge = Arc::clone(&parts.nudge);
         let inbound = inbound(parts, &identity, &session, broker, last, copies);
         Ok(Self {
             subscriptions,
@@ -323,6 +327,7 @@ impl Source {
             quiet,
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
             line,
+            nudge,
             identity,
         })
     }
@@ -375,7 +380,14 @@ impl Source {
                         self.doubt();
                     }
                     self.line.failed(why);
-                    stop.run_until_cancelled(sleep(wait)).await;
+                    let nudge = Arc::clone(&self.nudge);
+                    let waited = async {
+                        tokio::select! {
+                            () = sleep(wait) => {}
+                            () = nudge.notified() => {}
+                        }
+                    };
+                    stop.run_until_cancelled(waited).await;
                 }
             }
             counters::count(&self.inbound.counters.reconnects);

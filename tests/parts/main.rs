@@ -38,6 +38,7 @@
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
+//! | [`reload`] | the configuration changes under load: routes, lanes, limits, secrets; what is wrong or needs a restart changes nothing |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
 //! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
 //! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
@@ -96,6 +97,7 @@ mod planted;
 mod queue_in_hand;
 mod redelivery;
 mod refused;
+mod reload;
 mod retained;
 mod routes_live;
 mod sample_consumer;

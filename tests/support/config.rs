@@ -24,6 +24,7 @@ pub struct Config {
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     dead_letter: Vec<String>,
+    log: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
 }
@@ -41,6 +42,7 @@ impl Config {
             properties: Vec::new(),
             queue: Vec::new(),
             dead_letter: Vec::new(),
+            log: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
         }
@@ -141,6 +143,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[log]`.
+    pub fn log(mut self, line: &str) -> Self {
+        self.log.push(line.into());
+        self
+    }
+
     /// Adds a `[[lane]]` table with further lines.
     pub fn lane(mut self, name: &str, lines: &str) -> Self {
         self.lanes.push(format!("name = \"{name}\"\n{lines}\n"));
@@ -183,6 +191,9 @@ impl Config {
         }
         if !self.dead_letter.is_empty() {
             write!(text, "[dead_letter]\n{}\n\n", self.dead_letter.join("\n")).expect("text can grow");
+        }
+        if !self.log.is_empty() {
+            write!(text, "[log]\n{}\n\n", self.log.join("\n")).expect("text can grow");
         }
         write!(
             text,

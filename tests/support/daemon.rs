@@ -167,7 +167,7 @@ impl Daemon {
             .signal(signal);
     }
 
-    /// Gives it another configuration, from the next start on.
+    /// Gives it another configuration, from the next start or reload on.
     pub fn reconfigure(&self, config: &Config) {
         let text = config.text(&self.store());
         std::fs::write(self.folder.join("edgeferry.toml"), text).expect("the folder is writable");
@@ -242,6 +242,11 @@ impl Daemon {
             .expect("the binary runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// `edgeferry reload`: exit code, standard output, standard error.
+    pub fn reload(&self) -> (Option<i32>, String, String) {
+        self.ask("reload", &[])
     }
 
     /// A file beside its store.

@@ -4,8 +4,11 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
+use super::Reloads;
 use crate::exit::Exit;
-use crate::ops::hand::{Answer, Hand, Request, VERSION};
+use crate::ops::hand::{Answer, Hand, HandError, Request, VERSION, Verb};
 
 /// A request is a line of filters; anything longer is none.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -19,13 +22,13 @@ const LOOK: Duration = Duration::from_secs(1);
 const RATE: f64 = 8.0 * 1024.0 * 1024.0;
 
 /// Serves the connection to its end.
-pub(super) fn serve(stream: &UnixStream, hand: &Hand) {
-    if let Err(error) = try_serve(stream, hand) {
+pub(super) fn serve(stream: &UnixStream, hand: &Hand, reloads: &Reloads) {
+    if let Err(error) = try_serve(stream, hand, reloads) {
         tracing::debug!(%error, "a control connection ended early");
     }
 }
 
-fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
+fn try_serve(stream: &UnixStream, hand: &Hand, reloads: &Reloads) -> io::Result<()> {
     stream.set_read_timeout(Some(LOOK))?;
     stream.set_write_timeout(Some(LOOK))?;
     let mut input = BufReader::new(Patient { stream, hand });
@@ -37,6 +40,11 @@ fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
     let last = match read_request(&mut input)? {
         Ok(request) => {
             tracing::debug!(?request, "asked through the control socket");
+            if request.verb == Verb::Reload {
+                let last = reload(reloads, &mut |answer| answers.send(&answer, hand))?;
+                answers.send(&last, hand)?;
+                return answers.output.flush();
+            }
             match hand.serve(&request.verb, &mut input, &mut |answer| {
                 answers.send(&answer, hand)
             }) {
@@ -54,6 +62,26 @@ fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
     };
     answers.send(&last, hand)?;
     answers.output.flush()
+}
+
+/// Has the configuration read again, and waits for what comes of it: the daemon answers, or ends.
+fn reload(reloads: &Reloads, say: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<Answer> {
+    let (reply, answer) = oneshot::channel();
+    let sent = reloads.try_send(reply).ok();
+    match sent.and_then(|()| answer.blocking_recv().ok()) {
+        Some(Ok(line)) => {
+            say(Answer::Note(line))?;
+            Ok(Answer::done(Exit::Stopped))
+        }
+        Some(Err((exit, message))) => Ok(Answer::Error {
+            exit: exit as u8,
+            message,
+        }),
+        None => Ok(Answer::Error {
+            exit: Exit::Failure as u8,
+            message: HandError::Stopping.to_string(),
+        }),
+    }
 }
 
 /// The request, or what is wrong with it.

@@ -14,17 +14,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::exit::Exit;
 use crate::ops::hand::Hand;
 
 mod connection;
 
+/// What came of a reload: one line, or the exit code and all that is wrong.
+pub type Reloaded = Result<String, (Exit, String)>;
+/// Where requests to reload go, each with the place for its answer. As many as there are connections may wait.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Reloaded>>;
+
 /// Name of the socket in `data_dir`.
 const NAME: &str = "control.sock";
 /// Connections at a time: a person and a few scripts. Each may take a thread and a block of messages.
-const CONNECTIONS_MAX: usize = 4;
+pub const CONNECTIONS_MAX: usize = 4;
 /// How long connections may take to end at a stop: they look at least this often whether it has begun.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -49,7 +55,7 @@ impl Control {
     ///
     /// # Errors
     /// Those of the file system, also when the path is too long for a socket (107 bytes).
-    pub fn start(data_dir: &Path, hand: Arc<Hand>) -> io::Result<Self> {
+    pub fn start(data_dir: &Path, hand: Arc<Hand>, reloads: Reloads) -> io::Result<Self> {
         let path = path(data_dir);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -58,7 +64,12 @@ impl Control {
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), Arc::clone(&connections)));
+        let accepting = tokio::spawn(accept(
+            listener,
+            Arc::clone(&hand),
+            reloads,
+            Arc::clone(&connections),
+        ));
         Ok(Self {
             hand,
             path,
@@ -83,7 +94,7 @@ impl Control {
 }
 
 /// Accepts for ever. Whoever comes while all connections are taken waits in the socket's own queue.
-async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaphore>) {
+async fn accept(listener: UnixListener, hand: Arc<Hand>, reloads: Reloads, connections: Arc<Semaphore>) {
     /// Pause after a failure, for instance for want of file handles.
     const PAUSE: Duration = Duration::from_secs(1);
     while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
@@ -95,12 +106,12 @@ async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaph
                 continue;
             }
         };
-        let hand = Arc::clone(&hand);
+        let (hand, reloads) = (Arc::clone(&hand), reloads.clone());
         let served = admitted(stream).and_then(|stream| {
             std::thread::Builder::new()
                 .name("control".to_owned())
                 .spawn(move || {
-                    connection::serve(&stream, &hand);
+                    connection::serve(&stream, &hand, &reloads);
                     drop(permit);
                 })
         });

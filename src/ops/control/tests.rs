@@ -28,7 +28,8 @@ fn with_client(work: impl FnOnce(&Path) + Send + 'static) {
         let dir = tempfile::tempdir().expect("temp dir");
         // Left behind by a daemon that was killed.
         drop(std::os::unix::net::UnixListener::bind(path(dir.path())).expect("binds"));
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
+        let control =
+            Control::start(dir.path(), hand(dir.path()), tokio::sync::mpsc::channel(1).0).expect("starts");
         let socket = path(dir.path());
         let mode = fs::metadata(&socket).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -110,7 +111,8 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         .expect("builds");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("temp dir");
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
+        let control =
+            Control::start(dir.path(), hand(dir.path()), tokio::sync::mpsc::channel(1).0).expect("starts");
         let connections = Arc::clone(&control.connections);
         let idle = connect(&path(dir.path()));
         let taken = async {

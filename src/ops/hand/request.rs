@@ -59,6 +59,9 @@ pub enum Verb {
         /// Only this lane.
         lane: Option<String>,
     },
+    /// Say which messages need not be in Kafka.
+    #[serde(rename = "account")]
+    Account,
     /// Remove messages, and count them.
     #[serde(rename = "queue purge")]
     Purge {
@@ -103,6 +106,9 @@ pub enum Verb {
         /// Without it only what would be removed is said.
         yes: bool,
     },
+    /// Read configuration and secrets again. For a daemon alone: nobody else has a configuration that runs.
+    #[serde(rename = "reload")]
+    Reload,
 }
 
 /// Which dead letters: what is `None` or empty says nothing, what is there must all hold.

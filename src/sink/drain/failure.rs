@@ -164,10 +164,15 @@ impl<C: Connector> Drain<C> {
         self.failure = None;
         self.unsent.clear();
         self.pace.abandoned();
+        self.sent_through = self.sent_through.max(self.window.last_sent().unwrap_or_default());
+        self.shares.clear();
         let mut stored = self.window.abandon();
         match &mut self.transactions {
             // Nobody sees what was stored in a transaction that did not commit.
-            Some(transactions) => transactions.reset(),
+            Some(transactions) => {
+                transactions.reset();
+                self.fates.clear();
+            }
             None => self.ahead.append(&mut stored),
         }
         self.lone = None;
