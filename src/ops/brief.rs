@@ -218,8 +218,17 @@ mod tests {
             };
             50
         ];
-        let with_advice = said(&state, Standing::Online);
-        assert_eq!(with_advice["left_out"], serde_json::json!(["advice"]));
+        let said_once = said(&state, Standing::Online);
+        assert_eq!(
+            said_once["advice"].as_array().map(Vec::len),
+            Some(3),
+            "cut, and three of them fit"
+        );
+        let eight = state.lanes[0].clone();
+        state.lanes = vec![eight; 8];
+        let without = said(&state, Standing::Online);
+        assert_eq!(without["left_out"], serde_json::json!(["advice"]));
+        assert_eq!(without["lanes"].as_array().map(Vec::len), Some(8));
         let lane = state.lanes[0].clone();
         state.lanes = vec![lane; 100];
         state.health.summary = "\u{1}".repeat(5000);

@@ -43,7 +43,7 @@ impl Said {
     }
 
     fn assert_well(&self) {
-        assert_eq!(self.code, Some(0), "{self:?}");
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{self:?}");
         assert_eq!(self.report["verdict"], "well", "{self:?}");
     }
 }
@@ -271,7 +271,7 @@ fn what_waits_is_not_asked_for_and_what_was_put_back_by_hand_is_not_out_of_order
     until_delivered(&daemon, 3);
     assert_eq!(verify(&daemon, &[]).only()["known"][0]["why"], "dead_letter");
     kafka.configure_topic(&topic, &[("max.message.bytes", "1000000")]);
-    daemon.dead_letter(&["redrive"]);
+    daemon.dead_letter(&["redrive", "--all"]);
     until_delivered(&daemon, 4);
     let said = verify(&daemon, &[]);
     said.assert_well();
