@@ -23,6 +23,7 @@ fn base() -> Vec<Table<'static>> {
         ("[queue]", vec![]),
         ("[dead_letter]", vec![]),
         ("[http]", vec![]),
+        ("[status]", vec![]),
         ("[log]", vec![]),
         ("[[lane]]", vec![("name", "name = \"a\"")]),
         (
@@ -143,6 +144,14 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("token_file", "token_file = \"/t\""),
         ],
     ),
+    (
+        "[status]",
+        &[
+            ("kafka_topic", "kafka_topic = \"s\""),
+            ("mqtt_topic", "mqtt_topic = \"s/{gateway}\""),
+            ("interval", "interval = \"2m\""),
+        ],
+    ),
     ("[log]", &[("level", "level = \"warn\"")]),
     (
         "[[route]]",
@@ -209,7 +218,7 @@ fn words(takes: &Takes) -> &'static str {
         Takes::Broker(_) => "the lanes of the broker",
         Takes::Route { .. } => "the lanes of the route",
         Takes::Order => "lanes whose routes change places",
-        Takes::Forwarding | Takes::Status(_) | Takes::Log => "no lane",
+        Takes::Forwarding | Takes::Status(_) | Takes::Telling | Takes::Log => "no lane",
     }
 }
 
