@@ -134,6 +134,7 @@ impl AppError {
 pub fn run_from_file(path: &Path) -> Exit {
     logging::init();
     memory::settle();
+    crate::drill::end_with_drill();
     let (config, warnings) = match config::load(path) {
         Ok(loaded) => loaded,
         Err(error) => {

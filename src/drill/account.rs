@@ -60,7 +60,9 @@ fn take(accounts: &mut BTreeMap<String, Account>, answer: Answer) {
         }
         Answer::Fault(fault) if !fault.delivered => {
             let account = accounts.entry(fault.lane).or_default();
-            account.faults.push(format!("{} to {}: {}", fault.first, fault.last, fault.what));
+            account
+                .faults
+                .push(format!("{} to {}: {}", fault.first, fault.last, fault.what));
         }
         Answer::Message(message) => {
             let payload = message.payload.unwrap_or_default();
@@ -78,7 +80,7 @@ fn take(accounts: &mut BTreeMap<String, Account>, answer: Answer) {
 }
 
 fn letter(line: &str) -> Option<(String, u64)> {
-    let value: serde_json::Value = serde_json::from_str(line).ok()?;
-    let lane = value.get("lane").or_else(|| value.get("kept_in"))?.as_str()?;
-    Some((lane.to_owned(), mark::find(line.as_bytes())?))
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
+    let kept_in = record.get("lane")?.as_str()?;
+    Some((kept_in.to_owned(), mark::find(line.as_bytes())?))
 }

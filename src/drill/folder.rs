@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const DEFAULT: &str = "/var/tmp";
 /// For the user alone: messages, a key and sockets are in it.
 const MODE: u32 = 0o700;
-/// Room for the store beside what stays free: the ballast, and a drill's messages several times over.
-pub(super) const NEEDED_BYTES: u64 = 128 * 1024 * 1024;
+/// Room for the store beside what stays free: the ballast, a queue that is filled, and what is written of it several times over.
+pub(super) const NEEDED_BYTES: u64 = 256 * 1024 * 1024;
 /// Longest path of the folder, bytes: a socket in it has to fit into the 107 of `sun_path` (unix(7)).
 const PATH_MAX: usize = 90;
 /// Magic number of a file system in memory (statfs(2)).
@@ -133,15 +133,24 @@ mod tests {
     #[test]
     fn too_little_space_and_no_folder_are_said() {
         let parent = tempfile::tempdir().unwrap();
-        let error = Folder::make(Some(parent.path()), u64::MAX / 2).unwrap_err().to_string();
+        let error = Folder::make(Some(parent.path()), u64::MAX / 2)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("needs") && error.contains("--scratch"), "{error}");
         let missing = parent.path().join("missing");
         let error = Folder::make(Some(&missing), 0).unwrap_err().to_string();
-        assert!(error.contains("cannot make") && error.contains("--scratch"), "{error}");
+        assert!(
+            error.contains("cannot make") && error.contains("--scratch"),
+            "{error}"
+        );
         let long = parent.path().join("x".repeat(90));
         fs::create_dir(&long).unwrap();
         let error = Folder::make(Some(&long), 0).unwrap_err().to_string();
         assert!(error.contains("90 bytes"), "{error}");
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "nothing is left behind");
+        assert_eq!(
+            fs::read_dir(parent.path()).unwrap().count(),
+            1,
+            "nothing is left behind"
+        );
     }
 }

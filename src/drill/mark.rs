@@ -18,7 +18,8 @@ pub(super) fn find(bytes: &[u8]) -> Option<u64> {
         let digits: Range<usize> = begin + HEAD.len()..begin + HEAD.len() + DIGITS;
         let behind = bytes.get(digits.end..)?;
         let digits = std::str::from_utf8(bytes.get(digits)?).ok()?;
-        let is_whole = behind.starts_with(TAIL.as_bytes()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_whole =
+            behind.starts_with(TAIL.as_bytes()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         is_whole.then(|| digits.parse().ok())?
     })
 }
@@ -30,7 +31,11 @@ mod tests {
     #[test]
     fn a_mark_is_found_wherever_it_stands() {
         assert_eq!(of(7), "edrill00000007z");
-        for text in [of(7), format!("{{\"a\":\"{}\"}}", of(7)), format!("edrill1 {}", of(7))] {
+        for text in [
+            of(7),
+            format!("{{\"a\":\"{}\"}}", of(7)),
+            format!("edrill1 {}", of(7)),
+        ] {
             assert_eq!(find(text.as_bytes()), Some(7), "{text}");
         }
         for text in ["", "edrill", "edrill0000000", "edrill0000000xz", "edrill00000007"] {

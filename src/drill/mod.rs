@@ -44,9 +44,10 @@ use account::AccountError;
 use book::Book;
 use broker::Broker;
 use child::Paths;
+pub(crate) use child::end_with_drill;
 use fit::{Fit, Shape};
 use folder::{Folder, FolderError};
-use judge::{Account, Case, Expected, Finding, Promise, Row};
+use judge::{Case, Expected, Finding, Promise, Row};
 use kafka::{LaneOf, Reader};
 use report::Report;
 use screen::Screen;
@@ -156,7 +157,11 @@ fn hold(arguments: &Arguments, out: impl Write, is_told: bool) -> Result<Exit, D
     } else {
         screen.report(&report)?;
     }
-    Ok(if report.passed { Exit::Stopped } else { Exit::Failure })
+    Ok(if report.passed {
+        Exit::Stopped
+    } else {
+        Exit::Failure
+    })
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
@@ -168,7 +173,9 @@ fn read(path: &Path) -> Result<String, LoadError> {
 
 /// Ctrl-C and SIGTERM end the drill in good order.
 fn listen(interrupt: &Arc<Interrupt>) -> Result<(), DrillError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let asked = {
         let _inside = runtime.enter();
         app::stop_signal()?
@@ -202,7 +209,9 @@ fn introduce<W: Write>(
         screen.say("The scratch directory is in memory: this shows nothing of the disk. Give another one with --scratch DIR.")?;
     }
     if let Some((name, what)) = std::env::var(faults::OMIT).ok().and_then(|name| broken(&name)) {
-        screen.say(&format!("This build breaks a promise on purpose ({name}): it {what}."))?;
+        screen.say(&format!(
+            "This build breaks a promise on purpose ({name}): it {what}."
+        ))?;
     }
     Ok(())
 }
@@ -246,7 +255,11 @@ impl Stage {
         }
         let good = shapes.len();
         shapes.extend(bad);
-        let mut topics: BTreeSet<String> = shapes.iter().flat_map(Shape::topics).map(ToOwned::to_owned).collect();
+        let mut topics: BTreeSet<String> = shapes
+            .iter()
+            .flat_map(Shape::topics)
+            .map(ToOwned::to_owned)
+            .collect();
         topics.extend(config.dead_letter.topic.clone());
         let cluster = Cluster::start(topics.iter().map(String::as_str), kafka::PARTITIONS)?;
         let bootstrap_servers = cluster.bootstrap_servers();
@@ -259,7 +272,12 @@ impl Stage {
         let paths = write(text, &places)?;
         let (script, book): (Script, Arc<Mutex<Book>>) = (Arc::default(), Arc::default());
         let brokers = config.brokers.iter().enumerate().map(|(number, table)| {
-            Broker::start(&places.socket(number), table.version, table.receive_maximum, &book)
+            Broker::start(
+                &places.socket(number),
+                table.version,
+                table.receive_maximum,
+                &book,
+            )
         });
         let brokers = brokers.collect::<Result<Vec<_>, _>>()?;
         let topics: Vec<String> = topics.into_iter().collect();
@@ -317,19 +335,25 @@ impl Stage {
         let script = self.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if book.foreign > 0 {
-            notes.push(format!("{} records in Kafka could not be recognised", book.foreign));
+            notes.push(format!(
+                "{} records in Kafka could not be recognised",
+                book.foreign
+            ));
         }
         if course.is_cut_short {
-            notes.push("not everything was in Kafka when the drill ended; what waits is in the column queued".to_owned());
+            notes.push(
+                "not everything was in Kafka when the drill ended; what waits is in the column queued"
+                    .to_owned(),
+            );
         }
         let mut rows: Vec<Row> = Vec::new();
         for lane in self.lanes() {
-            let seen = book.lane(lane);
-            let account = accounts.remove(lane).unwrap_or_else(Account::default);
+            let outside = book.lane(lane);
+            let account = accounts.remove(lane).unwrap_or_default();
             let expected = |number: u64| self.expected(&script, number, lane);
             let (row, found) = judge::judge(&Case {
                 lane,
-                seen: &seen,
+                seen: &outside,
                 account: &account,
                 expected: &expected,
             });
@@ -361,7 +385,9 @@ impl Stage {
     fn expected(&self, script: &[usize], number: u64, lane: &str) -> Expected {
         let kind = kind(script, number);
         let shape = kind.and_then(|kind| self.shapes.get(kind));
-        shape.and_then(|shape| shape.becomes.get(lane).cloned()).unwrap_or_default()
+        shape
+            .and_then(|shape| shape.becomes.get(lane).cloned())
+            .unwrap_or_default()
     }
 }
 
@@ -393,7 +419,11 @@ fn derived(text: &str, places: &Places<'_>) -> Result<(Config, Vec<String>), Dri
 fn write(text: &str, places: &Places<'_>) -> Result<Paths, DrillError> {
     let (text, _) = settings::derive(text, places).map_err(DrillError::Derive)?;
     let mut key = std::fs::File::options();
-    let mut key = key.write(true).create_new(true).mode(0o600).open(places.key_file())?;
+    let mut key = key
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(places.key_file())?;
     key.write_all(&settings::key())?;
     let config = places.folder.join("edgeferry.toml");
     std::fs::write(&config, text)?;
@@ -406,7 +436,9 @@ fn write(text: &str, places: &Places<'_>) -> Result<Paths, DrillError> {
 
 /// What a person should know before a verdict.
 fn said(config: &Config, without: &[(usize, String)]) -> Vec<String> {
-    let routes = without.iter().map(|(number, why)| format!("route[{number}] was not tried: {why}"));
+    let routes = without
+        .iter()
+        .map(|(number, why)| format!("route[{number}] was not tried: {why}"));
     let lanes = config.lanes.iter().filter(|lane| {
         let is_used = config.routes.iter().any(|route| route.lane == lane.name);
         is_used && lane.queue.max_bytes > script::FILL_MAX

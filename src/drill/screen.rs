@@ -94,7 +94,15 @@ impl<W: Write> Screen<W> {
         writeln!(
             self.out,
             "\n{:<12} {:>12} = {:>9} + {:>11} + {:>7} + {:>6} + {:>4}   {:>10} {:>11}",
-            "lane", "acknowledged", "delivered", "dead letter", "dropped", "queued", "lost", "duplicates", "unexplained"
+            "lane",
+            "acknowledged",
+            "delivered",
+            "dead letter",
+            "dropped",
+            "queued",
+            "lost",
+            "duplicates",
+            "unexplained"
         )?;
         for row in rows {
             let dropped = row.acknowledged - row.delivered - row.dead_lettered - row.queued - row.lost;
@@ -113,7 +121,18 @@ impl<W: Write> Screen<W> {
         }
         for row in rows {
             for (reason, count) in &row.dropped {
-                writeln!(self.out, "{:<12} {count} {reason}, by the daemon's ledger", row.lane)?;
+                writeln!(
+                    self.out,
+                    "{:<12} {count} {reason}, by the daemon's ledger",
+                    row.lane
+                )?;
+            }
+            if row.stored_again > 0 {
+                writeln!(
+                    self.out,
+                    "{:<12} {} came again from the broker, were stored again, and say so (edgeferry-dup)",
+                    row.lane, row.stored_again
+                )?;
             }
             if row.unprotected > 0 {
                 writeln!(
@@ -134,7 +153,11 @@ impl<W: Write> Screen<W> {
         writeln!(self.out, "BROKEN: {}", finding.promise.words())?;
         writeln!(self.out, "       {lane} {}", finding.what)?;
         if !finding.ids.is_empty() {
-            writeln!(self.out, "        the first {NAMED_MAX} at most: {}", finding.ids.join(", "))?;
+            writeln!(
+                self.out,
+                "        the first {NAMED_MAX} at most: {}",
+                finding.ids.join(", ")
+            )?;
         }
         writeln!(self.out)
     }

@@ -69,7 +69,9 @@ const DEAD_LETTER: [&str; 3] = ["max_bytes", "on_full", "topic"];
 const SILENT: [&str; 4] = ["http", "status", "log", "gateway"];
 /// Nobody wants to wait longer for a Kafka that is back.
 const RECONNECT_MAX_MS: i64 = 1000;
-/// Nobody wants to wait longer for a Kafka that refused.
+/// Where nothing is said: the mock forgets what is over 5 MB of a partition, and a full queue comes at once.
+const MAX_RATE: &str = "4 MiB/s";
+/// A key of XChaCha20-Poly1305.
 const KEY_BYTES: usize = 32;
 
 /// Where the daemon of the drill finds things.
@@ -111,14 +113,20 @@ pub(super) fn derive(text: &str, places: &Places<'_>) -> Result<(String, Vec<Str
         .into_iter()
         .enumerate()
         .map(|(number, table)| mqtt(&table, number, places).map(Value::from));
-    own.insert("mqtt".to_owned(), Value::Array(brokers.collect::<Result<_, _>>()?));
+    own.insert(
+        "mqtt".to_owned(),
+        Value::Array(brokers.collect::<Result<_, _>>()?),
+    );
     let kafka_table = table(user.remove("kafka"));
     own.insert("kafka".to_owned(), kafka(&kafka_table, places, &mut notes).into());
     if let Some(routes) = user.remove("route") {
         own.insert("route".to_owned(), routes);
     }
     if let Some(queue) = user.remove("queue") {
-        own.insert("queue".to_owned(), kept_queue(&table(Some(queue)), places)?.into());
+        own.insert(
+            "queue".to_owned(),
+            kept_queue(&table(Some(queue)), places)?.into(),
+        );
     }
     if let Some(lanes) = user.remove("lane") {
         let lanes = tables(Some(lanes)).into_iter();
@@ -126,7 +134,10 @@ pub(super) fn derive(text: &str, places: &Places<'_>) -> Result<(String, Vec<Str
         own.insert("lane".to_owned(), Value::Array(lanes.collect::<Result<_, _>>()?));
     }
     if let Some(letters) = user.remove("dead_letter") {
-        own.insert("dead_letter".to_owned(), kept(&table(Some(letters)), &DEAD_LETTER).into());
+        own.insert(
+            "dead_letter".to_owned(),
+            kept(&table(Some(letters)), &DEAD_LETTER).into(),
+        );
     }
     let left: Vec<&str> = user
         .keys()
@@ -154,7 +165,9 @@ fn gateway(places: &Places<'_>) -> Result<Table, String> {
 fn mqtt(user: &Table, number: usize, places: &Places<'_>) -> Result<Table, String> {
     let mut own = kept(user, &MQTT);
     let socket = places.socket(number);
-    let socket = socket.to_str().ok_or("the scratch directory's name is not UTF-8")?;
+    let socket = socket
+        .to_str()
+        .ok_or("the scratch directory's name is not UTF-8")?;
     own.insert("url".to_owned(), format!("unix://{socket}").into());
     own.insert("client_id".to_owned(), CLIENT.into());
     Ok(own)
@@ -166,6 +179,7 @@ fn kafka(user: &Table, places: &Places<'_>, notes: &mut Vec<String>) -> Table {
         "bootstrap_servers".to_owned(),
         Value::Array(vec![places.bootstrap_servers.into()]),
     );
+    own.entry("max_rate").or_insert_with(|| MAX_RATE.into());
     if user.get("delivery").and_then(Value::as_str) == Some("exactly-once") {
         notes.push(
             "delivery = \"exactly-once\" runs as at-least-once: the mock cluster cannot show what a read_committed reader sees"
@@ -308,12 +322,18 @@ topic = "letters"
         assert_eq!(config.routes[1].add_headers.len(), 1);
         assert_eq!(config.dead_letter.topic.as_deref(), Some("letters"));
         let notes = notes.join("\n");
-        assert!(notes.contains("exactly-once") && notes.contains("client.rack, ssl.ca.location"), "{notes}");
+        assert!(
+            notes.contains("exactly-once") && notes.contains("client.rack, ssl.ca.location"),
+            "{notes}"
+        );
     }
 
     #[test]
     fn a_setting_that_is_not_known_here_does_not_stay() {
-        let more = LIVE.replace("[queue]", "[http]\nlisten = \"0.0.0.0:1\"\n[brand_new]\nurl = \"x\"\n[queue]");
+        let more = LIVE.replace(
+            "[queue]",
+            "[http]\nlisten = \"0.0.0.0:1\"\n[brand_new]\nurl = \"x\"\n[queue]",
+        );
         let (text, notes) = derived(&more);
         assert!(!text.contains("0.0.0.0") && !text.contains("brand_new"), "{text}");
         assert!(notes.iter().any(|note| note.contains("brand_new")), "{notes:?}");
@@ -321,7 +341,11 @@ topic = "letters"
 
     #[test]
     fn without_a_key_none_is_made_up() {
-        let without: String = LIVE.lines().filter(|line| !line.contains("key_file")).collect::<Vec<_>>().join("\n");
+        let without: String = LIVE
+            .lines()
+            .filter(|line| !line.contains("key_file"))
+            .collect::<Vec<_>>()
+            .join("\n");
         let (text, _) = derived(&without);
         assert!(!text.contains("key_file"), "{text}");
     }

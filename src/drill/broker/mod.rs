@@ -196,7 +196,8 @@ impl Shared {
         let mut state = self.state();
         state.links += 1;
         let link = state.links;
-        if is_clean && state.sessions.remove(client).is_some()
+        if is_clean
+            && state.sessions.remove(client).is_some()
             && let Some(lane) = lane_of(client)
         {
             self.book().session_ended(lane);

@@ -172,7 +172,9 @@ pub(super) fn write(version: Version, say: &Say, bytes: &mut BytesMut) -> Result
         Version::V3_1_1 => to_three(say)
             .write(bytes, WRITE_MAX as usize)
             .map_err(WireError::Three),
-        Version::V5 => to_five(say).write(bytes, Some(WRITE_MAX)).map_err(WireError::Five),
+        Version::V5 => to_five(say)
+            .write(bytes, Some(WRITE_MAX))
+            .map_err(WireError::Five),
     }
     .map(drop)
 }

@@ -99,9 +99,8 @@ impl Reader<'_> {
     fn escaped(&mut self) -> Option<String> {
         Some(match self.next()? {
             'd' => "1".to_owned(),
-            'w' => "a".to_owned(),
             's' => " ".to_owned(),
-            'D' | 'S' => "a".to_owned(),
+            'w' | 'D' | 'S' => "a".to_owned(),
             'A' | 'z' | 'b' => String::new(),
             other if other.is_ascii_alphanumeric() => return None,
             other => other.to_string(),
@@ -135,7 +134,10 @@ impl Reader<'_> {
                 self.left = behind;
                 self.skip("?");
                 let least = bounds.split(',').next()?.trim().parse::<usize>().ok()?;
-                let most = bounds.split(',').nth(1).map(|most| most.trim().parse().unwrap_or(REPEAT_MAX));
+                let most = bounds
+                    .split(',')
+                    .nth(1)
+                    .map(|most| most.trim().parse().unwrap_or(REPEAT_MAX));
                 let wanted = least.max(self.least.min(most.unwrap_or(least)));
                 return (wanted <= REPEAT_MAX).then_some(wanted);
             }
@@ -179,7 +181,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_has_none() {
         for text in ["\\p{Greek}", "[[:alpha:]]x{200}", "a{100}"] {
-            let found = Expression::parse(text).ok().and_then(|expression| of(&expression));
+            let found = Expression::parse(text)
+                .ok()
+                .and_then(|expression| of(&expression));
             assert_eq!(found, None, "{text}");
         }
     }
