@@ -363,7 +363,7 @@ fn a_configuration_that_points_at_live_ones_touches_none_of_them() {
         )
         .unwrap();
     }
-    let text = format!(
+    let file = format!(
         "[gateway]\nid = \"live\"\ndata_dir = \"{dir}/store\"\n\
          [[mqtt]]\nname = \"tcp\"\nurl = \"mqtt://127.0.0.1:{mqtt}\"\nclient_id = \"live\"\nusername = \"u\"\n\
          password_file = \"{dir}/mqtt-password\"\nstatus_topic = \"live/status\"\n\
@@ -378,7 +378,7 @@ fn a_configuration_that_points_at_live_ones_touches_none_of_them() {
         kafka = kafka.local_addr().unwrap().port(),
     );
     let config = at("live.toml");
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, file).unwrap();
     let output = place.run(&config, &["--seconds", SECONDS]);
     assert_eq!(
         output.status.code(),

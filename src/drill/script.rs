@@ -37,8 +37,8 @@ const BACKLOG_MAX: usize = 5_000;
 const BAD_EVERY: u64 = 40;
 /// A device's reading.
 const SHORT: usize = 40;
-/// While the disk is full: a few seconds of it are over what a file may have.
-const LONG: usize = 8 * 1024;
+/// What the devices send while the disk is full, bytes: eight times what a file may have.
+const FULL_VOLUME: u128 = 2 * 1024 * 1024;
 /// Queues up to this size are filled, bytes.
 pub(super) const FILL_MAX: u64 = 64 * 1024 * 1024;
 /// Length of the payloads for that: far below what Kafka takes.
@@ -214,7 +214,9 @@ impl<'a, W: Write> Drill<'a, W> {
     fn disk_full(&mut self) -> Result<(), DrillError> {
         self.phase("the disk is full and Kafka away; kill -9 meanwhile");
         self.scene.cluster.take_away()?;
-        self.pad = LONG;
+        let messages = self.part(8).as_millis() * u128::from(RATE) / 1000;
+        let each = usize::try_from(FULL_VOLUME / messages.max(1)).unwrap_or(FILL_PAD);
+        self.pad = each.clamp(SHORT, FILL_PAD);
         self.publish_for(2)?;
         let before = self.book().totals().0;
         self.fill_disk(true)?;
