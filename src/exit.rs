@@ -10,7 +10,7 @@ pub enum Exit {
     Stopped = 0,
     /// Something else went wrong; a restart may help.
     Failure = 1,
-    /// `edgeferry try`: not all of the message becomes records.
+    /// `edgeferry try`: not all of the message becomes records. `edgeferry verify --strict`: not everything could be judged.
     NoRecord = 2,
     /// The command line or the configuration is wrong.
     Usage = 64,

@@ -66,6 +66,26 @@ pub struct MessageId {
     pub seq: Seq,
 }
 
+impl MessageId {
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '-');
+        let (epoch, lane, seq) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_epoch = epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_lane = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let has_sign = seq.starts_with('+');
+        if !is_epoch || lane.is_empty() || !lane.bytes().all(is_lane) || has_sign {
+            return None;
+        }
+        Some(Self {
+            epoch: Epoch(u64::from_str_radix(epoch, 16).ok()?),
+            lane: Arc::from(lane),
+            seq: Seq(seq.parse().ok()?),
+        })
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.epoch, self.lane, self.seq)

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Stamp;
+use crate::ops::events;
 use crate::ops::state::{self, Look, State};
 use crate::queue;
 use crate::sink::tally::{Named, Tally};
@@ -50,7 +51,7 @@ impl Looker {
     fn look(&self) -> State {
         let (now, at) = (self.clock.now(), Instant::now());
         let views = self.view.lanes();
-        let mut lanes: Vec<state::Lane> = views.iter().map(|view| lane(view, &now)).collect();
+        let mut lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
         self.compare(&mut lanes, at);
         let mut state = State {
             version: state::VERSION,
@@ -64,11 +65,15 @@ impl Looker {
             health: state::Health::default(),
             lanes,
             disk: disk(&self.data_dir, &views),
-            certificates: Vec::new(),
-            events: Vec::new(),
+            certificates: self.view.certificates().last(),
+            events: events::last(),
             not_forwarded: self.view.not_forwarded(),
         };
         state.health = state::Health::of(&state);
+        let not_applied = self.view.not_applied();
+        let advice = not_applied.iter().map(state::NotApplied::advice);
+        state.health.advice.extend(advice);
+        state.health.not_applied = not_applied;
         state
     }
 
@@ -82,6 +87,14 @@ impl Looker {
             history.note(Sample::of(lane, now));
             history.tell(lane);
         }
+    }
+
+    fn lane(&self, view: &LaneView, now: &Stamp) -> state::Lane {
+        let mut lane = lane(view, now);
+        for broker in &mut lane.brokers {
+            broker.dropped_by_broker = self.view.dropped_by(&broker.name);
+        }
+        lane
     }
 }
 
@@ -179,7 +192,7 @@ fn tally((name, tally): (String, Tally)) -> state::Tally {
 }
 
 /// The account, as everybody sees it.
-pub(super) fn ledger(balance: &queue::Balance) -> state::Ledger {
+pub(crate) fn ledger(balance: &queue::Balance) -> state::Ledger {
     let removed = queue::Reason::ALL
         .into_iter()
         .filter(|reason| *reason != queue::Reason::Skipped)

@@ -1,14 +1,18 @@
 //! What an onlooker sees.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::link::Link;
+use crate::ops::certificates::Certificates;
+use crate::ops::state::NotApplied;
 use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
-use crate::source::Counters;
+use crate::source::{Counters, Dropped};
 use crate::{queue, sink};
 
 /// All lanes that run; one that has been emptied is gone from it.
@@ -20,6 +24,13 @@ struct Inner {
     lanes: Vec<LaneView>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
+    /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
+    dropped: BTreeMap<String, Arc<Dropped>>,
+    certificates: Arc<Certificates>,
+    /// What runs, once something does.
+    config: Option<Arc<Config>>,
+    /// A configuration that was refused since.
+    not_applied: Option<NotApplied>,
 }
 
 /// One lane.
@@ -63,8 +74,50 @@ impl View {
         self.inner().lanes.push(lane);
     }
 
-    pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
-        self.inner().forward = Some(forward);
+    pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
+        self.inner().forward = forward;
+    }
+
+    /// Lanes in the order of these names.
+    pub(super) fn sort(&self, names: &[String]) {
+        let place = |lane: &LaneView| names.iter().position(|name| *name == lane.name);
+        self.inner().lanes.sort_by_key(place);
+    }
+
+    pub(super) fn runs(&self, config: Arc<Config>) {
+        self.inner().config = Some(config);
+    }
+
+    /// The configuration that runs: another one after a reload. `None` before anything runs.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.inner().config.clone()
+    }
+
+    pub(super) fn set_not_applied(&self, refused: Option<NotApplied>) {
+        self.inner().not_applied = refused;
+    }
+
+    /// The configuration that was refused last, if none was applied since.
+    #[must_use]
+    pub fn not_applied(&self) -> Option<NotApplied> {
+        self.inner().not_applied.clone()
+    }
+
+    pub(super) fn listens(&self, broker: &str, dropped: Arc<Dropped>) {
+        self.inner().dropped.insert(broker.to_owned(), dropped);
+    }
+
+    /// What a broker says it dropped, for any of its clients; `None` where it does not say.
+    #[must_use]
+    pub fn dropped_by(&self, broker: &str) -> Option<u64> {
+        self.inner().dropped.get(broker)?.total()
+    }
+
+    /// The certificates that the configuration names.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.inner().certificates)
     }
 
     pub(super) fn remove(&self, name: &str) {

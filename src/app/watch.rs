@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::app::view::{LaneView, View};
 use crate::link::Link;
 use crate::ops::{Look, systemd};
+use crate::outages::{Repeated, Say};
 use crate::queue::{Balance, Reason};
 use crate::sink::monitor::Counts;
 
@@ -51,7 +52,12 @@ fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool 
     let motion = Motion::of(lane);
     let sound = progress.is_sound(motion, now) && lane.silence() < HANG;
     if !sound {
-        tracing::error!(lane = lane.name, ?motion, "the pipeline does not move");
+        match progress.told.again(now.into()) {
+            Say::Loudly { untold } => {
+                tracing::error!(lane = lane.name, ?motion, untold, "the pipeline does not move");
+            }
+            Say::Quietly => tracing::debug!(lane = lane.name, "the pipeline does not move"),
+        }
     }
     sound
 }
@@ -88,6 +94,8 @@ struct Progress {
     /// See [`Motion`].
     done: u64,
     since: Option<Instant>,
+    /// That it does not move, as the log tells it.
+    told: Repeated,
 }
 
 impl Progress {

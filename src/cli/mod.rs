@@ -11,7 +11,12 @@ use crate::exit::Exit;
 mod check;
 mod pages;
 mod queue;
+mod reload;
+mod report;
+mod status;
+mod text;
 mod try_route;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +46,11 @@ enum Verb {
     /// Run the daemon
     #[command(after_help = "Example:\n  edgeferry run --config /etc/edgeferry/edgeferry.toml")]
     Run(ConfigFile),
+    /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
+    #[command(
+        after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload"
+    )]
+    Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     #[command(after_help = "\
 Examples:
@@ -52,6 +62,11 @@ Examples:
         #[command(flatten)]
         live: check::Live,
     },
+    /// Show whether the data is safe and what to do: the path from brokers to Kafka, backlog, ledger; exit code 0 when it runs and
+    /// is ready
+    Status(status::Arguments),
+    /// Write one file for support: configuration without secrets, versions, state, store
+    Report(report::Arguments),
     /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
     /// Kafka
     #[command(after_help = "\
@@ -70,6 +85,9 @@ Example:
     /// running daemon
     #[command(after_help = "Example:\n  edgeferry dead-letter ls --config /etc/edgeferry/edgeferry.toml")]
     DeadLetter(Box<queue::letters::Arguments>),
+    /// Read the Kafka topics back, and say which messages are missing, there twice or out of order, and why
+    #[command(after_help = "Example:\n  edgeferry verify --config /etc/edgeferry/edgeferry.toml --since 2h")]
+    Verify(Box<verify::Arguments>),
     /// Try this configuration against Kafka outages, broker errors, a full disk and kill -9, in a scratch directory: nothing of
     /// the real brokers, Kafka and store is touched
     #[command(after_help = "Example:\n  edgeferry drill --config /etc/edgeferry/edgeferry.toml")]
@@ -124,10 +142,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(verb: &Verb) -> Exit {
     match verb {
         Verb::Run(file) => app::run_from_file(&file.config),
+        Verb::Reload(file) => reload::run(&file.config),
         Verb::Check { file, live } => check::check(&file.config, live),
         Verb::Try { file, message } => try_route::run(&file.config, message),
+        Verb::Status(arguments) => status::run(arguments),
+        Verb::Report(arguments) => report::run(arguments),
         Verb::Queue(arguments) => queue::run(arguments),
         Verb::DeadLetter(arguments) => queue::letters::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
         Verb::Drill(arguments) => crate::drill::run(arguments),
         #[cfg(feature = "demo")]
         Verb::Demo { keep } => crate::demo::run(*keep),

@@ -72,6 +72,8 @@ fn page(command: Command) -> io::Result<(String, Vec<u8>)> {
     page.render(&mut text)?;
     // What stands below the options of `--help` are examples, and man-pages(7) has a name for that section.
     let text = String::from_utf8_lossy(&text).replacen(".SH EXTRA", ".SH EXAMPLES", 1);
+    // Without a date the source would stand in its place: two programs of one version have the same pages.
+    let text = text.replacen(" 1  \"", " 1 \"\" \"", 1);
     Ok((page.get_filename(), text.into_bytes()))
 }
 

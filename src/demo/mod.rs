@@ -149,6 +149,9 @@ topic = "{topic}"
 [kafka]
 bootstrap_servers = ["{bootstrap_servers}"]
 
+[http]
+listen = "off"
+
 [kafka.properties]
 # Nobody wants to watch a longer pause.
 "reconnect.backoff.max.ms" = 1000

@@ -139,6 +139,11 @@ pub(super) fn derive(text: &str, places: &Places<'_>) -> Result<(String, Vec<Str
             kept(&table(Some(letters)), &DEAD_LETTER).into(),
         );
     }
+    // The page and the metrics are on by default, at a port that the real daemon has.
+    own.insert(
+        "http".to_owned(),
+        Table::from_iter([("listen".to_owned(), "off".into())]).into(),
+    );
     let left: Vec<&str> = user
         .keys()
         .map(String::as_str)
@@ -321,6 +326,7 @@ topic = "letters"
         assert_eq!(config.queue.key_file, Some(folder.join("key")));
         assert_eq!(config.routes[1].add_headers.len(), 1);
         assert_eq!(config.dead_letter.topic.as_deref(), Some("letters"));
+        assert_eq!(config.http.listen, None, "the real daemon may have the port");
         let notes = notes.join("\n");
         assert!(
             notes.contains("exactly-once") && notes.contains("client.rack, ssl.ca.location"),

@@ -9,7 +9,12 @@ pub fn ready() {
     send(&[NotifyState::Ready]);
 }
 
-/// Tells it that a reload has begun; [`ready`] ends it. `Type=notify-reload` needs the time with it.
+/// Tells it that a reload has ended, well or not, and what came of it.
+pub fn reloaded(line: &str) {
+    send(&[NotifyState::Ready, NotifyState::Status(line)]);
+}
+
+/// Tells it that a reload has begun; [`reloaded`] ends it. `Type=notify-reload` needs the time with it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),

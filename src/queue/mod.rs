@@ -20,12 +20,13 @@
 //! knows neither MQTT nor Kafka.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -61,6 +62,7 @@ pub use expiry::Now;
 pub use intake::{Closed, Intake, Room};
 pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
+pub use limits::free_bytes;
 pub use marks::Passed;
 pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
@@ -69,6 +71,7 @@ pub use wear::Wear;
 pub use writer::Writer;
 
 use crate::message::{Arrival, Epoch, Seq, Stamp};
+use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
 use crate::queue::codec::decode;
 use crate::queue::drops::Drops;
@@ -113,7 +116,16 @@ struct Shared {
     drops: Drops,
     /// The message that waits for longest, as far as it is known: see [`Reader::note_oldest`].
     oldest: Mutex<Option<Waiting>>,
-    store_failure: Mutex<Option<String>>,
+    store_failure: Mutex<StoreFailure>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
+}
+
+/// Why nothing can be stored, and as the log tells it.
+#[derive(Debug, Default)]
+struct StoreFailure {
+    reason: Option<String>,
+    outages: Outages,
 }
 
 impl Shared {
@@ -193,7 +205,7 @@ impl Shared {
     fn reclaim(&self, first: Seq, last: Seq) -> Result<(), SlotError> {
         let count = self.ledger.reclaim(first, last)?;
         if count > 0 {
-            tracing::info!(%first, %last, count, "messages found behind the place where the log seemed to end");
+            tracing::info!(%first, %last, messages = count, "messages found behind the place where the log seemed to end");
         }
         Ok(())
     }
@@ -206,7 +218,7 @@ impl Shared {
             let missing = (gap.last.0 + 1).saturating_sub(first.0);
             let known = self.ledger.covered(first, gap.last);
             if missing > known {
-                tracing::error!(%first, last = %gap.last, count = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
+                tracing::error!(%first, last = %gap.last, messages = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
             }
         }
     }
@@ -224,26 +236,30 @@ impl Shared {
     /// The account now.
     fn balance(&self) -> Balance {
         let marks = self.marks.values();
-        let totals = self
-            .ledger
-            .totals()
-            .with(Reason::Expired, marks.expired)
-            .with(Reason::Filtered, marks.filtered);
-        Balance::new(self.tail.last(), &marks, totals)
+        let totals = self.ledger.totals();
+        Balance::of(self.tail.last(), &marks, totals)
     }
 
     fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() {
-            tracing::error!(%error, "cannot store: acknowledging nothing, trying again");
+        if failure.reason.is_none() {
+            match failure.outages.failed(Trouble::Passing, Instant::now().into()) {
+                Say::Loudly { untold } => {
+                    tracing::error!(%error, untold, "cannot store: acknowledging nothing, trying again");
+                }
+                Say::Quietly => tracing::debug!(%error, "cannot store"),
+            }
         }
-        *failure = Some(error.to_string());
+        failure.reason = Some(error.to_string());
     }
 
     fn store_recovered(&self) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.take().is_some() {
-            tracing::info!("storing again");
+        if failure.reason.take().is_some() {
+            match failure.outages.recovered(Instant::now().into()) {
+                Some(end) if end.loud => tracing::info!(away = ?end.away, "storing again"),
+                _ => tracing::debug!("storing again"),
+            }
         }
     }
 }
@@ -301,6 +317,14 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Of a log that ends with `last`. To be read in this order, the end of the log last: so nothing is done that was not received.
+    fn of(last: Seq, marks: &Values, in_file: Totals) -> Self {
+        let removed = in_file
+            .with(Reason::Expired, marks.expired)
+            .with(Reason::Filtered, marks.filtered);
+        Self::new(last, marks, removed)
+    }
+
     fn new(last: Seq, marks: &Values, removed: Totals) -> Self {
         let used = last.0.saturating_sub(removed.of(Reason::Skipped));
         let received = used.saturating_add(removed.of(Reason::DroppedNewest));
@@ -313,6 +337,27 @@ impl Balance {
             queued: received.saturating_sub(done),
         }
     }
+}
+
+/// What the files of a lane say, which are left as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peeked {
+    /// The account, up to the last message that was acknowledged; what a power cut took back is not in it.
+    pub balance: Balance,
+    /// Messages that came with QoS 0.
+    pub unprotected: u64,
+}
+
+/// Looks at the lane in `folder` without opening it, also beside whoever has it. `None` when its marks are not there, damaged,
+/// or not ours to read.
+#[must_use]
+pub fn peek(folder: &Path) -> Option<Peeked> {
+    let marks = marks::peek(folder)?;
+    let totals = Ledger::peek(&folder.join("ledger")).unwrap_or_default();
+    Some(Peeked {
+        balance: Balance::of(marks.durable, &marks, totals),
+        unprotected: marks.unprotected,
+    })
 }
 
 /// State of the queue at one moment.
@@ -357,6 +402,7 @@ impl Monitor {
                 .store_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .reason
                 .clone(),
             unprotected: self.0.marks.values().unprotected,
             oldest: self.oldest(),
@@ -402,6 +448,12 @@ impl Monitor {
     /// [`PurgeError`].
     pub fn purge(&self, filter: Filter) -> Purged {
         self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
+    /// Goes when nobody has the lane open any more: then its folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.0.open)
     }
 
     /// Ends the reader's wait.

@@ -224,7 +224,8 @@ pub(super) fn assemble(
         ballast: outside.ballast.clone(),
         drops: Drops::default(),
         oldest: Mutex::new(None),
-        store_failure: Mutex::new(None),
+        store_failure: Mutex::default(),
+        open: Arc::new(()),
     });
     settle_down(&shared, &place, found.map(|marks| marks.durable))?;
     equip(shared, &place, config, outside)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
+use crate::outages::{Repeated, Say};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::{self, Offer, Receipt};
 use crate::queue::jobs::{Filter, PurgeError, Purged};
@@ -45,6 +46,8 @@ pub struct Writer {
     /// The disk was low when it was looked at last.
     low: bool,
     committed: Instant,
+    /// That the queue is full, as the log tells it.
+    said_full: Repeated,
 }
 
 /// Messages that a start found in the store, and the watermark does not know.
@@ -116,6 +119,7 @@ impl Writer {
             min_free_bytes: config.min_free_bytes,
             low: false,
             committed: Instant::now(),
+            said_full: Repeated::default(),
         }
     }
 
@@ -262,14 +266,15 @@ impl Writer {
         gauge.room()
     }
 
-    fn note_full(&self, full: bool) {
+    fn note_full(&mut self, full: bool) {
         if self.shared.full.swap(full, Ordering::Relaxed) == full {
             return;
         }
-        if full {
-            tracing::warn!(on_full = ?self.on_full, "queue full");
-        } else {
-            tracing::info!("queue has room again");
+        // A queue at its limit is full and not full several times a second.
+        if !full {
+            tracing::debug!("queue has room again");
+        } else if let Say::Loudly { untold } = self.said_full.again(Instant::now().into()) {
+            tracing::warn!(on_full = ?self.on_full, untold, "queue full");
         }
     }
 

@@ -27,6 +27,7 @@ use context::{Tokens, Voice};
 pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
 pub(super) use settings::{WINDOW_BYTES, WINDOW_RECORDS};
+pub(super) use transactional::PRODUCER_ONLY;
 pub use transactional::Transactional;
 use transactional::{Session, failed};
 

@@ -24,8 +24,10 @@ pub struct Config {
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     dead_letter: Vec<String>,
+    log: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
+    http: Vec<String>,
 }
 
 impl Config {
@@ -41,8 +43,10 @@ impl Config {
             properties: Vec::new(),
             queue: Vec::new(),
             dead_letter: Vec::new(),
+            log: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
+            http: Vec::new(),
         }
     }
 
@@ -141,6 +145,18 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[log]`.
+    pub fn log(mut self, line: &str) -> Self {
+        self.log.push(line.into());
+        self
+    }
+
+    /// Adds a line to `[http]`. Without any there is no HTTP: all daemons of a test run would want the same port.
+    pub fn http(mut self, line: &str) -> Self {
+        self.http.push(line.into());
+        self
+    }
+
     /// Adds a `[[lane]]` table with further lines.
     pub fn lane(mut self, name: &str, lines: &str) -> Self {
         self.lanes.push(format!("name = \"{name}\"\n{lines}\n"));
@@ -184,6 +200,14 @@ impl Config {
         if !self.dead_letter.is_empty() {
             write!(text, "[dead_letter]\n{}\n\n", self.dead_letter.join("\n")).expect("text can grow");
         }
+        if !self.log.is_empty() {
+            write!(text, "[log]\n{}\n\n", self.log.join("\n")).expect("text can grow");
+        }
+        let http = match self.http.is_empty() {
+            true => "listen = \"off\"".to_owned(),
+            false => self.http.join("\n"),
+        };
+        write!(text, "[http]\n{http}\n\n").expect("text can grow");
         write!(
             text,
             "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_mins(5);
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::cli) enum Failure {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
@@ -42,6 +42,11 @@ pub(super) enum Failure {
         socket: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "no daemon answers at {} ({source}): none runs with this data_dir, it is starting or stopping, or data_dir was changed in \
+         the file, which needs a restart", socket.display()
+    )]
+    NoDaemon { socket: PathBuf, source: io::Error },
     #[error("the daemon's answer broke off: {0}")]
     Broken(io::Error),
     #[error("{message}")]
@@ -51,32 +56,34 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn exit(&self) -> Exit {
+    pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::NoStore(_) | Self::File(_) => Exit::Storage,
             Self::App(error) => error.exit(),
             Self::Hand(error) => error.exit(),
             Self::Answered { exit, .. } => exit_of(*exit),
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Output(_) => Exit::Failure,
+            Self::Unreachable { .. } | Self::NoDaemon { .. } | Self::Broken(_) | Self::Output(_) => {
+                Exit::Failure
+            }
         }
     }
 }
 
 /// Where answers go.
-pub(super) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
+pub(in crate::cli) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 
 /// What follows a request: bytes that another thread can send while answers are read.
-pub(super) type Input = BufReader<std::fs::File>;
+pub(in crate::cli) type Input = BufReader<std::fs::File>;
 
 /// The configuration, which tells where the store is and what a device is.
-pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+pub(in crate::cli) fn load(file: &Path) -> Result<Config, Failure> {
     let (config, _) = config::load(file)?;
     Ok(config)
 }
 
 /// Has the request done, by whoever has the store.
-pub(super) fn ask(
+pub(in crate::cli) fn ask(
     config: &Config,
     verb: &Verb,
     input: Option<&mut Input>,
@@ -101,6 +108,15 @@ pub(super) fn ask(
             converse(&stream, verb, input, answers)
         }
         Err(error) => Err(AppError::from(error).into()),
+    }
+}
+
+/// Has the request done by the daemon that has the store in `folder`, and by nobody else.
+pub(in crate::cli) fn ask_daemon(folder: &Path, verb: &Verb, answers: Answers<'_>) -> Result<Exit, Failure> {
+    let socket = control::path(folder);
+    match UnixStream::connect(&socket) {
+        Ok(stream) => converse(&stream, verb, None, answers),
+        Err(source) => Err(Failure::NoDaemon { socket, source }),
     }
 }
 

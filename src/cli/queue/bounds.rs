@@ -90,7 +90,7 @@ fn bound(option: &str, text: Option<&str>, lane: &mut Option<String>) -> Result<
 }
 
 /// A time, or how long ago it is, in milliseconds since 1970.
-fn time(option: &str, text: Option<&str>, now_ms: i64) -> Result<Option<i64>, Failure> {
+pub(in crate::cli) fn time(option: &str, text: Option<&str>, now_ms: i64) -> Result<Option<i64>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let millis = match humantime::parse_duration(text.trim_end_matches("ago").trim()) {
         Ok(ago) => i64::try_from(ago.as_millis()).ok().map(|ago| now_ms - ago),

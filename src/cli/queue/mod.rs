@@ -10,11 +10,11 @@ use crate::message::Seq;
 use crate::ops::hand::{Salvage, Site, Verb};
 use crate::queue::seal::Keys;
 
-mod access;
-mod bounds;
+pub(in crate::cli) mod access;
+pub(in crate::cli) mod bounds;
 mod file;
 pub(super) mod letters;
-mod print;
+pub(in crate::cli) mod print;
 
 use access::Failure;
 use print::Printer;

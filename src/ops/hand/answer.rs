@@ -7,12 +7,16 @@ use serde_json::value::RawValue;
 
 use super::format::Record;
 use crate::exit::Exit;
-use crate::message::Seq;
+use crate::message::{Epoch, Seq};
+use crate::ops::State;
+use crate::verify::LaneAccount;
 
 /// One answer. The last one to a request is [`Answer::Done`] or [`Answer::Error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// How the whole stands.
+    State(Box<State>),
     /// How a lane stands.
     Lane(LaneState),
     /// A message.
@@ -35,6 +39,8 @@ pub enum Answer {
     Letter(Box<Letter>),
     /// What became of a redrive.
     Redriven(Redriven),
+    /// Which messages need not be in Kafka.
+    Account(Box<Account>),
     /// Something a person should know.
     Note(String),
     /// All was answered. What was found may still be bad: `exit` says so.
@@ -57,6 +63,19 @@ impl Answer {
     pub const fn done(exit: Exit) -> Self {
         Self::Done { exit: exit as u8 }
     }
+}
+
+/// What a store says of its messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Gateway id.
+    pub gateway: String,
+    /// Epoch of what is stored now.
+    pub epoch: Epoch,
+    /// Messages imported, over all lanes.
+    pub imported: u64,
+    /// Each lane.
+    pub lanes: Vec<LaneAccount>,
 }
 
 /// How a lane stands.

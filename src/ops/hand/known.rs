@@ -221,6 +221,14 @@ impl Known {
         Ok(self.kept()?.purged.contains(origin))
     }
 
+    /// Messages that were imported and not purged since.
+    ///
+    /// # Errors
+    /// [`KnownError::Damaged`]
+    pub fn imported_count(&mut self) -> Result<u64, KnownError> {
+        Ok(self.kept()?.imported.0.values().map(Ranges::count).sum())
+    }
+
     /// Notes, durably, that a batch is about to be offered to `lane`.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ impl Health {
         let is_ready = state.lanes.iter().all(Lane::is_ready);
         let is_away = |lane: &&Lane| lane.ledger.queued > 0 && lane.kafka != Link::Up;
         Self {
+            not_applied: None,
             is_ready,
             is_buffering: state.lanes.iter().any(|lane| is_away(&lane)),
             summary: summary(state, is_ready),

@@ -100,7 +100,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::sample;
-    use super::*;
     use crate::link::Link;
 
     #[test]

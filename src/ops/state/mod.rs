@@ -65,6 +65,37 @@ pub struct Health {
     pub summary: String,
     /// What a person should do, the most urgent first. Empty when there is nothing.
     pub advice: Vec<Advice>,
+    /// A changed configuration that a reload refused: the one before it runs, and a restart would not start.
+    #[serde(default)]
+    pub not_applied: Option<NotApplied>,
+}
+
+/// A configuration file that was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotApplied {
+    /// The file.
+    pub file: String,
+    /// When a reload refused it.
+    pub unix_ms: i64,
+    /// Why: a line for each thing that is wrong.
+    pub why: Vec<String>,
+}
+
+impl NotApplied {
+    /// What a person should do about it.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        let more = self.why.len().saturating_sub(1);
+        let first = self.why.first().map_or("", String::as_str);
+        let others = (more > 0)
+            .then(|| format!(" (and {more} more)"))
+            .unwrap_or_default();
+        Advice {
+            level: Level::Warning,
+            what: format!("{} is not applied: {first}{others}", self.file),
+            todo: "put it right and reload; until then the configuration from before it runs".to_owned(),
+        }
+    }
 }
 
 /// Something for a person to do.

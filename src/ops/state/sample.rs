@@ -24,6 +24,13 @@ pub fn state() -> State {
                 what: "Kafka refuses: SASL authentication failed".to_owned(),
                 todo: "put the password right and say `systemctl reload edgeferry`".to_owned(),
             }],
+            not_applied: Some(NotApplied {
+                file: "/etc/edgeferry/edgeferry.toml".to_owned(),
+                unix_ms: 1_794_999_980_000,
+                why: vec![
+                    "edgeferry.toml:12: mqtt[0].keep_alive: \"10 parsecs\" is not a duration".to_owned(),
+                ],
+            }),
         },
         lanes: vec![
             lane("default", Link::Up, 0),

@@ -42,7 +42,7 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
-        if !self.may_submit(now)? {
+        if !self.may_submit(now)? || !self.goes_by_new_routes() {
             return Ok(Fed::Tried);
         }
         let limit = if self.alone_until.is_some() {
@@ -58,6 +58,23 @@ impl<C: Connector> Drain<C> {
         }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
+    }
+
+    /// Takes routes that changed, once nothing is under way. False while something is.
+    fn goes_by_new_routes(&mut self) -> bool {
+        if !self.monitor.has_new_routes() {
+            return true;
+        }
+        if !self.window.is_empty() {
+            return false;
+        }
+        if let Some(router) = self.monitor.take_routes() {
+            self.router = router;
+            // Both count the records of a message as the routes made them.
+            self.ahead.clear();
+            self.rejected.clear();
+        }
+        true
     }
 
     /// Takes and submits until the window has `limit` messages, or something is in the way.

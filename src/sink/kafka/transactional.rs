@@ -28,7 +28,7 @@ const PARTITION: i32 = 0;
 const IDLE_LIMIT: Duration = Duration::from_secs(25);
 const IDLE_PROPERTY: &str = "connections.max.idle.ms";
 /// What a consumer is never given, where a preset or a property sets it: these belong to the producer.
-const PRODUCER_ONLY: [&str; 4] = [
+pub(in crate::sink) const PRODUCER_ONLY: [&str; 4] = [
     "compression.level",
     "linger.ms",
     "batch.size",
