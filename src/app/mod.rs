@@ -150,6 +150,7 @@ impl AppError {
 pub fn run_from_file(path: &Path) -> Exit {
     logging::init();
     memory::settle();
+    crate::drill::end_with_drill();
     match run_until_signal(path) {
         Ok(exit) => exit,
         Err(error) => {

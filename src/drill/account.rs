@@ -80,7 +80,7 @@ fn take(accounts: &mut BTreeMap<String, Account>, answer: Answer) {
 }
 
 fn letter(line: &str) -> Option<(String, u64)> {
-    let value: serde_json::Value = serde_json::from_str(line).ok()?;
-    let lane = value.get("lane").or_else(|| value.get("kept_in"))?.as_str()?;
-    Some((lane.to_owned(), mark::find(line.as_bytes())?))
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
+    let kept_in = record.get("lane")?.as_str()?;
+    Some((kept_in.to_owned(), mark::find(line.as_bytes())?))
 }

@@ -39,12 +39,30 @@ pub(super) struct Delivered {
     pub(super) ids: BTreeMap<String, BTreeSet<(String, u64)>>,
     /// Records that were there already, under the same id.
     pub(super) again: u64,
+    /// Ids whose records say that they may be a second copy: a redelivery that could not be told from a new message.
+    pub(super) marked: BTreeSet<String>,
+}
+
+/// A record as it is in Kafka.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) id: &'a str,
+    pub(super) topic: &'a str,
+    /// Of key and value.
+    pub(super) hash: u64,
+    /// It says that it may be a second copy.
+    pub(super) is_marked: bool,
 }
 
 impl Book {
     /// The lane, if anything was seen of it.
     pub(super) fn lane(&self, lane: &str) -> Seen {
         self.lanes.get(lane).cloned().unwrap_or_default()
+    }
+
+    /// How many messages a lane has acknowledged.
+    pub(super) fn acknowledged_by(&self, lane: &str) -> usize {
+        self.lanes.get(lane).map_or(0, |seen| seen.acknowledged.len())
     }
 
     fn of(&mut self, lane: &str) -> &mut Seen {
@@ -94,11 +112,14 @@ impl Book {
     }
 
     /// A record is in Kafka.
-    pub(super) fn delivered(&mut self, lane: &str, number: u64, id: &str, topic: &str, hash: u64) {
+    pub(super) fn delivered(&mut self, lane: &str, number: u64, record: Record<'_>) {
         let delivered = self.of(lane).delivered.entry(number).or_default();
-        let records = delivered.ids.entry(id.to_owned()).or_default();
-        if !records.insert((topic.to_owned(), hash)) {
+        let records = delivered.ids.entry(record.id.to_owned()).or_default();
+        if !records.insert((record.topic.to_owned(), record.hash)) {
             delivered.again += 1;
+        }
+        if record.is_marked {
+            delivered.marked.insert(record.id.to_owned());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -13,8 +14,10 @@ use crate::faults;
 
 /// What of the environment the daemon keeps. Nothing of a service manager's, and no credentials.
 const KEPT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TZ", "EDGEFERRY_LOG", faults::OMIT];
+/// Tells the daemon that it belongs to a drill. All that it does about it is to end with it.
+const BOUND: &str = "EDGEFERRY_DRILL";
 /// A stop takes 30 s at most by the daemon's own limits; a slow disk may add to that.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of log that are kept, of all starts together.
 const LOG_MAX: u64 = 16 * 1024 * 1024;
@@ -22,6 +25,16 @@ const PIECE: usize = 8 * 1024;
 /// What a file may have while the disk is "full": the daemon's own small files (marks, ledger, imports) are below it, and can
 /// be written over, as on a full disk; the log is above it at once.
 const FULL_BYTES: u64 = 256 * 1024;
+
+/// A drill that is killed itself leaves no daemon behind.
+pub(crate) fn end_with_drill() {
+    if std::env::var_os(BOUND).is_none() {
+        return;
+    }
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        tracing::debug!(%error, "cannot end with the drill");
+    }
+}
 
 /// A running daemon. Dropping it kills it.
 #[derive(Debug)]
@@ -47,6 +60,9 @@ impl Daemon {
             .arg("--config")
             .arg(&paths.config)
             .env_clear()
+            .env(BOUND, "1")
+            // Ctrl-C on a terminal is the drill's to hear: it ends the daemon itself.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

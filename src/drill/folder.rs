@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const DEFAULT: &str = "/var/tmp";
 /// For the user alone: messages, a key and sockets are in it.
 const MODE: u32 = 0o700;
-/// Room for the store beside what stays free: the ballast, and a drill's messages several times over.
-pub(super) const NEEDED_BYTES: u64 = 128 * 1024 * 1024;
+/// Room for the store beside what stays free: the ballast, a queue that is filled, and what is written of it several times over.
+pub(super) const NEEDED_BYTES: u64 = 256 * 1024 * 1024;
 /// Longest path of the folder, bytes: a socket in it has to fit into the 107 of `sun_path` (unix(7)).
 const PATH_MAX: usize = 90;
 /// Magic number of a file system in memory (statfs(2)).

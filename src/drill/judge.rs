@@ -79,7 +79,9 @@ impl Promise {
                 "what was acknowledged to MQTT is in Kafka, in the queue, a dead letter, or counted as dropped"
             }
             Self::IdsAreUnique => "an id is never given to two messages",
-            Self::DuplicatesAreRecognisable => "every duplicate has the id and the bytes of the first one",
+            Self::DuplicatesAreRecognisable => {
+                "every duplicate has the id and the bytes of the first one, or says that it may be a redelivery"
+            }
             Self::TheLedgerIsExact => "received = delivered + queued + dead-lettered + removed, exactly",
             Self::AcknowledgementsAreOfTheirConnection => "no PUBACK goes out on a later connection",
             Self::ItGoesOn => "outages, full disks and crashes end acknowledging, never the daemon",
@@ -116,6 +118,8 @@ pub(super) struct Row {
     pub(super) unprotected_delivered: u64,
     /// Beside the account: PUBLISH packets that the broker sent again.
     pub(super) resends: u64,
+    /// Beside the account: messages that are in Kafka twice because the broker sent them twice, and say that they may be.
+    pub(super) stored_again: u64,
 }
 
 /// Judges a lane.
@@ -180,6 +184,7 @@ fn conservation(case: &Case<'_>, findings: &mut Vec<Finding>) -> Row {
         lane: (*lane).to_owned(),
         acknowledged: count(seen.acknowledged.len()),
         resends: seen.resends,
+        stored_again: stored_again(seen),
         unprotected: count(seen.unprotected.len()),
         duplicates: seen.delivered.values().map(|delivered| delivered.again).sum(),
         ..Row::default()
@@ -257,8 +262,15 @@ fn place(number: u64, seen: &Seen, account: &Account, expected: &dyn Fn(u64) -> 
     let wanted = expected(number).topics;
     let records = seen.delivered.get(&number).map(|delivered| &delivered.ids);
     let is_whole = records.is_some_and(|ids| {
-        ids.values()
-            .any(|records| has_all(&wanted, records.iter().map(|(topic, _)| topic.as_str())))
+        ids.values().any(|records| {
+            has_all(
+                &wanted,
+                &records
+                    .iter()
+                    .map(|(topic, _)| topic.as_str())
+                    .collect::<Vec<_>>(),
+            )
+        })
     });
     if is_whole {
         Place::Delivered
@@ -268,16 +280,25 @@ fn place(number: u64, seen: &Seen, account: &Account, expected: &dyn Fn(u64) -> 
 }
 
 /// Whether each wanted topic comes as often as it is wanted.
-fn has_all<'t>(wanted: &[String], records: impl Iterator<Item = &'t str> + Clone) -> bool {
+fn has_all(wanted: &[String], records: &[&str]) -> bool {
     wanted.iter().all(|topic| {
         let needed = wanted.iter().filter(|other| *other == topic).count();
-        records.clone().filter(|known| known == topic).count() >= needed
+        records.iter().filter(|known| *known == topic).count() >= needed
     })
 }
 
 /// Whether the configuration asked for messages to be dropped for this reason.
 fn is_policy(reason: &str) -> bool {
     !matches!(reason, "damaged" | "skipped")
+}
+
+/// Further ids of messages.
+fn stored_again(seen: &Seen) -> u64 {
+    let ids = seen
+        .delivered
+        .values()
+        .map(|delivered| count(delivered.ids.len()));
+    ids.map(|ids| ids.saturating_sub(1)).sum()
 }
 
 /// How often a message can have been stored, or dropped, twice because the broker sent it twice.
@@ -305,7 +326,8 @@ fn ids(case: &Case<'_>, findings: &mut Vec<Finding>) {
                 changed.push(id.clone());
             }
         }
-        if delivered.ids.len() > 1 {
+        let unmarked = delivered.ids.keys().filter(|id| !delivered.marked.contains(*id));
+        if unmarked.count() > 1 {
             renamed.push(delivered.ids.keys().cloned().collect::<Vec<_>>().join(" = "));
         }
     }
@@ -368,11 +390,7 @@ fn ledger(case: &Case<'_>, row: &Row, findings: &mut Vec<Finding>) {
         ));
     }
     // Each of these may be in the ledger without an acknowledgement that the broker saw.
-    let stored_again: u64 = seen
-        .delivered
-        .values()
-        .map(|delivered| count(delivered.ids.len()).saturating_sub(1))
-        .sum();
+    let stored_again = stored_again(seen);
     let unseen = count(seen.offered.difference(&seen.acknowledged).count());
     let most = row.acknowledged + unseen + row.unprotected + stored_again + account_again(seen, account);
     if account.received > most {
@@ -413,7 +431,7 @@ fn count(length: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Book;
+    use super::super::book::{Book, Record};
     use super::*;
 
     const LANE: &str = "default";
@@ -425,6 +443,16 @@ mod tests {
         }
     }
 
+    fn delivered(book: &mut Book, number: u64, id: &str, hash: u64) {
+        let record = Record {
+            id,
+            topic: "t",
+            hash,
+            is_marked: false,
+        };
+        book.delivered(LANE, number, record);
+    }
+
     /// Ten messages, all acknowledged and delivered.
     fn good() -> (Book, Account) {
         let mut book = Book::default();
@@ -432,7 +460,7 @@ mod tests {
             book.offered(LANE, number, 1);
             book.sent(LANE, number, 1, false);
             book.acknowledged(LANE, number);
-            book.delivered(LANE, number, &format!("00-default-{number}"), "t", number);
+            delivered(&mut book, number, &format!("00-default-{number}"), number);
         }
         let account = Account {
             received: 10,
@@ -459,7 +487,7 @@ mod tests {
     #[test]
     fn a_good_run_passes_also_with_duplicates_of_the_same_id_and_bytes() {
         let (mut book, account) = good();
-        book.delivered(LANE, 3, "00-default-3", "t", 3);
+        delivered(&mut book, 3, "00-default-3", 3);
         book.sent(LANE, 4, 1, true);
         let (row, findings) = judged(&book, &account);
         assert_eq!(findings, []);
@@ -527,7 +555,7 @@ mod tests {
     #[test]
     fn one_id_for_two_messages_is_seen() {
         let (mut book, account) = good();
-        book.delivered(LANE, 3, "00-default-4", "t", 3);
+        delivered(&mut book, 3, "00-default-4", 3);
         let promises = broken(&book, &account);
         assert_eq!(promises[0], Promise::IdsAreUnique);
     }
@@ -535,20 +563,36 @@ mod tests {
     #[test]
     fn a_duplicate_under_another_id_or_with_other_bytes_is_seen() {
         let (mut book, account) = good();
-        book.delivered(LANE, 3, "00-default-33", "t", 3);
+        delivered(&mut book, 3, "00-default-33", 3);
         assert_eq!(broken(&book, &account), [Promise::DuplicatesAreRecognisable]);
         let (mut book, account) = good();
-        book.delivered(LANE, 3, "00-default-3", "t", 4);
+        delivered(&mut book, 3, "00-default-3", 4);
         assert_eq!(broken(&book, &account), [Promise::DuplicatesAreRecognisable]);
+    }
+
+    #[test]
+    fn a_redelivery_that_was_stored_again_is_recognisable_by_its_mark() {
+        let (mut book, mut account) = good();
+        let record = Record {
+            id: "00-default-11",
+            topic: "t",
+            hash: 33,
+            is_marked: true,
+        };
+        book.delivered(LANE, 3, record);
+        (account.received, account.delivered) = (11, 11);
+        let (row, findings) = judged(&book, &account);
+        assert_eq!(findings, []);
+        assert_eq!(row.stored_again, 1);
     }
 
     #[test]
     fn a_message_is_delivered_when_all_of_its_records_are_there() {
         let wanted = |topics: &[&str]| topics.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert!(has_all(&wanted(&["a", "b"]), ["b", "a"].into_iter()));
-        assert!(!has_all(&wanted(&["a", "b"]), ["a", "a"].into_iter()));
-        assert!(!has_all(&wanted(&["a", "a"]), ["a"].into_iter()));
-        assert!(has_all(&wanted(&["a", "a"]), ["a", "a"].into_iter()));
+        assert!(has_all(&wanted(&["a", "b"]), &["b", "a"]));
+        assert!(!has_all(&wanted(&["a", "b"]), &["a", "a"]));
+        assert!(!has_all(&wanted(&["a", "a"]), &["a"]));
+        assert!(has_all(&wanted(&["a", "a"]), &["a", "a"]));
     }
 
     #[test]
@@ -594,7 +638,7 @@ mod tests {
         assert_eq!(broken(&book, &account), [], "the broker may drop it");
         account.received = 11;
         account.delivered = 11;
-        book.delivered(LANE, 11, "00-default-11", "t", 11);
+        delivered(&mut book, 11, "00-default-11", 11);
         let (row, findings) = judged(&book, &account);
         assert_eq!(findings, []);
         assert_eq!((row.unprotected, row.unprotected_delivered), (1, 1));

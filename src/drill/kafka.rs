@@ -11,9 +11,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::book::Book;
+use super::book::{Book, Record};
 use super::mark;
 use crate::route::headers;
 
@@ -146,7 +147,13 @@ impl Reading {
             }
             return;
         }
-        let id = header(record, headers::ID).or_else(|| payload_id(payload));
+        let of_header = header(record, headers::ID);
+        let of_value = of_header.is_none().then(|| Value::read(payload)).flatten();
+        let is_marked = match &of_value {
+            Some(value) => value.metadata.duplicate,
+            None => header(record, headers::DUP).is_some(),
+        };
+        let id = of_header.or_else(|| of_value.map(|value| value.payload_id));
         let lane = number.and_then(|number| {
             let of_id = id.as_deref().and_then(lane_of_id);
             of_id.or_else(|| (self.lane_of)(number, topic))
@@ -154,7 +161,15 @@ impl Reading {
         let hash = xxh3_64(&[record.key().unwrap_or_default(), b"\0", payload].concat());
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         match (number, id, lane) {
-            (Some(number), Some(id), Some(lane)) => book.delivered(&lane, number, &id, topic, hash),
+            (Some(number), Some(id), Some(lane)) => {
+                let record = Record {
+                    id: &id,
+                    topic,
+                    hash,
+                    is_marked,
+                };
+                book.delivered(&lane, number, record);
+            }
             _ => book.foreign += 1,
         }
     }
@@ -166,10 +181,25 @@ fn header(record: &BorrowedMessage<'_>, name: &str) -> Option<String> {
     std::str::from_utf8(found.value?).ok().map(ToOwned::to_owned)
 }
 
-/// WASP has its id in the payload.
-fn payload_id(payload: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    value.get("payloadId")?.as_str().map(ToOwned::to_owned)
+/// WASP has no headers: what others have there is in its value.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Value {
+    payload_id: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    duplicate: bool,
+}
+
+impl Value {
+    fn read(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
 }
 
 /// The lane in `<epoch>-<lane>-<sequence>`; no name of a lane has a hyphen.

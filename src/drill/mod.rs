@@ -44,9 +44,10 @@ use account::AccountError;
 use book::Book;
 use broker::Broker;
 use child::Paths;
+pub(crate) use child::end_with_drill;
 use fit::{Fit, Shape};
 use folder::{Folder, FolderError};
-use judge::{Account, Case, Expected, Finding, Promise, Row};
+use judge::{Case, Expected, Finding, Promise, Row};
 use kafka::{LaneOf, Reader};
 use report::Report;
 use screen::Screen;
@@ -347,12 +348,12 @@ impl Stage {
         }
         let mut rows: Vec<Row> = Vec::new();
         for lane in self.lanes() {
-            let seen = book.lane(lane);
-            let account = accounts.remove(lane).unwrap_or_else(Account::default);
+            let outside = book.lane(lane);
+            let account = accounts.remove(lane).unwrap_or_default();
             let expected = |number: u64| self.expected(&script, number, lane);
             let (row, found) = judge::judge(&Case {
                 lane,
-                seen: &seen,
+                seen: &outside,
                 account: &account,
                 expected: &expected,
             });

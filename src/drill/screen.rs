@@ -127,6 +127,13 @@ impl<W: Write> Screen<W> {
                     row.lane
                 )?;
             }
+            if row.stored_again > 0 {
+                writeln!(
+                    self.out,
+                    "{:<12} {} came again from the broker, were stored again, and say so (edgeferry-dup)",
+                    row.lane, row.stored_again
+                )?;
+            }
             if row.unprotected > 0 {
                 writeln!(
                     self.out,

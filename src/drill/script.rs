@@ -16,7 +16,7 @@ use super::fit::Shape;
 use super::judge::{Finding, Promise, finding};
 use super::kafka::Reader;
 use super::screen::{Numbers, Screen};
-use crate::config::Config;
+use crate::config::{Config, Lane};
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::mock::Cluster;
@@ -26,25 +26,35 @@ const RATE: u64 = 60;
 /// How often messages are published and the daemon is looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// From a start to the last SUBSCRIBE. A debug build on a busy machine takes seconds.
-const HEAR_LIMIT: Duration = Duration::from_secs(60);
+const HEAR_LIMIT: Duration = Duration::from_mins(1);
 /// After the last message, until everything is in Kafka. What waits then because of `max_rate` is queued, which is no loss.
-const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+const DRAIN_LIMIT: Duration = Duration::from_mins(1);
 /// Nothing came for this long: nothing more comes. Far over every pause of the daemon after an error.
 const QUIET: Duration = Duration::from_secs(15);
-/// Devices wait when the daemon takes nothing: some minutes of messages, a few MB.
+/// Messages that wait for the daemon at most: some minutes, a few MB.
 const BACKLOG_MAX: usize = 5_000;
 /// One in so many messages is one that its route refuses, where there is such a one.
 const BAD_EVERY: u64 = 40;
 /// A device's reading.
 const SHORT: usize = 40;
-/// While the disk is full: a few seconds of it are over what a file may have.
-const LONG: usize = 8 * 1024;
+/// What the devices send while the disk is full, bytes: eight times what a file may have.
+const FULL_VOLUME: u128 = 2 * 1024 * 1024;
 /// Queues up to this size are filled, bytes.
 pub(super) const FILL_MAX: u64 = 64 * 1024 * 1024;
-/// Largest payload for that: far below what Kafka takes.
-const FILL_PAD_MAX: usize = 256 * 1024;
-/// Kafka's answers while they are slow: a kill within this time finds records in Kafka that nobody heard of.
-const SLOW: Duration = Duration::from_millis(400);
+/// Length of the payloads for that: far below what Kafka takes.
+const FILL_PAD: usize = 128 * 1024;
+/// A card writes 64 MiB, several times over, within this.
+const FILL_LIMIT: Duration = Duration::from_mins(2);
+/// It takes no more: its policy is to push back.
+const FILL_QUIET: Duration = Duration::from_secs(3);
+/// Bytes of payload that wait for the daemon at most.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The client sends within some milliseconds; a busy machine may take longer.
+const SLOW_MIN: Duration = Duration::from_millis(800);
+/// After an outage, until the client has connected again.
+const FLOW_LIMIT: Duration = Duration::from_secs(30);
+/// More than what was on its way before.
+const FLOW_RECORDS: u64 = 10;
 /// Kills at random.
 const KILLS: u32 = 3;
 /// What a broker says while its replicas, its leader or its disk are away.
@@ -150,14 +160,13 @@ impl<'a, W: Write> Drill<'a, W> {
     fn kafka_away(&mut self) -> Result<(), DrillError> {
         self.phase("Kafka is away; kill -9 meanwhile");
         self.scene.cluster.take_away()?;
-        self.pad = self.filling(20);
+        self.fill_queue()?;
         self.publish_for(12)?;
         self.kill()?;
         self.publish_for(3)?;
         self.start()?;
         self.publish_for(8)?;
         self.hear()?;
-        self.pad = SHORT;
         self.scene.cluster.bring_back()?;
         Ok(())
     }
@@ -177,10 +186,13 @@ impl<'a, W: Write> Drill<'a, W> {
         Ok(())
     }
 
+    /// Records are in Kafka, and nobody has said so when the daemon dies: they come again.
     fn kafka_is_slow(&mut self) -> Result<(), DrillError> {
         self.phase("Kafka answers late; kill -9 before it does");
-        self.scene.cluster.answer_after(SLOW)?;
-        self.publish_for(6)?;
+        self.flow()?;
+        let while_slow = self.part(6).max(SLOW_MIN);
+        self.scene.cluster.answer_after(2 * while_slow)?;
+        self.publish_until(Instant::now() + while_slow)?;
         self.kill()?;
         self.scene.cluster.answer_after(Duration::ZERO)?;
         self.start()?;
@@ -188,11 +200,23 @@ impl<'a, W: Write> Drill<'a, W> {
         self.hear()
     }
 
+    /// Publishes until records come to Kafka.
+    fn flow(&mut self) -> Result<(), DrillError> {
+        let deadline = Instant::now() + FLOW_LIMIT;
+        let goal = self.scene.reader.records() + FLOW_RECORDS;
+        while self.scene.reader.records() < goal && Instant::now() < deadline && self.daemon.is_some() {
+            self.publish_until(Instant::now() + TICK)?;
+        }
+        Ok(())
+    }
+
     /// With Kafka away: what is acknowledged now can only be on disk, or lost.
     fn disk_full(&mut self) -> Result<(), DrillError> {
         self.phase("the disk is full and Kafka away; kill -9 meanwhile");
         self.scene.cluster.take_away()?;
-        self.pad = LONG;
+        let messages = self.part(8).as_millis() * u128::from(RATE) / 1000;
+        let each = usize::try_from(FULL_VOLUME / messages.max(1)).unwrap_or(FILL_PAD);
+        self.pad = each.clamp(SHORT, FILL_PAD);
         self.publish_for(2)?;
         let before = self.book().totals().0;
         self.fill_disk(true)?;
@@ -227,23 +251,36 @@ impl<'a, W: Write> Drill<'a, W> {
         Ok(())
     }
 
-    /// So that the smallest queue is over its budget after `percent` of the drill.
-    fn filling(&self, percent: u32) -> usize {
-        let smallest = self
-            .scene
-            .config
-            .lanes
-            .iter()
-            .map(|lane| lane.queue.max_bytes)
-            .min();
-        let Some(bytes) = smallest.filter(|bytes| *bytes <= FILL_MAX) else {
-            return SHORT;
+    /// Publishes long messages until the smallest queue has had twice its budget, if that is not too much, or takes no more.
+    fn fill_queue(&mut self) -> Result<(), DrillError> {
+        let used = |lane: &&Lane| {
+            self.scene
+                .config
+                .routes
+                .iter()
+                .any(|route| route.lane == lane.name)
         };
-        let messages = self.part(percent).as_millis() * u128::from(RATE) / 1000;
-        let each = u128::from(bytes) * 2 / messages.max(1);
-        usize::try_from(each)
-            .unwrap_or(FILL_PAD_MAX)
-            .clamp(SHORT, FILL_PAD_MAX)
+        let lanes = self.scene.config.lanes.iter().filter(used);
+        let Some(smallest) = lanes.min_by_key(|lane| lane.queue.max_bytes) else {
+            return Ok(());
+        };
+        let bytes = smallest.queue.max_bytes;
+        if bytes > FILL_MAX {
+            return Ok(());
+        }
+        let acknowledged = |drill: &Self| drill.book().acknowledged_by(&smallest.name);
+        let goal = acknowledged(self) + usize::try_from(2 * bytes).unwrap_or(usize::MAX) / FILL_PAD;
+        self.pad = FILL_PAD;
+        let deadline = Instant::now() + FILL_LIMIT;
+        let (mut last, mut changed) = (0, Instant::now());
+        while acknowledged(self) < goal && changed.elapsed() < FILL_QUIET && Instant::now() < deadline {
+            self.publish_until(Instant::now() + TICK)?;
+            if acknowledged(self) != last {
+                (last, changed) = (acknowledged(self), Instant::now());
+            }
+        }
+        self.pad = SHORT;
+        Ok(())
     }
 
     // --- The daemon -----------------------------------------------------------------------------------
@@ -350,12 +387,7 @@ impl<'a, W: Write> Drill<'a, W> {
             self.look();
             while self.due >= each {
                 self.due -= each;
-                if self
-                    .scene
-                    .brokers
-                    .iter()
-                    .all(|broker| broker.backlog() < BACKLOG_MAX)
-                {
+                if self.is_taken() {
                     self.publish();
                 }
             }
@@ -370,17 +402,23 @@ impl<'a, W: Write> Drill<'a, W> {
         }
     }
 
+    /// Devices wait when the daemon takes nothing.
+    fn is_taken(&self) -> bool {
+        let most = BACKLOG_MAX.min(WAITING_BYTES_MAX / self.pad.max(1));
+        let mut brokers = self.scene.brokers.iter();
+        brokers.all(|broker| broker.backlog() < most)
+    }
+
     fn publish(&mut self) {
         let mut script = self.scene.script.lock().unwrap_or_else(PoisonError::into_inner);
         let number = u64::try_from(script.len()).unwrap_or(u64::MAX) + 1;
         let bad = self.scene.shapes.len() - self.scene.good;
         let is_bad = bad > 0 && number.is_multiple_of(BAD_EVERY);
-        let chosen = match is_bad {
-            true => self.scene.good + self.random.random_range(0..bad),
-            false => {
-                self.next_good = (self.next_good + 1) % self.scene.good.max(1);
-                self.next_good
-            }
+        let chosen = if is_bad {
+            self.scene.good + self.random.random_range(0..bad)
+        } else {
+            self.next_good = (self.next_good + 1) % self.scene.good.max(1);
+            self.next_good
         };
         let Some(shape) = self.scene.shapes.get(chosen) else {
             return;

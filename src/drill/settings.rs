@@ -69,7 +69,9 @@ const DEAD_LETTER: [&str; 3] = ["max_bytes", "on_full", "topic"];
 const SILENT: [&str; 4] = ["http", "status", "log", "gateway"];
 /// Nobody wants to wait longer for a Kafka that is back.
 const RECONNECT_MAX_MS: i64 = 1000;
-/// Nobody wants to wait longer for a Kafka that refused.
+/// Where nothing is said: the mock forgets what is over 5 MB of a partition, and a full queue comes at once.
+const MAX_RATE: &str = "4 MiB/s";
+/// A key of XChaCha20-Poly1305.
 const KEY_BYTES: usize = 32;
 
 /// Where the daemon of the drill finds things.
@@ -137,6 +139,11 @@ pub(super) fn derive(text: &str, places: &Places<'_>) -> Result<(String, Vec<Str
             kept(&table(Some(letters)), &DEAD_LETTER).into(),
         );
     }
+    // The page and the metrics are on by default, at a port that the real daemon has.
+    own.insert(
+        "http".to_owned(),
+        Table::from_iter([("listen".to_owned(), "off".into())]).into(),
+    );
     let left: Vec<&str> = user
         .keys()
         .map(String::as_str)
@@ -177,6 +184,7 @@ fn kafka(user: &Table, places: &Places<'_>, notes: &mut Vec<String>) -> Table {
         "bootstrap_servers".to_owned(),
         Value::Array(vec![places.bootstrap_servers.into()]),
     );
+    own.entry("max_rate").or_insert_with(|| MAX_RATE.into());
     if user.get("delivery").and_then(Value::as_str) == Some("exactly-once") {
         notes.push(
             "delivery = \"exactly-once\" runs as at-least-once: the mock cluster cannot show what a read_committed reader sees"
@@ -318,6 +326,7 @@ topic = "letters"
         assert_eq!(config.queue.key_file, Some(folder.join("key")));
         assert_eq!(config.routes[1].add_headers.len(), 1);
         assert_eq!(config.dead_letter.topic.as_deref(), Some("letters"));
+        assert_eq!(config.http.listen, None, "the real daemon may have the port");
         let notes = notes.join("\n");
         assert!(
             notes.contains("exactly-once") && notes.contains("client.rack, ssl.ca.location"),

@@ -99,9 +99,8 @@ impl Reader<'_> {
     fn escaped(&mut self) -> Option<String> {
         Some(match self.next()? {
             'd' => "1".to_owned(),
-            'w' => "a".to_owned(),
             's' => " ".to_owned(),
-            'D' | 'S' => "a".to_owned(),
+            'w' | 'D' | 'S' => "a".to_owned(),
             'A' | 'z' | 'b' => String::new(),
             other if other.is_ascii_alphanumeric() => return None,
             other => other.to_string(),
