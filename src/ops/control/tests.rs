@@ -146,7 +146,7 @@ fn without_anything_to_show_a_status_is_refused_in_words() {
     let hand = bare_hand(dir.path());
     let refused = hand.serve(
         &crate::ops::hand::Verb::Status,
-        &mut std::io::empty(),
+        &mut io::empty(),
         &mut |_| Ok(()),
     );
     let error = refused.expect_err("refused").to_string();

@@ -31,6 +31,7 @@ mod partitions;
 mod poison;
 mod rate;
 mod stall;
+mod tallies;
 mod topics;
 
 /// What the cluster holds and how it behaves.
