@@ -54,6 +54,8 @@
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
 //! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances |
+//! | [`status_topics`] | `[status]`: the state in Kafka and at the brokers; never queued, never in the way of data |
+//! | [`verify`] | `edgeferry verify` reads Kafka back: what is well, missing, there twice, out of order, explained, not to be known |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -114,6 +116,8 @@ mod shared;
 mod shutdown;
 mod sigkill;
 mod slow_link;
+mod status_topics;
 mod storm;
 mod systemd;
 mod unknown_topics;
+mod verify;
