@@ -60,7 +60,6 @@ async fn what_goes_to_the_client_again_is_counted_as_resent() {
     let poison = (Bytes::from_static(b"b"), Code::InvalidRecord);
     bench.kafka.cluster().poison.push(poison);
     bench.until(|bench| bench.drain.monitor.counts().rewinds == 1);
-    assert_eq!(bench.drain.monitor.counts().resent, 0);
     bench.kafka.cluster().poison.clear();
     bench.until_empty();
     let submitted = bench.kafka.cluster().submitted as u64;
