@@ -144,11 +144,7 @@ fn whoever_says_nothing_loses_the_place_in_front_to_those_who_wait() {
 fn without_anything_to_show_a_status_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("temp dir");
     let hand = bare_hand(dir.path());
-    let refused = hand.serve(
-        &crate::ops::hand::Verb::Status,
-        &mut std::io::empty(),
-        &mut |_| Ok(()),
-    );
+    let refused = hand.serve(&crate::ops::hand::Verb::Status, &mut io::empty(), &mut |_| Ok(()));
     let error = refused.expect_err("refused").to_string();
     assert_eq!(error, "nothing runs on this store");
 }

@@ -32,6 +32,7 @@ mod poison;
 mod rate;
 mod rerouted;
 mod stall;
+mod tallies;
 mod topics;
 
 /// What the cluster holds and how it behaves.
