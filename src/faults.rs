@@ -3,13 +3,47 @@
 //! Only builds with debug assertions listen; in a release build every function here is empty. `tests/crash` names the
 //! points and kills at each of them, so a point without an entry there is dead code.
 //!
+//! One thing more can be had: with the feature `broken-promises` an optimised build listens to [`OMIT`] too, so that
+//! `edgeferry drill` can be seen to fail on what is shipped otherwise. [`BROKEN`] names the steps on which a promise stands.
+//!
 //! Own code because it is this small: the `fail` crate knows no SIGKILL, and its switch is a cargo feature that
 //! `cargo test` and `cargo bench` would share.
+
+use crate::message::Seq;
 
 /// `NAME:N`: the process ends with SIGKILL when it passes the point NAME for the Nth time, counted from 1.
 pub const KILL_AT: &str = "EDGEFERRY_KILL_AT";
 /// Name of a step that is left out.
 pub const OMIT: &str = "EDGEFERRY_OMIT";
+
+/// Acknowledging waits until a message is durable.
+pub const ACK_WAITS: &str = "ack.waits";
+/// The cursor waits for Kafka's delivery report.
+pub const CURSOR_WAITS: &str = "cursor.waits";
+/// What there is no room for is counted before it is dropped, or waits.
+pub const DROP_COUNTS: &str = "drop.counts";
+/// The sequence in an id goes on where it was before a crash.
+pub const SEQUENCE_GOES_ON: &str = "sequence.goes-on";
+/// A message that is sent again has the id that it had.
+pub const ID_STAYS: &str = "id.stays";
+/// A failed flush is a failure.
+pub const FLUSH_COUNTS: &str = "flush.counts";
+
+/// Steps on which a promise stands, with what goes wrong without each.
+pub const BROKEN: [(&str, &str); 6] = [
+    (ACK_WAITS, "acknowledges before a message is durable"),
+    (CURSOR_WAITS, "advances the cursor before the delivery report"),
+    (DROP_COUNTS, "drops what there is no room for without counting it"),
+    (SEQUENCE_GOES_ON, "uses a sequence again after a crash"),
+    (ID_STAYS, "sends a duplicate under another id"),
+    (FLUSH_COUNTS, "ignores a failed flush"),
+];
+
+/// Whether this build can be told to break its promises.
+#[must_use]
+pub const fn can_break() -> bool {
+    cfg!(any(debug_assertions, feature = "broken-promises"))
+}
 
 /// Milliseconds by which the wall clock is off, until the file of [`CLOCK_FILE`] says otherwise.
 pub const CLOCK_SHIFT: &str = "EDGEFERRY_CLOCK_SHIFT_MS";
@@ -33,13 +67,23 @@ pub fn point(name: &'static str) {
 #[inline]
 #[must_use]
 pub fn omits(name: &str) -> bool {
-    #[cfg(debug_assertions)]
-    return armed::omits(name);
-    #[cfg(not(debug_assertions))]
+    #[cfg(any(debug_assertions, feature = "broken-promises"))]
+    return omitted::is(name);
+    #[cfg(not(any(debug_assertions, feature = "broken-promises")))]
     {
         let _: &str = name;
         false
     }
+}
+
+/// The sequence that goes into an id: the one that was stored, unless a step that keeps ids apart is left out.
+#[inline]
+#[must_use]
+pub fn sequence(stored: Seq) -> Seq {
+    #[cfg(any(debug_assertions, feature = "broken-promises"))]
+    return omitted::sequence(stored);
+    #[cfg(not(any(debug_assertions, feature = "broken-promises")))]
+    stored
 }
 
 /// The boot id to use instead of the kernel's.
@@ -81,6 +125,35 @@ pub fn passes() -> std::collections::BTreeMap<&'static str, u64> {
     std::collections::BTreeMap::new()
 }
 
+#[cfg(any(debug_assertions, feature = "broken-promises"))]
+mod omitted {
+    use std::sync::{LazyLock, OnceLock};
+
+    use crate::message::Seq;
+
+    static OMIT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(super::OMIT).ok());
+
+    /// The first sequence that this process gave an id.
+    static FIRST: OnceLock<Seq> = OnceLock::new();
+    /// Further than any store gets.
+    const ELSEWHERE: u64 = 1 << 32;
+
+    pub(super) fn is(name: &str) -> bool {
+        OMIT.as_deref() == Some(name)
+    }
+
+    pub(super) fn sequence(stored: Seq) -> Seq {
+        match OMIT.as_deref() {
+            Some(super::SEQUENCE_GOES_ON) => {
+                let first = FIRST.get_or_init(|| stored);
+                Seq(stored.0.saturating_sub(first.0)).next()
+            }
+            Some(super::ID_STAYS) => stored.plus(ELSEWHERE * u64::from(std::process::id())),
+            _ => stored,
+        }
+    }
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::collections::BTreeMap;
@@ -94,7 +167,6 @@ mod armed {
         let (name, pass) = order.rsplit_once(':')?;
         Some((name.to_owned(), pass.parse().ok()?))
     });
-    static OMIT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(super::OMIT).ok());
     static CLOCK_SHIFT_MS: LazyLock<i64> = LazyLock::new(|| number(std::env::var(super::CLOCK_SHIFT).ok()));
     static CLOCK_FILE: LazyLock<Option<PathBuf>> =
         LazyLock::new(|| std::env::var_os(super::CLOCK_FILE).map(PathBuf::from));
@@ -112,10 +184,6 @@ mod armed {
                 std::thread::park();
             }
         }
-    }
-
-    pub(super) fn omits(name: &str) -> bool {
-        OMIT.as_deref() == Some(name)
     }
 
     pub(super) fn clock_shift_ms() -> i64 {

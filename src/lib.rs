@@ -16,15 +16,19 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod drill;
 pub mod exit;
 #[doc(hidden)]
 pub mod faults;
 mod files;
 pub mod filter;
 pub mod identity;
+pub mod interrupt;
 pub mod link;
 pub mod message;
+pub mod mock;
 pub mod ops;
+mod outages;
 pub mod pulse;
 pub mod queue;
 mod ranges;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::files::{self, NoCredentials};
 
 /// No password and no token is longer; a wrong path must not fill the memory.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]

@@ -260,7 +260,7 @@ fn values_that_are_not_toml_do_not_hide_the_other_mistakes() {
 config.toml:2: gateway.data_dir: string values must be quoted; expected literal string
 config.toml:4: mqtt[0].url: string values must be quoted; expected literal string
 config.toml:5: mqtt[0].qos: is not a known setting; known here: name, url, version, client_id, username, \
-password_file, ca_file, cert_file, key_file, session_expiry, receive_maximum, max_packet_size, keep_alive, status_topic, shared_group
+password_file, ca_file, cert_file, key_file, session_expiry, receive_maximum, max_packet_size, keep_alive, status_topic, watch_broker, shared_group
 ";
     assert_eq!(refused(&text), expected);
 }
@@ -1129,7 +1129,8 @@ fn check_says_ok_or_lists_the_problems() {
     let good = good.to_str().unwrap();
     let output = run(&["check", "--config", good]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{good}: ok\n"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with(&format!("{good}: ok\n")), "{said}");
     assert!(output.stderr.is_empty());
 
     let folder = tempfile::tempdir().unwrap();
@@ -1916,4 +1917,88 @@ fn servers_of_kafka_in_the_style_of_others_say_how_it_is_here() {
     };
     assert!(with("a:9092,b:9092").contains("is several: write each between quotes of its own"));
     assert!(with("SSL://a:9093").contains("has a scheme: leave it out"));
+}
+
+#[test]
+fn http_is_on_loopback_by_default_and_elsewhere_needs_a_token() {
+    let with = |http: &str| format!("{REST}{KAFKA}{ROUTE}[http]\n{http}");
+    let (config, warnings) = accepted(&format!("{REST}{KAFKA}{ROUTE}"));
+    assert_eq!(warnings, "");
+    assert_eq!(config.http.listen.unwrap().to_string(), "127.0.0.1:8484");
+    let (config, _) = accepted(&with("listen = \"off\"\n"));
+    assert_eq!(config.http.listen, None);
+    let (config, warnings) = accepted(&with(
+        "listen = \"[::1]:80\"\ntoken_file = \"$CREDENTIALS_DIRECTORY/token\"\n",
+    ));
+    assert_eq!(
+        (
+            config.http.listen.unwrap().to_string().as_str(),
+            warnings.as_str()
+        ),
+        ("[::1]:80", "")
+    );
+    for address in ["0.0.0.0:8484", "[::]:8484", "10.1.2.3:8484"] {
+        let said = refused(&with(&format!("listen = \"{address}\"\n")));
+        assert!(
+            said.contains("http.token_file: is missing: ") && said.contains("`openssl rand -hex 32`"),
+            "{said}"
+        );
+        let (_, warnings) = accepted(&with(&format!("listen = \"{address}\"\ntoken_file = \"/t\"\n")));
+        assert!(warnings.contains("HTTP is not encrypted"), "{warnings}");
+    }
+    for nonsense in [
+        "localhost:8484",
+        "8484",
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "::1:80",
+        "on",
+        "",
+        "http://127.0.0.1:8484",
+    ] {
+        let said = refused(&with(&format!("listen = \"{nonsense}\"\n")));
+        assert!(
+            said.contains("is not an IP address with a port; write for example \"127.0.0.1:8484\""),
+            "{said}"
+        );
+    }
+    let said = refused(&with("token = \"secret\"\n"));
+    assert!(
+        said.contains("secrets come from files: write token_file"),
+        "{said}"
+    );
+    let said = refused(&with("token_file = \"token\"\n"));
+    assert!(said.contains("is relative"), "{said}");
+    let said = refused(&with("token_file = \"\"\n"));
+    assert!(said.contains("http.token_file: is empty"), "{said}");
+}
+
+#[test]
+fn check_says_when_the_token_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, token) = (folder.path().join("config.toml"), folder.path().join("token"));
+    let text = format!(
+        "{REST}{KAFKA}{ROUTE}[http]\ntoken_file = \"{}\"\n",
+        token.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let said = || {
+        let output = run(&["check", "--config", file.to_str().unwrap()]);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (is_right, text) = said();
+    assert!(
+        !is_right && text.contains("http.token_file: ") && text.contains("No such file"),
+        "{text}"
+    );
+    std::fs::write(&token, "too short\n").unwrap();
+    let (is_right, text) = said();
+    assert!(
+        !is_right && text.contains("`openssl rand -hex 32` makes one"),
+        "{text}"
+    );
+    assert!(!text.contains("too short"), "{text}");
+    std::fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    let (is_right, text) = said();
+    assert!(is_right, "{text}");
 }

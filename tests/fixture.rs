@@ -296,7 +296,7 @@ fn make_default(bench: &Bench, epoch: Epoch) {
 
     let (marks, _) = Marks::open(&folder).unwrap();
     marks.reserve(Seq(55)).unwrap();
-    marks.set_durable(Seq(55)).unwrap();
+    marks.set_durable(Seq(55), 0).unwrap();
     let passed = Passed {
         delivered: 11,
         dead_lettered: 1,

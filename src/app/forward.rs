@@ -32,6 +32,7 @@ impl Forwarding {
         view: &View,
     ) -> Result<Option<Self>, AppError> {
         let Some(topic) = config.dead_letter.topic.clone() else {
+            view.forwards(None);
             return Ok(None);
         };
         let monitor = Arc::new(ForwardMonitor::default());
@@ -48,7 +49,7 @@ impl Forwarding {
         let forwarder = Forwarder::new(topic, connector, boxes.collect(), Arc::clone(&monitor));
         let mut threads = Threads::new(1);
         threads.spawn(NAME.to_owned(), move || forwarder.run())?;
-        view.forwards(Arc::clone(&monitor));
+        view.forwards(Some(Arc::clone(&monitor)));
         Ok(Some(Self { monitor, threads }))
     }
 
@@ -57,13 +58,14 @@ impl Forwarding {
         self.threads.next_end().await
     }
 
-    /// Ends it. What is under way stays here, and is sent again.
-    pub(super) async fn stop(mut self) {
+    /// Ends it. What is under way stays here, and is sent again. False when it did not end in time.
+    pub(super) async fn stop(mut self) -> bool {
         self.monitor.stop();
-        let joined = tokio::time::timeout(PATIENCE, self.threads.join(NAME));
-        if joined.await.is_err() {
+        let joined = tokio::time::timeout(PATIENCE, self.threads.join(NAME)).await;
+        if joined.is_err() {
             tracing::warn!("the forwarding of dead letters did not end in time");
         }
+        joined.is_ok()
     }
 }
 

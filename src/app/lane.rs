@@ -3,18 +3,19 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::app::cursor_topic::cursor_topics;
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
-use crate::app::view::LaneView;
+use crate::app::view::{BrokerView, LaneView};
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
@@ -23,11 +24,12 @@ use crate::link::Link;
 use crate::message::Stored;
 use crate::ops::hand::{HandLane, LetterBox};
 use crate::queue::{self, Ballast, Door, Outside, Owner, Queue, Recalled, Writer};
-use crate::route::{self, Destination, Router};
+use crate::route::{self, Destination, Former, Router};
 use crate::sink::dead_letter::KeepError;
+use crate::sink::monitor::Counts;
 use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
 use crate::slots::SlotError;
-use crate::source::{self, Ended, Handover, Source};
+use crate::source::{self, Counters, Ended, Handover, Source};
 
 /// How long Kafka may take to answer what is under way at a stop. With the sources' own limit and the time to
 /// close it stays below systemd's default of 90 s. Lanes stop at the same time, so their number does not matter.
@@ -40,16 +42,52 @@ const THREAD_PATIENCE: Duration = Duration::from_secs(30);
 const EMPTY_POLL: Duration = Duration::from_millis(500);
 
 /// What all lanes stand on.
-#[derive(Debug)]
-pub struct Ground<'a> {
-    pub config: &'a Config,
-    pub data_dir: &'a DataDir,
-    pub identity: &'a Identity,
+#[derive(Debug, Clone)]
+pub struct Ground {
+    pub config: Arc<Config>,
+    pub data_dir: Arc<DataDir>,
+    pub identity: Arc<Identity>,
     pub clock: Clock,
     pub handover: Arc<Handover>,
     pub ballast: Arc<Ballast>,
     /// `[kafka] max_rate`
     pub allowance: Option<Arc<Allowance>>,
+    /// Has sources that wait for their next attempt try at once.
+    pub nudge: Arc<Notify>,
+}
+
+/// The routes that a lane goes by now. They change while it runs when those of other lanes do.
+#[derive(Debug, Clone, Default)]
+struct Routes(Arc<RwLock<Option<Arc<Router>>>>);
+
+impl Routes {
+    fn now(&self) -> Option<Arc<Router>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn are(&self, router: Arc<Router>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
+    }
+}
+
+/// What is needed to give a running lane other routes, none of which its own messages take.
+#[derive(Debug)]
+pub struct Points {
+    routes: Routes,
+    former: Vec<Former>,
+    view: LaneView,
+}
+
+impl Points {
+    /// The lane goes by the routes of `config` from now on.
+    pub fn switch(&self, config: &Config, gateway: &str) -> Arc<Router> {
+        let router = Router::after(config.routes.clone(), &self.former, gateway, &self.view.name);
+        let shared = Arc::new(router.clone());
+        self.routes.are(Arc::clone(&shared));
+        self.view.sink.reroute(router);
+        self.view.queue.wake_reader();
+        shared
+    }
 }
 
 /// A lane whose store is open and whose sources know what they want. Nothing runs yet.
@@ -61,11 +99,31 @@ pub struct OpenLane {
     door: Door,
     writer: Writer,
     drain: Drain<KafkaConnector>,
-    router: Router,
+    router: Arc<Router>,
+    routes: Routes,
+    former: Vec<Former>,
+    /// The routes whose messages it brings, or brought.
+    interests: Vec<route::Mark>,
     view: LaneView,
 }
 
-type OpenSource = (String, Arc<watch::Sender<Link>>, Source);
+#[derive(Debug)]
+struct OpenSource {
+    name: String,
+    link: Arc<watch::Sender<Link>>,
+    counters: Arc<Counters>,
+    source: Source,
+}
+
+impl OpenSource {
+    fn view(&self) -> BrokerView {
+        BrokerView {
+            name: self.name.clone(),
+            link: Arc::downgrade(&self.link),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
 
 /// A running lane.
 #[derive(Debug)]
@@ -118,18 +176,18 @@ impl Names {
 }
 
 impl OpenLane {
-    /// Opens the lane's store and reads what its sources remember. Connects nowhere.
+    /// Opens the lane's store and reads what its sources remember. Connects nowhere. Its sink's counters go on from `counts`.
     ///
     /// # Errors
     /// [`AppError`]
-    pub fn open(plan: &Plan, ground: &Ground<'_>) -> Result<Self, AppError> {
-        let (config, data_dir, identity) = (ground.config, ground.data_dir, ground.identity);
+    pub fn open(plan: &Plan, ground: &Ground, counts: Counts) -> Result<Self, AppError> {
+        let (config, data_dir, identity) = (&*ground.config, &*ground.data_dir, &*ground.identity);
         let lane = plan.name.as_str();
         let folder = data_dir.lane(lane);
         let is_new = !folder.exists();
         // Told what the log holds, once that is open; nothing is compacted before the writer runs.
-        let known_router = Arc::new(OnceLock::new());
-        let outside = outside(ground, Arc::clone(&known_router), lane);
+        let routes = Routes::default();
+        let outside = outside(ground, routes.clone(), lane);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
             letters::open(config, data_dir, identity, lane, queue.keys.clone())
@@ -148,15 +206,20 @@ impl OpenLane {
         };
         let former = routing::former(&folder, lane, &config.routes, assumed, reach);
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
-        known_router.get_or_init(|| router.clone());
-        let sink = Arc::new(sink::Monitor::default());
+        let shared_router = Arc::new(router.clone());
+        routes.are(Arc::clone(&shared_router));
+        let own = config.routes.iter().filter(|route| route.lane == lane);
+        let own = own.map(route::Config::mark);
+        let interests = own
+            .chain(former.iter().map(|former| former.mark.clone()))
+            .collect();
+        let sink = Arc::new(sink::Monitor::after(counts));
         let view = LaneView {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
-            brokers: sources
-                .iter()
-                .map(|(name, link, _)| (name.clone(), Arc::downgrade(link)))
-                .collect(),
+            brokers: sources.iter().map(OpenSource::view).collect(),
+            routes: router.names(),
+            limits: plan.queue.clone(),
             queue: queue.monitor,
             sink: Arc::clone(&sink),
             letters: Arc::clone(&dead_letters),
@@ -166,7 +229,7 @@ impl OpenLane {
         let connector = connector(plan, ground, &view.queue, transactional);
         let drain = Drain::new(
             queue.reader,
-            router.clone(),
+            router,
             connector,
             dead_letters,
             sink,
@@ -185,7 +248,10 @@ impl OpenLane {
             } else {
                 drain
             },
-            router,
+            router: shared_router,
+            routes,
+            former,
+            interests,
             view,
         })
     }
@@ -200,15 +266,21 @@ impl OpenLane {
         let stop_sink = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop_sink);
         let (writer, drain) = (self.writer, self.drain);
-        threads.spawn(names.writer.clone(), move || writer.run())?;
+        // Every line of the log that these say is about their lane.
+        let span = tracing::info_span!("lane", lane = self.name);
+        let of_writer = span.clone();
+        threads.spawn(names.writer.clone(), move || of_writer.in_scope(|| writer.run()))?;
+        let of_sink = span.clone();
         threads.spawn(names.sink.clone(), move || {
+            let _inside = of_sink.enter();
             drain.run(|| stopping.load(Ordering::Relaxed), KAFKA_PATIENCE);
         })?;
         let stop_sources = CancellationToken::new();
         let mut sources = JoinSet::new();
-        for (name, _, source) in self.sources {
+        for OpenSource { name, source, .. } in self.sources {
             let stop = stop_sources.clone();
-            sources.spawn(async move { (name, Box::pin(source.run(stop)).await) });
+            let run = async move { (name, Box::pin(source.run(stop)).await) };
+            sources.spawn(run.instrument(span.clone()));
         }
         Ok(Lane {
             is_leaving: self.is_leaving,
@@ -228,7 +300,7 @@ impl OpenLane {
         HandLane::new(
             self.name.clone(),
             self.view.queue.clone(),
-            self.router.clone(),
+            Router::clone(&self.router),
             door,
         )
     }
@@ -238,7 +310,21 @@ impl OpenLane {
         LetterBox {
             lane: self.name.clone(),
             letters: Arc::clone(&self.view.letters),
-            router: Arc::new(self.router.clone()),
+            router: Arc::clone(&self.router),
+        }
+    }
+
+    /// The routes whose messages it brings, or brought and may still have.
+    pub fn interests(&self) -> Vec<route::Mark> {
+        self.interests.clone()
+    }
+
+    /// For other routes while it runs.
+    pub fn points(&self) -> Points {
+        Points {
+            routes: self.routes.clone(),
+            former: self.former.clone(),
+            view: self.view.clone(),
         }
     }
 
@@ -301,7 +387,7 @@ impl Lane {
     async fn join(&mut self, name: &str) {
         let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
         if joined.await.is_err() {
-            tracing::error!(name, "did not end in time");
+            tracing::error!(stage = name, "a stage did not end in time");
         }
     }
 }
@@ -327,7 +413,7 @@ async fn until_empty(queue: &queue::Monitor) {
 }
 
 /// What is known of the lane's clocks.
-fn times(folder: &Path, is_new: bool, reach: Reach, ground: &Ground<'_>) -> Result<Times, SlotError> {
+fn times(folder: &Path, is_new: bool, reach: Reach, ground: &Ground) -> Result<Times, SlotError> {
     let at = Opened {
         boot: ground.clock.boot(),
         tail: reach.tail,
@@ -346,8 +432,8 @@ fn assumed_routes(config: &Config, lane: &str) -> Vec<route::Mark> {
 }
 
 /// Sources for the brokers that the lane's routes take, and for those that keep a session for it.
-fn open_sources(plan: &Plan, ground: &Ground<'_>, queue: &Queue) -> Result<Vec<OpenSource>, AppError> {
-    let (config, lane) = (ground.config, plan.name.as_str());
+fn open_sources(plan: &Plan, ground: &Ground, queue: &Queue) -> Result<Vec<OpenSource>, AppError> {
+    let (config, lane) = (&*ground.config, plan.name.as_str());
     let sessions = ground.data_dir.sessions(lane)?;
     for gone in sessions
         .iter()
@@ -366,12 +452,21 @@ fn open_sources(plan: &Plan, ground: &Ground<'_>, queue: &Queue) -> Result<Vec<O
             continue;
         }
         let link = Arc::new(watch::Sender::new(Link::Connecting));
-        let parts = parts(lane, broker, wanted, ground, queue, &link);
+        let counters = Arc::<Counters>::default();
+        let parts = source::Parts {
+            counters: Arc::clone(&counters),
+            ..parts(lane, broker, wanted, ground, queue, &link)
+        };
         let source = Source::open(parts).map_err(|source| AppError::Source {
             broker: broker.name.clone(),
             source,
         })?;
-        sources.push((broker.name.clone(), link, source));
+        sources.push(OpenSource {
+            name: broker.name.clone(),
+            link,
+            counters,
+            source,
+        });
     }
     Ok(sources)
 }
@@ -380,11 +475,11 @@ fn parts(
     lane: &str,
     broker: &source::Config,
     wanted: Vec<source::Subscription>,
-    ground: &Ground<'_>,
+    ground: &Ground,
     queue: &Queue,
     link: &Arc<watch::Sender<Link>>,
 ) -> source::Parts {
-    let (config, data_dir) = (ground.config, ground.data_dir);
+    let (config, data_dir) = (&*ground.config, &*ground.data_dir);
     let client_id = broker.client_id_of(&ground.identity.gateway);
     let recalled: Vec<Recalled> = queue
         .recalled
@@ -409,21 +504,25 @@ fn parts(
         link: Arc::clone(link),
         counters: Arc::default(),
         clock: ground.clock.clone(),
+        nudge: Arc::clone(&ground.nudge),
     }
 }
 
 /// Which messages need times that ascend strictly.
-fn series_of(ground: &Ground<'_>, lane: &str) -> queue::SeriesOf {
+fn series_of(ground: &Ground, lane: &str) -> queue::SeriesOf {
     let routes = ground.config.routes.iter().filter(|route| route.lane == lane);
     let own = Router::new(routes.cloned().collect(), &ground.identity.gateway, lane);
     Arc::new(move |arrival| own.series(arrival))
 }
 
 /// What the queue gets from the others.
-fn outside(ground: &Ground<'_>, router: Arc<OnceLock<Router>>, lane: &str) -> Outside {
+fn outside(ground: &Ground, routes: Routes, lane: &str) -> Outside {
     let clock = ground.clock.clone();
     // The same router as the sink's: what a former route takes is not the value of whoever takes such messages by now.
-    let owner_of = move |stored: &Stored| owner(router.get()?, stored);
+    let owner_of = move |stored: &Stored| {
+        let router = routes.now()?;
+        owner(&router, stored)
+    };
     Outside {
         now: Some(Arc::new(move || clock.now())),
         series_of: Some(series_of(ground, lane)),
@@ -442,7 +541,7 @@ fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
 }
 
 /// The limits that the lane shares, and its own.
-fn gate(plan: &Plan, ground: &Ground<'_>) -> Gate {
+fn gate(plan: &Plan, ground: &Ground) -> Gate {
     let mut gate = Gate::default();
     if let Some(allowance) = &ground.allowance {
         gate.join(allowance, plan.weight);
@@ -455,7 +554,7 @@ fn gate(plan: &Plan, ground: &Ground<'_>) -> Gate {
 
 fn connector(
     plan: &Plan,
-    ground: &Ground<'_>,
+    ground: &Ground,
     queue: &queue::Monitor,
     transactional: Option<Transactional>,
 ) -> KafkaConnector {
@@ -472,11 +571,11 @@ fn connector(
 }
 
 /// How the lane delivers exactly once, if it does.
-fn transactional(lane: &str, ground: &Ground<'_>) -> Option<Transactional> {
+fn transactional(lane: &str, ground: &Ground) -> Option<Transactional> {
     if ground.config.kafka.delivery != Delivery::ExactlyOnce {
         return None;
     }
-    let topics = cursor_topics(&ground.data_dir.lane(lane), lane, ground.config);
+    let topics = cursor_topics(&ground.data_dir.lane(lane), lane, &ground.config);
     if topics.is_empty() {
         // Only a lane that no route uses any more: `check` refuses the others.
         tracing::warn!(

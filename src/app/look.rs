@@ -1,100 +1,134 @@
 //! Makes the [`State`] that everybody sees, from what the stages show of themselves.
 
+mod history;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::app::view::{LaneView, View};
+use crate::app::view::{BrokerView, LaneView, View};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::link::Link;
+use crate::message::Stamp;
+use crate::ops::events;
 use crate::ops::state::{self, Look, State};
 use crate::queue;
+use crate::sink::tally::{Named, Tally};
+use history::{History, Sample};
 
-/// What does not change while the process lives.
+/// Devices that are shown of each kind: what fits on a page.
+const DEVICES_SHOWN: usize = 10;
+
+/// What does not change while the process lives, and what is remembered between looks.
 struct Looker {
     view: View,
     identity: Identity,
+    clock: Clock,
     delivery: &'static str,
     data_dir: String,
     started: Instant,
+    /// By lane.
+    histories: Mutex<BTreeMap<String, History>>,
 }
 
 /// Looks at everything that `view` shows.
-pub fn over(view: View, config: &Config, identity: Identity) -> Look {
+pub fn over(view: View, config: &Config, identity: Identity, clock: Clock) -> Look {
     let looker = Looker {
         view,
         identity,
+        clock,
         delivery: config.kafka.delivery.name(),
         data_dir: config.gateway.data_dir.display().to_string(),
         started: Instant::now(),
+        histories: Mutex::default(),
     };
     Look::new(move || looker.look())
 }
 
 impl Looker {
     fn look(&self) -> State {
-        let overview = self.view.overview();
-        let lanes: Vec<state::Lane> = self.view.lanes().iter().map(lane).collect();
-        let wear = overview
-            .lanes
-            .first()
-            .map(|lane| lane.queue.wear)
-            .unwrap_or_default();
-        State {
+        let (now, at) = (self.clock.now(), Instant::now());
+        let views = self.view.lanes();
+        let mut lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
+        self.compare(&mut lanes, at);
+        let mut state = State {
             version: state::VERSION,
             edgeferry: env!("CARGO_PKG_VERSION").to_owned(),
             gateway: self.identity.gateway.clone(),
             epoch: self.identity.epoch.to_string(),
             delivery: self.delivery.to_owned(),
-            unix_ms: 0,
-            is_clock_synchronised: false,
+            unix_ms: now.unix_ms,
+            is_clock_synchronised: now.synchronised,
             uptime_s: self.started.elapsed().as_secs(),
-            health: state::Health {
-                is_ready: overview.is_ready(),
-                is_buffering: lanes
-                    .iter()
-                    .any(|lane| lane.ledger.queued > 0 && lane.kafka != Link::Up),
-                summary: overview.to_string(),
-                advice: Vec::new(),
-            },
+            health: state::Health::default(),
             lanes,
-            disk: disk(&self.data_dir, &wear),
-            certificates: Vec::new(),
-            events: Vec::new(),
-            not_forwarded: overview.not_forwarded,
+            disk: disk(&self.data_dir, &views),
+            certificates: self.view.certificates().last(),
+            events: events::last(),
+            not_forwarded: self.view.not_forwarded(),
+        };
+        state.health = state::Health::of(&state);
+        let not_applied = self.view.not_applied();
+        let advice = not_applied.iter().map(state::NotApplied::advice);
+        state.health.advice.extend(advice);
+        state.health.not_applied = not_applied;
+        state
+    }
+
+    /// Fills in what only earlier looks tell.
+    fn compare(&self, lanes: &mut [state::Lane], now: Instant) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lane that is gone is forgotten, but not one that a reload starts anew.
+        histories
+            .retain(|name, history| lanes.iter().any(|lane| lane.name == *name) || history.is_of_use(now));
+        for lane in lanes {
+            let history = histories.entry(lane.name.clone()).or_default();
+            history.note(Sample::of(lane, now));
+            history.tell(lane);
         }
+    }
+
+    fn lane(&self, view: &LaneView, now: &Stamp) -> state::Lane {
+        let mut lane = lane(view, now);
+        for broker in &mut lane.brokers {
+            broker.dropped_by_broker = self.view.dropped_by(&broker.name);
+        }
+        lane
     }
 }
 
-fn lane(view: &LaneView) -> state::Lane {
-    let overview = view.overview();
-    let brokers = overview.brokers.into_iter().map(|(name, link)| state::Broker {
-        name,
-        link,
-        received: 0,
-        stored: 0,
-        put_back: 0,
-        reconnects: 0,
-        dropped_by_broker: None,
-    });
-    let (status, letters) = (overview.queue, overview.letters);
+fn lane(view: &LaneView, now: &Stamp) -> state::Lane {
+    let (status, letters, counts) = (view.queue.status(), view.letters.stand(), view.sink.counts());
+    let recognised = view
+        .brokers
+        .iter()
+        .map(|broker| broker.counters.totals().recognised);
+    let (routes, devices) = tallies(view);
     state::Lane {
-        name: overview.name,
-        is_leaving: overview.is_leaving,
-        brokers: brokers.collect(),
-        kafka: overview.kafka,
-        held: overview.held,
-        ledger: ledger(&status.balance),
+        name: view.name.clone(),
+        is_leaving: view.is_leaving,
+        brokers: view.brokers.iter().filter_map(broker).collect(),
+        kafka: view.sink.link(),
+        held: view.sink.held(),
+        ledger: state::Ledger {
+            recognised: recognised.sum(),
+            resent: counts.resent,
+            unprotected: status.unprotected,
+            ..ledger(&status.balance)
+        },
         queue: state::Queue {
             bytes: status.bytes,
-            max_bytes: 0,
+            max_bytes: view.limits.max_bytes,
             is_full: status.full,
             failure: status.failure,
-            oldest_unix_ms: None,
-            age_s: None,
+            oldest_unix_ms: status.oldest.map(|stamp| stamp.unix_ms),
+            age_s: status.oldest.map(|stamp| age_s(&stamp, now)),
             commit_interval_s: status.wear.commit_interval.as_secs_f64(),
         },
         flow: state::Flow {
-            rewinds: overview.counts.rewinds,
+            rewinds: counts.rewinds,
             is_limited: view.sink.is_limited(),
             ..state::Flow::default()
         },
@@ -104,12 +138,62 @@ fn lane(view: &LaneView) -> state::Lane {
             dropped: letters.dropped,
             lost: letters.lost,
         },
-        routes: Vec::new(),
-        devices: state::Devices::default(),
+        routes,
+        devices,
+        last_hour: state::LastHour::default(),
     }
 }
 
-fn ledger(balance: &queue::Balance) -> state::Ledger {
+/// Within a boot by the clock that nobody sets.
+fn age_s(then: &Stamp, now: &Stamp) -> f64 {
+    let ms = if then.boot == now.boot {
+        now.boot_ms.saturating_sub(then.boot_ms)
+    } else {
+        u64::try_from(now.unix_ms.saturating_sub(then.unix_ms)).unwrap_or(0)
+    };
+    std::time::Duration::from_millis(ms).as_secs_f64()
+}
+
+/// `None` for one that has done its work.
+fn broker(view: &BrokerView) -> Option<state::Broker> {
+    let link: Link = view.link.upgrade()?.borrow().clone();
+    let totals = view.counters.totals();
+    Some(state::Broker {
+        name: view.name.clone(),
+        link,
+        received: totals.received,
+        stored: totals.stored,
+        put_back: totals.put_back,
+        reconnects: totals.reconnects,
+        dropped_by_broker: None,
+    })
+}
+
+fn tallies(view: &LaneView) -> (Vec<state::Tally>, state::Devices) {
+    let tallies = view.sink.tallies();
+    let of_route = |(number, name): &(usize, String)| tally((name.clone(), tallies.route(*number)));
+    let all = |devices: Vec<Named>| devices.into_iter().map(tally).collect();
+    let devices = state::Devices {
+        busiest: all(tallies.busiest(DEVICES_SHOWN)),
+        troubled: all(tallies.troubled(DEVICES_SHOWN)),
+        busiest_share: tallies.busiest_share(),
+    };
+    (view.routes.iter().map(of_route).collect(), devices)
+}
+
+fn tally((name, tally): (String, Tally)) -> state::Tally {
+    state::Tally {
+        name,
+        delivered: tally.delivered,
+        dead_lettered: tally.dead_lettered,
+        trouble: tally
+            .trouble
+            .map(|(unix_ms, why)| state::Trouble { unix_ms, why }),
+    }
+}
+
+/// The account, as everybody sees it.
+pub(crate) fn ledger(balance: &queue::Balance) -> state::Ledger {
     let removed = queue::Reason::ALL
         .into_iter()
         .filter(|reason| *reason != queue::Reason::Skipped)
@@ -124,13 +208,49 @@ fn ledger(balance: &queue::Balance) -> state::Ledger {
     }
 }
 
-fn disk(path: &str, wear: &queue::Wear) -> state::Disk {
+fn disk(path: &str, lanes: &[LaneView]) -> state::Disk {
+    // The account of written bytes is the process's, whichever lane tells it.
+    let wear = lanes
+        .first()
+        .map(|lane| lane.queue.status().wear)
+        .unwrap_or_default();
+    let space = rustix::fs::statvfs(path).ok();
+    let blocks = |count: fn(&rustix::fs::StatVfs) -> u64| {
+        let space = space.as_ref()?;
+        Some(count(space).saturating_mul(space.f_frsize))
+    };
+    let limits = || lanes.iter().map(|lane| &lane.limits);
     state::Disk {
         path: path.to_owned(),
+        free_bytes: blocks(|space| space.f_bavail),
+        total_bytes: blocks(|space| space.f_blocks),
         written_bytes: wear.written,
         written_last_day_bytes: wear.last_day,
         projected_per_day_bytes: wear.projected_per_day,
         written_per_payload_byte: wear.per_payload_byte(),
-        ..state::Disk::default()
+        min_free_bytes: limits().map(|limits| limits.min_free_bytes).max().unwrap_or(0),
+        budget_per_day_bytes: limits().filter_map(|limits| limits.flash_budget).min(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_by_the_clock_that_nobody_sets_where_that_is_possible() {
+        let at = |boot, boot_ms, unix_ms| Stamp {
+            unix_ms,
+            boot_ms,
+            boot,
+            synchronised: true,
+        };
+        let now = at(1, 10_000, 1_000_000);
+        assert!((age_s(&at(1, 8_500, 2_000_000), &now) - 1.5).abs() < 1e-9);
+        assert!((age_s(&at(2, 99_999, 940_000), &now) - 60.0).abs() < 1e-9);
+        assert!(
+            age_s(&at(2, 0, 2_000_000), &now).abs() < 1e-9,
+            "from a clock that was ahead"
+        );
     }
 }

@@ -33,20 +33,24 @@ mod watch;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
 pub use hand::Stopped;
+pub(crate) use look::ledger;
 
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity::{self, IdentityError, Machine};
 use crate::ops::hand::KnownError;
-use crate::ops::{Look, logging, systemd};
+use crate::ops::{Look, http, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
+use reload::Requests;
 use stages::Stages;
-use telling::Tellings;
 pub use view::{LaneView, View};
 
 /// Why the daemon could not run, or did not go on.
@@ -107,6 +111,14 @@ pub enum AppError {
     /// A stage ended although nobody asked it to.
     #[error("the {0} ended unexpectedly; the log says why")]
     StageEnded(String),
+    /// A reload could not stop something, so that it cannot be started anew.
+    #[error("{0} could not be stopped for a reload; a start of the process goes on with what is stored")]
+    NotClosed(String),
+    /// A reload waited for a command in vain.
+    #[error(
+        "an `edgeferry queue` or `edgeferry dead-letter` command is at work and does not make way: reload again when it is done"
+    )]
+    HandBusy,
 }
 
 impl AppError {
@@ -126,7 +138,9 @@ impl AppError {
                 false => Exit::Usage,
             },
             Self::Fenced { .. } => Exit::Fenced,
-            Self::Clock(_) | Self::Start(_) | Self::StageEnded(_) => Exit::Failure,
+            Self::Clock(_) | Self::Start(_) | Self::StageEnded(_) | Self::NotClosed(_) | Self::HandBusy => {
+                Exit::Failure
+            }
         }
     }
 }
@@ -136,18 +150,8 @@ impl AppError {
 pub fn run_from_file(path: &Path) -> Exit {
     logging::init();
     memory::settle();
-    let (config, warnings) = match config::load(path) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Usage;
-        }
-    };
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    match run_until_signal(&config) {
-        Ok(()) => Exit::Stopped,
+    match run_until_signal(path) {
+        Ok(exit) => exit,
         Err(error) => {
             tracing::error!(%error, "stopped");
             error.exit()
@@ -155,19 +159,42 @@ pub fn run_from_file(path: &Path) -> Exit {
     }
 }
 
-fn run_until_signal(config: &Config) -> Result<(), AppError> {
+fn run_until_signal(path: &Path) -> Result<Exit, AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        // First: a SIGHUP that comes during the start is a reload after it.
         let (stop, hangup) = (stop_signal()?, reload::hangup()?);
-        let daemon = Daemon::start(config)?;
-        let view = daemon.view();
-        tokio::select! {
-            ended = daemon.run(stop) => ended,
-            never = reload::over(hangup, view, config) => match never {},
-        }
+        outlive_file_limit()?;
+        let Some(config) = load(path) else {
+            return Ok(Exit::Usage);
+        };
+        let mut daemon = Daemon::start(&config)?;
+        daemon.reloads_from(path, hangup);
+        daemon.run(stop).await?;
+        Ok(Exit::Stopped)
     })
+}
+
+/// The configuration of a start; what is wrong, and what should be known, is said.
+fn load(path: &Path) -> Option<Config> {
+    match config::load(path) {
+        Ok((config, warnings)) => {
+            let applied = logging::set_level(config.log.level);
+            if applied == logging::Applied::Environment && config.log != config::Log::default() {
+                tracing::info!("EDGEFERRY_LOG is set: it goes over [log] level");
+            }
+            for warning in &warnings {
+                tracing::warn!("{warning}");
+            }
+            Some(config)
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            None
+        }
+    }
 }
 
 /// Ends at SIGTERM or SIGINT.
@@ -183,13 +210,23 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, AppError> {
     })
 }
 
+/// A write over the limit of `LimitFSIZE=` or `ulimit -f` is an error, which ends acknowledging as a full disk does. Without
+/// somebody who listens the signal would end the process (setrlimit(2)).
+fn outlive_file_limit() -> Result<(), AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays for the life of the process.
+    drop(signal(kind)?);
+    Ok(())
+}
+
 /// All lanes, running.
 #[derive(Debug)]
 pub struct Daemon {
     stages: Stages,
-    look: Look,
-    /// For those who cannot ask.
-    tellings: Tellings,
+    reloads: Requests,
+    /// Answers until all lanes have stopped.
+    _http: Option<http::Server>,
     /// Unlocked last, when nothing uses the store any more.
     _data_dir: Arc<DataDir>,
 }
@@ -206,19 +243,29 @@ impl Daemon {
         let machine = Machine::read();
         let gateway = machine.gateway_id(config.gateway.id.as_deref())?;
         let identity = identity::open(data_dir.path(), gateway, &machine, data_dir.has_log())?;
-        let stages = Stages::start(config, &data_dir, &identity)?;
+        let config = Arc::new(config.clone());
+        let (asked, reloads) = Requests::channel();
+        let stages = Stages::start(&config, &data_dir, &identity, asked)?;
+        let certificates = stages.view().certificates();
+        certificates.configure(&config);
+        // Read at once: what ends soon is said at the start.
+        certificates.look_again();
         let version = env!("CARGO_PKG_VERSION");
         let partitioner = config.kafka.partitioner.name();
         tracing::info!(version, gateway = identity.gateway, epoch = %identity.epoch, partitioner, "running");
         systemd::ready();
-        let look = look::over(stages.view(), config, identity.clone());
-        let tellings = Tellings::start(config, &identity, &look, stages.allowance())?;
+        let http = http::Server::start(&config.http, stages.look());
         Ok(Self {
             stages,
-            look,
-            tellings,
+            reloads,
+            _http: http,
             _data_dir: data_dir,
         })
+    }
+
+    /// Reads its configuration again from this file when it is asked to, also at each SIGHUP.
+    pub fn reloads_from(&mut self, path: &Path, hangup: Signal) {
+        self.reloads.of_file(path, hangup);
     }
 
     /// For onlookers.
@@ -230,7 +277,7 @@ impl Daemon {
     /// Takes looks at the whole.
     #[must_use]
     pub fn look(&self) -> Look {
-        self.look.clone()
+        self.stages.look()
     }
 
     /// Keeps the service manager informed until `stop` ends or a stage does, then stops the pipeline in the
@@ -239,20 +286,44 @@ impl Daemon {
     /// # Errors
     /// [`AppError::StageEnded`] when a stage ended by itself, [`AppError::Fenced`].
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let view = self.view();
+        let (view, look) = (self.view(), self.look());
+        let certificates = view.certificates();
         let ended = tokio::select! {
-            () = stop => None,
-            error = self.stages.ended() => Some(error),
-            never = watch::over(view) => match never {},
+            ended = supervise(&mut self.stages, &mut self.reloads, stop) => ended,
+            never = watch::over(view, look) => match never {},
+            never = certificates.watch() => match never {},
         };
+        // Whoever waits for a reload is told that there is none any more.
+        drop(self.reloads);
         systemd::stopping();
         tracing::info!("stopping");
         self.stages.stop().await;
-        // Last: now it is true.
-        self.tellings.stop().await;
-        match ended {
-            None => Ok(()),
-            Some(error) => Err(error),
+        ended
+    }
+}
+
+/// Reloads when that is asked for, until `stop` ends, or a stage does, or a reload cannot be done as a whole.
+async fn supervise(
+    stages: &mut Stages,
+    reloads: &mut Requests,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let waiting = tokio::select! {
+            biased;
+            () = &mut stop => return Ok(()),
+            error = stages.ended() => return Err(error),
+            waiting = reloads.next() => waiting,
+        };
+        let stopping = CancellationToken::new();
+        let mut reload = std::pin::pin!(reloads.reload(stages, waiting, &stopping));
+        tokio::select! {
+            done = &mut reload => done?,
+            () = &mut stop => {
+                stopping.cancel();
+                return reload.await;
+            }
         }
     }
 }

@@ -1,14 +1,18 @@
 //! What an onlooker sees.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::link::Link;
-use crate::ops::{LaneOverview, Overview};
+use crate::ops::certificates::Certificates;
+use crate::ops::state::NotApplied;
 use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
+use crate::source::{Counters, Dropped};
 use crate::{queue, sink};
 
 /// All lanes that run; one that has been emptied is gone from it.
@@ -20,6 +24,13 @@ struct Inner {
     lanes: Vec<LaneView>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
+    /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
+    dropped: BTreeMap<String, Arc<Dropped>>,
+    certificates: Arc<Certificates>,
+    /// What runs, once something does.
+    config: Option<Arc<Config>>,
+    /// A configuration that was refused since.
+    not_applied: Option<NotApplied>,
 }
 
 /// One lane.
@@ -29,14 +40,29 @@ pub struct LaneView {
     pub name: String,
     /// No route uses it: it runs until it is empty.
     pub is_leaving: bool,
-    /// `[[mqtt]] name` and state, in file order. A source that has done its work takes its link with it.
-    pub brokers: Vec<(String, Weak<watch::Sender<Link>>)>,
+    /// Its connections, in file order.
+    pub brokers: Vec<BrokerView>,
+    /// Its own routes, by number in the file, with their names.
+    pub routes: Vec<(usize, String)>,
+    /// The limits of its queue.
+    pub limits: queue::Config,
     /// Its queue.
     pub queue: queue::Monitor,
     /// Its sink.
     pub sink: Arc<sink::Monitor>,
     /// Its dead letters.
     pub letters: Arc<DeadLetters>,
+}
+
+/// One connection to a broker.
+#[derive(Debug, Clone)]
+pub struct BrokerView {
+    /// `[[mqtt]] name`
+    pub name: String,
+    /// Its state. A source that has done its work takes it with it.
+    pub link: Weak<watch::Sender<Link>>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
 }
 
 impl View {
@@ -48,8 +74,50 @@ impl View {
         self.inner().lanes.push(lane);
     }
 
-    pub(super) fn forwards(&self, forward: Arc<ForwardMonitor>) {
-        self.inner().forward = Some(forward);
+    pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
+        self.inner().forward = forward;
+    }
+
+    /// Lanes in the order of these names.
+    pub(super) fn sort(&self, names: &[String]) {
+        let place = |lane: &LaneView| names.iter().position(|name| *name == lane.name);
+        self.inner().lanes.sort_by_key(place);
+    }
+
+    pub(super) fn runs(&self, config: Arc<Config>) {
+        self.inner().config = Some(config);
+    }
+
+    /// The configuration that runs: another one after a reload. `None` before anything runs.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.inner().config.clone()
+    }
+
+    pub(super) fn set_not_applied(&self, refused: Option<NotApplied>) {
+        self.inner().not_applied = refused;
+    }
+
+    /// The configuration that was refused last, if none was applied since.
+    #[must_use]
+    pub fn not_applied(&self) -> Option<NotApplied> {
+        self.inner().not_applied.clone()
+    }
+
+    pub(super) fn listens(&self, broker: &str, dropped: Arc<Dropped>) {
+        self.inner().dropped.insert(broker.to_owned(), dropped);
+    }
+
+    /// What a broker says it dropped, for any of its clients; `None` where it does not say.
+    #[must_use]
+    pub fn dropped_by(&self, broker: &str) -> Option<u64> {
+        self.inner().dropped.get(broker)?.total()
+    }
+
+    /// The certificates that the configuration names.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.inner().certificates)
     }
 
     pub(super) fn remove(&self, name: &str) {
@@ -62,14 +130,20 @@ impl View {
         self.inner().lanes.clone()
     }
 
-    /// The state of everything now.
+    /// Why dead letters are not forwarded at the moment.
     #[must_use]
-    pub fn overview(&self) -> Overview {
-        let inner = self.inner();
-        Overview {
-            lanes: inner.lanes.iter().map(LaneView::overview).collect(),
-            not_forwarded: inner.forward.as_ref().and_then(|forward| forward.trouble()),
-        }
+    pub fn not_forwarded(&self) -> Option<String> {
+        self.inner()
+            .forward
+            .as_ref()
+            .and_then(|forward| forward.trouble())
+    }
+
+    /// Messages that are durable and not done, in all lanes that run.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        let lanes = self.lanes();
+        lanes.iter().map(|lane| lane.queue.status().balance.queued).sum()
     }
 
     /// Messages that have ever become durable, in all lanes that run.
@@ -80,24 +154,6 @@ impl View {
 }
 
 impl LaneView {
-    /// The state of the lane now.
-    #[must_use]
-    pub fn overview(&self) -> LaneOverview {
-        let brokers = self.brokers.iter();
-        LaneOverview {
-            name: self.name.clone(),
-            is_leaving: self.is_leaving,
-            brokers: brokers
-                .filter_map(|(name, link)| Some((name.clone(), link.upgrade()?.borrow().clone())))
-                .collect(),
-            kafka: self.sink.link(),
-            queue: self.queue.status(),
-            held: self.sink.held(),
-            counts: self.sink.counts(),
-            letters: self.letters.stand(),
-        }
-    }
-
     /// Time since the last sign of life of the thread that has been silent for longest.
     #[must_use]
     pub fn silence(&self) -> Duration {

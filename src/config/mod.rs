@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ops::http;
 use crate::settings::{self, Problem, Problems};
 use crate::{queue, route, sink, source};
 
 mod cross;
+pub mod difference;
 mod gateway;
 mod lane;
+mod log;
 mod slips;
 mod status;
 mod versions;
@@ -22,6 +25,7 @@ mod versions;
 pub use gateway::Gateway;
 pub(crate) use lane::is_name as is_lane_name;
 pub use lane::{DEFAULT_LANE, Lane};
+pub use log::{Level, Log};
 pub use status::Status;
 
 /// Everything the file says, checked and complete with defaults.
@@ -41,6 +45,10 @@ pub struct Config {
     pub kafka: sink::Config,
     /// `[dead_letter]`
     pub dead_letter: sink::DeadLetterConfig,
+    /// `[http]`
+    pub http: http::Config,
+    /// `[log]`
+    pub log: Log,
     /// `[status]`
     pub status: Status,
 }
@@ -73,6 +81,8 @@ struct Raw {
     lane: Vec<queue::RawLane>,
     kafka: sink::Raw,
     dead_letter: sink::RawDeadLetter,
+    http: http::Raw,
+    log: log::Raw,
     status: status::Raw,
 }
 
@@ -113,6 +123,8 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check_cursor(&kafka, &lanes, &routes, problems);
     let dead_letter = sink::resolve_dead_letter(raw.dead_letter, &mut problems.section("dead_letter"));
     cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
+    let http = http::resolve(raw.http, &mut problems.section("http"));
+    let log = log::resolve(&raw.log, &mut problems.section("log"));
     let status = status::resolve(raw.status, &mut problems.section("status"));
     let letters = dead_letter.topic.as_deref();
     cross::check_state_topics(&status, (&brokers, &lanes, &routes), (id, letters), problems);
@@ -125,8 +137,25 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         lanes,
         kafka,
         dead_letter,
+        http,
+        log,
         status,
     })
+}
+
+/// `data_dir` as a file says it that may be wrong otherwise: what asks a running daemon has to find it all the same.
+#[must_use]
+pub fn data_dir_of(text: &str) -> Option<PathBuf> {
+    let mut values = text.lines().filter_map(|line| {
+        let value = line
+            .trim_start()
+            .strip_prefix("data_dir")?
+            .trim_start()
+            .strip_prefix('=')?;
+        let value = value.trim_start().strip_prefix('"')?;
+        Some(PathBuf::from(value.split('"').next()?))
+    });
+    values.next().filter(|path| path.is_absolute())
 }
 
 fn lines(problems: &[Problem]) -> String {

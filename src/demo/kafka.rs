@@ -1,4 +1,4 @@
-//! librdkafka's mock cluster, and a reader that knows nothing of the pipeline.
+//! What is in the mock cluster, and a reader that knows nothing of the pipeline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,6 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::demo::DemoError;
@@ -19,44 +17,10 @@ use crate::demo::tally::{Guest, Tally};
 
 /// Where everything goes.
 pub(super) const TOPIC: &str = "telemetry";
-const PARTITIONS: i32 = 3;
-/// All brokers of the cluster; there is one.
-const ALL: i32 = -1;
+/// Of that topic.
+pub(super) const PARTITIONS: i32 = 3;
 /// How long the reader takes at most to notice that it should end.
 const GLANCE: Duration = Duration::from_millis(100);
-
-/// A Kafka cluster in this process. It keeps 5 MB per partition and forgets what is older.
-pub(super) struct Cluster(MockCluster<'static, DefaultProducerContext>);
-
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Cluster").field(&self.bootstrap_servers()).finish()
-    }
-}
-
-impl Cluster {
-    /// One broker and the topic.
-    pub(super) fn start() -> Result<Self, KafkaError> {
-        let cluster = MockCluster::new(1)?;
-        cluster.create_topic(TOPIC, PARTITIONS, 1)?;
-        Ok(Self(cluster))
-    }
-
-    /// Where clients find it.
-    pub(super) fn bootstrap_servers(&self) -> String {
-        self.0.bootstrap_servers()
-    }
-
-    /// Cuts all connections and refuses new ones. What is stored stays.
-    pub(super) fn take_away(&self) -> Result<(), KafkaError> {
-        self.0.broker_down(ALL)
-    }
-
-    /// Lets clients connect again.
-    pub(super) fn bring_back(&self) -> Result<(), KafkaError> {
-        self.0.broker_up(ALL)
-    }
-}
 
 /// Reads everything that is in Kafka, from the beginning, on a thread of its own. Dropping it stops it.
 #[derive(Debug)]

@@ -5,7 +5,6 @@
 
 mod broker;
 mod devices;
-mod interrupt;
 mod kafka;
 mod pipeline;
 mod screen;
@@ -19,11 +18,12 @@ use std::sync::Arc;
 use crate::app::AppError;
 use crate::config::{self, Config, LoadError};
 use crate::exit::Exit;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::mock::Cluster;
 use crate::ops::logging;
 use broker::Broker;
 use devices::Fleet;
-use interrupt::Interrupt;
-use kafka::{Cluster, Reader};
+use kafka::Reader;
 use pipeline::Pipeline;
 use screen::Screen;
 use story::{Outcome, Scene, Story};
@@ -56,8 +56,8 @@ enum DemoError {
     #[error("no message found its way through within {0:?}")]
     NoWayThrough(std::time::Duration),
     /// Ctrl-C or SIGTERM, or the pipeline ended.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl DemoError {
@@ -87,7 +87,7 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
     let interrupt = Arc::new(Interrupt::default());
     let folder = tempfile::Builder::new().prefix("edgeferry-demo-").tempdir()?;
     let broker = Broker::start()?;
-    let cluster = Cluster::start()?;
+    let cluster = Cluster::start([kafka::TOPIC], kafka::PARTITIONS)?;
     let config = configuration(folder.path(), &broker, &cluster)?;
     let pipeline = Pipeline::start(config, Arc::clone(&interrupt))?;
     let reader = Reader::start(&cluster.bootstrap_servers(), devices::names())?;
@@ -97,6 +97,7 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
         broker: &broker,
         cluster: &cluster,
         view: pipeline.view(),
+        look: pipeline.look(),
         fleet: &fleet,
         reader: &reader,
         interrupt: &interrupt,
@@ -109,7 +110,7 @@ fn show(keep: bool) -> Result<Exit, DemoError> {
     match told {
         Ok(Outcome::Complete) => Ok(Exit::Stopped),
         Ok(Outcome::Missing) => Ok(Exit::Failure),
-        Err(DemoError::Interrupted) => {
+        Err(DemoError::Interrupted(_)) => {
             screen.say("Stopped.")?;
             Ok(Exit::Stopped)
         }
@@ -148,6 +149,9 @@ topic = "{topic}"
 [kafka]
 bootstrap_servers = ["{bootstrap_servers}"]
 
+[http]
+listen = "off"
+
 [kafka.properties]
 # Nobody wants to watch a longer pause.
 "reconnect.backoff.max.ms" = 1000
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn the_configuration_is_one_that_loads_without_warnings() {
         let broker = Broker::start().unwrap();
-        let cluster = Cluster::start().unwrap();
+        let cluster = Cluster::start([kafka::TOPIC], kafka::PARTITIONS).unwrap();
         let folder = Path::new("/tmp/a \"quoted\" folder");
         let text = configuration_text(folder, &broker, &cluster).unwrap();
         let (config, warnings) = config::parse(Path::new(CONFIG_NAME), &text).unwrap();

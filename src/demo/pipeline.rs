@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{AppError, Daemon, View, stop_signal};
 use crate::config::Config;
-use crate::demo::interrupt::Interrupt;
+use crate::interrupt::Interrupt;
+use crate::ops::Look;
 
 /// The running daemon. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     view: View,
+    look: Look,
     stop: CancellationToken,
     thread: Option<JoinHandle<Result<(), AppError>>>,
 }
@@ -29,8 +31,9 @@ impl Pipeline {
             .name("pipeline".to_owned())
             .spawn(move || run(&config, &started, stopping, &interrupt))?;
         match is_started.recv() {
-            Ok(view) => Ok(Self {
+            Ok((view, look)) => Ok(Self {
                 view,
+                look,
                 stop,
                 thread: Some(thread),
             }),
@@ -45,6 +48,11 @@ impl Pipeline {
     /// For onlookers.
     pub(super) const fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Takes looks at the whole.
+    pub(super) const fn look(&self) -> &Look {
+        &self.look
     }
 
     /// Stops it as SIGTERM stops the daemon.
@@ -71,7 +79,7 @@ impl Drop for Pipeline {
 
 fn run(
     config: &Config,
-    started: &SyncSender<View>,
+    started: &SyncSender<(View, Look)>,
     stop: CancellationToken,
     interrupt: &Arc<Interrupt>,
 ) -> Result<(), AppError> {
@@ -81,7 +89,7 @@ fn run(
     let ended = runtime.block_on(async {
         let asked = stop_signal()?;
         let daemon = Daemon::start(config)?;
-        if started.send(daemon.view()).is_err() {
+        if started.send((daemon.view(), daemon.look())).is_err() {
             return Ok(());
         }
         let interrupted = Arc::clone(interrupt);

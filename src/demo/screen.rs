@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::demo::tally::{Guest, Totals};
 use crate::link::Link;
-use crate::ops::Overview;
+use crate::ops::State;
 
 /// Everything at one moment.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Line {
     /// Different readings in Kafka.
     pub(super) in_kafka: u64,
     /// The daemon's own view.
-    pub(super) overview: Overview,
+    pub(super) state: State,
 }
 
 /// How it ended.
@@ -73,11 +73,11 @@ impl<W: Write> Screen<W> {
 
     /// One line of numbers.
     pub(super) fn line(&mut self, line: &Line) -> io::Result<()> {
-        let overview = &line.overview;
+        let lanes = &line.state.lanes;
         // The demo has one lane with one broker.
-        let only = overview.lanes.first();
+        let only = lanes.first();
         let mqtt = only.and_then(|lane| lane.brokers.first());
-        let mqtt = mqtt.map_or("none", |(_, link)| word(link));
+        let mqtt = mqtt.map_or("none", |broker| word(&broker.link));
         let kafka = only.map_or("none", |lane| word(&lane.kafka));
         writeln!(
             self.out,
@@ -85,7 +85,7 @@ impl<W: Write> Screen<W> {
             line.time.as_secs(),
             line.published,
             line.stored,
-            overview.backlog(),
+            lanes.iter().map(|lane| lane.ledger.queued).sum::<u64>(),
             line.in_kafka,
         )?;
         self.out.flush()

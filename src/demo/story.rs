@@ -7,9 +7,11 @@ use crate::app::View;
 use crate::demo::DemoError;
 use crate::demo::broker::Broker;
 use crate::demo::devices::{DEVICES, EVERY, Fleet, topic};
-use crate::demo::interrupt::Interrupt;
-use crate::demo::kafka::{Cluster, Reader, TOPIC};
+use crate::demo::kafka::{Reader, TOPIC};
 use crate::demo::screen::{Line, Screen, Table};
+use crate::interrupt::Interrupt;
+use crate::mock::Cluster;
+use crate::ops::Look;
 
 /// Everything works.
 const HEALTHY: Duration = Duration::from_secs(5);
@@ -41,6 +43,8 @@ pub(super) struct Scene<'a> {
     pub(super) cluster: &'a Cluster,
     /// The pipeline in between.
     pub(super) view: &'a View,
+    /// Looks at all of it.
+    pub(super) look: &'a Look,
     /// The devices.
     pub(super) fleet: &'a Fleet,
     /// Reads what arrived.
@@ -97,7 +101,7 @@ impl<'a, W: Write> Story<'a, W> {
         let outcome = self.judge(&table)?;
         if keep {
             match self.stay() {
-                Ok(()) | Err(DemoError::Interrupted) => {}
+                Ok(()) | Err(DemoError::Interrupted(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -139,7 +143,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.screen
             .say("Kafka is taken away: the devices go on, and the backlog grows.")?;
         self.watch(AWAY)?;
-        let waited = self.scene.view.overview().backlog();
+        let waited = self.scene.view.backlog();
         let goal = self.scene.fleet.published();
         self.scene.cluster.bring_back()?;
         let back = Instant::now();
@@ -155,7 +159,7 @@ impl<'a, W: Write> Story<'a, W> {
         self.watch(SETTLE)?;
         self.watch_until(END_LIMIT, |scene| {
             let published = scene.fleet.published();
-            let backlog = scene.view.overview().backlog();
+            let backlog = scene.view.backlog();
             scene.fleet.acknowledged() >= published && in_kafka(scene) >= published && backlog == 0
         })?;
         Ok(Table {
@@ -232,14 +236,14 @@ impl<'a, W: Write> Story<'a, W> {
         // From the end to the start, so that the numbers of one line can never contradict each other.
         let in_kafka = in_kafka(&self.scene);
         let guests = self.scene.reader.tally().take_guests();
-        let overview = self.scene.view.overview();
+        let state = self.scene.look.take();
         let stored = self.scene.view.stored().saturating_sub(self.stored_before);
         let line = Line {
             time: self.began.elapsed(),
             published: self.scene.fleet.published(),
             stored,
             in_kafka,
-            overview,
+            state,
         };
         self.screen.line(&line)?;
         for guest in &guests {

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::ops::Overview;
-
 /// Tells the service manager that the store is open and the stages run.
 pub fn ready() {
     send(&[NotifyState::Ready]);
 }
 
-/// Tells it that a reload has begun; [`ready`] ends it. `Type=notify-reload` needs the time with it.
+/// Tells it that a reload has ended, well or not, and what came of it.
+pub fn reloaded(line: &str) {
+    send(&[NotifyState::Ready, NotifyState::Status(line)]);
+}
+
+/// Tells it that a reload has begun; [`reloaded`] ends it. `Type=notify-reload` needs the time with it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
@@ -25,8 +28,8 @@ pub fn stopping() {
 }
 
 /// Shows the state as the unit's status line.
-pub fn status(overview: &Overview) {
-    send(&[NotifyState::Status(&overview.to_string())]);
+pub fn status(line: &str) {
+    send(&[NotifyState::Status(line)]);
 }
 
 /// Tells the watchdog that all is well.

@@ -11,7 +11,7 @@ use crate::message::{Arrival, Seq, Stored};
 use crate::queue::codec::{Block, Unreadable, decode};
 use crate::queue::ledger::Hole;
 use crate::queue::store::{Found, RawBlock, StoreError, Unit};
-use crate::queue::{Monitor, Shared};
+use crate::queue::{Monitor, Shared, Waiting};
 use crate::slots::SlotError;
 
 /// How long a look waits for one generation: a little more than the store itself gives to the worst of them.
@@ -109,6 +109,31 @@ impl Monitor {
     #[must_use]
     pub fn holes(&self) -> Vec<Hole> {
         self.0.ledger.holes()
+    }
+}
+
+/// Pieces that are looked at for the oldest message: behind so many without one it is not worth more reading.
+const OLDEST_PIECES: usize = 16;
+
+impl Shared {
+    /// The first message from `first` on that can be read at a glance.
+    pub(super) fn oldest_on_disk(self: &Arc<Self>, first: Seq) -> Option<Waiting> {
+        let mut browser = Monitor(Arc::clone(self)).browse(first, Seq(u64::MAX));
+        for _ in 0..OLDEST_PIECES {
+            match browser.next_piece() {
+                Ok(Some(Piece::Messages(messages))) => {
+                    if let Some(stored) = messages.first() {
+                        return Some(Waiting {
+                            seq: stored.seq,
+                            stamp: stored.arrival.stamp,
+                        });
+                    }
+                }
+                Ok(Some(Piece::Hole(_) | Piece::Gone(_) | Piece::Fault(..))) => {}
+                Ok(Some(Piece::Wait) | None) | Err(_) => return None,
+            }
+        }
+        None
     }
 }
 

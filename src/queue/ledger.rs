@@ -239,6 +239,13 @@ impl Ledger {
         Ok((Self(Mutex::new(Inner { file, values })), was_there))
     }
 
+    /// The totals in a file that is left as it is. `None` when there is none, or it is damaged.
+    #[must_use]
+    pub fn peek(path: &Path) -> Option<Totals> {
+        let values: Values = SlotFile::peek(path, SLOT_BYTES)?;
+        Some(values.totals)
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -35,6 +35,8 @@ pub struct Values {
     pub expired: u64,
     /// Messages that no route wanted, by a filter of the configuration. Files of before begin at 0.
     pub filtered: u64,
+    /// Messages up to `durable` that came with QoS 0; imported ones are none. Files of before begin at 0.
+    pub unprotected: u64,
 }
 
 /// What became of the messages that a cursor move passes; those that are missing are the ledger's.
@@ -158,15 +160,20 @@ impl Marks {
         Ok(())
     }
 
-    /// Notes that everything up to `seq` is durable. To be called before anybody hears of it: what lies behind the
-    /// watermark after a SIGKILL was never acknowledged, and Kafka has not seen it. A power cut takes it back by
-    /// `SYNC_INTERVAL` at most.
+    /// Notes that everything up to `seq` is durable, `unprotected` messages with QoS 0 more than before. To be called before
+    /// anybody hears of it: what lies behind the watermark after a SIGKILL was never acknowledged, and Kafka has not seen it.
+    /// A power cut takes it back by `SYNC_INTERVAL` at most. Said again of the same `seq`, after an error, it counts once.
     ///
     /// # Errors
     /// [`SlotError`]: the watermark may be behind.
-    pub fn set_durable(&self, seq: Seq) -> Result<(), SlotError> {
+    pub fn set_durable(&self, seq: Seq, unprotected: u64) -> Result<(), SlotError> {
         let mut inner = self.inner();
-        inner.update(|values| values.durable = seq)?;
+        inner.update(|values| {
+            if seq > values.durable {
+                values.unprotected = values.unprotected.saturating_add(unprotected);
+            }
+            values.durable = seq;
+        })?;
         inner.sync_now_and_then()
     }
 
@@ -266,6 +273,7 @@ mod tests {
             dead_lettered: 150,
             expired: 50,
             filtered: 0,
+            unprotected: 0,
         };
         assert_eq!(found, Some(expected));
         let passed = Passed {
@@ -278,6 +286,18 @@ mod tests {
             found.map(|values| (values.cursor, values.filtered)),
             Some((Seq(903), 3))
         );
+    }
+
+    #[test]
+    fn a_watermark_that_is_said_twice_counts_unprotected_messages_once() {
+        // Takes the change in and refuses nothing; the second time is what a writer does after an error behind it.
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (marks, _) = Marks::open(dir.path()).expect("opens");
+        for _ in 0..2 {
+            marks.set_durable(Seq(9), 4).expect("writes");
+        }
+        marks.set_durable(Seq(10), 1).expect("writes");
+        assert_eq!(peek(dir.path()).map(|values| values.unprotected), Some(5));
     }
 
     #[test]

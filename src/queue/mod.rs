@@ -20,12 +20,13 @@
 //! knows neither MQTT nor Kafka.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -61,6 +62,7 @@ pub use expiry::Now;
 pub use intake::{Closed, Intake, Room};
 pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
+pub use limits::free_bytes;
 pub use marks::Passed;
 pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
@@ -68,8 +70,10 @@ pub use relief::{KeyOf, Owner};
 pub use wear::Wear;
 pub use writer::Writer;
 
-use crate::message::{Epoch, Seq};
+use crate::message::{Arrival, Epoch, Seq, Stamp};
+use crate::outages::{Outages, Say, Trouble};
 use crate::pulse::Pulse;
+use crate::queue::codec::decode;
 use crate::queue::drops::Drops;
 use crate::queue::expiry::Expiry;
 use crate::queue::intake::Offer;
@@ -77,9 +81,10 @@ use crate::queue::jobs::Jobs;
 use crate::queue::ledger::{Hole, Ledger, Totals};
 use crate::queue::marks::{Marks, Values};
 use crate::queue::seal::Keys;
-use crate::queue::store::Store;
+use crate::queue::store::{Found, Store};
 use crate::queue::tail::Tail;
 use crate::queue::wear::Meter;
+use crate::queue::writer::unprotected_of;
 use crate::signal::Signal;
 use crate::slots::SlotError;
 
@@ -109,7 +114,18 @@ struct Shared {
     expiry: Option<Expiry>,
     ballast: Option<Arc<Ballast>>,
     drops: Drops,
-    store_failure: Mutex<Option<String>>,
+    /// The message that waits for longest, as far as it is known: see [`Reader::note_oldest`].
+    oldest: Mutex<Option<Waiting>>,
+    store_failure: Mutex<StoreFailure>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
+}
+
+/// Why nothing can be stored, and as the log tells it.
+#[derive(Debug, Default)]
+struct StoreFailure {
+    reason: Option<String>,
+    outages: Outages,
 }
 
 impl Shared {
@@ -126,6 +142,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// How many of the messages behind `behind`, up to `last`, came with QoS 0. What cannot be read now is not counted: it
+    /// is what one group held, or some seconds of a power cut.
+    fn unprotected(&self, behind: Seq, last: Seq) -> u64 {
+        let mut count = 0;
+        let mut behind = behind;
+        while behind < last
+            && let Ok(Found::Block(raw)) = self.store.read(behind.next())
+            && let Ok(block) = decode::<Arrival>(&raw.chunks, &self.keys)
+            && block.last > behind
+        {
+            let new = block
+                .messages
+                .iter()
+                .filter(|(seq, _)| *seq > behind && *seq <= last);
+            count += unprotected_of(new.map(|(_, arrival)| arrival));
+            behind = block.last;
+        }
+        count
     }
 
     /// Gives the ballast's space to whoever needs it now. False when there is none left.
@@ -169,7 +205,7 @@ impl Shared {
     fn reclaim(&self, first: Seq, last: Seq) -> Result<(), SlotError> {
         let count = self.ledger.reclaim(first, last)?;
         if count > 0 {
-            tracing::info!(%first, %last, count, "messages found behind the place where the log seemed to end");
+            tracing::info!(%first, %last, messages = count, "messages found behind the place where the log seemed to end");
         }
         Ok(())
     }
@@ -182,7 +218,7 @@ impl Shared {
             let missing = (gap.last.0 + 1).saturating_sub(first.0);
             let known = self.ledger.covered(first, gap.last);
             if missing > known {
-                tracing::error!(%first, last = %gap.last, count = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
+                tracing::error!(%first, last = %gap.last, messages = missing - known, "messages that wait for delivery cannot be read: the store is damaged");
             }
         }
     }
@@ -200,26 +236,30 @@ impl Shared {
     /// The account now.
     fn balance(&self) -> Balance {
         let marks = self.marks.values();
-        let totals = self
-            .ledger
-            .totals()
-            .with(Reason::Expired, marks.expired)
-            .with(Reason::Filtered, marks.filtered);
-        Balance::new(self.tail.last(), &marks, totals)
+        let totals = self.ledger.totals();
+        Balance::of(self.tail.last(), &marks, totals)
     }
 
     fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() {
-            tracing::error!(%error, "cannot store: acknowledging nothing, trying again");
+        if failure.reason.is_none() {
+            match failure.outages.failed(Trouble::Passing, Instant::now().into()) {
+                Say::Loudly { untold } => {
+                    tracing::error!(%error, untold, "cannot store: acknowledging nothing, trying again");
+                }
+                Say::Quietly => tracing::debug!(%error, "cannot store"),
+            }
         }
-        *failure = Some(error.to_string());
+        failure.reason = Some(error.to_string());
     }
 
     fn store_recovered(&self) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.take().is_some() {
-            tracing::info!("storing again");
+        if failure.reason.take().is_some() {
+            match failure.outages.recovered(Instant::now().into()) {
+                Some(end) if end.loud => tracing::info!(away = ?end.away, "storing again"),
+                _ => tracing::debug!("storing again"),
+            }
         }
     }
 }
@@ -277,6 +317,14 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Of a log that ends with `last`. To be read in this order, the end of the log last: so nothing is done that was not received.
+    fn of(last: Seq, marks: &Values, in_file: Totals) -> Self {
+        let removed = in_file
+            .with(Reason::Expired, marks.expired)
+            .with(Reason::Filtered, marks.filtered);
+        Self::new(last, marks, removed)
+    }
+
     fn new(last: Seq, marks: &Values, removed: Totals) -> Self {
         let used = last.0.saturating_sub(removed.of(Reason::Skipped));
         let received = used.saturating_add(removed.of(Reason::DroppedNewest));
@@ -289,6 +337,27 @@ impl Balance {
             queued: received.saturating_sub(done),
         }
     }
+}
+
+/// What the files of a lane say, which are left as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peeked {
+    /// The account, up to the last message that was acknowledged; what a power cut took back is not in it.
+    pub balance: Balance,
+    /// Messages that came with QoS 0.
+    pub unprotected: u64,
+}
+
+/// Looks at the lane in `folder` without opening it, also beside whoever has it. `None` when its marks are not there, damaged,
+/// or not ours to read.
+#[must_use]
+pub fn peek(folder: &Path) -> Option<Peeked> {
+    let marks = marks::peek(folder)?;
+    let totals = Ledger::peek(&folder.join("ledger")).unwrap_or_default();
+    Some(Peeked {
+        balance: Balance::of(marks.durable, &marks, totals),
+        unprotected: marks.unprotected,
+    })
 }
 
 /// State of the queue at one moment.
@@ -304,6 +373,19 @@ pub struct Status {
     pub full: bool,
     /// Why nothing can be stored at the moment.
     pub failure: Option<String>,
+    /// Messages that came with QoS 0, since the store was made.
+    pub unprotected: u64,
+    /// When the message arrived that waits for longest; `None` when none waits, or it is not known yet.
+    pub oldest: Option<Stamp>,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// When it arrived.
+    pub stamp: Stamp,
 }
 
 impl Monitor {
@@ -320,8 +402,16 @@ impl Monitor {
                 .store_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .reason
                 .clone(),
+            unprotected: self.0.marks.values().unprotected,
+            oldest: self.oldest(),
         }
+    }
+
+    fn oldest(&self) -> Option<Stamp> {
+        let waiting = (*self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (waiting.seq > self.0.marks.values().cursor).then_some(waiting.stamp)
     }
 
     /// Whether nothing is left to deliver, and that is certain.
@@ -358,6 +448,12 @@ impl Monitor {
     /// [`PurgeError`].
     pub fn purge(&self, filter: Filter) -> Purged {
         self.0.jobs.post(filter).recv().unwrap_or(Err(PurgeError::Closed))
+    }
+
+    /// Goes when nobody has the lane open any more: then its folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.0.open)
     }
 
     /// Ends the reader's wait.

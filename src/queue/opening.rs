@@ -223,7 +223,9 @@ pub(super) fn assemble(
         expiry: expiry(config, outside),
         ballast: outside.ballast.clone(),
         drops: Drops::default(),
-        store_failure: Mutex::new(None),
+        oldest: Mutex::new(None),
+        store_failure: Mutex::default(),
+        open: Arc::new(()),
     });
     settle_down(&shared, &place, found.map(|marks| marks.durable))?;
     equip(shared, &place, config, outside)

@@ -35,7 +35,7 @@ pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotErr
         0 => Ok(()),
         count => {
             tracing::warn!(
-                count,
+                messages = count,
                 "the ledger is lost: what became of these messages is not known any more"
             );
             ledger.count(Reason::Skipped, count, true)
@@ -91,6 +91,7 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
             dead_lettered: 0,
             expired: 0,
             filtered: 0,
+            unprotected: 0,
         }
     });
     let whole = stored >= marks.durable && !unsure;

@@ -3,18 +3,21 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
-use crate::queue::Shared;
 use crate::queue::codec::{Unreadable, decode, read_chunk};
 use crate::queue::ledger::{Hole, Reason};
 use crate::queue::marks::Passed;
 use crate::queue::store::{Found, RawBlock, StoreError};
+use crate::queue::{Shared, Waiting};
 use crate::slots::SlotError;
 
 /// Messages copied from memory at a time: amortises the lock, bounds what a rewind throws away.
 const BATCH: usize = 256;
+/// How often the disk is asked which message waits for longest: an age need not be younger, and it is a block that is read.
+const OLDEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a read or a cursor move failed. Nothing is lost by it; the caller tries again.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,8 @@ pub struct Reader {
     empty: VecDeque<(Seq, Seq)>,
     /// The cursor passed expired messages and that is not durable yet.
     unsynced: bool,
+    /// When the disk was last asked which message waits for longest.
+    asked_for_oldest: Option<Instant>,
 }
 
 /// What to do with the message that is ready.
@@ -90,6 +95,7 @@ impl Reader {
             handed: Seq::ZERO,
             empty: VecDeque::new(),
             unsynced: false,
+            asked_for_oldest: None,
         }
     }
 
@@ -280,6 +286,37 @@ impl Reader {
         self.next = self.cursor().next();
     }
 
+    /// Notes for onlookers which message waits for longest. `taken` is the first one that the caller has and that is not
+    /// done. Costs some locks; only when no memory has the message, which is so after a start with a backlog and no link, the
+    /// disk is asked, [`OLDEST_INTERVAL`] apart.
+    pub fn note_oldest(&mut self, taken: Option<Waiting>, now: Instant) {
+        let cursor = self.cursor();
+        let shared = Arc::clone(&self.shared);
+        let note = |waiting: Option<Waiting>| {
+            *shared.oldest.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+        };
+        if shared.tail.last() <= cursor {
+            return note(None);
+        }
+        let of = |stored: &Stored| Waiting {
+            seq: stored.seq,
+            stamp: stored.arrival.stamp,
+        };
+        let is_waiting = |waiting: &Waiting| waiting.seq > cursor;
+        let in_memory = taken
+            .filter(is_waiting)
+            .or_else(|| shared.tail.get(cursor.next(), 1).first().map(of))
+            .or_else(|| self.ready.front().map(of).filter(is_waiting));
+        if in_memory.is_some() {
+            return note(in_memory);
+        }
+        let asked = self.asked_for_oldest;
+        if asked.is_none_or(|asked| now.duration_since(asked) >= OLDEST_INTERVAL) {
+            self.asked_for_oldest = Some(now);
+            note(shared.oldest_on_disk(cursor.next()));
+        }
+    }
+
     /// Makes the cursor survive a power cut.
     ///
     /// # Errors
@@ -294,7 +331,7 @@ impl Reader {
     }
 
     /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
-    pub fn wait(&self, timeout: std::time::Duration) {
+    pub fn wait(&self, timeout: Duration) {
         self.shared.readable.wait(timeout);
     }
 

@@ -263,6 +263,7 @@ fn the_next_sequence_is_never_one_that_was_used() {
         dead_lettered: 0,
         expired: 0,
         filtered: 0,
+        unprotected: 0,
     };
     let held = |last: Option<u64>| Extent {
         oldest: Some(Seq(1)),
@@ -330,6 +331,7 @@ fn a_set_aside_end_uses_no_sequence_twice_although_the_watermark_lags() {
         dead_lettered: 0,
         expired: 0,
         filtered: 0,
+        unprotected: 0,
     };
     let extent = Extent {
         oldest: Some(Seq(1)),
@@ -369,6 +371,7 @@ fn without_marks_what_was_trimmed_is_not_lost_and_with_them_a_missing_generation
         dead_lettered: 0,
         expired: 0,
         filtered: 0,
+        unprotected: 0,
     };
     // The cursor is durable, twice, before anything is deleted.
     for (found, cursor) in [(Some(marks), Seq(3)), (None, Seq(79))] {

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::faults;
-use crate::message::{Seq, Stored};
+use crate::message::{Arrival, Seq, Stored};
+use crate::outages::{Repeated, Say};
 use crate::queue::codec::{Chunk, EncodeError, Encoder};
 use crate::queue::intake::{self, Offer, Receipt};
 use crate::queue::jobs::{Filter, PurgeError, Purged};
@@ -45,6 +46,8 @@ pub struct Writer {
     /// The disk was low when it was looked at last.
     low: bool,
     committed: Instant,
+    /// That the queue is full, as the log tells it.
+    said_full: Repeated,
 }
 
 /// Messages that a start found in the store, and the watermark does not know.
@@ -116,6 +119,7 @@ impl Writer {
             min_free_bytes: config.min_free_bytes,
             low: false,
             committed: Instant::now(),
+            said_full: Repeated::default(),
         }
     }
 
@@ -196,7 +200,12 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Offer>) -> bool {
         let mut retry = RETRY_MIN;
         loop {
-            let wait = match self.step(&mut group) {
+            let stepped = self.step(&mut group);
+            if faults::omits(faults::DROP_COUNTS) && !matches!(stepped, Ok(Progress::Done)) {
+                confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
+                return true;
+            }
+            let wait = match stepped {
                 Ok(Progress::Done) => return true,
                 Ok(Progress::Again) => Duration::ZERO,
                 Ok(Progress::Wait) => ROOM_POLL,
@@ -257,14 +266,15 @@ impl Writer {
         gauge.room()
     }
 
-    fn note_full(&self, full: bool) {
+    fn note_full(&mut self, full: bool) {
         if self.shared.full.swap(full, Ordering::Relaxed) == full {
             return;
         }
-        if full {
-            tracing::warn!(on_full = ?self.on_full, "queue full");
-        } else {
-            tracing::info!("queue has room again");
+        // A queue at its limit is full and not full several times a second.
+        if !full {
+            tracing::debug!("queue has room again");
+        } else if let Say::Loudly { untold } = self.said_full.again(Instant::now().into()) {
+            tracing::warn!(on_full = ?self.on_full, untold, "queue full");
         }
     }
 
@@ -301,7 +311,9 @@ impl Writer {
         self.relief
             .wrote(chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum());
         // The watermark first: behind it there must be nothing that anybody has heard of.
-        self.shared.marks.set_durable(last)?;
+        self.shared
+            .marks
+            .set_durable(last, unprotected_of(group.iter().map(|offer| &offer.arrival)))?;
         faults::point("commit.noted");
         Ok(())
     }
@@ -315,7 +327,7 @@ impl Writer {
         let shared = &self.shared;
         shared.store.renew_behind(behind)?;
         faults::point("renew.placed");
-        shared.marks.set_durable(last)?;
+        shared.marks.set_durable(last, shared.unprotected(behind, last))?;
         shared.tail.reach(last);
         shared.readable.raise();
         shared.store_recovered();
@@ -353,6 +365,12 @@ impl Writer {
         std::thread::park_timeout(duration);
         !self.shared.closed.load(Ordering::Relaxed)
     }
+}
+
+/// How many came with QoS 0. What was imported came elsewhere, and was counted there.
+pub(super) fn unprotected_of<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> u64 {
+    let is_unprotected = |arrival: &&Arrival| arrival.delivery.qos == 0 && arrival.origin.is_none();
+    arrivals.filter(is_unprotected).count() as u64
 }
 
 /// Says that the messages may be acknowledged, and gives back the memory they held.

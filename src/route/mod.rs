@@ -36,6 +36,7 @@ use subject::Subject;
 pub use verdict::{Skip, Verdict};
 
 use crate::clock::Told;
+use crate::faults;
 use crate::message::{Arrival, Epoch, MessageId, Seq, Series, Stored};
 
 /// Longest legal Kafka topic name (`org.apache.kafka.common.internals.Topic`).
@@ -102,6 +103,22 @@ impl Router {
         topics
     }
 
+    /// The lane's own routes, by their number in the file, with a name for people: `FROM -> TOPIC`. Two of one name have their
+    /// numbers in it.
+    #[must_use]
+    pub fn names(&self) -> Vec<(usize, String)> {
+        let name = |(route, _): &(Config, Scope)| format!("{} -> {}", route.from, route.topic);
+        let is_of_several =
+            |wanted: &str| self.routes.iter().filter(|route| name(route) == wanted).count() > 1;
+        let own = self.routes.iter().enumerate();
+        own.filter(|(_, (_, scope))| *scope == Scope::Own)
+            .map(|(number, route)| match name(route) {
+                name if is_of_several(&name) => (number, format!("{name} (route {number})")),
+                name => (number, name),
+            })
+            .collect()
+    }
+
     /// The name every copy of this message has. One that was imported keeps the name that its first gateway gave it.
     #[must_use]
     pub fn id(&self, stored: &Stored) -> MessageId {
@@ -115,7 +132,7 @@ impl Router {
         MessageId {
             epoch: stored.epoch,
             lane: Arc::clone(&self.lane),
-            seq: stored.seq,
+            seq: faults::sequence(stored.seq),
         }
     }
 

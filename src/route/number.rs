@@ -15,6 +15,17 @@ pub struct Number {
 /// Exponents beyond are taken for this one: no number that means anything has a trillion digits.
 const EXPONENT_MAX: i64 = 1 << 40;
 
+impl std::fmt::Display for Number {
+    /// As JSON may write it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.is_negative { "-" } else { "" };
+        match self.digits.as_str() {
+            "" => f.write_str("0"),
+            digits => write!(f, "{sign}0.{digits}e{}", self.exponent),
+        }
+    }
+}
+
 impl Number {
     /// Reads a number as JSON writes it. `None` for anything else, also for `007`, `+1`, `.5` and `NaN`.
     #[must_use]

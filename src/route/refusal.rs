@@ -107,6 +107,25 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Number of the `[[route]]` that refused, from 0; `None` when it was no single one.
+    #[must_use]
+    pub const fn route(&self) -> Option<usize> {
+        match self {
+            Self::NoRoute | Self::Oversize { .. } | Self::Rejected { .. } => None,
+            Self::EmptyKey { route }
+            | Self::IllegalTopic { route, .. }
+            | Self::Refused { route, .. }
+            | Self::UnknownTopic { route, .. }
+            | Self::NoValue { route, .. }
+            | Self::Unshapable { route, .. }
+            | Self::OverMaxPayload { route, .. }
+            | Self::Mismatch { route, .. }
+            | Self::BadProperties { route, .. } => Some(*route),
+        }
+    }
+}
+
 /// What a refusal repeats of a message at most, bytes: the message itself is kept beside it.
 const SAID_MAX_BYTES: usize = 256;
 

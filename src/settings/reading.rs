@@ -87,6 +87,9 @@ fn explain_unknown(message: &str) -> (String, Option<String>) {
         _ if is_secret && known.contains(&"password_file") => {
             "secrets come from files: write password_file".to_owned()
         }
+        _ if is_secret && known.contains(&"token_file") => {
+            "secrets come from files: write token_file".to_owned()
+        }
         Some(meant) => format!("did you mean {meant}?"),
         None => format!("known here: {}", known.join(", ")),
     };

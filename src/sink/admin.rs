@@ -177,6 +177,22 @@ impl Admin {
             .collect())
     }
 
+    /// A setting of one of Kafka's brokers; `None` when it is not said to us.
+    #[must_use]
+    pub fn broker_setting(&self, name: &str) -> Option<String> {
+        let metadata = self
+            .probe
+            .client()
+            .fetch_metadata(Some("__edgeferry_check"), PATIENCE);
+        let id = metadata.ok()?.brokers().first()?.id();
+        let wanted = [ResourceSpecifier::Broker(id)];
+        let asked = self.client.as_ref()?.describe_configs(&wanted, &options());
+        let answer = self.runtime.block_on(asked).ok()?;
+        let resource = answer.into_iter().next()?.ok()?;
+        let found = resource.entries.into_iter().find(|entry| entry.name == name);
+        found?.value
+    }
+
     /// Makes a topic with exactly these numbers, and waits until all its partitions have leaders.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
@@ -33,8 +34,9 @@ use crate::sink::monitor::Monitor;
 use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::rate::Gate;
+use crate::sink::tally::{Fates, Refused, Share};
 use crate::sink::times::Times;
-use crate::sink::window::{Fate, Window};
+use crate::sink::window::{Fate, InFlight, Window};
 use crate::slots::SlotError;
 use failure::{Failure, Suspect};
 use feed::Fed;
@@ -102,6 +104,12 @@ pub struct Drain<C: Connector> {
     gate: Gate,
     watch: Watch,
     stall: Stall,
+    /// Who made the records of the messages in the window; messages without records have no entry.
+    shares: VecDeque<(Seq, Vec<Share>)>,
+    /// What became of messages that are done, until the cursor passes them.
+    fates: Vec<Fates>,
+    /// The last message that was handed to the client, at least in part, before the last rewind.
+    sent_through: Seq,
 }
 
 /// Why a step could not do its work. Nothing is lost by it.
@@ -158,6 +166,9 @@ impl<C: Connector> Drain<C> {
             gate: Gate::default(),
             watch: Watch::default(),
             stall: Stall::default(),
+            shares: VecDeque::new(),
+            fates: Vec::new(),
+            sent_through: Seq::ZERO,
         }
     }
 
@@ -180,7 +191,10 @@ impl<C: Connector> Drain<C> {
     /// another gateway with the same identity took over, which the monitor shows.
     pub fn run(mut self, stopping: impl Fn() -> bool, patience: Duration) {
         while !stopping() && !self.monitor.is_fenced() {
-            let wait = self.step(Instant::now());
+            let now = Instant::now();
+            let wait = self.step(now);
+            let oldest = self.window.front().map(InFlight::waiting);
+            self.reader.note_oldest(oldest, now);
             self.reader.wait(wait);
         }
         self.finish(patience);
@@ -321,6 +335,7 @@ impl<C: Connector> Drain<C> {
                 Fate::Filtered => passed.filtered += 1,
             }
             cursor = Some(done.stored.seq);
+            self.fates.extend(fates(done, &mut self.shares));
             self.pace.confirmed(done.bytes);
             self.window.pop();
         }
@@ -346,7 +361,13 @@ impl<C: Connector> Drain<C> {
         if self.alone_until.is_some_and(|until| until <= cursor) {
             self.alone_until = None;
         }
-        Ok(self.reader.advance(cursor, passed)?)
+        self.reader.advance(cursor, passed)?;
+        let now = clock::unix_ms();
+        let mut tallies = self.monitor.tallies();
+        for fates in self.fates.drain(..) {
+            tallies.note(fates, now);
+        }
+        Ok(())
     }
 
     /// Takes no more, lets Kafka answer, keeps the cursor.
@@ -371,6 +392,25 @@ impl<C: Connector> Drain<C> {
             self.monitor.troubled(&error);
         }
     }
+}
+
+/// What becomes of a message that is done, for the tallies. Its entry in `shares` is used up.
+fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>) -> Option<Fates> {
+    let own = shares.pop_front_if(|(seq, _)| *seq <= done.stored.seq);
+    let own = own.map(|(_, shares)| shares).unwrap_or_default();
+    let (delivered, rest): (Vec<_>, Vec<_>) = own
+        .into_iter()
+        .enumerate()
+        .partition(|(number, _)| done.has(*number));
+    let refused = done.refusals.first().map(|first| {
+        let device = rest
+            .first()
+            .map_or(done.stored.arrival.topic.as_str(), |(_, share)| &share.device);
+        let routes = done.refusals.iter().filter_map(Refusal::route).collect();
+        Refused::new(routes, device, &first.to_string())
+    });
+    let delivered: Vec<Share> = delivered.into_iter().map(|(_, share)| share).collect();
+    (refused.is_some() || !delivered.is_empty()).then_some(Fates { delivered, refused })
 }
 
 #[cfg(test)]

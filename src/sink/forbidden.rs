@@ -18,6 +18,14 @@ pub(super) fn rule(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.names.contains(&name))
 }
 
+/// Why those are refused that hold secrets.
+const SECRET: &str = "is a secret, and secrets come from files";
+
+/// Whether the value of the property is a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
+    rule(name).is_some_and(|rule| rule.breaks == SECRET)
+}
+
 /// Whether the property is of use only where librdkafka fetches tokens itself.
 pub(super) fn is_oidc(name: &str) -> bool {
     OIDC.contains(&name)
@@ -148,17 +156,17 @@ const RULES: &[Rule] = &[
     },
     Rule {
         names: &["sasl.password"],
-        breaks: "is a secret, and secrets come from files",
+        breaks: SECRET,
         instead: "use kafka.password_file",
     },
     Rule {
         names: &["ssl.key.password", "ssl.key.pem"],
-        breaks: "is a secret, and secrets come from files",
+        breaks: SECRET,
         instead: "use kafka.key_file and kafka.key_password_file",
     },
     Rule {
         names: &["ssl.keystore.password"],
-        breaks: "is a secret, and secrets come from files",
+        breaks: SECRET,
         instead: "use kafka.cert_file and kafka.key_file instead of a keystore",
     },
     Rule {
@@ -167,7 +175,7 @@ const RULES: &[Rule] = &[
             "sasl.oauthbearer.client.secret",
             "sasl.oauthbearer.client.credentials.client.secret",
         ],
-        breaks: "is a secret, and secrets come from files",
+        breaks: SECRET,
         instead: "use kafka.sasl with kafka.password_file or kafka.token_file, or a client certificate",
     },
     Rule {
@@ -175,7 +183,7 @@ const RULES: &[Rule] = &[
             "sasl.oauthbearer.assertion.private.key.passphrase",
             "sasl.oauthbearer.assertion.private.key.pem",
         ],
-        breaks: "is a secret, and secrets come from files",
+        breaks: SECRET,
         instead: "use sasl = \"oauthbearer\" with kafka.token_file, a file that another program keeps fresh",
     },
 ];

@@ -27,6 +27,7 @@ mod properties;
 pub mod rate;
 pub mod reader;
 pub(crate) mod size;
+pub mod tally;
 pub mod telling;
 mod times;
 mod timing;
@@ -40,6 +41,7 @@ pub use config::{
 pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter, resolve_max_rate};
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
+pub(crate) use forbidden::is_secret as is_secret_property;
 pub use kafka::{KafkaConnector, Transactional, check_secrets, unreadable_secrets};
 pub use monitor::Monitor;
 pub use partition::Partitioner;

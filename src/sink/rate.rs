@@ -44,6 +44,17 @@ struct Compartment {
 }
 
 impl Compartment {
+    /// A lane was here, and is no more.
+    const VACANT: Self = Self {
+        weight: 0.0,
+        tokens: 0.0,
+        capacity: 0.0,
+    };
+
+    fn is_vacant(&self) -> bool {
+        self.weight <= 0.0
+    }
+
     fn has_room(&self) -> bool {
         self.tokens < self.capacity
     }
@@ -61,19 +72,34 @@ impl Allowance {
 
     /// A compartment for one more lane; the burst is divided anew.
     fn join(&self, weight: f64) -> usize {
+        let burst = self.burst();
         let mut inner = self.inner();
-        inner.compartments.push(Compartment {
+        let new = Compartment {
             weight,
-            tokens: 0.0,
-            capacity: 0.0,
-        });
-        let burst = self.per_second() * BURST.as_secs_f64();
-        let weights = total_weight(&inner.compartments);
-        for compartment in &mut inner.compartments {
-            compartment.capacity = burst * compartment.weight / weights;
-            compartment.tokens = compartment.capacity;
+            ..Compartment::VACANT
+        };
+        let vacant = inner.compartments.iter().position(Compartment::is_vacant);
+        let seat = vacant.unwrap_or(inner.compartments.len());
+        match inner.compartments.get_mut(seat) {
+            Some(compartment) => *compartment = new,
+            None => inner.compartments.push(new),
         }
-        inner.compartments.len() - 1
+        inner.divide(burst);
+        seat
+    }
+
+    /// The lane sends no more; its part is the others'.
+    fn part(&self, seat: usize) {
+        let burst = self.burst();
+        let mut inner = self.inner();
+        if let Some(compartment) = inner.compartments.get_mut(seat) {
+            *compartment = Compartment::VACANT;
+        }
+        inner.divide(burst);
+    }
+
+    fn burst(&self) -> f64 {
+        self.per_second() * BURST.as_secs_f64()
     }
 
     /// How long the lane has to wait; zero when it may send.
@@ -120,6 +146,20 @@ impl Allowance {
 }
 
 impl Inner {
+    /// Gives each lane its part of the burst. One that is in debt stays so: lanes that come and go are no way round a limit.
+    fn divide(&mut self, burst: f64) {
+        let weights = total_weight(&self.compartments);
+        let taken = self.compartments.iter_mut().filter(|each| !each.is_vacant());
+        for compartment in taken {
+            let is_new = compartment.capacity <= 0.0;
+            compartment.capacity = burst * compartment.weight / weights;
+            compartment.tokens = match is_new {
+                true => compartment.capacity,
+                false => compartment.tokens.min(compartment.capacity),
+            };
+        }
+    }
+
     /// Lets in what has come since the last time. What is too much for one compartment is for the others; what is too much for
     /// all is lost.
     fn fill(&mut self, per_second: f64, now: Instant) {
@@ -166,6 +206,14 @@ const fn as_f64(amount: usize) -> f64 {
 pub struct Gate {
     seats: Vec<(Arc<Allowance>, usize)>,
     closed_until: Option<Instant>,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        for (allowance, seat) in &self.seats {
+            allowance.part(*seat);
+        }
+    }
 }
 
 impl Gate {
@@ -301,6 +349,25 @@ mod tests {
         let _idle = all.pop();
         let sent = compete(&mut all, 1, Duration::from_secs(30));
         assert_about(sent[0], 18_000);
+    }
+
+    #[test]
+    fn a_lane_that_comes_back_takes_the_place_that_it_left() {
+        let allowance = Arc::new(Allowance::new(Rate::Messages(600)));
+        let seat = |weight| {
+            let mut gate = Gate::default();
+            gate.join(&allowance, weight);
+            gate
+        };
+        let mut all = vec![seat(1)];
+        for _ in 0..50 {
+            drop(seat(4));
+        }
+        all.push(seat(2));
+        assert_eq!(allowance.inner().compartments.len(), 2);
+        let sent = compete(&mut all, 1, Duration::from_secs(30));
+        assert_about(sent[0], 6_000);
+        assert_about(sent[1], 12_000);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::message::{Seq, Stored};
+use crate::queue::Waiting;
 use crate::route::Refusal;
 use crate::sink::producer::Ticket;
 
@@ -45,6 +46,21 @@ impl InFlight {
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.idle > 0
+    }
+
+    /// Its place and its age.
+    #[must_use]
+    pub const fn waiting(&self) -> Waiting {
+        Waiting {
+            seq: self.stored.seq,
+            stamp: self.stored.arrival.stamp,
+        }
+    }
+
+    /// Whether Kafka has stored its record of this number.
+    #[must_use]
+    pub fn has(&self, number: usize) -> bool {
+        self.confirmed.get(number).copied().unwrap_or(false)
     }
 
     /// See [`Fate`]; for messages that are done.
@@ -230,10 +246,23 @@ impl Window {
         self.messages.back().map(|message| message.stored.seq)
     }
 
+    /// The newest message of which a record was handed to the client.
+    #[must_use]
+    pub fn last_sent(&self) -> Option<Seq> {
+        let sent = self.messages.iter().rfind(|message| message.bytes > 0);
+        sent.map(|message| message.stored.seq)
+    }
+
     /// The oldest message, if all of it is decided.
     #[must_use]
     pub fn front_done(&self) -> Option<&InFlight> {
         self.messages.front().filter(|message| message.outstanding == 0)
+    }
+
+    /// The oldest message.
+    #[must_use]
+    pub fn front(&self) -> Option<&InFlight> {
+        self.messages.front()
     }
 
     /// Lets go of the oldest message.

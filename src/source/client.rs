@@ -32,6 +32,9 @@ pub const REQUESTS: usize = 64;
 /// four round trips of one to two seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 
+/// Largest packet of a connection beside the data, bytes: a broker's own topics hold numbers.
+const SMALL_PACKETS: u32 = 64 * 1024;
+
 /// What an event stream tells.
 #[derive(Debug, PartialEq)]
 pub enum Event {
@@ -142,6 +145,15 @@ pub enum Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 
+/// What an MQTT 5 broker says in its CONNACK of what it does not do as it was asked (MQTT 5, 3.2.2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// How long it keeps the session, when that is not what was asked for.
+    pub session_expiry: Option<std::time::Duration>,
+    /// The highest QoS that it gives; `None` means 2.
+    pub max_qos: Option<u8>,
+}
+
 /// Makes connections.
 pub trait Connector {
     /// Takes requests.
@@ -158,7 +170,7 @@ pub trait Connector {
     fn connect_clean(&self) -> (Self::Client, Self::Events);
 }
 
-/// Makes connections that only publish, and leave a word behind.
+/// Makes connections beside the data: they publish, listen to the broker's own topics, and may leave a word behind.
 pub trait Announcer {
     /// Takes requests.
     type Client: Announce;
@@ -166,13 +178,15 @@ pub trait Announcer {
     type Events: Events;
 
     /// A new connection without a session. The broker publishes `will` when it ends without a DISCONNECT.
-    fn announce(&self, will: Announcement) -> (Self::Client, Self::Events);
+    fn announce(&self, will: Option<Announcement>) -> (Self::Client, Self::Events);
 }
 
-/// The sending side of a connection that only publishes. Every method may wait until [`Events::next`] made room.
+/// The sending side of a connection that publishes, and listens to the broker's own topics. Every method may wait until [`Events::next`] made room.
 pub trait Announce {
     /// PUBLISH with QoS 0.
     fn publish(&self, what: Announcement) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// One SUBSCRIBE packet with QoS 0.
+    fn listen(&self, filters: &[&str]) -> impl Future<Output = Result<(), Gone>> + Send;
     /// DISCONNECT: nothing is left behind.
     fn leave(&self) -> impl Future<Output = Result<(), Gone>> + Send;
 }

@@ -66,6 +66,8 @@ pub struct Config {
     pub keep_alive: Duration,
     /// `status_topic`: where the gateway says how it is, `{gateway}` still in place; default nowhere.
     pub status_topic: Option<String>,
+    /// `watch_broker`: a connection of its own listens to what the broker says it dropped (`$SYS`); default true.
+    pub watch_broker: bool,
     /// `shared_group`: all filters are subscribed as `$share/<group>/<filter>` (MQTT 5, 4.8.2).
     pub shared_group: Option<String>,
 }
@@ -102,6 +104,7 @@ pub(crate) struct Raw {
     max_packet_size: Option<Size>,
     keep_alive: Option<Period>,
     status_topic: Option<String>,
+    watch_broker: Option<bool>,
     shared_group: Option<String>,
 }
 
@@ -157,6 +160,7 @@ fn resolve_one(raw: Raw, only: bool, section: &mut Section<'_, '_>) -> Config {
         max_packet_size: usize::try_from(max_packet_size.0).unwrap_or(usize::MAX),
         keep_alive: keep_alive.whole_secs(),
         status_topic: status_topic::resolve(raw.status_topic, section),
+        watch_broker: raw.watch_broker.unwrap_or(true),
         shared_group: resolve_shared_group(raw.shared_group, section),
     }
 }

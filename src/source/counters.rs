@@ -27,7 +27,35 @@ pub struct Counters {
     pub reconnects: AtomicU64,
 }
 
+/// The totals at one moment, see [`Counters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// See [`Counters::received`].
+    pub received: u64,
+    /// See [`Counters::stored`].
+    pub stored: u64,
+    /// See [`Counters::recognised`].
+    pub recognised: u64,
+    /// See [`Counters::put_back`].
+    pub put_back: u64,
+    /// See [`Counters::reconnects`].
+    pub reconnects: u64,
+}
+
 impl Counters {
+    /// The totals now. They are read one after the other.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Totals {
+            received: total(&self.received),
+            stored: total(&self.stored),
+            recognised: total(&self.recognised),
+            put_back: total(&self.put_back),
+            reconnects: total(&self.reconnects),
+        }
+    }
+
     /// Says the totals: what an operator compares with the broker's own after a stop.
     pub(super) fn say(&self, broker: &str) {
         let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -96,11 +96,21 @@ impl Handover {
             lane: lane.to_owned(),
         }
     }
+
+    /// Forgets the places that are no more: what was wanted there nobody will ever be granted, and what the others hold for
+    /// it they would hold for ever. To be called when all lanes that come instead have said what they want.
+    pub fn keep(&self, is_there: impl Fn(&str, &str) -> bool) {
+        self.0.send_modify(|all| {
+            all.wants.retain(|want| is_there(&want.broker, &want.lane));
+            all.holds.retain(|hold| is_there(&hold.broker, &hold.lane));
+        });
+    }
 }
 
 impl Seat {
-    /// Says what the lane wants; `before` is what its session may hold. To be said for all lanes before any of them
-    /// connects.
+    /// Says what the lane wants; `before` is what its session may hold. To be said for all lanes that start together before
+    /// any of them connects. A lane that runs again says it anew, in one step: what other sessions hold for it they go on
+    /// holding.
     pub(super) fn want(&self, wanted: &[Subscription], before: &[String]) {
         let wants = wanted.iter().map(|wanted| Want {
             broker: self.broker.clone(),
@@ -120,6 +130,8 @@ impl Seat {
             filter: filter.clone(),
         });
         self.all.0.send_modify(|all| {
+            all.wants.retain(|want| !self.is_ours(&want.broker, &want.lane));
+            all.holds.retain(|hold| !self.is_ours(&hold.broker, &hold.lane));
             all.wants.extend(wants);
             all.holds.extend(holds);
         });

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::client::{Acknowledgement, Publish};
 use super::counters::{Counters, count};
@@ -18,6 +19,7 @@ use super::stamping::Stamping;
 use super::twins::{First, Twins};
 use crate::clock::Clock;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
+use crate::outages::{Repeated, Say};
 use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake};
 
@@ -109,6 +111,8 @@ pub struct Inbound {
     /// Position of the newest one that went to the queue, or was there before: what is passed over never becomes durable.
     pub last_stored: Position,
     pub durable: Durable,
+    /// Payloads that were cut, as the log tells them.
+    pub oversize: Repeated,
 }
 
 impl Inbound {
@@ -237,7 +241,7 @@ impl Inbound {
         }
     }
 
-    fn arrival(&self, publish: Publish, seen: Seen, session: SessionTag, position: Position) -> Arrival {
+    fn arrival(&mut self, publish: Publish, seen: Seen, session: SessionTag, position: Position) -> Arrival {
         let Publish {
             topic,
             payload,
@@ -281,15 +285,20 @@ impl Inbound {
     }
 
     /// What is kept of the payload, and its whole length if that is not all.
-    fn cut(&self, topic: &str, payload: &[u8]) -> (Bytes, Option<u64>) {
+    fn cut(&mut self, topic: &str, payload: &[u8]) -> (Bytes, Option<u64>) {
         let whole = payload.len();
         if whole <= self.max_payload {
             return (own(payload), None);
         }
-        warn!(
-            broker = %self.broker, topic, bytes = whole, limit = self.max_payload,
-            "payload over max_packet_size; its beginning is kept as a dead letter"
-        );
+        match self.oversize.again(Instant::now()) {
+            Say::Loudly { untold } => warn!(
+                broker = %self.broker, topic, bytes = whole, limit = self.max_payload, untold,
+                "payload over max_packet_size; its beginning is kept as a dead letter"
+            ),
+            Say::Quietly => {
+                debug!(broker = %self.broker, topic, bytes = whole, "payload over max_packet_size");
+            }
+        }
         let (kept, _) = payload
             .split_at_checked(OVERSIZE_KEPT_BYTES)
             .unwrap_or((payload, &[]));

@@ -61,13 +61,13 @@ mod client;
 mod config;
 mod connection;
 mod counters;
+mod dropped;
 mod fingerprint;
 mod handover;
 mod held;
 mod inbound;
 mod leftover;
 mod line;
-mod outages;
 mod redelivery;
 mod retained;
 mod retry;
@@ -85,7 +85,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -93,15 +93,18 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::link::Link;
 use crate::message::Qos;
+use crate::outages::Repeated;
 use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake, Recalled};
 use crate::slots::SlotError;
+pub use client::Capabilities;
 use client::v4::V4;
 use client::v5::V5;
 use client::{Connector, Identity};
 pub use config::{ClientCertificate, Config, Endpoint, Server, Tls, Version, status_topic};
 pub(crate) use config::{Raw, resolve};
 pub use counters::Counters;
+pub use dropped::Dropped;
 use handover::Copies;
 pub use handover::{Handover, Seat};
 use held::HeldFile;
@@ -196,6 +199,8 @@ pub struct Parts {
     pub retained_file: PathBuf,
     /// Which messages need times that ascend strictly.
     pub series_of: SeriesOf,
+    /// Files may have changed: a source that waits for its next attempt tries at once.
+    pub nudge: Arc<Notify>,
 }
 
 /// Why a source cannot be opened.
@@ -261,6 +266,7 @@ pub struct Source {
     quiet: Option<Duration>,
     retry: Retry,
     line: Line,
+    nudge: Arc<Notify>,
 }
 
 impl Source {
@@ -310,6 +316,7 @@ impl Source {
             !leftover.is_empty(),
             held.settled().map(<[_]>::to_vec),
         );
+        let nudge = Arc::clone(&parts.nudge);
         let inbound = inbound(parts, &identity, &session, broker, last, copies);
         Ok(Self {
             subscriptions,
@@ -322,6 +329,7 @@ impl Source {
             quiet,
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
             line,
+            nudge,
             identity,
         })
     }
@@ -374,7 +382,14 @@ impl Source {
                         self.doubt();
                     }
                     self.line.failed(why);
-                    stop.run_until_cancelled(sleep(wait)).await;
+                    let nudge = Arc::clone(&self.nudge);
+                    let waited = async {
+                        tokio::select! {
+                            () = sleep(wait) => {}
+                            () = nudge.notified() => {}
+                        }
+                    };
+                    stop.run_until_cancelled(waited).await;
                 }
             }
             counters::count(&self.inbound.counters.reconnects);
@@ -440,7 +455,7 @@ impl Source {
     }
 }
 
-pub use tls::mismatch;
+pub use tls::{first_end, mismatch};
 
 /// What is wrong with the files that `[[mqtt]]` names, by this machine's clock and rights; connects nowhere.
 #[must_use]
@@ -478,6 +493,34 @@ pub async fn look(config: &Config, client_id: String) -> Look {
         Ok(()) => Look::Welcome,
         Err(client::Failure::Refused(why) | client::Failure::Files(why)) => Look::Refused(why),
         Err(failure) => Look::Away(failure.to_string()),
+    }
+}
+
+/// What an MQTT 5 broker says to a session such as the data has. `client_id` must be that of no other connection; its session
+/// is ended again by [`look`]. `None` with MQTT 3.1.1, which has no words for it, and when the broker does not answer.
+pub async fn capabilities(config: &Config, client_id: String) -> Option<Capabilities> {
+    if config.version == Version::V3_1_1 {
+        return None;
+    }
+    let identity = Identity {
+        config: config.clone(),
+        client_id,
+    };
+    let limit = Duration::from_secs(2 * client::CONNECT_TIMEOUT_S);
+    let client = V5::new(identity);
+    let said = tokio::time::timeout(limit, Box::pin(client.capabilities())).await;
+    said.ok()?.ok()
+}
+
+/// What the broker says it has dropped, when it says so within a moment. `client_id` must be that of no other connection.
+pub async fn dropped_by(config: &Config, client_id: String) -> Option<u64> {
+    let identity = Identity {
+        config: config.clone(),
+        client_id,
+    };
+    match config.version {
+        Version::V3_1_1 => Box::pin(dropped::ask(&V4(identity))).await,
+        Version::V5 => Box::pin(dropped::ask(&V5::new(identity))).await,
     }
 }
 
@@ -581,6 +624,7 @@ fn inbound(
         counters: parts.counters,
         last,
         last_stored: last,
+        oversize: Repeated::default(),
     }
 }
 

@@ -1,6 +1,11 @@
-//! The gateway's own word at a broker: a retained message that says whether it is there (`status_topic`).
+//! The connection to a broker beside the data: the gateway's own word there, a retained message that says whether it is there
+//! (`status_topic`), and the broker's own word, what it has dropped (`$SYS`, see [`super::dropped`]).
 //!
-//! It has a connection of its own, without a session, and sends with QoS 0: whatever becomes of it, nothing of the data waits
+//! One connection for both, made with either. Without a `status_topic` nothing depends on it, so whatever becomes of it is
+//! said at debug level alone: the connections of the data say the same. A broker that ends the connection instead of refusing
+//! what it does not let us read is not asked again.
+//!
+//! It has no session, and sends with QoS 0: whatever becomes of it, nothing of the data waits
 //! for it. The broker publishes the last will when this connection ends without a goodbye, so `offline` comes one and a
 //! half keep alives after a power cut at the latest, and `stopped` only from an orderly stop.
 //!
@@ -18,14 +23,24 @@ use super::client::v4::V4;
 use super::client::v5::V5;
 use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
 use super::connection::End;
-use super::outages::{Outages, Say, Trouble};
+use super::dropped::{Dropped, FILTERS};
 use super::retry::{Retry, Step, Why};
 use super::{Config, TRANSPORT_LIMIT, Version, backoff};
 use crate::clock;
 use crate::message::rfc3339;
+use crate::outages::{Outages, Say, Trouble};
 
 /// What stands behind the `-` of the client id, where the connections of the data have their lane's name.
 pub const STATUS: &str = "status";
+
+/// The same, of a connection without a `status_topic`. No lane can have that name.
+const WATCH: &str = "broker-watch";
+
+/// Between two attempts to connect only to listen: what is heard late is heard early enough.
+const WATCH_PAUSE: Duration = Duration::from_mins(1);
+
+/// Connections that ended when we asked for `$SYS`, before we stop asking: one may have been cut by chance.
+const UNANSWERED_MAX: u32 = 2;
 
 /// Longest that the goodbye may take: one packet each way on a slow link. What is not said then the last will says.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -54,10 +69,13 @@ enum State {
 pub struct Status {
     identity: Identity,
     /// Complete.
-    topic: String,
+    topic: Option<String>,
     gateway: Arc<str>,
     retry: Retry,
     outages: Outages,
+    dropped: Arc<Dropped>,
+    /// Connections that ended when the broker was asked for its own topics.
+    unanswered: u32,
 }
 
 /// How one connection ended.
@@ -68,24 +86,44 @@ enum Over {
 }
 
 impl Status {
-    /// For the broker of `config` if it has a `status_topic`. No lane may be called [`STATUS`].
+    /// For the broker of `config`, if there is something to say or to hear: `status_topic`, `watch_broker`. With the former no
+    /// lane may be called [`STATUS`]. What the broker says comes to `dropped`.
     ///
     /// # Errors
     /// A built-in bound is wrong.
-    pub fn new(config: &Config, gateway: &str) -> Result<Option<Self>, backoff::Invalid> {
-        let Some(topic) = &config.status_topic else {
+    pub fn new(
+        config: &Config,
+        gateway: &str,
+        dropped: Arc<Dropped>,
+    ) -> Result<Option<Self>, backoff::Invalid> {
+        if config.status_topic.is_none() && !config.watch_broker {
             return Ok(None);
-        };
+        }
+        let topic = config.status_topic.as_ref();
+        let purpose = topic.map_or(WATCH, |_| STATUS);
         Ok(Some(Self {
-            topic: super::status_topic::of_gateway(topic, gateway),
+            topic: topic.map(|topic| super::status_topic::of_gateway(topic, gateway)),
             identity: Identity {
                 config: config.clone(),
-                client_id: format!("{}-{STATUS}", config.client_id_of(gateway)),
+                client_id: format!("{}-{purpose}", config.client_id_of(gateway)),
             },
             gateway: gateway.into(),
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
             outages: Outages::default(),
+            dropped,
+            unanswered: 0,
         }))
+    }
+
+    /// Whether the gateway's own word is told, so that no lane may have its name.
+    #[must_use]
+    pub const fn is_telling(&self) -> bool {
+        self.topic.is_some()
+    }
+
+    /// Whether the broker is asked what it dropped.
+    const fn is_watching(&self) -> bool {
+        self.identity.config.watch_broker && self.unanswered < UNANSWERED_MAX
     }
 
     /// Runs until `stop`, and says then that it stops.
@@ -103,7 +141,7 @@ impl Status {
     }
 
     async fn drive<A: Announcer>(mut self, announcer: &A, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
+        while !stop.is_cancelled() && (self.is_telling() || self.is_watching()) {
             let mut up = None;
             let failure = match self.connect(announcer, &mut up, stop).await {
                 Over::Stopped => return,
@@ -114,6 +152,10 @@ impl Status {
                 return;
             };
             self.tell(&why);
+            let wait = match self.is_telling() {
+                true => wait,
+                false => wait.max(WATCH_PAUSE),
+            };
             stop.run_until_cancelled(sleep(wait)).await;
         }
     }
@@ -126,33 +168,52 @@ impl Status {
         stop: &CancellationToken,
     ) -> Over {
         let (client, mut events) = announcer.announce(self.word(State::Offline));
+        let is_watching = self.is_watching();
+        let stopped = self.word(State::Stopped);
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
             // A watchdog as for the data: an end that nobody tells is noticed by silence.
             let silence = self.identity.keep_alive() * 3 + Duration::from_secs(CONNECT_TIMEOUT_S);
             loop {
-                match timeout(silence, events.next()).await {
+                let event = timeout(silence, events.next()).await;
+                self.dropped.tell(&self.identity.config.name, Instant::now());
+                match event {
                     Err(_) => return Over::Failed(Failure::Unreachable("nothing heard for long".to_owned())),
                     Ok(Err(failure)) => return Over::Failed(failure),
                     Ok(Ok(Event::Connected { .. })) => {
                         *up = Some(Instant::now());
-                        recovered(&mut self.outages, &self.identity.config.name);
-                        // The request waits in the client until it is polled.
-                        let online = word(State::Online, &self.topic, &self.gateway);
-                        if client.publish(online).await.is_err() {
+                        if self.topic.is_some() {
+                            recovered(&mut self.outages, &self.identity.config.name);
+                        }
+                        // Requests wait in the client until it is polled.
+                        if let Some(online) = self.word(State::Online)
+                            && client.publish(online).await.is_err()
+                        {
                             return Over::Failed(Failure::Closed);
                         }
+                        if is_watching {
+                            self.unanswered += 1;
+                            if client.listen(&FILTERS).await.is_err() {
+                                return Over::Failed(Failure::Closed);
+                            }
+                        }
                     }
+                    // Whatever it grants: it stays.
+                    Ok(Ok(Event::Granted { .. })) => self.unanswered = 0,
+                    Ok(Ok(Event::Published(said))) => self.dropped.heard(&said.topic, &said.payload),
                     Ok(Ok(Event::DisconnectSent)) => return Over::Stopped,
                     Ok(Ok(_)) => {}
                 }
             }
         };
-        let stopped = word(State::Stopped, &self.topic, &self.gateway);
         let leave = async {
             stop.cancelled().await;
             let goodbye = async {
-                if client.publish(stopped).await.is_ok() && client.leave().await.is_ok() {
+                let is_said = match stopped {
+                    Some(stopped) => client.publish(stopped).await.is_ok(),
+                    None => true,
+                };
+                if is_said && client.leave().await.is_ok() {
                     // Until it has been sent.
                     std::future::pending::<()>().await;
                 }
@@ -166,8 +227,8 @@ impl Status {
         }
     }
 
-    fn word(&self, state: State) -> Announcement {
-        word(state, &self.topic, &self.gateway)
+    fn word(&self, state: State) -> Option<Announcement> {
+        Some(word(state, self.topic.as_deref()?, &self.gateway))
     }
 
     fn tell(&mut self, why: &Why) {
@@ -184,6 +245,9 @@ impl Status {
             }
             Why::TooLarge { size } => (Trouble::Passing, format!("a packet of {size} bytes came")),
         };
+        if !self.is_telling() {
+            return debug!(broker, reason, "what the broker has dropped is not heard");
+        }
         match (self.outages.failed(trouble, Instant::now()), trouble) {
             (Say::Quietly, _) => debug!(broker, reason, "the status is not told; trying again"),
             (Say::Loudly { untold }, Trouble::Wrong) => {

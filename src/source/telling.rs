@@ -121,7 +121,7 @@ impl Telling {
         up: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> Option<Failure> {
-        let (client, mut events) = announcer.announce(self.announcement(Moment::Will));
+        let (client, mut events) = announcer.announce(Some(self.announcement(Moment::Will)));
         let (connected, is_connected) = tokio::sync::watch::channel(false);
         let was_failing = &mut self.is_failing;
         let (topic, words, interval) = (&self.topic, &self.words, self.interval);

@@ -230,6 +230,18 @@ pub fn untimely(client: &ClientCertificate) -> Option<Untimely> {
     }
 }
 
+/// When the first certificate of a PEM file ends, Unix milliseconds. One that only TLS can read does not count.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn first_end(path: &Path) -> Result<i64, String> {
+    let chain = chain(path).map_err(|error| error.to_string())?;
+    let ends = chain.iter().filter_map(validity);
+    let ends = ends.map(|validity| validity.not_after.to_unix_duration().as_millis());
+    let end = ends.min().and_then(|end| i64::try_from(end).ok());
+    end.ok_or_else(|| format!("{} holds no certificate whose end can be read", path.display()))
+}
+
 /// What is wrong with files that another TLS library is to use, as far as no library could: for those that can be read. A key
 /// that rustls does not know may be one that the other knows.
 #[must_use]

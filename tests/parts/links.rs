@@ -34,7 +34,7 @@ fn a_broker_that_advertises_a_dead_address_holds_with_a_reason_and_goes_on_when_
             status.contains("kafka: down (")
         });
     // Whoever comes anew finds a server that answers, and no way to what it names.
-    let downs = |daemon: &Daemon| daemon.log().matches("state=down").count();
+    let downs = |daemon: &Daemon| daemon.log().matches("Kafka: down").count();
     let before = downs(&scene.daemon);
     scene.daemon.kill();
     scene.daemon.restart();

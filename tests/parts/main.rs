@@ -17,10 +17,13 @@
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
+//! | [`monitoring`] | metrics, alert rules and dashboard say the same; a real Prometheus scrapes and evaluates |
 //! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
+//! | [`broker_watch`] | what a broker says it has dropped is heard beside the data; one that does not let us is left alone |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
+//! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -35,7 +38,10 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`page`] | the status page in a real Chromium: what it says, live, on a phone, by keyboard, contrast, hostile names, daemon gone |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
+//! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
+//! | [`reload`] | the configuration changes under load: routes, lanes, limits, secrets; what is wrong or needs a restart changes nothing |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
 //! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
 //! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
@@ -47,6 +53,7 @@
 //! | [`consumer_groups`] | partitions × consumers × groups: work shared complete and disjoint, sums right at every step; even spread |
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
+//! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances |
 //! | [`status_topics`] | `[status]`: the state in Kafka and at the brokers; never queued, never in the way of data |
 //! | [`verify`] | `edgeferry verify` reads Kafka back: what is well, missing, there twice, out of order, explained, not to be known |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
@@ -67,6 +74,7 @@ mod support;
 mod bad_input;
 mod boot;
 mod broker_faults;
+mod broker_watch;
 mod check_live;
 mod clean_root;
 mod clocks;
@@ -83,17 +91,22 @@ mod interop;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod ledger;
 mod links;
 mod mismatch;
+mod monitoring;
 mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;
 mod overlap;
+mod page;
 mod partition_vectors;
 mod partitions;
+mod planted;
 mod queue_in_hand;
 mod redelivery;
 mod refused;
+mod reload;
 mod retained;
 mod routes_live;
 mod sample_consumer;
@@ -105,5 +118,6 @@ mod sigkill;
 mod slow_link;
 mod status_topics;
 mod storm;
+mod systemd;
 mod unknown_topics;
 mod verify;

@@ -24,9 +24,11 @@ pub struct Config {
     properties: Vec<(String, String)>,
     queue: Vec<String>,
     dead_letter: Vec<String>,
+    log: Vec<String>,
     status: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
+    http: Vec<String>,
 }
 
 impl Config {
@@ -42,9 +44,11 @@ impl Config {
             properties: Vec::new(),
             queue: Vec::new(),
             dead_letter: Vec::new(),
+            log: Vec::new(),
             status: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
+            http: Vec::new(),
         }
     }
 
@@ -143,9 +147,21 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[log]`.
+    pub fn log(mut self, line: &str) -> Self {
+        self.log.push(line.into());
+        self
+    }
+
     /// Adds a line to `[status]`.
     pub fn status(mut self, line: &str) -> Self {
         self.status.push(line.into());
+        self
+    }
+
+    /// Adds a line to `[http]`. Without any there is no HTTP: all daemons of a test run would want the same port.
+    pub fn http(mut self, line: &str) -> Self {
+        self.http.push(line.into());
         self
     }
 
@@ -192,6 +208,14 @@ impl Config {
         if !self.dead_letter.is_empty() {
             write!(text, "[dead_letter]\n{}\n\n", self.dead_letter.join("\n")).expect("text can grow");
         }
+        if !self.log.is_empty() {
+            write!(text, "[log]\n{}\n\n", self.log.join("\n")).expect("text can grow");
+        }
+        let http = match self.http.is_empty() {
+            true => "listen = \"off\"".to_owned(),
+            false => self.http.join("\n"),
+        };
+        write!(text, "[http]\n{http}\n\n").expect("text can grow");
         if !self.status.is_empty() {
             write!(text, "[status]\n{}\n\n", self.status.join("\n")).expect("text can grow");
         }

@@ -3,7 +3,7 @@
 //! The binary is the one that cargo built beside the tests, unless `EDGEFERRY_BIN` names another one: `./dev kills`
 //! names the release binary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,10 +114,8 @@ impl Daemon {
     /// Starts it again and does not wait for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "edgeferry is running");
-        let named = named_binary();
-        let binary = named
-            .as_deref()
-            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
+        let binary = binary();
+        let binary = binary.as_path();
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
@@ -167,7 +165,7 @@ impl Daemon {
             .signal(signal);
     }
 
-    /// Gives it another configuration, from the next start on.
+    /// Gives it another configuration, from the next start or reload on.
     pub fn reconfigure(&self, config: &Config) {
         let text = config.text(&self.store());
         std::fs::write(self.folder.join("edgeferry.toml"), text).expect("the folder is writable");
@@ -233,12 +231,9 @@ impl Daemon {
         self.ask("verify", arguments)
     }
 
-    fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let named = named_binary();
-        let binary = named
-            .as_deref()
-            .unwrap_or(Path::new(env!("CARGO_BIN_EXE_edgeferry")));
-        let output = Command::new(binary)
+    /// Any command with its configuration: exit code, standard output, standard error.
+    pub fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let output = Command::new(binary())
             .arg(verb)
             .args(arguments)
             .arg("--config")
@@ -247,6 +242,11 @@ impl Daemon {
             .expect("the binary runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// `edgeferry reload`: exit code, standard output, standard error.
+    pub fn reload(&self) -> (Option<i32>, String, String) {
+        self.ask("reload", &[])
     }
 
     /// A file beside its store.
@@ -316,6 +316,11 @@ impl Daemon {
         let anonymous = proc_stats::anonymous(process.id()).unwrap_or(0);
         self.peak_anonymous.fetch_max(anonymous, Ordering::Relaxed);
     }
+}
+
+/// The binary to test.
+pub fn binary() -> PathBuf {
+    named_binary().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_edgeferry")))
 }
 
 /// The binary to test instead of the one that cargo built.

@@ -556,16 +556,18 @@ fn default_libs() -> PathBuf {
         .and_then(|(_, rest)| rest.split_once("</kafka.version>"))
         .map(|(version, _)| version)
         .expect("the pom names the version");
+    cache().join(format!("kafka-{version}")).join("libs")
+}
+
+/// Where `./dev setup` keeps what is fetched or made once.
+pub fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .filter(|path| !path.is_empty())
         .map_or_else(
             || Path::new(&std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
             PathBuf::from,
         );
-    cache
-        .join("edgeferry")
-        .join(format!("kafka-{version}"))
-        .join("libs")
+    cache.join("edgeferry")
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

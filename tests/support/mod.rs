@@ -2,7 +2,7 @@
 //!
 //! From the outside in: [`scene`] puts a usual set-up together, [`mosquitto`], [`kafka`], [`cluster`] and
 //! [`daemon`] are processes, [`proxy`] stands on the way between them, [`devices`] publish and remember what
-//! they published, [`oracle`] reads Kafka with a client of its own and compares. Below them: [`process`],
+//! they published, [`oracle`] reads Kafka with a client of its own and compares. [`browser`] is a Chromium, [`gateway`] what it may be shown. Below them: [`process`],
 //! [`scratch`], [`ports`] and [`wait`].
 //!
 //! Nothing here sleeps to let something happen: [`wait::until`] polls with a deadline and says what it
@@ -13,12 +13,15 @@
 )]
 
 pub mod again;
+pub mod browser;
 pub mod cluster;
 pub mod config;
+pub mod container;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
 pub mod example;
+pub mod gateway;
 pub mod group;
 pub mod kafka;
 pub mod mosquitto;

@@ -83,6 +83,50 @@ pub fn resident(pid: u32) -> Option<u64> {
     Some(number_after(&status, "VmRSS:")? * 1024)
 }
 
+/// Threads of the process.
+pub fn threads(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// What the process has open: files, sockets, and the like.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The process's own ports of its TCP connections to `port` on this machine.
+pub fn connections_to(pid: u32, port: u16) -> std::collections::BTreeSet<u16> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let targets = folder
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let sockets: Vec<String> = targets
+        .filter_map(|target| {
+            Some(
+                target
+                    .to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+    let lines: Vec<String> = tables
+        .into_iter()
+        .flatten()
+        .flat_map(|table| table.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let port_of = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+    // proc_net(5): local and remote address, state (01: established), and after some more the inode.
+    let own = lines.iter().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = sockets.iter().any(|inode| fields.get(9) == Some(&inode.as_str()));
+        let is_there = *fields.get(3)? == "01" && port_of(fields.get(2)?)? == port;
+        (is_ours && is_there).then(|| port_of(fields.get(1)?)).flatten()
+    });
+    own.collect()
+}
+
 fn number_after(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(label))?;
     line.split_whitespace().nth(1)?.parse().ok()

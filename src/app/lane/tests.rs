@@ -6,7 +6,7 @@ use crate::message::{Arrival, Epoch, Seq};
 use crate::queue::Share;
 
 /// A lane that no route uses, without sessions, with Kafka away.
-fn leaving(data_dir: &DataDir) -> OpenLane {
+fn leaving(data_dir: &Arc<DataDir>) -> OpenLane {
     let text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
                 bootstrap_servers = [\"127.0.0.1:1\"]\n[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
@@ -14,12 +14,13 @@ fn leaving(data_dir: &DataDir) -> OpenLane {
         crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
     let ground = Ground {
         allowance: None,
-        config: &config,
-        data_dir,
-        identity: &identity,
+        config: Arc::new(config.clone()),
+        data_dir: Arc::clone(data_dir),
+        identity: Arc::new(identity),
         clock: Clock::with_probe(1, || true),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
+        nudge: Arc::default(),
     };
     let plan = Plan {
         weight: 1,
@@ -31,7 +32,7 @@ fn leaving(data_dir: &DataDir) -> OpenLane {
         },
         is_leaving: true,
     };
-    OpenLane::open(&plan, &ground).expect("opens")
+    OpenLane::open(&plan, &ground, Counts::default()).expect("opens")
 }
 
 /// Stores one message in the lane.
@@ -53,7 +54,7 @@ async fn fill(data_dir: &DataDir) {
 #[tokio::test]
 async fn a_lane_that_no_route_uses_ends_when_it_is_empty() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let data_dir = DataDir::take(dir.path()).expect("takes");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
     let lane = leaving(&data_dir).start().expect("starts");
     assert_eq!(lane.run(CancellationToken::new()).await, Outcome::Emptied);
 }
@@ -61,7 +62,7 @@ async fn a_lane_that_no_route_uses_ends_when_it_is_empty() {
 #[tokio::test]
 async fn a_lane_that_waits_for_kafka_without_a_source_does_not_look_as_if_it_hung() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let data_dir = DataDir::take(dir.path()).expect("takes");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
     fill(&data_dir).await;
     let open = leaving(&data_dir);
     let view = open.view().clone();
@@ -84,7 +85,7 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
                 key = \"{device}-{kind}\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
     let dir = tempfile::tempdir().expect("temp dir");
-    let data_dir = DataDir::take(dir.path()).expect("takes");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
     let identity =
         crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
     let ground = Ground {
@@ -95,6 +96,7 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         clock: Clock::with_probe(1, || true),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
+        nudge: Arc::default(),
     };
     let known = Arc::new(OnceLock::new());
     let key_of = outside(&ground, Arc::clone(&known), "default")

@@ -1,5 +1,6 @@
 //! Whether the MQTT brokers let edgeferry in.
 
+use super::guarantee::facts::Seen;
 use super::judge::{Level, Remark};
 use crate::config::Config;
 use crate::identity::Machine;
@@ -26,8 +27,8 @@ pub(super) enum State {
     Refused,
 }
 
-/// Connects to each broker, one after the other, without a session.
-pub(super) fn look(config: &Config) -> std::io::Result<Vec<BrokerAnswer>> {
+/// Connects to each broker, one after the other. What it says of itself is asked of one that lets us in; no session is left.
+pub(super) fn look(config: &Config) -> std::io::Result<Vec<(BrokerAnswer, Option<Seen>)>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -37,7 +38,14 @@ pub(super) fn look(config: &Config) -> std::io::Result<Vec<BrokerAnswer>> {
     let answers = config.brokers.iter().map(|broker| {
         let client_id = format!("{}-{SUFFIX}", broker.client_id_of(&gateway));
         let look = runtime.block_on(source::look(broker, client_id.clone()));
-        answer(broker, client_id, look)
+        let seen = (look == Look::Welcome).then(|| {
+            let capabilities = runtime.block_on(source::capabilities(broker, client_id.clone()));
+            // What was asked with a session leaves one; this ends it.
+            drop(runtime.block_on(source::look(broker, client_id.clone())));
+            let dropped = runtime.block_on(source::dropped_by(broker, client_id.clone()));
+            Seen::of(&broker.name, capabilities, dropped)
+        });
+        (answer(broker, client_id, look), seen)
     });
     Ok(answers.collect())
 }

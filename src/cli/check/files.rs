@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::identity::Machine;
+use crate::ops::http::access::{self, TokenError};
 use crate::secret::SecretError;
 use crate::{queue, settings, sink, source};
 
@@ -55,6 +56,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     }
     all.extend(keys(config));
     all.extend(kafka(&config.kafka));
+    all.extend(token(config));
     all
 }
 
@@ -105,6 +107,17 @@ fn key(field: &str, config: &queue::Config) -> Option<Finding> {
     match queue::keys_for(&[], config).err()? {
         error @ OpenError::KeyFile(KeyFileError::NoCredentials(_)) => Some(Finding::warning(field, &error)),
         error => Some(Finding::error(field, &error)),
+    }
+}
+
+/// Without it nobody is answered on HTTP.
+fn token(config: &Config) -> Option<Finding> {
+    config.http.listen?;
+    match access::read(config.http.token_file.as_deref()?).err()? {
+        error @ TokenError::File(SecretError::NoCredentials(_)) => {
+            Some(Finding::warning("http.token_file", &error))
+        }
+        error => Some(Finding::error("http.token_file", &error)),
     }
 }
 

@@ -197,7 +197,7 @@ fn routes<'a>(
 }
 
 /// The longest that a message for this topic may wait; `None` when there is no limit.
-fn backlog_age(config: &Config, wanted: &Wanted) -> Option<Duration> {
+pub(super) fn backlog_age(config: &Config, wanted: &Wanted) -> Option<Duration> {
     let ages = routes(config, wanted).map(|route| {
         let lane = config.lanes.iter().find(|lane| lane.name == route.lane);
         lane.map_or(config.queue.max_age, |lane| lane.queue.max_age)

@@ -1,14 +1,20 @@
-//! `edgeferry check --live`: looks whether the brokers let us in, and at the topics in Kafka, and makes those that are missing when it is told to.
+//! What `edgeferry check` says of a file that can be used. With `--live` it looks whether the brokers let us in, and at the
+//! topics in Kafka, and makes those that are missing when it is told to. The end is what is left open of the promises.
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::brokers::{self, BrokerAnswer};
+use super::guarantee::facts::SeenTopic;
+use super::guarantee::print::{print as print_findings, summary};
+use super::guarantee::{self, Facts, Finding};
 use super::judge::{self, Level, Remark, TEMPLATED};
 use super::wanted::{Use, Wanted, may_create, templated, wanted};
 use super::{Creation, Live};
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::sink::Delivery;
 use crate::sink::admin::{Admin, AdminError, Topic};
 
 /// What Kafka sees of who asks.
@@ -37,8 +43,16 @@ enum Answer {
     },
     /// What concerns all topics.
     Remark(Remark),
+    /// What may become of messages.
+    Finding(Finding),
+    /// How long the queue of a lane lasts at the rate that was asked about.
+    Holds { lane: String, seconds: u64 },
     /// The end.
-    Done { errors: usize, warnings: usize },
+    Done {
+        errors: usize,
+        warnings: usize,
+        findings: usize,
+    },
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -95,16 +109,16 @@ impl Found {
 }
 
 /// Prints what it finds. Exit code 1 when an MQTT broker refuses us, when Kafka cannot be reached, or cannot take messages
-/// as it is.
+/// as it is; with `--strict` also when messages can be lost and nobody chose that.
 pub(super) fn check(file: &Path, config: &Config, live: &Live) -> Exit {
     let mut report = Report::new(live.json);
-    if let Err(error) = report.run(config, live) {
-        drop(writeln!(io::stderr(), "{}: {error}", file.display()));
-        return Exit::Failure;
-    }
-    match report.errors {
-        0 => Exit::Stopped,
-        _ => Exit::Failure,
+    match report.run(config, live) {
+        Ok(open_losses) if report.errors == 0 && (open_losses == 0 || !live.strict) => Exit::Stopped,
+        Ok(_) => Exit::Failure,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "{}: {error}", file.display()));
+            Exit::Failure
+        }
     }
 }
 
@@ -124,19 +138,58 @@ impl Report {
         }
     }
 
-    fn run(&mut self, config: &Config, live: &Live) -> io::Result<()> {
-        for answer in brokers::look(config)? {
+    /// Gives how many ways to lose messages are open.
+    fn run(&mut self, config: &Config, live: &Live) -> io::Result<usize> {
+        let mut facts = Facts::of_this_machine(config);
+        if live.is_wanted {
+            self.look_around(config, live, &mut facts)?;
+        }
+        let demand = live.demand();
+        let findings = guarantee::findings(config, &facts, demand);
+        self.tell(&findings)?;
+        if let Some(load) = demand.load {
+            for (lane, holds) in guarantee::horizons(config, load) {
+                let seconds = holds.as_secs();
+                self.say(&Answer::Holds { lane, seconds })?;
+            }
+        }
+        if live.is_wanted || self.json {
+            self.say(&Answer::Done {
+                errors: self.errors,
+                warnings: self.warnings,
+                findings: findings.len(),
+            })?;
+        }
+        Ok(findings.iter().filter(|finding| finding.is_open_loss()).count())
+    }
+
+    fn tell(&self, findings: &[Finding]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            drop(out);
+            let mut all = findings.iter().cloned();
+            return all.try_for_each(|finding| self.say(&Answer::Finding(finding)));
+        }
+        // systemd sets it when standard output goes to the journal: the check before each start is one line there.
+        match std::env::var_os("JOURNAL_STREAM") {
+            Some(_) => summary(&mut out, findings),
+            None => print_findings(&mut out, findings),
+        }
+    }
+
+    fn look_around(&mut self, config: &Config, live: &Live, facts: &mut Facts) -> io::Result<()> {
+        for (answer, seen) in brokers::look(config)? {
             self.count(&answer.remarks);
             self.say(&Answer::Mqtt(answer))?;
+            facts.brokers.push(seen);
         }
         let (admin, brokers) = match Admin::connect(&config.kafka, CLIENT_ID) {
             Ok(connected) => connected,
             Err(error) => {
                 self.errors += 1;
-                self.say(&Answer::Unreachable {
+                return self.say(&Answer::Unreachable {
                     reason: error.to_string(),
-                })?;
-                return self.done();
+                });
             }
         };
         self.say(&Answer::Cluster {
@@ -147,10 +200,20 @@ impl Report {
             self.count(std::slice::from_ref(&remark));
             self.say(&Answer::Remark(remark))?;
         }
+        if config.kafka.delivery == Delivery::ExactlyOnce {
+            let minutes = admin.broker_setting("offsets.retention.minutes");
+            let minutes = minutes.and_then(|minutes| minutes.parse::<u64>().ok());
+            facts.offsets_retention = minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
+        }
         for wanted in wanted(config) {
-            let answer = look(&admin, config, &wanted, live.creation());
+            let (answer, topic) = look(&admin, config, &wanted, live.creation());
             self.count(&answer.remarks);
             self.say(&Answer::Topic(answer))?;
+            facts.topics.extend(topic.map(|topic| SeenTopic {
+                name: wanted.name.clone(),
+                topic,
+                longest_wait: judge::backlog_age(config, &wanted),
+            }));
         }
         for (route, table) in templated(config) {
             self.say(&Answer::Templated {
@@ -159,7 +222,7 @@ impl Report {
                 text: TEMPLATED,
             })?;
         }
-        self.done()
+        Ok(())
     }
 
     fn count(&mut self, remarks: &[Remark]) {
@@ -169,13 +232,6 @@ impl Report {
                 Level::Warning => self.warnings += 1,
             }
         }
-    }
-
-    fn done(&self) -> io::Result<()> {
-        self.say(&Answer::Done {
-            errors: self.errors,
-            warnings: self.warnings,
-        })
     }
 
     fn say(&self, answer: &Answer) -> io::Result<()> {
@@ -189,7 +245,12 @@ impl Report {
 }
 
 /// Looks at one topic, and makes it when it is missing and that is wanted.
-fn look(admin: &Admin, config: &Config, wanted: &Wanted, creation: Option<Creation>) -> TopicAnswer {
+fn look(
+    admin: &Admin,
+    config: &Config,
+    wanted: &Wanted,
+    creation: Option<Creation>,
+) -> (TopicAnswer, Option<Topic>) {
     let (state, topic, remarks) = match admin.topic(&wanted.name) {
         Ok(Some(topic)) => (State::Present, Some(topic), Vec::new()),
         Ok(None) => make(admin, config, wanted, creation),
@@ -200,13 +261,14 @@ fn look(admin: &Admin, config: &Config, wanted: &Wanted, creation: Option<Creati
         ),
     };
     let judged = topic.iter().flat_map(|topic| judge::judge(config, wanted, topic));
-    TopicAnswer {
+    let answer = TopicAnswer {
         name: wanted.name.clone(),
         uses: wanted.uses.iter().map(Use::to_string).collect(),
         state,
         remarks: remarks.into_iter().chain(judged).collect(),
         found: topic.as_ref().map(Found::of),
-    }
+    };
+    (answer, topic)
 }
 
 fn make(
@@ -265,7 +327,16 @@ fn print(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
         Answer::Topic(topic) => print_topic(out, topic),
         Answer::Templated { route, topic, text } => writeln!(out, "{topic} (route[{route}]): {text}"),
         Answer::Remark(remark) => print_remark(out, "", remark),
-        Answer::Done { errors, warnings } => writeln!(out, "{errors} error(s), {warnings} warning(s)"),
+        // People get them together.
+        Answer::Finding(finding) => writeln!(out, "{}", finding.why),
+        Answer::Holds { lane, seconds } => {
+            let time = humantime::format_duration(Duration::from_secs(*seconds));
+            writeln!(
+                out,
+                "\nAt this rate the queue of lane {lane} holds {time}, if it gets everything."
+            )
+        }
+        Answer::Done { errors, warnings, .. } => writeln!(out, "\n{errors} error(s), {warnings} warning(s)"),
     }
 }
 

@@ -42,6 +42,11 @@ pub(in crate::cli) enum Failure {
         socket: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "no daemon answers at {} ({source}): none runs with this data_dir, it is starting or stopping, or data_dir was changed in \
+         the file, which needs a restart", socket.display()
+    )]
+    NoDaemon { socket: PathBuf, source: io::Error },
     #[error("the daemon's answer broke off: {0}")]
     Broken(io::Error),
     #[error("{message}")]
@@ -58,7 +63,9 @@ impl Failure {
             Self::App(error) => error.exit(),
             Self::Hand(error) => error.exit(),
             Self::Answered { exit, .. } => exit_of(*exit),
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Output(_) => Exit::Failure,
+            Self::Unreachable { .. } | Self::NoDaemon { .. } | Self::Broken(_) | Self::Output(_) => {
+                Exit::Failure
+            }
         }
     }
 }
@@ -101,6 +108,15 @@ pub(in crate::cli) fn ask(
             converse(&stream, verb, input, answers)
         }
         Err(error) => Err(AppError::from(error).into()),
+    }
+}
+
+/// Has the request done by the daemon that has the store in `folder`, and by nobody else.
+pub(in crate::cli) fn ask_daemon(folder: &Path, verb: &Verb, answers: Answers<'_>) -> Result<Exit, Failure> {
+    let socket = control::path(folder);
+    match UnixStream::connect(&socket) {
+        Ok(stream) => converse(&stream, verb, None, answers),
+        Err(source) => Err(Failure::NoDaemon { socket, source }),
     }
 }
 

@@ -28,17 +28,20 @@ pub(in crate::cli) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say which dead letters each lane has: counts, ages, space, reasons, drops
+    #[command(after_help = "Example:\n  edgeferry dead-letter ls")]
     Ls {
         /// Only of this lane
         #[arg(long)]
         lane: Option<String>,
     },
     /// Show everything of one dead letter
+    #[command(after_help = "Example:\n  edgeferry dead-letter show 0123456789abcdef-default-4711")]
     Show {
         /// Message id, as `export` and the header edgeferry-id have it
         id: String,
     },
     /// Put dead letters back into their lane's queue; they keep their ids and come behind what is queued
+    #[command(after_help = "Example:\n  edgeferry dead-letter redrive --reason oversize")]
     Redrive {
         #[command(flatten)]
         filter: LetterFilters,
@@ -50,6 +53,7 @@ enum Command {
         into: Option<String>,
     },
     /// Write dead letters to a portable file (docs/export-format.md), with their reasons; they stay
+    #[command(after_help = "Example:\n  edgeferry dead-letter export --output letters.jsonl")]
     Export {
         #[command(flatten)]
         filter: LetterFilters,
@@ -61,6 +65,7 @@ enum Command {
         output: Option<PathBuf>,
     },
     /// Remove dead letters; without --yes only say which
+    #[command(after_help = "Example:\n  edgeferry dead-letter purge --since '2h ago'")]
     Purge {
         #[command(flatten)]
         filter: LetterFilters,

@@ -10,11 +10,11 @@ use crate::message::Seq;
 use crate::ops::hand::{Salvage, Site, Verb};
 use crate::queue::seal::Keys;
 
-pub(super) mod access;
-pub(super) mod bounds;
+pub(in crate::cli) mod access;
+pub(in crate::cli) mod bounds;
 mod file;
 pub(super) mod letters;
-mod print;
+pub(in crate::cli) mod print;
 
 use access::Failure;
 use print::Printer;
@@ -36,12 +36,14 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say how each lane stands: counts, ages, space, generations
+    #[command(after_help = "Example:\n  edgeferry queue ls --json")]
     Ls {
         /// Only this lane
         #[arg(long)]
         lane: Option<String>,
     },
     /// Show queued messages
+    #[command(after_help = "Example:\n  edgeferry queue peek --device press-7 --limit 5 --payload")]
     Peek {
         #[command(flatten)]
         filter: Filters,
@@ -53,6 +55,7 @@ enum Command {
         payload: bool,
     },
     /// Write queued messages to a portable file (docs/export-format.md); they stay in the queue
+    #[command(after_help = "Example:\n  edgeferry queue export --lane alarms --output alarms.jsonl")]
     Export {
         #[command(flatten)]
         filter: Filters,
@@ -64,6 +67,7 @@ enum Command {
         output: Option<PathBuf>,
     },
     /// Take the messages of an exported file into the queue; they keep their ids, and importing twice adds nothing
+    #[command(after_help = "Example:\n  edgeferry queue import alarms.jsonl --into default")]
     Import {
         /// An exported file
         file: PathBuf,
@@ -78,14 +82,22 @@ enum Command {
         damaged: bool,
     },
     /// Read everything, and say what is wrong; exit code 74 when something is
+    #[command(after_help = "Example:\n  edgeferry queue verify --lane default")]
     Verify {
         /// Only this lane
         #[arg(long)]
         lane: Option<String>,
     },
     /// Write the messages in raw bytes to a portable file: a copied store, a card in a reader, an image of one
+    #[command(
+        after_help = "Example:\n  edgeferry queue salvage /mnt/card/var/lib/edgeferry --output salvaged.jsonl"
+    )]
     Salvage(Raw),
     /// Remove queued messages and count them as purged; without --yes only say which
+    #[command(after_help = "\
+Examples:
+  edgeferry queue purge --topic 'plant/+/debug'
+  edgeferry queue purge --topic 'plant/+/debug' --yes")]
     Purge {
         #[command(flatten)]
         filter: Filters,

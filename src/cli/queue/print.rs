@@ -44,14 +44,20 @@ impl Printer {
             Answer::Redriven(redriven) => letters::print_redriven(&mut out, &redriven),
             Answer::Record(line) => writeln!(out, "{line}"),
             Answer::Note(note) => writeln!(io::stderr(), "note: {note}"),
-            Answer::Account(_) | Answer::Done { .. } | Answer::Error { .. } => Ok(()),
+            // Asked for by other verbs.
+            Answer::State(_) | Answer::Account(_) | Answer::Done { .. } | Answer::Error { .. } => Ok(()),
         }
     }
 }
 
 /// Says why a command failed. Without a standard error there is nobody to tell.
-pub(super) fn error(text: &str) {
+pub(in crate::cli) fn error(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// A line of an answer.
+pub(in crate::cli) fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }
 
 fn print_lane(out: &mut impl Write, lane: &LaneState) -> io::Result<()> {

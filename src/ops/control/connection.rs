@@ -1,12 +1,19 @@
 //! One connection: a request, what follows it, the answers.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::exit::Exit;
-use crate::ops::hand::{Answer, Hand, Request, VERSION};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::{COMMANDS_MAX, Reloads};
+use crate::exit::Exit;
+use crate::ops::hand::{Answer, Hand, HandError, Request, VERSION, Verb};
+
+/// How long a request may take to come, and the answer to `status` to be taken: they are short, and few places are in front.
+const FRONT_PATIENCE: Duration = Duration::from_secs(5);
 /// A request is a line of filters; anything longer is none.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long the other side may say or take nothing: it holds one of few connections, and an import file may come from a slow
@@ -19,24 +26,60 @@ const LOOK: Duration = Duration::from_secs(1);
 const RATE: f64 = 8.0 * 1024.0 * 1024.0;
 
 /// Serves the connection to its end.
-pub(super) fn serve(stream: &UnixStream, hand: &Hand) {
-    if let Err(error) = try_serve(stream, hand) {
+pub(super) fn serve(
+    stream: &UnixStream,
+    hand: &Hand,
+    reloads: &Reloads,
+    front: OwnedSemaphorePermit,
+    commands: &Arc<Semaphore>,
+) {
+    if let Err(error) = try_serve(stream, hand, reloads, front, commands) {
         tracing::debug!(%error, "a control connection ended early");
     }
 }
 
-fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
+fn try_serve(
+    stream: &UnixStream,
+    hand: &Hand,
+    reloads: &Reloads,
+    front: OwnedSemaphorePermit,
+    commands: &Arc<Semaphore>,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(LOOK))?;
     stream.set_write_timeout(Some(LOOK))?;
-    let mut input = BufReader::new(Patient { stream, hand });
+    let until = Cell::new(Some(Instant::now() + FRONT_PATIENCE));
+    let patient = || Patient {
+        stream,
+        hand,
+        until: &until,
+    };
+    let mut input = BufReader::new(patient());
     let mut answers = Answers {
-        output: BufWriter::new(Patient { stream, hand }),
+        output: BufWriter::new(patient()),
         began: Instant::now(),
         bytes: 0,
     };
-    let last = match read_request(&mut input)? {
+    let request = read_request(&mut input)?;
+    let is_long = matches!(&request, Ok(request) if request.verb != Verb::Status);
+    let _place = if is_long {
+        let Ok(place) = Arc::clone(commands).try_acquire_owned() else {
+            answers.send(&busy(), hand)?;
+            return answers.output.flush();
+        };
+        until.set(None);
+        drop(front);
+        place
+    } else {
+        front
+    };
+    let last = match request {
         Ok(request) => {
             tracing::debug!(?request, "asked through the control socket");
+            if request.verb == Verb::Reload {
+                let last = reload(reloads, &mut |answer| answers.send(&answer, hand))?;
+                answers.send(&last, hand)?;
+                return answers.output.flush();
+            }
             match hand.serve(&request.verb, &mut input, &mut |answer| {
                 answers.send(&answer, hand)
             }) {
@@ -54,6 +97,36 @@ fn try_serve(stream: &UnixStream, hand: &Hand) -> io::Result<()> {
     };
     answers.send(&last, hand)?;
     answers.output.flush()
+}
+
+/// Has the configuration read again, and waits for what comes of it: the daemon answers, or ends.
+fn reload(reloads: &Reloads, say: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<Answer> {
+    let (reply, answer) = oneshot::channel();
+    let sent = reloads.try_send(reply).ok();
+    Ok(match sent.and_then(|()| answer.blocking_recv().ok()) {
+        Some(Ok(line)) => {
+            say(Answer::Note(line))?;
+            Answer::done(Exit::Stopped)
+        }
+        Some(Err((exit, message))) => Answer::Error {
+            exit: exit as u8,
+            message,
+        },
+        None => Answer::Error {
+            exit: Exit::Failure as u8,
+            message: HandError::Stopping.to_string(),
+        },
+    })
+}
+
+/// Nothing was begun.
+fn busy() -> Answer {
+    Answer::Error {
+        exit: Exit::Failure as u8,
+        message: format!(
+            "{COMMANDS_MAX} other commands are at work on this store; try again when one of them is done"
+        ),
+    }
 }
 
 /// The request, or what is wrong with it.
@@ -111,10 +184,11 @@ impl Answers<'_> {
 /// Shorter pauses are not worth a switch of threads.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// A stream whose reads and writes wait up to [`IDLE`], but not when a stop begins.
+/// A stream whose reads and writes wait up to [`IDLE`], but not when a stop begins, nor behind `until`.
 struct Patient<'a> {
     stream: &'a UnixStream,
     hand: &'a Hand,
+    until: &'a Cell<Option<Instant>>,
 }
 
 impl Patient<'_> {
@@ -129,7 +203,8 @@ impl Patient<'_> {
             if self.hand.is_closing() {
                 return Err(io::Error::other("edgeferry is stopping"));
             }
-            if began.elapsed() >= IDLE {
+            let is_over = self.until.get().is_some_and(|until| Instant::now() >= until);
+            if is_over || began.elapsed() >= IDLE {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }

@@ -4,7 +4,10 @@
 //! [`crate::ops::hand::Request`]), for an import with the file behind it. The answers are JSON lines; the last one is `done`
 //! or `error`.
 //!
-//! Connections are accepted on the runtime and served on threads of their own, because a look into the store blocks.
+//! Connections are accepted on the runtime and served on threads of their own, because a look into the store blocks. There are
+//! two kinds of places. Whoever comes has one of the few in front for as long as it takes to say what is wanted, some seconds at
+//! most; `status` is answered there. Everything else, which may take minutes, goes on to a place behind, or is told that all are
+//! taken. So no number of exports, and nobody who says nothing, keeps the state from being seen.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -14,17 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::exit::Exit;
 use crate::ops::hand::Hand;
 
 mod connection;
 
+/// What came of a reload: one line, or the exit code and all that is wrong.
+pub type Reloaded = Result<String, (Exit, String)>;
+/// Where requests to reload go, each with the place for its answer. As many as there may be commands at a time may wait.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Reloaded>>;
+
 /// Name of the socket in `data_dir`.
 const NAME: &str = "control.sock";
-/// Connections at a time: a person and a few scripts. Each may take a thread and a block of messages.
-const CONNECTIONS_MAX: usize = 4;
+/// Commands at a time: a person and a few scripts. Each may take a thread and a block of messages.
+pub const COMMANDS_MAX: usize = 4;
+/// Connections in front at a time. Each takes a thread; who comes while all are taken waits for some seconds.
+const FRONT_MAX: usize = 4;
 /// How long connections may take to end at a stop: they look at least this often whether it has begun.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -40,7 +51,14 @@ pub struct Control {
     hand: Arc<Hand>,
     path: PathBuf,
     accepting: JoinHandle<()>,
-    connections: Arc<Semaphore>,
+    places: Places,
+}
+
+/// See the module documentation.
+#[derive(Debug, Clone)]
+struct Places {
+    front: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
 }
 
 impl Control {
@@ -49,7 +67,7 @@ impl Control {
     ///
     /// # Errors
     /// Those of the file system, also when the path is too long for a socket (107 bytes).
-    pub fn start(data_dir: &Path, hand: Arc<Hand>) -> io::Result<Self> {
+    pub fn start(data_dir: &Path, hand: Arc<Hand>, reloads: Reloads) -> io::Result<Self> {
         let path = path(data_dir);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -57,13 +75,16 @@ impl Control {
         }
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), Arc::clone(&connections)));
+        let places = Places {
+            front: Arc::new(Semaphore::new(FRONT_MAX)),
+            commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
+        };
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&hand), reloads, places.clone()));
         Ok(Self {
             hand,
             path,
             accepting,
-            connections,
+            places,
         })
     }
 
@@ -74,19 +95,27 @@ impl Control {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "cannot remove the control socket");
         }
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        let ended = tokio::time::timeout(STOP_PATIENCE, self.connections.acquire_many(all));
-        if ended.await.is_err() {
+        let Places { front, commands } = &self.places;
+        let ended = async {
+            // In this order: who leaves the front has a place behind before.
+            drop(front.acquire_many(all(FRONT_MAX)).await);
+            drop(commands.acquire_many(all(COMMANDS_MAX)).await);
+        };
+        if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
             tracing::warn!("a control connection did not end in time");
         }
     }
 }
 
-/// Accepts for ever. Whoever comes while all connections are taken waits in the socket's own queue.
-async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaphore>) {
+fn all(places: usize) -> u32 {
+    u32::try_from(places).unwrap_or(u32::MAX)
+}
+
+/// Accepts for ever. Whoever comes while all places in front are taken waits in the socket's own queue.
+async fn accept(listener: UnixListener, hand: Arc<Hand>, reloads: Reloads, places: Places) {
     /// Pause after a failure, for instance for want of file handles.
     const PAUSE: Duration = Duration::from_secs(1);
-    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&places.front).acquire_owned().await {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -95,14 +124,11 @@ async fn accept(listener: UnixListener, hand: Arc<Hand>, connections: Arc<Semaph
                 continue;
             }
         };
-        let hand = Arc::clone(&hand);
+        let (hand, reloads, commands) = (Arc::clone(&hand), reloads.clone(), Arc::clone(&places.commands));
         let served = admitted(stream).and_then(|stream| {
             std::thread::Builder::new()
                 .name("control".to_owned())
-                .spawn(move || {
-                    connection::serve(&stream, &hand);
-                    drop(permit);
-                })
+                .spawn(move || connection::serve(&stream, &hand, &reloads, permit, &commands))
         });
         if let Err(error) = served {
             tracing::warn!(%error, "a control connection is refused");

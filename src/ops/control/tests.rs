@@ -4,22 +4,33 @@ use std::os::unix::net::UnixStream as Client;
 use super::*;
 use crate::identity::Identity;
 use crate::message::Epoch;
+use crate::ops::Look;
 use crate::ops::hand::Known;
+use crate::ops::state::sample;
 
 /// An answer is a matter of milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn hand(folder: &Path) -> Arc<Hand> {
+    Arc::new(bare_hand(folder).with_look(Look::new(sample::state)))
+}
+
+fn bare_hand(folder: &Path) -> Hand {
     let identity = Identity {
         gateway: "gw".to_owned(),
         epoch: Epoch(5),
     };
     let known = Known::open(folder).expect("opens");
-    Arc::new(Hand::new(identity, Vec::new(), known, true))
+    Hand::new(identity, Vec::new(), known, true)
 }
 
 /// Runs `work` against a served socket on a thread of its own, as a client would.
 fn with_client(work: impl FnOnce(&Path) + Send + 'static) {
+    with_client_beside(0, work);
+}
+
+/// The same, beside so many commands that take their time.
+fn with_client_beside(commands: usize, work: impl FnOnce(&Path) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -28,12 +39,15 @@ fn with_client(work: impl FnOnce(&Path) + Send + 'static) {
         let dir = tempfile::tempdir().expect("temp dir");
         // Left behind by a daemon that was killed.
         drop(std::os::unix::net::UnixListener::bind(path(dir.path())).expect("binds"));
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
+        let control = Control::start(dir.path(), hand(dir.path()), no_reloads()).expect("starts");
         let socket = path(dir.path());
         let mode = fs::metadata(&socket).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let at_work = Arc::clone(&control.places.commands);
+        let at_work = at_work.try_acquire_many_owned(all(commands)).expect("free");
         let client = tokio::task::spawn_blocking(move || work(&socket));
         client.await.expect("the client is content");
+        drop(at_work);
         control.stop().await;
         assert!(!path(dir.path()).exists(), "removed at a stop");
     });
@@ -50,6 +64,11 @@ fn ask(socket: &Path, request: &[u8]) -> Vec<String> {
     client.write_all(request).expect("takes it");
     let lines = BufReader::new(&client).lines();
     lines.map_while(Result::ok).collect()
+}
+
+/// Nobody takes them.
+fn no_reloads() -> Reloads {
+    mpsc::channel(1).0
 }
 
 #[test]
@@ -83,23 +102,55 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
     });
 }
 
+/// A line that a client reads, or nothing when the connection ended.
+fn line(client: &Client) -> String {
+    let mut line = String::new();
+    BufReader::new(client).read_line(&mut line).expect("in time");
+    line
+}
+
 #[test]
-fn whoever_comes_while_all_connections_are_taken_is_served_later() {
-    with_client(|socket| {
-        let mut idle: Vec<Client> = (0..CONNECTIONS_MAX).map(|_| connect(socket)).collect();
-        let mut late = connect(socket);
-        late.write_all(b"{\"version\":1,\"verb\":\"queue ls\"}\n")
-            .expect("takes it");
-        late.set_read_timeout(Some(Duration::from_millis(300)))
-            .expect("can be set");
-        let mut line = String::new();
-        let waited = BufReader::new(&late).read_line(&mut line);
-        assert!(waited.is_err(), "{line}");
-        drop(idle.pop());
-        late.set_read_timeout(Some(PATIENCE)).expect("can be set");
-        BufReader::new(&late).read_line(&mut line).expect("is served");
-        assert!(line.contains("done"), "{line}");
+fn the_state_is_answered_while_all_places_for_commands_are_taken_and_one_more_command_is_told_so() {
+    with_client_beside(COMMANDS_MAX, |socket| {
+        let told = ask(socket, b"{\"version\":1,\"verb\":\"queue ls\",\"lane\":null}\n");
+        assert!(
+            matches!(&told[..], [told] if told.contains("4 other commands are at work")),
+            "{told:?}"
+        );
+        let answers = ask(socket, b"{\"version\":1,\"verb\":\"status\"}\n");
+        let [state, done] = answers.as_slice() else {
+            panic!("{answers:?}");
+        };
+        assert!(state.starts_with("{\"state\":{\"version\":1,"), "{state}");
+        assert_eq!(done, "{\"done\":{\"exit\":1}}", "the sample is not ready");
     });
+}
+
+#[test]
+fn whoever_says_nothing_loses_the_place_in_front_to_those_who_wait() {
+    with_client(|socket| {
+        let idle: Vec<Client> = (0..FRONT_MAX).map(|_| connect(socket)).collect();
+        let mut late = connect(socket);
+        late.write_all(b"{\"version\":1,\"verb\":\"status\"}\n")
+            .expect("takes it");
+        assert!(line(&late).starts_with("{\"state\":"));
+        for client in &idle {
+            assert_eq!(line(client), "", "it was closed");
+        }
+    });
+}
+
+#[test]
+fn without_anything_to_show_a_status_is_refused_in_words() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let hand = bare_hand(dir.path());
+    let refused = hand.serve(
+        &crate::ops::hand::Verb::Status,
+        &mut std::io::empty(),
+        &mut |_| Ok(()),
+    );
+    let error = refused.expect_err("refused").to_string();
+    assert_eq!(error, "nothing runs on this store");
 }
 
 #[test]
@@ -110,21 +161,17 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         .expect("builds");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("temp dir");
-        let control = Control::start(dir.path(), hand(dir.path())).expect("starts");
-        let connections = Arc::clone(&control.connections);
+        let control = Control::start(dir.path(), hand(dir.path()), no_reloads()).expect("starts");
+        let connections = Arc::clone(&control.places.front);
         let idle = connect(&path(dir.path()));
         let taken = async {
-            while connections.available_permits() > CONNECTIONS_MAX - 2 {
+            while connections.available_permits() > FRONT_MAX - 2 {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, taken).await.expect("is accepted");
         control.stop().await;
-        assert_eq!(
-            connections.available_permits(),
-            CONNECTIONS_MAX,
-            "its thread has ended"
-        );
+        assert_eq!(connections.available_permits(), FRONT_MAX, "its thread has ended");
         drop(idle);
     });
 }

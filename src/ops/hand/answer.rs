@@ -8,12 +8,15 @@ use serde_json::value::RawValue;
 use super::format::Record;
 use crate::exit::Exit;
 use crate::message::{Epoch, Seq};
+use crate::ops::State;
 use crate::verify::LaneAccount;
 
 /// One answer. The last one to a request is [`Answer::Done`] or [`Answer::Error`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// How the whole stands.
+    State(Box<State>),
     /// How a lane stands.
     Lane(LaneState),
     /// A message.

@@ -31,7 +31,7 @@ pub(super) struct Entrance<'a> {
 /// A batch that was given up when a part of it was in the writer's hands: it may be stored at any time.
 #[derive(Debug)]
 pub(super) struct Unsettled {
-    lane: String,
+    pub(super) lane: String,
     offered: Position,
     durable: watch::Receiver<Position>,
 }
@@ -77,7 +77,11 @@ impl<'a> Entrance<'a> {
         let outcome = self
             .hand_over(lane, &intake, batch, &mut offered)
             .and_then(|()| self.until_durable(lane, durable.clone(), offered));
-        if matches!(outcome, Err(HandError::Full | HandError::NotStored(_))) && offered > 0 {
+        let is_given_up = matches!(
+            outcome,
+            Err(HandError::Full | HandError::NotStored(_) | HandError::Reloading)
+        );
+        if is_given_up && offered > 0 {
             *self.hand.unsettled() = Some(Unsettled {
                 lane: lane.name.clone(),
                 offered,
@@ -153,8 +157,8 @@ impl<'a> Entrance<'a> {
     }
 
     fn no_door(&self, lane: &HandLane) -> HandError {
-        if self.hand.is_closing() {
-            return HandError::Stopping;
+        if let Err(over) = self.hand.go_on() {
+            return over;
         }
         let name = &lane.name;
         HandError::Usage(format!(
@@ -177,9 +181,14 @@ impl<'a> Entrance<'a> {
             if let Some(answer) = attempt() {
                 return Ok(answer);
             }
-            self.hand.go_on()?;
             let status = lane.monitor.status();
-            held = match status.full || status.failure.is_some() {
+            let is_held = status.full || status.failure.is_some();
+            match self.hand.go_on() {
+                // What the writer has is durable in a moment: then it is known what became of the batch.
+                Err(HandError::Reloading) if !is_held => {}
+                outcome => outcome?,
+            }
+            held = match is_held {
                 true => held + LOOK,
                 false => Duration::ZERO,
             };

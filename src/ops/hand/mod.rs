@@ -37,6 +37,7 @@ use crate::clock::Told;
 use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::message::{Arrival, Epoch, Origin, Stored};
+use crate::ops::Look;
 use crate::queue::inspect::{Browser, PATIENCE, Piece, Stretch};
 use crate::queue::store::StoreError;
 use crate::queue::{Closed, Door, Monitor, PurgeError};
@@ -82,6 +83,9 @@ pub enum HandError {
     /// The daemon stops.
     #[error("edgeferry is stopping; what was not answered is not done")]
     Stopping,
+    /// The configuration is being reloaded.
+    #[error("edgeferry is reloading its configuration; what was taken stays, do the same again")]
+    Reloading,
     /// There is no room.
     #[error("the queue is full; what was taken stays, do the same again when there is room")]
     Full,
@@ -118,6 +122,7 @@ impl HandError {
             | Self::Line(_)
             | Self::Busy
             | Self::Stopping
+            | Self::Reloading
             | Self::Output(_) => Exit::Failure,
         }
     }
@@ -148,6 +153,18 @@ impl HandLane {
         })
     }
 
+    /// The same lane with other routes. This one takes no more imports.
+    #[must_use]
+    pub fn rerouted(&self, router: Arc<Router>) -> Arc<Self> {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Arc::new(Self {
+            name: self.name.clone(),
+            monitor: self.monitor.clone(),
+            router,
+            door: Mutex::new(door),
+        })
+    }
+
     /// What would become of a message that is stored here next, as far as its routes say.
     fn outcome(&self, arrival: &Arrival, epoch: Epoch) -> Outcome {
         let stored = Stored {
@@ -159,7 +176,7 @@ impl HandLane {
     }
 
     /// Takes no more imports.
-    fn shut(&self) {
+    pub fn shut(&self) {
         let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(door);
     }
@@ -177,11 +194,15 @@ pub struct Hand {
     identity: Identity,
     lanes: Mutex<Vec<Arc<HandLane>>>,
     /// The dead letters, also of lanes that are no more.
-    boxes: Vec<LetterBox>,
+    boxes: Mutex<Vec<LetterBox>>,
     known: Mutex<Known>,
     /// Held during a long look.
     at_work: Mutex<()>,
     closing: AtomicBool,
+    /// The lanes are being exchanged: see [`Hand::pause`].
+    paused: AtomicBool,
+    /// Shows the state of the daemon, where there is one.
+    look: Option<Look>,
     /// A sink is at work: a full queue gets room.
     delivers: bool,
     /// Patience with a full queue beside a sink.
@@ -200,10 +221,12 @@ impl Hand {
         Self {
             identity,
             lanes: Mutex::new(lanes),
-            boxes: Vec::new(),
+            boxes: Mutex::default(),
             known: Mutex::new(known),
             at_work: Mutex::new(()),
             closing: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            look: None,
             delivers,
             held_patience: HELD_PATIENCE,
             unsettled: Mutex::default(),
@@ -213,11 +236,74 @@ impl Hand {
     /// With dead letters to look after. What became of letters that an interrupted redrive handed to a queue is found
     /// out: to be called before the sink begins.
     #[must_use]
-    pub fn with_letters(mut self, boxes: Vec<LetterBox>) -> Self {
-        self.boxes = boxes;
+    pub fn with_letters(self, boxes: Vec<LetterBox>) -> Self {
+        *self.lock_boxes() = boxes;
+        self.find_out();
+        self
+    }
+
+    fn find_out(&self) {
         if let Err(error) = self.reconcile_letters() {
             tracing::error!(%error, "it is not known what became of an interrupted redrive");
         }
+    }
+
+    /// Lanes are about to be exchanged: what is going on ends soon, and what comes waits until [`Hand::resume`].
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing long is going on. To be asked between [`Hand::pause`] and [`Hand::resume`].
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !matches!(self.at_work.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Lets go of all dead letters, so that their stores can be opened anew.
+    pub fn forget_letters(&self) {
+        self.lock_boxes().clear();
+    }
+
+    /// Other lanes and dead letters instead of those that were there; then work goes on. Of those whose names are in `anew`
+    /// nothing is under way any more: to be called before their sinks begin, as [`Hand::with_letters`].
+    pub fn exchange(&self, lanes: Vec<Arc<HandLane>>, boxes: Vec<LetterBox>, anew: &[String]) {
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = lanes;
+        *self.lock_boxes() = boxes;
+        let mut unsettled = self.unsettled();
+        if unsettled.as_ref().is_some_and(|left| anew.contains(&left.lane)) {
+            *unsettled = None;
+        }
+        let is_settled = unsettled.is_none();
+        drop(unsettled);
+        let _one = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resume();
+        // What is in a writer's hands is found out by the next redrive.
+        if is_settled {
+            self.find_out();
+        }
+    }
+
+    /// Work goes on.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Relaxed);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    fn lock_boxes(&self) -> MutexGuard<'_, Vec<LetterBox>> {
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn boxes(&self) -> Vec<LetterBox> {
+        self.lock_boxes().clone()
+    }
+
+    /// With the state to show.
+    #[must_use]
+    pub fn with_look(mut self, look: Look) -> Self {
+        self.look = Some(look);
         self
     }
 
@@ -259,6 +345,7 @@ impl Hand {
     ) -> Result<Exit, HandError> {
         let _one = self.begin(verb)?;
         match verb {
+            Verb::Status => self.status(output),
             Verb::List { lane } => self.list(lane.as_deref(), output),
             Verb::Peek {
                 filter,
@@ -275,11 +362,28 @@ impl Hand {
             Verb::Redrive { filter, into } => self.redrive(filter, into.as_deref(), output),
             Verb::ExportLetters { filter, limit } => self.export_letters(filter, *limit, output),
             Verb::PurgeLetters { filter, yes } => self.purge_letters(filter, *yes, output),
+            Verb::Reload => Err(HandError::Usage(
+                "nothing runs here that could be reloaded".to_owned(),
+            )),
         }
+    }
+
+    fn status(&self, output: Output<'_>) -> Result<Exit, HandError> {
+        let Some(look) = &self.look else {
+            return Err(HandError::Usage("nothing runs on this store".to_owned()));
+        };
+        let state = look.take();
+        let is_ready = state.health.is_ready;
+        output(Answer::State(Box::new(state)))?;
+        Ok(if is_ready { Exit::Stopped } else { Exit::Failure })
     }
 
     /// One long look at a time; `ls` is none.
     fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
+        if *verb == Verb::Status {
+            return Ok(None);
+        }
+        self.wait_for_lanes()?;
         if matches!(verb, Verb::List { .. }) {
             return Ok(None);
         }
@@ -288,6 +392,21 @@ impl Hand {
             Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
             Err(TryLockError::WouldBlock) => Err(HandError::Busy),
         }
+    }
+
+    /// Waits while lanes are being exchanged.
+    fn wait_for_lanes(&self) -> Result<(), HandError> {
+        let began = Instant::now();
+        while self.is_paused() {
+            if self.is_closing() {
+                return Err(HandError::Stopping);
+            }
+            if began.elapsed() >= EXCHANGE_PATIENCE {
+                return Err(HandError::Reloading);
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        Ok(())
     }
 
     /// The lanes that are meant.
@@ -375,11 +494,16 @@ impl Hand {
     fn go_on(&self) -> Result<(), HandError> {
         if self.is_closing() {
             Err(HandError::Stopping)
+        } else if self.is_paused() {
+            Err(HandError::Reloading)
         } else {
             Ok(())
         }
     }
 }
+
+/// Longest wait of a command for a reload to end: that lets Kafka answer for ten seconds, and opens stores.
+const EXCHANGE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a wait looks again.
 const LOOK: Duration = Duration::from_millis(200);

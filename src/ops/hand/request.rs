@@ -21,6 +21,9 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb")]
 pub enum Verb {
+    /// Say how the whole stands. Only of a running daemon.
+    #[serde(rename = "status")]
+    Status,
     /// Say how each lane stands.
     #[serde(rename = "queue ls")]
     List {
@@ -106,6 +109,9 @@ pub enum Verb {
         /// Without it only what would be removed is said.
         yes: bool,
     },
+    /// Read configuration and secrets again. For a daemon alone: nobody else has a configuration that runs.
+    #[serde(rename = "reload")]
+    Reload,
 }
 
 /// Which dead letters: what is `None` or empty says nothing, what is there must all hold.

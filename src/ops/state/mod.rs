@@ -55,7 +55,7 @@ pub struct State {
 pub const EVENTS_MAX: usize = 50;
 
 /// The answer to the operator's one question: is my data safe, and if not, what do I do?
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Health {
     /// The configuration works on all links and everything can be stored. A link that is merely away is no reason to be unready.
     pub is_ready: bool,
@@ -65,6 +65,37 @@ pub struct Health {
     pub summary: String,
     /// What a person should do, the most urgent first. Empty when there is nothing.
     pub advice: Vec<Advice>,
+    /// A changed configuration that a reload refused: the one before it runs, and a restart would not start.
+    #[serde(default)]
+    pub not_applied: Option<NotApplied>,
+}
+
+/// A configuration file that was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotApplied {
+    /// The file.
+    pub file: String,
+    /// When a reload refused it.
+    pub unix_ms: i64,
+    /// Why: a line for each thing that is wrong.
+    pub why: Vec<String>,
+}
+
+impl NotApplied {
+    /// What a person should do about it.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        let more = self.why.len().saturating_sub(1);
+        let first = self.why.first().map_or("", String::as_str);
+        let others = (more > 0)
+            .then(|| format!(" (and {more} more)"))
+            .unwrap_or_default();
+        Advice {
+            level: Level::Warning,
+            what: format!("{} is not applied: {first}{others}", self.file),
+            todo: "put it right and reload; until then the configuration from before it runs".to_owned(),
+        }
+    }
 }
 
 /// Something for a person to do.
@@ -113,6 +144,19 @@ pub struct Lane {
     pub routes: Vec<Tally>,
     /// The devices that deliver most, and those in trouble most lately; bounded.
     pub devices: Devices,
+    /// What went wrong lately: an old loss needs nobody any more, a new one does.
+    pub last_hour: LastHour,
+}
+
+/// Messages in the last hour, or since the start of the process if that was later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastHour {
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
+    /// Removed by a policy that the configuration chose: a full queue, an age, a full store of dead letters.
+    pub dropped: u64,
+    /// Lost by damage, queued or as dead letters.
+    pub lost: u64,
 }
 
 /// A connection to an MQTT broker. Counters since the start of the process.
@@ -147,11 +191,12 @@ pub struct Ledger {
     pub dead_lettered: u64,
     /// Removed, by reason; all reasons, also those with 0.
     pub removed: BTreeMap<String, u64>,
-    /// Beside the account: redeliveries of the broker that were recognised and not stored again.
+    /// Beside the account, since the start: redeliveries of the broker that were recognised and not stored again.
     pub recognised: u64,
-    /// Beside the account: records that were sent to Kafka again.
+    /// Beside the account, since the start: records of messages that had been handed to the Kafka client before.
     pub resent: u64,
-    /// Beside the account: stored messages that came with QoS 0, which the broker drops while edgeferry is away.
+    /// Beside the account: messages of `received` that came with QoS 0. What comes so while edgeferry is away the broker drops,
+    /// and nobody counts it.
     pub unprotected: u64,
 }
 
@@ -202,12 +247,12 @@ pub struct Letters {
     pub lost: u64,
 }
 
-/// What one route or device had.
+/// What one route or device had, since the start of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Name of the route, or device id.
+    /// Name of the route (`FROM -> TOPIC`); or device: the Kafka key, of a dead letter without one the MQTT topic.
     pub name: String,
-    /// Records confirmed by Kafka.
+    /// Records confirmed by Kafka. Of a device at least so many: exact up to 256 devices, see docs/status.md.
     pub delivered: u64,
     /// Messages kept as dead letters.
     pub dead_lettered: u64,
@@ -252,6 +297,10 @@ pub struct Disk {
     pub projected_per_day_bytes: u64,
     /// Bytes written for each byte of payload.
     pub written_per_payload_byte: Option<f64>,
+    /// The largest `min_free_bytes` of all lanes: with less free than that nothing is stored.
+    pub min_free_bytes: u64,
+    /// The smallest `flash_budget` of all lanes.
+    pub budget_per_day_bytes: Option<u64>,
 }
 
 /// A certificate that the configuration names.
@@ -307,5 +356,7 @@ impl fmt::Debug for Look {
     }
 }
 
+mod health;
+mod line;
 #[cfg(test)]
 pub(crate) mod sample;

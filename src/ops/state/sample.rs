@@ -24,6 +24,13 @@ pub fn state() -> State {
                 what: "Kafka refuses: SASL authentication failed".to_owned(),
                 todo: "put the password right and say `systemctl reload edgeferry`".to_owned(),
             }],
+            not_applied: Some(NotApplied {
+                file: "/etc/edgeferry/edgeferry.toml".to_owned(),
+                unix_ms: 1_794_999_980_000,
+                why: vec![
+                    "edgeferry.toml:12: mqtt[0].keep_alive: \"10 parsecs\" is not a duration".to_owned(),
+                ],
+            }),
         },
         lanes: vec![
             lane("default", Link::Up, 0),
@@ -41,6 +48,8 @@ pub fn state() -> State {
             written_last_day_bytes: 2_000_000,
             projected_per_day_bytes: 2_500_000,
             written_per_payload_byte: Some(2.6),
+            min_free_bytes: 64 << 20,
+            budget_per_day_bytes: Some(1 << 30),
         },
         certificates: vec![Certificate {
             of: "kafka".to_owned(),
@@ -113,6 +122,7 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
             troubled: vec![tally("pump-\u{1f6a8}", Some("payload is no JSON"))],
             busiest_share: Some(0.4),
         },
+        last_hour: LastHour::default(),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
                 return Err(error);
             }
             let aside = folder.with_extension(format!("damaged-{:08x}", rand::random::<u32>()));
-            tracing::error!(folder = %folder.display(), aside = %aside.display(), "moved out of the way: it should be a folder");
+            tracing::error!(path = %folder.display(), aside = %aside.display(), "moved out of the way: it should be a folder");
             fs::rename(folder, aside)?;
             fs::create_dir_all(folder)
         })

@@ -23,6 +23,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::{DeadLetters, KeepError, record};
 use crate::clock;
 use crate::message::{Epoch, Seq, Stored};
+use crate::outages::{Outages, Say, Trouble};
 use crate::route::{KafkaRecord, Refusal, Router, headers};
 use crate::signal::Signal;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket, TopicState};
@@ -87,10 +88,17 @@ impl fmt::Debug for Outbox {
     }
 }
 
+/// Why letters are not forwarded, and as the log tells it.
+#[derive(Debug, Default)]
+struct Told {
+    reason: Option<String>,
+    outages: Outages,
+}
+
 /// What the forwarding shows of itself.
 #[derive(Debug, Default)]
 pub struct ForwardMonitor {
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Told>,
     stopping: AtomicBool,
     wake: Signal,
 }
@@ -102,6 +110,7 @@ impl ForwardMonitor {
         self.trouble
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .reason
             .clone()
     }
 
@@ -118,15 +127,22 @@ impl ForwardMonitor {
 
     fn set(&self, trouble: Option<String>) {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, &trouble) {
-            (None, Some(reason)) => tracing::error!(
-                reason,
-                "dead letters are not forwarded, and stay here: trying again now and then"
-            ),
-            (Some(_), None) => tracing::info!("dead letters are forwarded"),
+        match (&known.reason, &trouble) {
+            (None, Some(reason)) => match known.outages.failed(Trouble::Passing, Instant::now().into()) {
+                Say::Loudly { untold } => tracing::error!(
+                    reason,
+                    untold,
+                    "dead letters are not forwarded, and stay here: trying again now and then"
+                ),
+                Say::Quietly => tracing::debug!(reason, "dead letters are not forwarded"),
+            },
+            (Some(_), None) => match known.outages.recovered(Instant::now().into()) {
+                Some(end) if end.loud => tracing::info!(away = ?end.away, "dead letters are forwarded"),
+                _ => tracing::debug!("dead letters are forwarded"),
+            },
             _ => {}
         }
-        *known = trouble;
+        known.reason = trouble;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use super::note::{Note, Values};
 use super::{DeadLetter, KeepError, Pending};
@@ -40,6 +40,8 @@ pub struct DeadLetters {
     stood: Mutex<Stand>,
     /// Letters that were left in units when they were rewritten, by their first number. One thread at a time rewrites.
     pub(super) rewritten: Mutex<BTreeMap<Seq, u64>>,
+    /// The last field: it goes when all others are gone, the store closed.
+    open: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,12 @@ pub struct Stand {
 }
 
 impl DeadLetters {
+    /// Goes when nobody has the letters open any more: then their folder may be opened again.
+    #[must_use]
+    pub fn trace(&self) -> Weak<()> {
+        Arc::downgrade(&self.open)
+    }
+
     /// Opens or creates the store in `folder`, sealed with `keys`; when it is full, nothing more is kept.
     ///
     /// # Errors
@@ -103,6 +111,7 @@ impl DeadLetters {
             decided: Mutex::default(),
             stood: Mutex::default(),
             rewritten: Mutex::default(),
+            open: Arc::new(()),
         };
         letters.sweep(&mut letters.inner());
         Ok(letters)
@@ -234,7 +243,7 @@ impl DeadLetters {
         faults::point("letters.dropped");
         self.store.drop_unit(oldest.first)?;
         self.forget(inner);
-        tracing::warn!(count, "dead letters are full: the oldest were dropped");
+        tracing::warn!(messages = count, "dead letters are full: the oldest were dropped");
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl DeadLetters {
         let known = inner.removed(first, last) + inner.note.values.skipped.count_within(first, last);
         let missing = numbers.saturating_sub(known);
         if missing > 0 {
-            tracing::error!(%first, %last, missing, "dead letters are missing: their store is damaged");
+            tracing::error!(%first, %last, messages = missing, "dead letters are missing: their store is damaged");
         }
         inner.change(|values| {
             values.lost = values.lost.saturating_add(missing);

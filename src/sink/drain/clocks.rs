@@ -31,6 +31,7 @@ impl<C: Connector> Drain<C> {
     /// Goes back to the cursor; the producer stays, for it has nothing.
     fn put_back(&mut self) {
         self.unsent.clear();
+        self.shares.clear();
         self.ahead.append(&mut self.window.abandon());
         self.reader.rewind();
     }

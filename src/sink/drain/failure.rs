@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::{Drain, PAUSE_MAX};
 use crate::link::Link;
 use crate::message::Seq;
+use crate::outages::Say;
 use crate::route::Refusal;
 use crate::sink::producer::{Connector, Ticket};
 use crate::sink::verdict::{Verdict, is_absence, verdict};
@@ -91,7 +92,13 @@ impl<C: Connector> Drain<C> {
         let Some(seq) = self.window.get(failure.ticket).map(|message| message.stored.seq) else {
             return self.rewind(now);
         };
-        tracing::warn!(%seq, topic = failure.topic, code = ?failure.code, "Kafka did not take a record");
+        let (topic, code) = (&failure.topic, failure.code);
+        match self.watch.refusals.again(now.into()) {
+            Say::Loudly { untold } => {
+                tracing::warn!(%seq, topic, ?code, untold, "Kafka did not take a record");
+            }
+            Say::Quietly => tracing::debug!(%seq, topic, ?code, "Kafka did not take a record"),
+        }
         match verdict(failure.code) {
             Verdict::Suspect => self.suspect(failure, seq, now),
             Verdict::Hold => self.hold(failure, seq, now),
@@ -157,10 +164,15 @@ impl<C: Connector> Drain<C> {
         self.failure = None;
         self.unsent.clear();
         self.pace.abandoned();
+        self.sent_through = self.sent_through.max(self.window.last_sent().unwrap_or_default());
+        self.shares.clear();
         let mut stored = self.window.abandon();
         match &mut self.transactions {
             // Nobody sees what was stored in a transaction that did not commit.
-            Some(transactions) => transactions.reset(),
+            Some(transactions) => {
+                transactions.reset();
+                self.fates.clear();
+            }
             None => self.ahead.append(&mut stored),
         }
         self.lone = None;

@@ -7,10 +7,12 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::known::Need;
 use super::topics::Place;
 use super::{Drain, StepError};
+use crate::faults;
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
+use crate::sink::tally::Share;
 use crate::sink::window::InFlight;
 
 /// Messages under way at most.
@@ -40,7 +42,7 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
-        if !self.may_submit(now)? {
+        if !self.may_submit(now)? || !self.goes_by_new_routes() {
             return Ok(Fed::Tried);
         }
         let limit = if self.alone_until.is_some() {
@@ -56,6 +58,23 @@ impl<C: Connector> Drain<C> {
         }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
         Ok(if committed { Fed::Interrupted } else { fed })
+    }
+
+    /// Takes routes that changed, once nothing is under way. False while something is.
+    fn goes_by_new_routes(&mut self) -> bool {
+        if !self.monitor.has_new_routes() {
+            return true;
+        }
+        if !self.window.is_empty() {
+            return false;
+        }
+        if let Some(router) = self.monitor.take_routes() {
+            self.router = router;
+            // Both count the records of a message as the routes made them.
+            self.ahead.clear();
+            self.rejected.clear();
+        }
+        true
     }
 
     /// Takes and submits until the window has `limit` messages, or something is in the way.
@@ -133,6 +152,14 @@ impl<C: Connector> Drain<C> {
             count = count.max(usize::from(!refusals.is_empty()));
         }
         confirmed.resize(count, is_delivered);
+        let shares: Vec<Share> = outcome
+            .records
+            .iter()
+            .map(|record| Share::new(record.route, &record.key))
+            .collect();
+        if !shares.is_empty() {
+            self.shares.push_back((stored.seq, shares));
+        }
         let records = outcome.records.into_iter().zip(&confirmed).enumerate();
         let wanted: Vec<_> = records
             .filter(|(number, (record, confirmed))| {
@@ -206,9 +233,13 @@ impl<C: Connector> Drain<C> {
         };
         match submitted {
             Ok(()) => {
+                self.note_resent(ticket);
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
                 self.window.submitted(ticket, bytes);
+                if faults::omits(faults::CURSOR_WAITS) {
+                    self.window.delivered(ticket);
+                }
                 self.pace.submitted(bytes, now);
                 self.gate.charge(&record);
                 return Ok(true);
@@ -236,6 +267,14 @@ impl<C: Connector> Drain<C> {
         }
         self.unsent.push_front((ticket, record));
         Ok(false)
+    }
+
+    /// Counts a record of a message that the client had before the last rewind.
+    fn note_resent(&self, ticket: Ticket) {
+        let message = self.window.get(ticket);
+        if message.is_some_and(|message| message.stored.seq <= self.sent_through) {
+            self.monitor.resent();
+        }
     }
 
     pub(super) fn connect(&mut self, now: Instant) -> bool {

@@ -6,6 +6,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::{Drain, PAUSE_MIN};
 use crate::link::Link;
+use crate::outages::Repeated;
 use crate::sink::producer::Connector;
 
 /// Records that are under way for so long, while a broker cannot be reached, wait for that broker: a restart of one takes some
@@ -19,6 +20,8 @@ pub(super) struct Watch {
     away: Option<(Code, Instant)>,
     /// [`crate::sink::Monitor::reload`]s that were followed.
     reloads: u64,
+    /// Records that Kafka did not take, as the log tells them.
+    pub(super) refusals: Repeated,
 }
 
 impl Watch {

@@ -9,7 +9,7 @@ use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
     Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
-    Events, Failure, Gone, Identity, Publish, REQUESTS,
+    Events, Failure, Gone, Identity, Publish, REQUESTS, SMALL_PACKETS,
 };
 use crate::source::{Qos, Subscription, TRANSPORT_LIMIT};
 
@@ -50,10 +50,12 @@ impl Announcer for V4 {
     type Client = V4Client;
     type Events = V4Events;
 
-    fn announce(&self, will: Announcement) -> (V4Client, V4Events) {
-        let mut options = options(&self.0, TRANSPORT_LIMIT);
+    fn announce(&self, will: Option<Announcement>) -> (V4Client, V4Events) {
+        let mut options = options(&self.0, SMALL_PACKETS);
         options.set_clean_session(true);
-        options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtMostOnce, true));
+        if let Some(will) = will {
+            options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtMostOnce, true));
+        }
         self.open(options)
     }
 }
@@ -90,6 +92,13 @@ fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
 impl Announce for V4Client {
     async fn publish(&self, what: Announcement) -> Result<(), Gone> {
         let sent = self.0.publish(what.topic, QoS::AtMostOnce, true, what.payload);
+        sent.await.map_err(|_| Gone)
+    }
+
+    async fn listen(&self, filters: &[&str]) -> Result<(), Gone> {
+        let filters = filters.iter();
+        let filters = filters.map(|filter| SubscribeFilter::new((*filter).to_owned(), QoS::AtMostOnce));
+        let sent = self.0.subscribe_many(filters.collect::<Vec<_>>());
         sent.await.map_err(|_| Gone)
     }
 
@@ -279,7 +288,7 @@ mod tests {
             topic: "t".to_owned(),
             payload: b"offline".to_vec(),
         };
-        let (_, status) = V4(identity).announce(will);
+        let (_, status) = V4(identity).announce(Some(will));
         let status = &status.events.mqtt_options;
         assert!(status.clean_session());
         assert!(

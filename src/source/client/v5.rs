@@ -13,8 +13,8 @@ use super::identifiers::Identifiers;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
-    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Client, Connector, Event,
-    Events, Failure, Gone, Identity, Publish, REQUESTS,
+    Acknowledgement, Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Capabilities, Client,
+    Connector, Event, Events, Failure, Gone, Identity, Publish, REQUESTS, SMALL_PACKETS,
 };
 use crate::message::Properties;
 use crate::source::{Qos, RetainHandling, Subscription, TRANSPORT_LIMIT};
@@ -67,17 +67,14 @@ impl Announcer for V5 {
     type Client = V5Client;
     type Events = V5Events;
 
-    fn announce(&self, will: Announcement) -> (V5Client, V5Events) {
-        let mut options = options(&self.identity, TRANSPORT_LIMIT);
+    fn announce(&self, will: Option<Announcement>) -> (V5Client, V5Events) {
+        let mut options = options(&self.identity, SMALL_PACKETS);
         options.set_clean_start(true);
         options.set_session_expiry_interval(None);
-        options.set_last_will(LastWill::new(
-            will.topic,
-            will.payload,
-            QoS::AtMostOnce,
-            true,
-            None,
-        ));
+        if let Some(will) = will {
+            let will = LastWill::new(will.topic, will.payload, QoS::AtMostOnce, true, None);
+            options.set_last_will(will);
+        }
         self.open(options)
     }
 }
@@ -88,6 +85,32 @@ impl V5 {
         Self {
             identity,
             identifiers: Identifiers::default(),
+        }
+    }
+
+    /// Asks the broker for a session as the data has it, and gives what it says to that. The session is left behind: whoever
+    /// asks ends it.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn capabilities(&self) -> Result<Capabilities, Failure> {
+        let mut options = options(&self.identity, TRANSPORT_LIMIT);
+        options.set_clean_start(true);
+        let (client, mut events) = self.open(options);
+        events.prepare().await?;
+        loop {
+            let polled = events.events.poll().await;
+            let event = polled.map_err(|error| failure(&error, &events.trouble))?;
+            if let rumqttc::v5::Event::Incoming(Incoming::ConnAck(connack)) = event {
+                drop(client);
+                let said = connack.properties.map(|said| Capabilities {
+                    session_expiry: said
+                        .session_expiry_interval
+                        .map(|seconds| std::time::Duration::from_secs(seconds.into())),
+                    max_qos: said.max_qos,
+                });
+                return Ok(said.unwrap_or_default());
+            }
         }
     }
 
@@ -185,6 +208,13 @@ impl Announce for V5Client {
         let sent = self
             .client
             .publish(what.topic, QoS::AtMostOnce, true, what.payload);
+        sent.await.map_err(|_| Gone)
+    }
+
+    async fn listen(&self, filters: &[&str]) -> Result<(), Gone> {
+        let filters = filters.iter();
+        let filters = filters.map(|filter| Filter::new(*filter, QoS::AtMostOnce));
+        let sent = self.client.subscribe_many(filters.collect::<Vec<_>>());
         sent.await.map_err(|_| Gone)
     }
 
@@ -459,7 +489,7 @@ mod tests {
             topic: "t".to_owned(),
             payload: b"offline".to_vec(),
         };
-        let (_, status) = V5::new(identity).announce(will);
+        let (_, status) = V5::new(identity).announce(Some(will));
         let status = &status.events.options;
         assert!(status.clean_start());
         let kept = status

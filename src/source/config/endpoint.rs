@@ -78,6 +78,12 @@ impl Endpoint {
             .is_none_or(|server| server.is_encrypted || server.is_loopback())
     }
 
+    /// The broker is on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.server().is_none_or(Server::is_loopback)
+    }
+
     /// Both are the same place, whatever is spoken there.
     pub(super) fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::super::client::Gone;
+use super::super::client::{Answer, Gone};
 use super::*;
 
 /// Events, and requests, that nobody has taken: more than any test makes.
@@ -10,36 +10,48 @@ const AHEAD: usize = 100;
 
 /// The broker's end of one connection.
 struct Peer {
-    will: Announcement,
+    will: Option<Announcement>,
     events: mpsc::Sender<Result<Event, Failure>>,
     requests: mpsc::Receiver<Option<Announcement>>,
+    listens: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// Makes connections, and hands their other ends to the test.
 struct Script(mpsc::Sender<Peer>);
-struct ScriptClient(mpsc::Sender<Option<Announcement>>);
+struct ScriptClient(
+    mpsc::Sender<Option<Announcement>>,
+    Arc<std::sync::atomic::AtomicBool>,
+);
 struct ScriptEvents(mpsc::Receiver<Result<Event, Failure>>);
 
 impl Announcer for Script {
     type Client = ScriptClient;
     type Events = ScriptEvents;
 
-    fn announce(&self, will: Announcement) -> (ScriptClient, ScriptEvents) {
+    fn announce(&self, will: Option<Announcement>) -> (ScriptClient, ScriptEvents) {
         let (events, said) = mpsc::channel(AHEAD);
         let (request, requests) = mpsc::channel(AHEAD);
         let peer = Peer {
             will,
             events,
             requests,
+            listens: Arc::default(),
         };
+        let listens = Arc::clone(&peer.listens);
         drop(self.0.try_send(peer));
-        (ScriptClient(request), ScriptEvents(said))
+        (ScriptClient(request, listens), ScriptEvents(said))
     }
 }
 
 impl Announce for ScriptClient {
     async fn publish(&self, what: Announcement) -> Result<(), Gone> {
         self.0.send(Some(what)).await.map_err(|_| Gone)
+    }
+
+    async fn listen(&self, filters: &[&str]) -> Result<(), Gone> {
+        assert_eq!(filters, FILTERS);
+        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     async fn leave(&self) -> Result<(), Gone> {
@@ -59,6 +71,15 @@ impl Events for ScriptEvents {
 impl Peer {
     async fn say(&self, event: Result<Event, Failure>) {
         self.events.send(event).await.expect("somebody listens");
+    }
+
+    async fn grant(&self) {
+        let answers = vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())];
+        self.say(Ok(Event::Granted {
+            packet_id: 1,
+            answers,
+        }))
+        .await;
     }
 
     async fn connect(&self) {
@@ -82,7 +103,7 @@ fn start() -> (
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"e/{gateway}\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
-    let status = Status::new(&config.brokers[0], "gw-7")
+    let status = Status::new(&config.brokers[0], "gw-7", Arc::default())
         .expect("valid bounds")
         .expect("a topic");
     assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
@@ -97,7 +118,7 @@ fn start() -> (
 async fn online_is_said_when_connected_and_stopped_before_the_goodbye() {
     let (mut peers, stop, task) = start();
     let mut peer = peers.recv().await.expect("a connection");
-    assert_eq!(state(&peer.will), "offline");
+    assert_eq!(peer.will.as_ref().map(state).as_deref(), Some("offline"));
     peer.connect().await;
     let said = peer.requests.recv().await.flatten().expect("a word");
     assert_eq!(state(&said), "online");
@@ -156,14 +177,83 @@ async fn silence_is_noticed() {
     task.await.expect("it ends");
 }
 
-#[test]
-fn without_a_topic_nothing_is_told() {
-    let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n\
-                [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
-    let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
-    assert!(
-        Status::new(&config.brokers[0], "gw-7")
-            .expect("valid bounds")
-            .is_none()
+/// What is for a broker with these lines.
+fn made(lines: &str, dropped: &Arc<Dropped>) -> Option<Status> {
+    let text = format!(
+        "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n{lines}\n[kafka]\n\
+         bootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{{device}}\"\ntopic = \"t\"\n"
     );
+    let (config, _) = crate::config::parse(Path::new("test.toml"), &text).expect("valid");
+    Status::new(&config.brokers[0], "gw-7", Arc::clone(dropped)).expect("valid bounds")
+}
+
+#[test]
+fn a_connection_is_made_for_what_is_to_be_said_or_heard() {
+    let dropped = Arc::default();
+    let id = |lines| made(lines, &dropped).map(|status| status.identity.client_id);
+    assert_eq!(id("").as_deref(), Some("edgeferry-gw-7-broker-watch"));
+    assert_eq!(
+        id("watch_broker = false\nstatus_topic = \"s\"").as_deref(),
+        Some("edgeferry-gw-7-status")
+    );
+    assert_eq!(id("watch_broker = false"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_topic_nothing_is_told_and_the_broker_is_listened_to() {
+    let dropped = Arc::default();
+    let status = made("", &dropped).expect("it watches");
+    let (connected, mut peers) = mpsc::channel(AHEAD);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+    let mut peer = peers.recv().await.expect("a connection");
+    assert_eq!(peer.will, None, "nothing is left behind");
+    peer.connect().await;
+    peer.grant().await;
+    peer.say(Ok(Event::Published(crate::source::client::Publish::for_test(
+        FILTERS[0], b"12",
+    ))))
+    .await;
+    while dropped.total().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(dropped.total(), Some(12));
+    assert!(peer.listens.load(std::sync::atomic::Ordering::Relaxed));
+    stop.cancel();
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "a goodbye and nothing else"
+    );
+    peer.say(Ok(Event::DisconnectSent)).await;
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_ends_the_connection_when_asked_is_not_asked_for_ever() {
+    let dropped = Arc::default();
+    for (lines, goes_on) in [("", false), ("status_topic = \"e/{gateway}\"", true)] {
+        let status = made(lines, &dropped).expect("it watches");
+        let (connected, mut peers) = mpsc::channel(AHEAD);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+        for _ in 0..UNANSWERED_MAX {
+            let peer = peers.recv().await.expect("a connection");
+            peer.connect().await;
+            peer.say(Err(Failure::Closed)).await;
+        }
+        match peers.recv().await {
+            Some(peer) => {
+                assert!(goes_on);
+                peer.connect().await;
+                peer.grant().await;
+                assert!(!peer.listens.load(std::sync::atomic::Ordering::Relaxed));
+                stop.cancel();
+            }
+            None => assert!(!goes_on, "there is nothing else to do"),
+        }
+        task.await.expect("it ends");
+    }
 }

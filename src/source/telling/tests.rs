@@ -24,11 +24,11 @@ impl Announcer for Script {
     type Client = ScriptClient;
     type Events = ScriptEvents;
 
-    fn announce(&self, will: Announcement) -> (ScriptClient, ScriptEvents) {
+    fn announce(&self, will: Option<Announcement>) -> (ScriptClient, ScriptEvents) {
         let (events, said) = mpsc::channel(AHEAD);
         let (request, requests) = mpsc::channel(1);
         let peer = Peer {
-            will,
+            will: will.expect("a will"),
             events,
             requests,
         };
@@ -38,6 +38,10 @@ impl Announcer for Script {
 }
 
 impl Announce for ScriptClient {
+    async fn listen(&self, _filters: &[&str]) -> Result<(), Gone> {
+        unreachable!("whoever only tells listens to nothing")
+    }
+
     async fn publish(&self, what: Announcement) -> Result<(), Gone> {
         self.0.send(Some(what)).await.map_err(|_| Gone)
     }

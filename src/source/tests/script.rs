@@ -226,6 +226,7 @@ pub struct Gateway {
     pub link: watch::Receiver<Link>,
     pub counters: Arc<Counters>,
     pub stop: CancellationToken,
+    pub nudge: Arc<tokio::sync::Notify>,
     pub task: JoinHandle<Result<Ended, Error>>,
     pub folder: TempDir,
     peers: mpsc::Receiver<Peer>,
@@ -255,6 +256,7 @@ fn config() -> Config {
         max_packet_size: 8 * 1024 * 1024,
         keep_alive: KEEP_ALIVE,
         status_topic: None,
+        watch_broker: false,
         shared_group: None,
     }
 }
@@ -305,6 +307,7 @@ impl Gateway {
         let (told, link) = watch::channel(Link::default());
         let (connected, peers) = mpsc::channel(ATTEMPTS_AHEAD);
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
+        let nudge = Arc::<tokio::sync::Notify>::default();
         let source = Source::open(Parts {
             config: config(),
             client_id: "edgeferry-gw-default".to_owned(),
@@ -320,6 +323,7 @@ impl Gateway {
             link: Arc::new(told),
             counters: Arc::clone(&counters),
             clock: Clock::with_probe(boot, || true),
+            nudge: Arc::clone(&nudge),
         });
         let source = source.expect("valid parts");
         let stopped = stop.clone();
@@ -329,6 +333,7 @@ impl Gateway {
             link,
             counters,
             stop,
+            nudge,
             task,
             folder,
             peers,

@@ -88,11 +88,12 @@ impl Hand {
     /// The letters that are meant.
     fn letter_boxes(&self, lane: Option<&str>) -> Result<Vec<LetterBox>, HandError> {
         let Some(name) = lane else {
-            return Ok(self.boxes.clone());
+            return Ok(self.boxes());
         };
-        let found = self.boxes.iter().find(|letters| letters.lane == name);
+        let boxes = self.boxes();
+        let found = boxes.iter().find(|letters| letters.lane == name);
         found.cloned().map(|one| vec![one]).ok_or_else(|| {
-            let names: Vec<&str> = self.boxes.iter().map(|letters| letters.lane.as_str()).collect();
+            let names: Vec<&str> = boxes.iter().map(|letters| letters.lane.as_str()).collect();
             HandError::Usage(format!(
                 "there are no dead letters of a lane {name:?}; there are of: {}",
                 names.join(", ")

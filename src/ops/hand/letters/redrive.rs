@@ -53,9 +53,9 @@ impl Hand {
 
     /// Finds out what became of letters that were handed to a queue when a crash came.
     pub(in crate::ops::hand) fn reconcile_letters(&self) -> Result<(), HandError> {
-        for letters in &self.boxes {
+        for letters in self.boxes() {
             if let Some(pending) = letters.letters.pending() {
-                let numbers = self.arrived(letters, &pending)?;
+                let numbers = self.arrived(&letters, &pending)?;
                 tracing::info!(
                     lane = letters.lane,
                     handed_over = pending.numbers.len(),

@@ -1,4 +1,4 @@
-//! How loudly to speak of a link that comes and goes. Pure.
+//! How loudly to speak of what comes and goes: links, and whatever else repeats. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,6 +7,27 @@ use tokio::time::Instant;
 
 /// Between two loud lines about one trouble of one link: a link that flaps all day makes 288 lines, not thousands.
 const QUIET: Duration = Duration::from_mins(5);
+
+/// One line that may repeat, as the log tells it.
+#[derive(Debug, Default)]
+pub struct Repeated {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Repeated {
+    /// It is to be told again: how loudly.
+    pub fn again(&mut self, now: Instant) -> Say {
+        if self.told.is_some_and(|told| now.duration_since(told) < QUIET) {
+            self.untold = self.untold.saturating_add(1);
+            return Say::Quietly;
+        }
+        self.told = Some(now);
+        Say::Loudly {
+            untold: std::mem::take(&mut self.untold),
+        }
+    }
+}
 
 /// The failures of one link, as the log tells them.
 #[derive(Debug, Default)]
@@ -27,6 +48,8 @@ pub enum Trouble {
     Passing,
     /// Our queue is full.
     Full,
+    /// A packet was over a limit.
+    Large,
     /// Needs a person.
     Wrong,
 }
@@ -81,6 +104,15 @@ impl Outages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_repeats_is_told_at_first_and_then_with_how_often() {
+        let (mut repeated, start) = (Repeated::default(), Instant::now());
+        assert_eq!(repeated.again(start), Say::Loudly { untold: 0 });
+        assert_eq!(repeated.again(start + QUIET / 2), Say::Quietly);
+        assert_eq!(repeated.again(start + QUIET), Say::Loudly { untold: 1 });
+        assert_eq!(repeated.again(start + 2 * QUIET), Say::Loudly { untold: 0 });
+    }
 
     #[test]
     fn an_outage_is_told_at_its_start_and_its_end() {

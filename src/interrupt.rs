@@ -1,21 +1,25 @@
-//! The wish that the demo ends, seen by whoever waits.
+//! The wish that a show or a drill ends, seen by whoever waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::demo::DemoError;
 use crate::signal::Signal;
 
-/// Raised once, by Ctrl-C, SIGTERM or the end of the pipeline. Only one thread may wait.
+/// Ctrl-C, SIGTERM, or whatever else ends it early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Raised once. Only one thread may wait.
 #[derive(Debug, Default)]
-pub(super) struct Interrupt {
+pub struct Interrupt {
     raised: AtomicBool,
     signal: Signal,
 }
 
 impl Interrupt {
     /// Ends every wait from now on.
-    pub(super) fn raise(&self) {
+    pub fn raise(&self) {
         self.raised.store(true, Ordering::Release);
         self.signal.raise();
     }
@@ -23,11 +27,11 @@ impl Interrupt {
     /// Lets time pass until `deadline`.
     ///
     /// # Errors
-    /// [`DemoError::Interrupted`], at once.
-    pub(super) fn wait_until(&self, deadline: Instant) -> Result<(), DemoError> {
+    /// [`Interrupted`], at once.
+    pub fn wait_until(&self, deadline: Instant) -> Result<(), Interrupted> {
         loop {
             if self.raised.load(Ordering::Acquire) {
-                return Err(DemoError::Interrupted);
+                return Err(Interrupted);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {

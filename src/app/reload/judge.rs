@@ -1,0 +1,64 @@
+//! Whether a changed configuration can be applied, as far as that is known before anything is touched.
+
+use super::Refusal;
+use crate::app::stages::Stages;
+use crate::app::{AppError, keys, lane_marks};
+use crate::config::Config;
+use crate::config::difference::{Difference, Takes};
+use crate::exit::Exit;
+use crate::{sink, source};
+
+/// Everything that is in the way.
+///
+/// A file that cannot be used is in the way where its setting is new: a link that is refused for another one must not keep a route
+/// from being changed. When nothing is different the files are what the reload is for, so all of them count.
+pub(super) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> Result<(), Refusal> {
+    let restarts: Vec<String> = difference
+        .restarts()
+        .map(|(change, why)| {
+            format!(
+                "{} is another one, which needs a restart ({why}); nothing else of the file is applied without it",
+                change.setting
+            )
+        })
+        .collect();
+    if !restarts.is_empty() {
+        return Err(Refusal {
+            exit: Exit::Usage,
+            why: restarts,
+        });
+    }
+    let mut why = broker_files(new, difference);
+    why.extend(kafka_files(new, difference));
+    if !why.is_empty() {
+        return Err(Refusal {
+            exit: Exit::Failure,
+            why,
+        });
+    }
+    let data_dir = stages.data_dir();
+    let stored = keys::check(new, data_dir).map_err(AppError::from);
+    let stored = stored.and_then(|()| lane_marks::check(new, data_dir));
+    stored.map_err(|error| Refusal::one(error.exit(), error.to_string()))
+}
+
+fn broker_files(new: &Config, difference: &Difference) -> Vec<String> {
+    let counts = |broker: &&source::Config| difference.is_empty() || difference.is_about_broker(&broker.name);
+    let mut why = Vec::new();
+    for broker in new.brokers.iter().filter(counts) {
+        let problems = source::file_problems(broker).into_iter();
+        why.extend(problems.map(|problem| format!("mqtt {}: {problem}", broker.name)));
+    }
+    why
+}
+
+fn kafka_files(new: &Config, difference: &Difference) -> Vec<String> {
+    let counts = difference.is_empty() || difference.takes(|takes| *takes == Takes::AllLanes);
+    if !counts {
+        return Vec::new();
+    }
+    let unreadable = sink::unreadable_secrets(&new.kafka.security).into_iter();
+    unreadable
+        .map(|(key, error)| format!("kafka.{key}: {error}"))
+        .collect()
+}

@@ -1,0 +1,231 @@
+//! A reload: the configuration file is read again, and what is different in it is applied while the process runs.
+//!
+//! **All or nothing.** A file that is wrong, names a file that cannot be used, or changes something that needs a restart, changes
+//! nothing: everything that is wrong is said, the configuration from before goes on, and the state says which file is not
+//! applied, why, and since when. `impact` says which lanes a change is about, `stages::change` exchanges them.
+//!
+//! It is asked for with SIGHUP, or through the control socket by `edgeferry reload`, which waits for what comes of it. What is
+//! asked for while a reload goes on is done by one more.
+
+pub mod impact;
+mod judge;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::stages::{Changed, Stages};
+use crate::app::{AppError, View};
+use crate::clock;
+use crate::config::difference::{Difference, Takes};
+use crate::config::{self, Config};
+use crate::exit::Exit;
+use crate::ops::control::{self, Reloaded, Reloads};
+use crate::ops::logging::{self, Applied};
+use crate::ops::state::NotApplied;
+use crate::ops::systemd;
+
+/// Takes SIGHUP from now on: without that it would end the process.
+///
+/// # Errors
+/// The system's reason.
+pub fn hangup() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// What reloads are asked for by, and what they read.
+#[derive(Debug)]
+pub struct Requests {
+    /// `None`: the configuration is from no file.
+    file: Option<PathBuf>,
+    hangup: Option<Signal>,
+    asked: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+}
+
+/// What is wrong, and what it means for whoever asked.
+#[derive(Debug)]
+struct Refusal {
+    exit: Exit,
+    why: Vec<String>,
+}
+
+impl Refusal {
+    fn one(exit: Exit, why: String) -> Self {
+        Self { exit, why: vec![why] }
+    }
+}
+
+impl Requests {
+    /// Nothing but what is asked for through the other end.
+    pub fn channel() -> (Reloads, Self) {
+        let (reloads, asked) = mpsc::channel(control::COMMANDS_MAX);
+        let requests = Self {
+            file: None,
+            hangup: None,
+            asked,
+        };
+        (reloads, requests)
+    }
+
+    /// Reads `file`, also at each SIGHUP.
+    pub fn of_file(&mut self, file: &Path, hangup: Signal) {
+        self.file = Some(file.to_owned());
+        self.hangup = Some(hangup);
+    }
+
+    /// Waits for the next request, and gives all those who wait for an answer. What comes later needs a reload of its own: the file
+    /// may be another one by then.
+    pub async fn next(&mut self) -> Vec<oneshot::Sender<Reloaded>> {
+        let mut waiting = Vec::new();
+        tokio::select! {
+            () = hung_up(&mut self.hangup) => {}
+            Some(reply) = self.asked.recv() => waiting.push(reply),
+        }
+        while let Ok(reply) = self.asked.try_recv() {
+            waiting.push(reply);
+        }
+        waiting
+    }
+
+    /// Reads the file, and goes over to it.
+    ///
+    /// # Errors
+    /// As [`Stages::change`]: the daemon has to end.
+    pub async fn reload(
+        &self,
+        stages: &mut Stages,
+        waiting: Vec<oneshot::Sender<Reloaded>>,
+        stop: &CancellationToken,
+    ) -> Result<(), AppError> {
+        systemd::reloading();
+        let view = stages.view();
+        let outcome = match self.file.as_deref() {
+            Some(file) => apply(file, stages, stop).await?,
+            None => Err(Refusal::one(
+                Exit::Failure,
+                "this process has no configuration file to read".to_owned(),
+            )),
+        };
+        stages.try_links();
+        let answer = self.tell(&view, outcome);
+        for reply in waiting {
+            if reply.send(answer.clone()).is_err() {
+                tracing::debug!("whoever asked for a reload is gone");
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what came of it, to everybody who looks.
+    fn tell(&self, view: &View, outcome: Result<String, Refusal>) -> Reloaded {
+        let file = self.file.as_deref().unwrap_or(Path::new("-"));
+        let file = file.display().to_string();
+        match outcome {
+            Ok(line) => {
+                tracing::info!("{line}");
+                view.set_not_applied(None);
+                systemd::reloaded(&line);
+                Ok(line)
+            }
+            Err(Refusal { exit, why }) => {
+                for problem in &why {
+                    tracing::error!("{problem}");
+                }
+                let line = format!("{file} is not applied, the configuration from before it goes on");
+                tracing::error!("{line}");
+                let first = why.first().map_or("", String::as_str);
+                systemd::reloaded(&format!("{line}: {first}"));
+                let message = [why.join("\n"), line].join("\n");
+                view.set_not_applied(Some(NotApplied {
+                    file,
+                    unix_ms: clock::unix_ms(),
+                    why,
+                }));
+                Err((exit, message))
+            }
+        }
+    }
+}
+
+/// For ever, when SIGHUP is not ours to take.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    if let Some(signal) = hangup
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+async fn apply(
+    file: &Path,
+    stages: &mut Stages,
+    stop: &CancellationToken,
+) -> Result<Result<String, Refusal>, AppError> {
+    let new = match read(file) {
+        Ok(config) => config,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let old = Arc::clone(stages.config());
+    let difference = Difference::between(&old, &new);
+    if let Err(refusal) = judge::judge(stages, &new, &difference) {
+        return Ok(Err(refusal));
+    }
+    if difference.is_empty() {
+        return Ok(Ok(
+            "reloaded: nothing is different in the file; secrets and certificates are read again".to_owned(),
+        ));
+    }
+    let new = Arc::new(new);
+    Ok(match stages.change(&new, &difference, stop).await? {
+        Changed::Applied { anew, took } => {
+            let level = set_level(&new, &difference);
+            Ok(format!("reloaded: {difference}{}{level}", lanes(&anew, took)))
+        }
+        Changed::Refused(error) => Err(Refusal::one(error.exit(), error.to_string())),
+        Changed::Interrupted => Err(Refusal::one(
+            Exit::Failure,
+            "edgeferry is stopping: the reload is not done".to_owned(),
+        )),
+    })
+}
+
+/// The file, checked; warnings are said.
+fn read(file: &Path) -> Result<Config, Refusal> {
+    let (config, warnings) = config::load(file).map_err(|error| Refusal {
+        exit: Exit::Usage,
+        why: match error {
+            config::LoadError::Invalid(problems) => problems.iter().map(ToString::to_string).collect(),
+            error @ config::LoadError::Unreadable { .. } => vec![error.to_string()],
+        },
+    })?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+fn set_level(config: &Config, difference: &Difference) -> &'static str {
+    if !difference.takes(|takes| *takes == Takes::Log) {
+        return "";
+    }
+    match logging::set_level(config.log.level) {
+        Applied::Yes => "",
+        Applied::Environment => " (but EDGEFERRY_LOG is set, which goes over it)",
+    }
+}
+
+fn lanes(anew: &[String], took: std::time::Duration) -> String {
+    if anew.is_empty() {
+        return String::new();
+    }
+    let what = if anew.len() == 1 { "lane" } else { "lanes" };
+    format!(
+        " ({what} {} started anew in {} ms)",
+        anew.join(", "),
+        took.as_millis()
+    )
+}

@@ -1,0 +1,116 @@
+//! `edgeferry report`: one file for whoever helps. What it must never hold is decided in `redact`.
+//!
+//! It is made of what can be read: a daemon that does not answer, a configuration with mistakes and a store without a daemon each
+//! leave their words in its place, because that is when a report is wanted.
+
+mod machine;
+mod redact;
+mod store;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::ConfigFile;
+use super::status::ask::{self, Found};
+use super::status::say;
+use crate::cli::text::put;
+use crate::clock;
+use crate::exit::Exit;
+use crate::message::rfc3339;
+use redact::Redacted;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// File to write, whole or not at all, readable by you alone; standard output without it
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    crate::ops::logging::init_quiet();
+    let text = text(&arguments.file.config);
+    let written = match &arguments.output {
+        Some(path) => write(path, &text).map_err(|error| format!("cannot write {}: {error}", path.display())),
+        None => io::stdout()
+            .lock()
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("cannot write the report: {error}")),
+    };
+    match written {
+        Ok(()) => Exit::Stopped,
+        Err(why) => {
+            say(&why);
+            Exit::Failure
+        }
+    }
+}
+
+/// Beside its place first: what is there is whole.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_added_extension("part");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&unfinished, path));
+    if written.is_err() {
+        // On a full disk the half is in the way.
+        drop(std::fs::remove_file(&unfinished));
+    }
+    written
+}
+
+/// The whole report.
+fn text(config: &Path) -> String {
+    let redacted = redact::read(config);
+    let mut out = String::new();
+    let now = rfc3339(clock::unix_ms());
+    section(
+        &mut out,
+        "edgeferry report",
+        &format!(
+            "taken at {now}\nPasswords, tokens, keys, user names and payloads are not in it. Names of devices and topics are, and \
+             what a dead letter's reason quotes. Look through it before you send it.\n"
+        ),
+    );
+    section(&mut out, "versions", &machine::versions());
+    section(&mut out, "machine", &machine::machine());
+    section(&mut out, "configuration", &redacted.text);
+    section(&mut out, "state", &state(&redacted));
+    if let Some(folder) = &redacted.data_dir {
+        section(&mut out, "store", &store::files(folder));
+        section(&mut out, "mount of the store", &machine::mount(folder));
+    }
+    // Whatever wrote them: nothing that a file of secrets holds leaves the machine.
+    redacted.scrub(out)
+}
+
+fn section(out: &mut String, title: &str, text: &str) {
+    put(out, format_args!("## {title}\n\n{}\n\n", text.trim_end()));
+}
+
+/// What the daemon says, or the store.
+fn state(redacted: &Redacted) -> String {
+    let Some(folder) = &redacted.data_dir else {
+        return "not asked: the configuration does not say where the store is".to_owned();
+    };
+    let said = match ask::ask(folder) {
+        Ok(Found::Running(state)) => serde_json::to_string_pretty(&state),
+        Ok(Found::Stopped(store)) => serde_json::to_string_pretty(&store),
+        Err(error) => return error.to_string(),
+    };
+    said.unwrap_or_else(|error| format!("cannot be said: {error}"))
+}

@@ -1,0 +1,3 @@
+use std::path::Path;
+
+use super::*;

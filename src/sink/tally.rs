@@ -1,0 +1,312 @@
+//! Who delivers, and who is in trouble: counters of routes, and of devices within a bound. Since the start of the process.
+//!
+//! There may be more devices than fit into memory, so the busiest are found by the space-saving algorithm (Metwally, Agrawal,
+//! El Abbadi: Efficient computation of frequent and top-k elements in data streams, 2005). [`DEVICES`] devices have a counter. A
+//! device without one takes over the smallest, and remembers what it took over as its possible error. So of `N` records in all:
+//! every device with more than `N / DEVICES` is among them, no error is larger than that, and what is said of a device, its
+//! counter less its error, is never more than it had. As long as no more than [`DEVICES`] devices were seen all is exact.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Devices with a counter: four times what a page shows of a plant, some 100 bytes each.
+const DEVICES: usize = 256;
+/// Devices in trouble that are remembered, the latest: what fits on a screen.
+const TROUBLED: usize = 32;
+/// A name is kept up to this length, bytes: a key may be as long as a payload. Devices whose names begin with the same so many
+/// bytes count as one.
+const NAME_BYTES_MAX: usize = 128;
+/// What is kept of a reason, bytes.
+const REASON_BYTES_MAX: usize = 200;
+
+/// One record of a message: which route made it, with which key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) route: usize,
+    pub(super) device: Box<str>,
+}
+
+impl Share {
+    pub(super) fn new(route: usize, device: &str) -> Self {
+        Self {
+            route,
+            device: cut(device, NAME_BYTES_MAX).into(),
+        }
+    }
+}
+
+/// What became of a message that the cursor passes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Fates {
+    /// Records that Kafka confirmed.
+    pub(super) delivered: Vec<Share>,
+    /// Why it is a dead letter, if it is.
+    pub(super) refused: Option<Refused>,
+}
+
+/// Why a message is a dead letter.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Routes that refused it, each once.
+    pub(super) routes: Vec<usize>,
+    /// Its device; its MQTT topic where no key could be made.
+    pub(super) device: Box<str>,
+    /// The first reason.
+    pub(super) why: String,
+}
+
+impl Refused {
+    pub(super) fn new(mut routes: Vec<usize>, device: &str, why: &str) -> Self {
+        routes.sort_unstable();
+        routes.dedup();
+        Self {
+            routes,
+            device: cut(device, NAME_BYTES_MAX).into(),
+            why: cut(why, REASON_BYTES_MAX).to_owned(),
+        }
+    }
+}
+
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+/// The numbers of one route or device.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Records confirmed by Kafka.
+    pub delivered: u64,
+    /// Messages kept as dead letters.
+    pub dead_lettered: u64,
+    /// When the last of them was kept, milliseconds since 1970, and why.
+    pub trouble: Option<(i64, String)>,
+}
+
+/// A device and its numbers.
+pub type Named = (String, Tally);
+
+/// All tallies of a lane.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    records: u64,
+    routes: BTreeMap<usize, Tally>,
+    busiest: HashMap<Box<str>, Counter>,
+    /// The latest last.
+    troubled: VecDeque<Named>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counter {
+    count: u64,
+    /// How much of it may be another device's.
+    error: u64,
+}
+
+impl Tallies {
+    pub(super) fn note(&mut self, fates: Fates, unix_ms: i64) {
+        for share in fates.delivered {
+            self.records = self.records.saturating_add(1);
+            self.routes.entry(share.route).or_default().delivered += 1;
+            self.count(share.device);
+        }
+        if let Some(refused) = fates.refused {
+            self.refuse(refused, unix_ms);
+        }
+    }
+
+    fn count(&mut self, device: Box<str>) {
+        if let Some(counter) = self.busiest.get_mut(&device) {
+            counter.count += 1;
+            return;
+        }
+        let error = if self.busiest.len() < DEVICES {
+            0
+        } else {
+            self.give_up_smallest()
+        };
+        let counter = Counter {
+            count: error + 1,
+            error,
+        };
+        self.busiest.insert(device, counter);
+    }
+
+    /// Takes the smallest counter away and says where it stood.
+    fn give_up_smallest(&mut self) -> u64 {
+        let smallest = self.busiest.iter().min_by_key(|(_, counter)| counter.count);
+        let smallest = smallest.map(|(device, _)| device.clone());
+        let counter = smallest.and_then(|device| self.busiest.remove(&device));
+        counter.map_or(0, |counter| counter.count)
+    }
+
+    fn refuse(&mut self, refused: Refused, unix_ms: i64) {
+        let Refused { routes, device, why } = refused;
+        for route in routes {
+            let tally = self.routes.entry(route).or_default();
+            tally.dead_lettered += 1;
+            tally.trouble = Some((unix_ms, why.clone()));
+        }
+        let place = self.troubled.iter().position(|(name, _)| **name == *device);
+        let known = place.and_then(|place| self.troubled.remove(place));
+        let (name, mut tally) = known.unwrap_or_else(|| (device.into(), Tally::default()));
+        tally.dead_lettered += 1;
+        tally.trouble = Some((unix_ms, why));
+        self.troubled.push_back((name, tally));
+        if self.troubled.len() > TROUBLED {
+            self.troubled.pop_front();
+        }
+    }
+
+    /// Of a route, by its number in the file.
+    #[must_use]
+    pub fn route(&self, number: usize) -> Tally {
+        self.routes.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// The devices that deliver most, the busiest first.
+    #[must_use]
+    pub fn busiest(&self, count: usize) -> Vec<Named> {
+        let mut all: Vec<(&str, u64)> = self.busiest.keys().map(|name| (&**name, self.of(name))).collect();
+        all.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+        all.truncate(count);
+        let with_trouble = |(name, delivered): (&str, u64)| {
+            let known = self.troubled.iter().find(|(troubled, _)| troubled == name);
+            let tally = known.map(|(_, tally)| tally.clone()).unwrap_or_default();
+            (name.to_owned(), Tally { delivered, ..tally })
+        };
+        all.into_iter().map(with_trouble).collect()
+    }
+
+    /// The devices that had a dead letter, the latest first.
+    #[must_use]
+    pub fn troubled(&self, count: usize) -> Vec<Named> {
+        let latest = self.troubled.iter().rev().take(count).cloned();
+        let with_delivered = |(name, tally): Named| {
+            let delivered = self.of(&name);
+            (name, Tally { delivered, ..tally })
+        };
+        latest.map(with_delivered).collect()
+    }
+
+    /// What share of all records the busiest device has, at least; `None` before the first.
+    #[must_use]
+    pub fn busiest_share(&self) -> Option<f64> {
+        let most = self.busiest.keys().map(|name| self.of(name)).max()?;
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let share = most as f64 / self.records.max(1) as f64;
+        Some(share)
+    }
+
+    /// Records that a device certainly had.
+    fn of(&self, device: &str) -> u64 {
+        let counter = self.busiest.get(device).copied().unwrap_or_default();
+        counter.count - counter.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(route: usize, device: &str) -> Fates {
+        Fates {
+            delivered: vec![Share::new(route, device)],
+            refused: None,
+        }
+    }
+
+    fn refused(device: &str, why: &str) -> Fates {
+        Fates {
+            delivered: Vec::new(),
+            refused: Some(Refused::new(vec![1, 1], device, why)),
+        }
+    }
+
+    #[test]
+    fn few_devices_are_counted_exactly() {
+        let mut tallies = Tallies::default();
+        assert_eq!(tallies.busiest_share(), None);
+        for (device, count) in [("a", 1), ("b", 5), ("c", 2)] {
+            for _ in 0..count {
+                tallies.note(delivered(0, device), 0);
+            }
+        }
+        tallies.note(refused("a", "no JSON"), 7);
+        let names: Vec<(String, u64)> = tallies
+            .busiest(2)
+            .into_iter()
+            .map(|(name, tally)| (name, tally.delivered))
+            .collect();
+        assert_eq!(names, [("b".to_owned(), 5), ("c".to_owned(), 2)]);
+        assert_eq!(tallies.busiest_share(), Some(0.625));
+        assert_eq!(tallies.route(0).delivered, 8);
+        let trouble = Some((7, "no JSON".to_owned()));
+        let tally = Tally {
+            delivered: 0,
+            dead_lettered: 1,
+            trouble,
+        };
+        assert_eq!(tallies.route(1), tally, "one message, whatever its reasons");
+        assert_eq!(
+            tallies.troubled(9),
+            [(
+                "a".to_owned(),
+                Tally {
+                    delivered: 1,
+                    ..tally
+                }
+            )]
+        );
+    }
+
+    #[test]
+    fn of_any_number_of_devices_the_busy_ones_are_found_and_none_is_said_to_have_more_than_it_had() {
+        let mut tallies = Tallies::default();
+        let rounds = 40_000_u64;
+        let (mut busy, mut all) = (0, 0);
+        for round in 0..rounds {
+            // Every 50th record is of one device, all others are of devices that come once.
+            let device = if round % 50 == 0 {
+                busy += 1;
+                "busy".to_owned()
+            } else {
+                format!("once-{round}")
+            };
+            tallies.note(delivered(0, &device), 0);
+            all += 1;
+        }
+        assert_eq!(tallies.busiest.len(), DEVICES);
+        let found = tallies.busiest(1);
+        let (name, tally) = found.first().expect("there is one");
+        assert_eq!(name, "busy");
+        assert!(tally.delivered <= busy, "{} of {busy}", tally.delivered);
+        assert!(
+            tally.delivered + all / DEVICES as u64 >= busy,
+            "{} of {busy}",
+            tally.delivered
+        );
+        let once = tallies.busiest.keys().filter(|name| &***name != "busy");
+        assert!(once.map(|name| tallies.of(name)).all(|count| count <= 1));
+    }
+
+    #[test]
+    fn the_latest_in_trouble_stay_and_long_names_and_reasons_are_cut() {
+        let mut tallies = Tallies::default();
+        for number in 0..100 {
+            tallies.note(refused(&format!("d{number}"), &"ä".repeat(500)), number);
+        }
+        tallies.note(refused("d70", "again"), 100);
+        let troubled = tallies.troubled(1000);
+        assert_eq!(troubled.len(), TROUBLED);
+        let (name, tally) = troubled.first().expect("there is one");
+        assert_eq!((name.as_str(), tally.dead_lettered), ("d70", 2));
+        let (_, (_, why)) = (
+            0,
+            troubled
+                .get(1)
+                .and_then(|(_, tally)| tally.trouble.clone())
+                .expect("why"),
+        );
+        assert_eq!(why, "ä".repeat(REASON_BYTES_MAX / 2));
+        assert_eq!(Share::new(0, &"x".repeat(5000)).device.len(), NAME_BYTES_MAX);
+    }
+}

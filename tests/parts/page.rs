@@ -1,0 +1,432 @@
+//! The status page in a real browser: over a real gateway, and over states that no test can wait for.
+//!
+//! Pictures of it are left in `target/tmp/screenshots`: `cargo test --test parts -- page::pictures_of_it_are_kept` makes them.
+
+use std::time::Duration;
+
+use edgeferry::link::Link;
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::config::Config;
+use crate::support::daemon::Daemon;
+use crate::support::gateway::{self, HOSTILE};
+use crate::support::kafka::{Kafka, shared};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt;
+use crate::support::ports;
+use crate::support::scene::FILTER;
+use crate::support::scratch::Scratch;
+
+const DESKTOP: (u32, u32) = (1280, 900);
+/// The narrowest phone that is still used.
+const PHONE: (u32, u32) = (360, 740);
+/// That the first answer has been shown.
+const SHOWN: &str = "document.querySelector('#live').textContent.startsWith('live,') && document.querySelector('#queued path') !== null";
+
+fn listening() -> (String, String) {
+    let port = ports::free();
+    (
+        format!("listen = \"127.0.0.1:{port}\""),
+        format!("http://127.0.0.1:{port}/"),
+    )
+}
+
+fn publish(mosquitto: &Mosquitto, count: u64) {
+    let mut device = mqtt::Link::connect(mosquitto.port(), "device", true).expect("it runs");
+    for number in 0..count {
+        device.publish("devices/d1/telemetry", format!("{number}").as_bytes());
+    }
+}
+
+/// What the page says is delivered, as a number.
+const DELIVERED: &str =
+    "Number(document.querySelectorAll('#ledger .sum b')[1].textContent.replaceAll(',', ''))";
+const WAITING: &str =
+    "Number(document.querySelectorAll('#ledger .sum b')[2].textContent.replaceAll(',', ''))";
+
+#[test]
+fn it_shows_a_real_gateway_live_and_says_when_the_daemon_is_gone_and_back() {
+    let (mosquitto, kafka) = (Mosquitto::start(), shared());
+    let (line, address) = listening();
+    let topic = kafka.fresh_topic("page");
+    let config = Config::usual("5", &mosquitto, kafka, &topic).http(&line);
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(FILTER, mark);
+    let mut browser = Browser::start();
+    browser.size(DESKTOP.0, DESKTOP.1);
+    browser.open(&address);
+    browser.until("it shows the gateway", SHOWN);
+    browser.eval("window.neverReloaded = true");
+    publish(&mosquitto, 20);
+    browser.until(
+        "20 are delivered",
+        &format!("{DELIVERED} === 20 && {WAITING} === 0"),
+    );
+    browser.until(
+        "links are up",
+        "[...document.querySelectorAll('#lanes .badge')].every(badge => badge.textContent === 'up')",
+    );
+    browser.until(
+        "data is safe",
+        "document.querySelector('#safe').textContent === 'Your data is safe.'",
+    );
+    publish(&mosquitto, 1);
+    browser.until("one more", &format!("{DELIVERED} === 21"));
+    assert_eq!(browser.text("#gateway"), crate::support::config::GATEWAY);
+    let ledger = browser.text("#ledger");
+    assert!(ledger.contains("adds up"), "{ledger}");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let foreign = |requests: Vec<String>| {
+        requests
+            .into_iter()
+            .filter(|request| !request.starts_with(&address) && request != "data:,")
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    daemon.terminate();
+    browser.until(
+        "it says that the daemon is gone",
+        "document.querySelector('#lost').textContent.includes('does not answer since')",
+    );
+    browser.screenshot("daemon-gone");
+    daemon.restart();
+    publish(&mosquitto, 1);
+    browser.until(
+        "it is back",
+        &format!("document.querySelector('#lost').textContent === '' && {DELIVERED} === 22"),
+    );
+    assert_eq!(browser.eval("window.neverReloaded"), Value::Bool(true));
+    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    daemon.terminate();
+}
+
+#[test]
+fn while_kafka_is_away_it_counts_what_waits() {
+    let mosquitto = Mosquitto::start();
+    let (line, address) = listening();
+    let config = Config::usual("5", &mosquitto, &Kafka::absent(), "nowhere").http(&line);
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(FILTER, mark);
+    let mut browser = Browser::start();
+    browser.open(&address);
+    publish(&mosquitto, 5);
+    browser.until("5 wait", &format!("{SHOWN} && {WAITING} === 5"));
+    let safe = "/^Your data is safe/.test(document.querySelector('#safe').textContent)";
+    browser.until("they are safe", safe);
+    daemon.terminate();
+}
+
+#[test]
+fn a_browser_gets_in_with_the_token_as_its_password_and_the_token_is_nowhere() {
+    let token = "a-token-that-only-the-test-knows";
+    let folder = Scratch::new("token");
+    std::fs::write(folder.join("token"), token).expect("the folder is writable");
+    let (line, address) = listening();
+    let token_line = format!("token_file = \"{}\"", folder.join("token").display());
+    let mosquitto = Mosquitto::absent();
+    let config = Config::usual("5", &mosquitto, &Kafka::absent(), "nowhere")
+        .http(&line)
+        .http(&token_line);
+    let mut daemon = Daemon::start(&config);
+    let mut browser = Browser::start();
+    browser.open_as(&address, "anybody", token);
+    browser.until("it is in, and stays in", SHOWN);
+    let seen = browser.eval("document.documentElement.outerHTML + location.href + document.cookie");
+    assert!(!seen.to_string().contains(token));
+    assert!(browser.requests().iter().all(|request| !request.contains(token)));
+    daemon.terminate();
+    assert!(!daemon.log().contains(token));
+}
+
+#[test]
+fn a_port_that_another_program_has_does_not_keep_messages_waiting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("has one").port();
+    let (mosquitto, kafka) = (Mosquitto::start(), shared());
+    let topic = kafka.fresh_topic("port-taken");
+    let config =
+        Config::usual("5", &mosquitto, kafka, &topic).http(&format!("listen = \"127.0.0.1:{port}\""));
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(FILTER, mark);
+    publish(&mosquitto, 1);
+    let record = crate::support::oracle::Reader::new(&kafka.bootstrap(), &topic).next(Duration::from_mins(1));
+    assert!(record.is_some(), "the message came");
+    assert!(
+        daemon
+            .log()
+            .contains("http: the address cannot be had; messages go on"),
+        "{}",
+        daemon.log()
+    );
+    drop(taken);
+    let mut browser = Browser::start();
+    crate::support::wait::until("the port is had", Duration::from_mins(1), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    browser.open(&format!("http://127.0.0.1:{port}/"));
+    browser.until("it is there", SHOWN);
+    daemon.terminate();
+}
+
+#[test]
+fn nothing_that_comes_from_outside_is_taken_for_markup() {
+    let (_server, address) = gateway::serve(gateway::hostile());
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    // The lane's name is a choice as well.
+    browser.eval("(() => { const lane = document.querySelector('#lane'); lane.selectedIndex = 2; lane.dispatchEvent(new Event('change')); })()");
+    assert_eq!(browser.eval("typeof window.owned"), json!("undefined"));
+    assert_eq!(
+        browser.eval("document.querySelectorAll('img, body script:not(:last-of-type), b b, u').length"),
+        json!(0)
+    );
+    let seen = browser.eval("document.body.textContent").to_string();
+    let hostile = serde_json::to_string(HOSTILE).expect("JSON");
+    assert!(seen.matches(hostile.trim_matches('"')).count() >= 12, "{seen}");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// The states that are looked at, and whether one of them is wide in every respect.
+fn states() -> Vec<(&'static str, edgeferry::ops::State)> {
+    let mut full = gateway::away();
+    full.lanes[0].queue.is_full = true;
+    full.lanes[0].queue.bytes = full.lanes[0].queue.max_bytes;
+    full.lanes[0].brokers[0].link = Link::PushedBack;
+    let mut failed = gateway::calm();
+    failed.lanes[0].queue.failure = Some("No space left on device (os error 28)".into());
+    failed.lanes[0].ledger.received += 1;
+    let mut empty = gateway::calm();
+    empty.lanes.clear();
+    empty.certificates.clear();
+    empty.disk.free_bytes = None;
+    empty.disk.written_per_payload_byte = None;
+    vec![
+        ("calm", gateway::calm()),
+        ("kafka-away", gateway::away()),
+        ("refused", gateway::hostile()),
+        ("full", full),
+        ("cannot-store", failed),
+        ("no-lanes", empty),
+    ]
+}
+
+#[test]
+fn every_text_has_the_contrast_of_wcag_aa_in_light_and_dark_and_nothing_is_wider_than_a_phone() {
+    let mut browser = Browser::start();
+    for (name, state) in states() {
+        let (_server, address) = gateway::serve(state);
+        for (width, height) in [DESKTOP, PHONE] {
+            browser.size(width, height);
+            browser.open(&address);
+            browser.until("it shows the state", SHOWN_OR_EMPTY);
+            browser.eval("document.querySelectorAll('details').forEach(each => each.open = true)");
+            for scheme in ["light", "dark"] {
+                browser.scheme(scheme);
+                let poor = browser.eval(CONTRAST);
+                let checked = poor["checked"].as_u64().expect("a number");
+                assert!(checked > 30, "{name} {scheme}: only {checked} texts");
+                assert_eq!(poor["poor"], json!([]), "{name} {scheme} {width}");
+            }
+            let wide = browser.eval(TOO_WIDE);
+            assert_eq!(wide, json!([]), "{name}: wider than {width}");
+        }
+        assert_eq!(browser.complaints(), Vec::<String>::new(), "{name}");
+    }
+}
+
+const SHOWN_OR_EMPTY: &str = "document.querySelector('#live').textContent.startsWith('live,') && document.querySelector('#queued text') !== null";
+
+/// Each text with what is really behind it, by the formula of WCAG 2.2 (1.4.3): 4.5, or 3 from 24 px, or 18.66 px if bold.
+const CONTRAST: &str = r"(() => {
+  const part = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const luminance = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const colour = text => { const [r, g, b, a = 1] = text.match(/[\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (front, back) => front.slice(0, 3).map((c, i) => c * front[3] + back[i] * (1 - front[3]));
+  const behind = element => {
+    const layers = [];
+    for (let node = element; node; node = node.parentElement) layers.push(colour(getComputedStyle(node).backgroundColor));
+    return layers.reverse().reduce((back, front) => over(front, back), [255, 255, 255]);
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const poor = [];
+  let checked = 0;
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement, style = getComputedStyle(element);
+    if (!text.data.trim() || ['SCRIPT', 'NOSCRIPT'].includes(element.tagName) || !element.getClientRects().length) continue;
+    const ink = element.namespaceURI.endsWith('svg') ? style.fill : style.color;
+    const back = behind(element), front = over(colour(ink), back);
+    const [high, low] = [luminance(front), luminance(back)].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05), size = parseFloat(style.fontSize);
+    const needed = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700) ? 3 : 4.5;
+    checked += 1;
+    if (ratio < needed) poor.push(`${text.data.trim().slice(0, 40)}: ${ratio.toFixed(2)} (${ink} on ${back})`);
+  }
+  return { checked, poor };
+})()";
+
+/// What makes a reader scroll sideways: the page, or something that stands out of it.
+const TOO_WIDE: &str = r"(() => {
+  const width = document.documentElement.clientWidth, wide = [];
+  if (document.documentElement.scrollWidth > width) wide.push(`the page: ${document.documentElement.scrollWidth}`);
+  for (const element of document.querySelectorAll('body *:not(.skip)')) {
+    const box = element.getBoundingClientRect();
+    if (box.width && (box.right > width + 0.5 || box.left < -0.5) && !element.closest('svg')) wide.push(`${element.tagName}.${element.className}: ${box.left} to ${box.right}`);
+    if (!element.closest('svg') && element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== 'inline' && getComputedStyle(element).overflowX !== 'visible') wide.push(`${element.tagName}#${element.id}: scrolls`);
+  }
+  return wide;
+})()";
+
+#[test]
+fn everything_can_be_reached_with_the_keyboard_and_is_seen_to_be() {
+    let (_server, address) = gateway::serve(gateway::hostile());
+    let mut browser = Browser::start();
+    browser.size(DESKTOP.0, DESKTOP.1);
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    let mut reached = Vec::new();
+    for _ in 0..12 {
+        browser.press("Tab");
+        let focus = browser.eval(FOCUS);
+        if focus["name"] == "BODY" {
+            break;
+        }
+        assert_eq!(focus["seen"], json!(true), "{focus}");
+        reached.push(focus["name"].as_str().expect("a name").to_owned());
+    }
+    assert_eq!(
+        reached,
+        [
+            "A.skip",
+            "SELECT#lane",
+            "SUMMARY",
+            "DIV#events",
+            "A/metrics",
+            "A/api/status",
+            "A/health/ready"
+        ]
+    );
+    browser.eval("document.querySelector('summary').focus()");
+    browser.press("Enter");
+    browser.until(
+        "the table is open",
+        "document.querySelector('details').open && document.querySelectorAll('#table td').length > 20",
+    );
+    // The next answers leave the focus and what is open as they are.
+    let shown = browser.text("#live");
+    browser.until(
+        "it was asked again",
+        &format!("document.querySelector('#live').textContent !== {}", json!(shown)),
+    );
+    assert_eq!(
+        browser.eval("document.querySelector('details').open && document.activeElement.tagName"),
+        json!("SUMMARY")
+    );
+}
+
+const FOCUS: &str = r"(() => {
+  const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
+  const name = at.tagName + (at.id ? '#' + at.id : '') + (at.className ? '.' + at.className : '') + (at.tagName === 'A' && !at.className ? new URL(at.href).pathname : '');
+  const seen = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 && box.width > 0 && box.right > 0 && box.left >= 0;
+  return { name: name.replace('DIV#events.more', 'DIV#events'), seen };
+})()";
+
+#[test]
+fn a_screen_reader_finds_landmarks_headings_tables_and_a_text_for_each_picture() {
+    let (_server, address) = gateway::serve(gateway::away());
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    let tree = browser.call("Accessibility.getFullAXTree", &json!({}));
+    let nodes = tree["nodes"].as_array().expect("nodes");
+    let names = |role: &str| -> Vec<String> {
+        let of_role = nodes
+            .iter()
+            .filter(|node| node["ignored"] == false && node["role"]["value"] == role);
+        of_role
+            .map(|node| node["name"]["value"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    for landmark in ["banner", "main", "contentinfo"] {
+        assert_eq!(names(landmark).len(), 1, "{landmark}");
+    }
+    let regions = names("region");
+    for region in [
+        "The way of a message",
+        "Backlog over the last hours",
+        "Dead letters",
+        "Certificates",
+        "Last warnings and errors",
+    ] {
+        assert!(regions.iter().any(|name| name == region), "{region}: {regions:?}");
+    }
+    let pictures: Vec<String> = names("img").into_iter().chain(names("image")).collect();
+    assert!(
+        pictures.len() >= 5 && pictures.iter().all(|name| !name.is_empty()),
+        "{pictures:?}"
+    );
+    assert!(
+        pictures
+            .iter()
+            .any(|name| name.starts_with("Messages that wait: 903,117 now")),
+        "{pictures:?}"
+    );
+    assert!(names("columnheader").len() >= 8 && names("rowheader").len() >= 8);
+    assert_eq!(names("status").len(), 2);
+    assert!(
+        names("heading").contains(&"Your data is safe, and waits for Kafka.".to_owned()),
+        "{:?}",
+        names("heading")
+    );
+    let levels = browser
+        .eval("[...document.querySelectorAll('h1, h2, h3, h4, h5')].map(each => Number(each.tagName[1]))");
+    let levels: Vec<u64> = levels
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
+    assert_eq!(levels.iter().filter(|level| **level == 1).count(), 1);
+    assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
+    assert_eq!(browser.eval("document.documentElement.lang"), json!("en"));
+    // What changes with each answer is not read out; the sentence is.
+    assert_eq!(
+        browser.eval("document.querySelectorAll('[aria-live]').length"),
+        json!(2)
+    );
+}
+
+#[test]
+fn nothing_moves_for_whoever_does_not_want_it() {
+    let (_server, address) = gateway::serve(gateway::calm());
+    let mut browser = Browser::start();
+    let features = json!([{"name": "prefers-reduced-motion", "value": "reduce"}]);
+    browser.call("Emulation.setEmulatedMedia", &json!({"features": features}));
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    assert_eq!(browser.eval("document.getAnimations().length"), json!(0));
+}
+
+#[test]
+fn pictures_of_it_are_kept() {
+    let mut browser = Browser::start();
+    for (name, state) in states() {
+        let (_server, address) = gateway::serve(state);
+        for (device, (width, height), scheme) in [
+            ("desktop", DESKTOP, "light"),
+            ("desktop", DESKTOP, "dark"),
+            ("phone", PHONE, "light"),
+            ("phone", PHONE, "dark"),
+        ] {
+            browser.size(width, height);
+            browser.scheme(scheme);
+            browser.open(&address);
+            browser.until("it shows the state", SHOWN_OR_EMPTY);
+            browser.screenshot(&format!("{name}-{device}-{scheme}"));
+        }
+    }
+}

@@ -1,0 +1,643 @@
+//! The configuration changes while the daemon works: what is not about the change goes on, nothing is lost, and what is wrong
+//! changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::config::{CLIENT_ID, Config};
+use crate::support::daemon::Daemon;
+use crate::support::devices::sent::Sent;
+use crate::support::devices::{Devices, Plan};
+use crate::support::kafka::{Kafka, shared};
+use crate::support::mosquitto::Mosquitto;
+use crate::support::oracle::{Oracle, PATIENCE};
+use crate::support::payload::origin;
+use crate::support::proc_stats::{anonymous, connections_to, open_files, threads};
+use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::wait;
+
+const TELEMETRY: &str = "devices/{device}/telemetry";
+const ALARMS: &str = "devices/{device}/alarm";
+const ALARM_FILTER: &str = "devices/+/alarm";
+/// Far more than a reload takes; only failures wait this long.
+const LIMIT: Duration = Duration::from_mins(1);
+/// Emptying a session needs 10 s of silence and one answered ping after it; the rest is for a busy machine.
+const REMOVAL_LIMIT: Duration = Duration::from_mins(1);
+
+/// A broker and two Kafka topics.
+struct Plant<'k> {
+    kafka: &'k Kafka,
+    mosquitto: Mosquitto,
+    telemetry: String,
+    alarms: String,
+}
+
+impl<'k> Plant<'k> {
+    fn new(kafka: &'k Kafka) -> Self {
+        Self {
+            kafka,
+            mosquitto: Mosquitto::start(),
+            telemetry: kafka.fresh_topic("telemetry"),
+            alarms: kafka.fresh_topic("alarms"),
+        }
+    }
+
+    fn base(&self) -> Config {
+        Config::new(self.kafka).broker_with("local", "5", &self.mosquitto, "keep_alive = \"5s\"")
+    }
+
+    /// Telemetry alone.
+    fn config(&self) -> Config {
+        self.base().route(TELEMETRY, &self.telemetry)
+    }
+
+    /// And alarms in a lane of their own.
+    fn with_alarms(&self, lines: &str) -> Config {
+        self.config()
+            .lane("alarms", lines)
+            .route_with(ALARMS, &self.alarms, "lane = \"alarms\"")
+    }
+
+    fn start(&self, config: &Config, filters: &[&str]) -> Daemon {
+        let mark = self.mosquitto.mark();
+        let daemon = Daemon::start(config);
+        for filter in filters {
+            self.mosquitto.until_subscribed(filter, mark);
+        }
+        daemon
+    }
+
+    fn fleet(&self, prefix: &'static str, topic: &'static str) -> Devices {
+        let plan = Plan {
+            prefix,
+            topic,
+            ..Plan::default()
+        };
+        Devices::start(&self.mosquitto, &plan)
+    }
+
+    fn connections(&self, lane: &str, since: crate::support::mosquitto::Mark) -> usize {
+        self.mosquitto.connections(&format!("{CLIENT_ID}-{lane}"), since)
+    }
+}
+
+/// A reload that must be done. What it said.
+fn reload(daemon: &mut Daemon, config: &Config) -> String {
+    daemon.reconfigure(config);
+    let (code, said, complaint) = daemon.reload();
+    assert_eq!(code, Some(0), "{said}{complaint}{}", daemon.log());
+    eprintln!("{said}");
+    daemon.assert_alive();
+    said
+}
+
+/// A reload that must be refused, with this exit code. What it complained of.
+fn refused(daemon: &mut Daemon, config: &Config, wanted: i32) -> String {
+    daemon.reconfigure(config);
+    let (code, said, complaint) = daemon.reload();
+    assert_eq!(code, Some(wanted), "{said}{complaint}");
+    daemon.assert_alive();
+    complaint
+}
+
+/// What two topics hold of what was sent, one after the other: nothing may miss, each device in order. Gives how many came twice.
+fn judge(oracles: &mut [Oracle], sent: &Sent) -> usize {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seen: BTreeSet<(String, u64)> = BTreeSet::new();
+    let mut ids: BTreeMap<String, (String, u64)> = BTreeMap::new();
+    let mut doubles = 0;
+    for oracle in oracles {
+        oracle.rest();
+        let mut records: Vec<_> = oracle.records().iter().collect();
+        records.sort_by_key(|record| (record.partition, record.offset));
+        for record in records {
+            let (device, seq) = origin(&record.value).expect("one of ours");
+            let id = record.header("edgeferry-id").expect("it has an id").to_owned();
+            if !seen.insert((device.clone(), seq)) {
+                doubles += 1;
+                let same = ids.get(&id) == Some(&(device.clone(), seq));
+                assert!(
+                    same || record.header("edgeferry-dup").is_some(),
+                    "{device}#{seq} twice, and nobody can tell"
+                );
+                continue;
+            }
+            ids.insert(id, (device.clone(), seq));
+            let before = newest.insert(device.clone(), seq);
+            assert!(before < Some(seq), "{device}#{seq} behind {before:?}");
+        }
+    }
+    let missing: Vec<_> = sent
+        .acked()
+        .filter(|(device, seq)| !seen.contains(&((*device).to_owned(), *seq)))
+        .collect();
+    assert!(missing.is_empty(), "{} are missing: {missing:?}", missing.len());
+    doubles
+}
+
+/// Waits until the topics have all of it together.
+fn until_all_there(oracles: &mut [Oracle], sent: &Sent) {
+    let wanted = sent.acked().count();
+    wait::until("Kafka has everything", PATIENCE * 2, || {
+        let mut found = BTreeSet::new();
+        for oracle in &mut *oracles {
+            oracle.rest();
+            found.extend(oracle.records().iter().filter_map(|record| origin(&record.value)));
+        }
+        (found.len() >= wanted).then_some(())
+    });
+}
+
+#[test]
+fn a_routes_topic_and_key_change_under_load_and_each_message_goes_out_once_by_the_one_or_the_other() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let after = kafka.fresh_topic("after");
+    let mut daemon = plant.start(&plant.with_alarms(""), &[FILTER, ALARM_FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    let alarms = plant.fleet("a", ALARMS);
+    alarms.until_acked(200, ACK_LIMIT);
+    telemetry.until_acked(200, ACK_LIMIT);
+    let (mark, began) = (plant.mosquitto.mark(), Instant::now());
+    let config = plant.config().lane("alarms", "").route_with(
+        ALARMS,
+        &after,
+        "lane = \"alarms\"\nkey = \"other-{device}\"",
+    );
+    let said = reload(&mut daemon, &config);
+    eprintln!("the command took {:?}", began.elapsed());
+    assert!(said.contains("route[1] changed (topic, key)"), "{said}");
+    assert!(said.contains("lane alarms started anew in"), "{said}");
+    plant
+        .mosquitto
+        .until_connected(&format!("{CLIENT_ID}-alarms"), mark);
+    alarms.until_acked(400, ACK_LIMIT);
+    telemetry.until_acked(400, ACK_LIMIT);
+    let (telemetry, alarms) = (telemetry.finish(ACK_LIMIT), alarms.finish(ACK_LIMIT));
+    let mut both = [Oracle::new(kafka, &plant.alarms), Oracle::new(kafka, &after)];
+    until_all_there(&mut both, &alarms);
+    let mut undisturbed = Oracle::new(kafka, &plant.telemetry);
+    undisturbed.until_all_there(&telemetry, PATIENCE);
+    assert_eq!(
+        plant.connections("default", mark),
+        0,
+        "the other lane was disturbed"
+    );
+    daemon.terminate();
+    let doubles = judge(&mut both, &alarms);
+    eprintln!(
+        "alarms: {} acknowledged, {doubles} came twice",
+        alarms.acked().count()
+    );
+    assert!(both.iter().all(|oracle| !oracle.records().is_empty()));
+    let key = both[1].records()[0].key.clone().expect("has one");
+    assert!(key.starts_with(b"other-"), "{key:?}");
+    undisturbed.verdict(&telemetry).assert_clean_without_duplicates();
+}
+
+#[test]
+fn a_lane_comes_and_goes_under_load_and_the_connections_of_the_other_stay() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.config(), &[FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    telemetry.until_acked(200, ACK_LIMIT);
+    Oracle::new(kafka, &plant.telemetry).first(100);
+    let mark = plant.mosquitto.mark();
+    let producer = connections_to(daemon.id(), kafka.port());
+    assert!(!producer.is_empty());
+    let said = reload(&mut daemon, &plant.with_alarms(""));
+    assert!(said.contains("route[1] added; lane alarms added"), "{said}");
+    plant.mosquitto.until_subscribed(ALARM_FILTER, mark);
+    let alarms = plant.fleet("a", ALARMS);
+    alarms.until_acked(300, ACK_LIMIT);
+    assert!(connections_to(daemon.id(), kafka.port()).is_superset(&producer));
+    // The broker may still have something for the lane that goes.
+    let said = reload(&mut daemon, &plant.config());
+    assert!(said.contains("route[1] removed; lane alarms removed"), "{said}");
+    let alarms = alarms.finish(ACK_LIMIT);
+    let folder = daemon.store().join("lanes/alarms");
+    wait::until("the lane is emptied and put away", REMOVAL_LIMIT, || {
+        (!folder.exists()).then_some(())
+    });
+    telemetry.until_acked(100, ACK_LIMIT);
+    assert!(
+        connections_to(daemon.id(), kafka.port()).is_superset(&producer),
+        "the producer was made anew"
+    );
+    assert_eq!(
+        plant.connections("default", mark),
+        0,
+        "the other lane was disturbed"
+    );
+    let telemetry = telemetry.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &plant.telemetry);
+    oracle.until_all_there(&telemetry, PATIENCE);
+    // And once more, behind the sequences that it used.
+    let mark = plant.mosquitto.mark();
+    reload(&mut daemon, &plant.with_alarms(""));
+    plant.mosquitto.until_subscribed(ALARM_FILTER, mark);
+    let again = plant.fleet("b", ALARMS);
+    again.until_acked(100, ACK_LIMIT);
+    let again = again.finish(ACK_LIMIT);
+    let mut alarm_oracle = Oracle::new(kafka, &plant.alarms);
+    until_all_there(std::slice::from_mut(&mut alarm_oracle), &again);
+    daemon.terminate();
+    let doubles = judge(std::slice::from_mut(&mut alarm_oracle), &again);
+    eprintln!(
+        "{doubles} alarms came twice; {} before the lane was removed",
+        alarms.acked().count()
+    );
+    oracle.verdict(&telemetry).assert_clean_without_duplicates();
+}
+
+#[test]
+fn a_route_that_moves_to_another_lane_under_load_loses_nothing() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let together = plant.config().route(ALARMS, &plant.alarms);
+    let mut daemon = plant.start(&together, &[FILTER, ALARM_FILTER]);
+    let alarms = plant.fleet("a", ALARMS);
+    alarms.until_acked(300, ACK_LIMIT);
+    let said = reload(&mut daemon, &plant.with_alarms(""));
+    assert!(said.contains("route[1] changed (lane)"), "{said}");
+    alarms.until_acked(300, ACK_LIMIT);
+    let said = reload(&mut daemon, &together);
+    assert!(said.contains("lane alarms removed"), "{said}");
+    alarms.until_acked(300, ACK_LIMIT);
+    let alarms = alarms.finish(ACK_LIMIT);
+    let mut oracle = [Oracle::new(kafka, &plant.alarms)];
+    until_all_there(&mut oracle, &alarms);
+    daemon.terminate();
+    // Order holds within a lane: between lanes there is none while a filter moves.
+    let mut found = BTreeSet::new();
+    let mut doubles = 0;
+    for record in oracle[0].rest() {
+        let name = origin(&record.value).expect("one of ours");
+        doubles += usize::from(!found.insert(name));
+    }
+    let all = alarms
+        .acked()
+        .all(|(device, seq)| found.contains(&(device.to_owned(), seq)));
+    assert!(all);
+    eprintln!(
+        "{} alarms, {doubles} came twice while the filter moved",
+        found.len()
+    );
+}
+
+#[test]
+fn a_file_that_is_wrong_changes_nothing_and_the_log_has_every_line_of_it() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.config(), &[FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    telemetry.until_acked(100, ACK_LIMIT);
+    let mark = plant.mosquitto.mark();
+    let wrong = plant
+        .config()
+        .queue("max_bytes = \"1 parsec\"")
+        .route("x/{device}", "no topic!");
+    let complaint = refused(&mut daemon, &wrong, 64);
+    for words in [
+        "queue.max_bytes",
+        "route[1].topic",
+        "edgeferry.toml:",
+        "is not applied",
+    ] {
+        assert!(complaint.contains(words), "{words}: {complaint}");
+        assert!(daemon.log().contains(words), "{words}: {}", daemon.log());
+    }
+    daemon
+        .notify()
+        .until_status("the state says so", LIMIT, |status| {
+            status.contains("is not applied")
+        });
+    // No TOML at all, but the daemon hears of it.
+    std::fs::write(
+        daemon.beside("edgeferry.toml"),
+        format!("[gateway\ndata_dir = \"{}\"\n", daemon.store().display()),
+    )
+    .expect("writes");
+    let (code, _, complaint) = daemon.reload();
+    assert_eq!(code, Some(64), "{complaint}");
+    assert_eq!(daemon.notify().count("RELOADING=1"), 2);
+    let ready = daemon.notify().count("READY=1");
+    assert_eq!(ready, 3, "each reload ends, also one that is refused");
+    telemetry.until_acked(100, ACK_LIMIT);
+    assert_eq!(plant.connections("default", mark), 0);
+    let said = reload(&mut daemon, &plant.config());
+    assert!(said.contains("nothing is different"), "{said}");
+    let telemetry = telemetry.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &plant.telemetry);
+    oracle.until_all_there(&telemetry, PATIENCE);
+    daemon.terminate();
+    oracle.verdict(&telemetry).assert_clean_without_duplicates();
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_of_the_file_is_not_applied_either() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.config(), &[FILTER]);
+    let mark = plant.mosquitto.mark();
+    let complaint = refused(&mut daemon, &plant.with_alarms("").gateway("another"), 64);
+    assert!(
+        complaint.contains("gateway.id is another one, which needs a restart"),
+        "{complaint}"
+    );
+    assert!(!daemon.store().join("lanes/alarms").exists());
+    assert_eq!(plant.connections("", mark), 0);
+    let missing = plant
+        .config()
+        .lane("alarms", "key_file = \"/no/such/key\"")
+        .route_with(ALARMS, &plant.alarms, "lane = \"alarms\"");
+    let complaint = refused(&mut daemon, &missing, 74);
+    assert!(complaint.contains("/no/such/key"), "{complaint}");
+    let unreadable = plant.config().kafka("ca_file = \"/no/such/ca.pem\"");
+    let complaint = refused(&mut daemon, &unreadable, 1);
+    assert!(complaint.contains("kafka.ca_file"), "{complaint}");
+    assert_eq!(plant.connections("", mark), 0, "nothing was disturbed");
+    daemon.terminate();
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_brings_the_old_configuration_back_as_a_whole() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.config(), &[FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    telemetry.until_acked(200, ACK_LIMIT);
+    // Something is where the folder of the new lane has to be.
+    std::fs::write(daemon.store().join("lanes/alarms"), b"no folder").expect("writes");
+    let other = kafka.fresh_topic("other");
+    let config = plant
+        .base()
+        .route(TELEMETRY, &other)
+        .lane("alarms", "")
+        .route_with(ALARMS, &plant.alarms, "lane = \"alarms\"");
+    let complaint = refused(&mut daemon, &config, 74);
+    assert!(complaint.contains("is not applied"), "{complaint}");
+    telemetry.until_acked(300, ACK_LIMIT);
+    std::fs::remove_file(daemon.store().join("lanes/alarms")).expect("removes");
+    let said = reload(&mut daemon, &config);
+    assert!(said.contains("lane alarms added"), "{said}");
+    telemetry.until_acked(200, ACK_LIMIT);
+    let telemetry = telemetry.finish(ACK_LIMIT);
+    let mut both = [Oracle::new(kafka, &plant.telemetry), Oracle::new(kafka, &other)];
+    until_all_there(&mut both, &telemetry);
+    daemon.terminate();
+    let doubles = judge(&mut both, &telemetry);
+    eprintln!("{doubles} came twice");
+}
+
+#[test]
+fn a_full_queue_goes_on_when_its_limit_is_raised_while_kafka_is_away() {
+    let mut kafka = Kafka::start();
+    let mosquitto = Mosquitto::start();
+    let topic = kafka.fresh_topic("telemetry");
+    let config = |limit: &str| {
+        Config::new(&kafka)
+            .broker_with("local", "5", &mosquitto, "keep_alive = \"5s\"")
+            .route(TELEMETRY, &topic)
+            .queue(&format!("max_bytes = \"{limit}\""))
+            .impatient()
+    };
+    let (small, large) = (config("16MiB"), config("128MiB"));
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&small);
+    mosquitto.until_subscribed(FILTER, mark);
+    kafka.kill();
+    let plan = Plan {
+        messages: Some(4_000),
+        rate: None,
+        bytes: 8_000,
+        ..Plan::default()
+    };
+    let sent = Devices::start(&mosquitto, &plan).finish(ACK_LIMIT);
+    daemon
+        .notify()
+        .until_status("the queue is full", ACK_LIMIT, |status| {
+            status.contains("pushed back")
+        });
+    let began = Instant::now();
+    let said = reload(&mut daemon, &large);
+    eprintln!("with Kafka away the command took {:?}", began.elapsed());
+    assert!(said.contains("queue.max_bytes changed"), "{said}");
+    daemon
+        .notify()
+        .until_status("everything is taken", ACK_LIMIT, |status| {
+            status.contains("backlog 4000;")
+        });
+    kafka.restart();
+    let mut oracle = Oracle::new(&kafka, &topic);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    let verdict = oracle.verdict(&sent);
+    eprintln!("{verdict}");
+    verdict.assert_clean();
+}
+
+#[test]
+fn the_level_of_the_log_changes_at_a_reload_unless_the_environment_says_it() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.config(), &[FILTER]);
+    let mark = plant.mosquitto.mark();
+    assert!(!daemon.log().contains(" DEBUG "));
+    let said = reload(&mut daemon, &plant.config().log("level = \"debug\""));
+    assert!(said.contains("log.level changed"), "{said}");
+    assert!(!said.contains("EDGEFERRY_LOG"), "{said}");
+    daemon.queue(&["ls"]);
+    wait::until("the log says more", LIMIT, || {
+        daemon.log().contains(" DEBUG ").then_some(())
+    });
+    assert_eq!(plant.connections("default", mark), 0);
+    daemon.terminate();
+    daemon.set_environment(&[("EDGEFERRY_LOG", "info".to_owned())]);
+    daemon.reconfigure(&plant.config());
+    daemon.restart();
+    let said = reload(&mut daemon, &plant.config().log("level = \"trace\""));
+    assert!(
+        said.contains("EDGEFERRY_LOG is set, which goes over it"),
+        "{said}"
+    );
+    daemon.terminate();
+}
+
+#[test]
+fn fifty_reloads_under_load_leave_no_thread_no_file_and_no_memory_behind() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.with_alarms(""), &[FILTER, ALARM_FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    let alarms = plant.fleet("a", ALARMS);
+    let mut took = Vec::new();
+    let mut counted = Vec::new();
+    let mark = plant.mosquitto.mark();
+    for round in 0..50 {
+        let age = format!("max_age = \"{}h\"", 10 + round);
+        let began = Instant::now();
+        reload(&mut daemon, &plant.with_alarms(&age));
+        took.push(began.elapsed());
+        if round % 5 == 4 {
+            let (before, id) = (alarms.acked(), daemon.id());
+            alarms.until_acked(50, ACK_LIMIT);
+            assert!(alarms.acked() > before);
+            counted.push((threads(id), open_files(id), anonymous(id).expect("it runs")));
+        }
+    }
+    eprintln!("threads, open files, anonymous bytes every 5 reloads: {counted:?}");
+    took.sort();
+    eprintln!(
+        "the command took {:?} (median), {:?} (longest)",
+        took[25], took[49]
+    );
+    assert_eq!(
+        plant.connections("default", mark),
+        0,
+        "the other lane was disturbed"
+    );
+    let (first, last) = (counted[1], counted[9]);
+    assert!(last.0 <= first.0 + 3, "threads");
+    assert!(last.1 <= first.1 + 8, "open files");
+    assert!(last.2 <= first.2 + 6_000_000, "memory");
+    let (telemetry, alarms) = (telemetry.finish(ACK_LIMIT), alarms.finish(ACK_LIMIT));
+    let mut oracle = [Oracle::new(kafka, &plant.alarms)];
+    until_all_there(&mut oracle, &alarms);
+    let mut undisturbed = Oracle::new(kafka, &plant.telemetry);
+    undisturbed.until_all_there(&telemetry, PATIENCE);
+    daemon.terminate();
+    let doubles = judge(&mut oracle, &alarms);
+    eprintln!(
+        "{} alarms, {doubles} came twice over 50 reloads",
+        alarms.acked().count()
+    );
+    undisturbed.verdict(&telemetry).assert_clean_without_duplicates();
+}
+
+#[test]
+fn sighup_twenty_times_in_a_second_and_during_a_stop_does_no_harm() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let config = plant.config();
+    let mut daemon = plant.start(&config, &[FILTER]);
+    let telemetry = plant.fleet("d", TELEMETRY);
+    telemetry.until_acked(100, ACK_LIMIT);
+    for round in 0..20 {
+        daemon.reconfigure(&config.clone().queue(&format!("max_age = \"{}h\"", 10 + round)));
+        daemon.signal(Signal::HUP);
+        wait::let_pass("a twentieth of a second", Duration::from_millis(50));
+    }
+    wait::until("the last one is applied, and all have ended", LIMIT, || {
+        let (begun, ended) = (
+            daemon.notify().count("RELOADING=1"),
+            daemon.notify().count("READY=1"),
+        );
+        let (code, said, complaint) = daemon.reload();
+        assert_eq!(code, Some(0), "{complaint}");
+        (begun > 0 && ended > begun && said.contains("nothing is different")).then_some(())
+    });
+    telemetry.until_acked(200, ACK_LIMIT);
+    let telemetry = telemetry.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &plant.telemetry);
+    oracle.until_all_there(&telemetry, PATIENCE);
+    // In the middle of one that has work to do.
+    daemon.reconfigure(&config.clone().queue("max_age = \"99h\""));
+    daemon.signal(Signal::HUP);
+    daemon.terminate();
+    oracle.verdict(&telemetry).assert_clean();
+    // And a reload while it starts.
+    daemon.launch();
+    daemon
+        .notify()
+        .until_status("it runs", LIMIT, |status| status.contains("backlog"));
+    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::HUP);
+    daemon.terminate();
+}
+
+#[test]
+fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_nothing() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let late = crate::support::kafka::unused_topic("late");
+    let config = plant.base().route(TELEMETRY, &late).impatient();
+    let mut daemon = plant.start(&config, &[FILTER]);
+    let plan = Plan {
+        messages: Some(6_000),
+        rate: None,
+        bytes: 8_000,
+        ..Plan::default()
+    };
+    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
+    daemon
+        .notify()
+        .until_status("all wait", ACK_LIMIT, |status| status.contains("backlog 6000;"));
+    let file = daemon.beside("export");
+    let out = file.display().to_string();
+    std::thread::scope(|scope| {
+        let exporting = scope.spawn(|| daemon.try_queue(&["export", "--output", &out]));
+        wait::until("the export is at work", LIMIT, || {
+            let (_, _, complaint) = daemon.try_queue(&["verify"]);
+            (complaint.contains("another queue command is at work") || exporting.is_finished()).then_some(())
+        });
+        daemon.reconfigure(
+            &plant
+                .base()
+                .route(TELEMETRY, &late)
+                .impatient()
+                .queue("max_age = \"99h\""),
+        );
+        let (code, said, complaint) = daemon.reload();
+        assert_eq!(code, Some(0), "{said}{complaint}");
+        let (code, _, complaint) = exporting.join().expect("runs");
+        // On a fast machine it was done before.
+        assert!(
+            code == Some(0)
+                || complaint.contains("reloading its configuration")
+                || complaint.contains("broke off"),
+            "{complaint}"
+        );
+    });
+    daemon.queue(&["verify"]);
+    kafka.create_topic(&late, crate::support::kafka::PARTITIONS, &[]);
+    let mut oracle = Oracle::new(kafka, &late);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    oracle.verdict(&sent).assert_clean();
+}
+
+#[test]
+fn a_broker_comes_moves_and_goes_and_the_other_one_is_not_disturbed() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let (second, third) = (Mosquitto::start(), Mosquitto::start());
+    let two = |other: &Mosquitto| {
+        Config::new(kafka)
+            .broker_with("local", "5", &plant.mosquitto, "keep_alive = \"5s\"")
+            .broker("other", "5", other)
+            .lane("alarms", "")
+            .route_with(TELEMETRY, &plant.telemetry, "broker = \"local\"")
+            .route_with(ALARMS, &plant.alarms, "broker = \"other\"\nlane = \"alarms\"")
+    };
+    let one = Config::new(kafka)
+        .broker_with("local", "5", &plant.mosquitto, "keep_alive = \"5s\"")
+        .route_with(TELEMETRY, &plant.telemetry, "broker = \"local\"");
+    let mut daemon = plant.start(&one, &[FILTER]);
+    let mark = plant.mosquitto.mark();
+    let at = second.mark();
+    let said = reload(&mut daemon, &two(&second));
+    assert!(said.contains("mqtt other added"), "{said}");
+    second.until_subscribed(ALARM_FILTER, at);
+    let at = third.mark();
+    let said = reload(&mut daemon, &two(&third));
+    assert!(said.contains("mqtt other changed (url)"), "{said}");
+    third.until_subscribed(ALARM_FILTER, at);
+    let said = reload(&mut daemon, &one);
+    assert!(said.contains("mqtt other removed"), "{said}");
+    assert_eq!(plant.connections("default", mark), 0);
+    daemon.terminate();
+}
