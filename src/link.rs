@@ -22,6 +22,18 @@ pub enum Link {
 }
 
 impl Link {
+    /// Its state in a word, as in JSON.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Down(_) => "down",
+            Self::PushedBack => "pushed-back",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// Whether the configuration works on this link. A link that is merely away counts: buffering is the job.
     #[must_use]
     pub const fn is_ready(&self) -> bool {

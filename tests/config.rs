@@ -121,6 +121,9 @@ fn every_setting_that_the_shipped_file_lists_is_known() {
     let mut dead_letter = loud.dead_letter.clone();
     dead_letter.topic = None;
     assert_eq!(quiet.dead_letter, dead_letter);
+    let mut status = loud.status.clone();
+    (status.kafka_topic, status.mqtt_topic) = (None, None);
+    assert_eq!(quiet.status, status);
     let mut broker = loud.brokers[0].clone();
     (broker.client_id, broker.username, broker.password_file) = (None, None, None);
     let tls = broker.tls.take().unwrap();
@@ -545,6 +548,74 @@ fn a_status_topic_must_not_come_back_as_a_message() {
     let route = "[[route]]\nbroker = \"b\"\nfrom = \"s/{device}\"\ntopic = \"t\"\n";
     assert!(
         refused(&text(id, twice, route)).contains("mqtt[0].status_topic: is a topic that route[1] takes")
+    );
+}
+
+#[test]
+fn the_topics_of_the_state_are_nobody_elses() {
+    let text = |status: &str, rest: &str| {
+        format!(
+            "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"word/{{gateway}}\"\n\
+             {KAFKA}{ROUTE}{rest}[status]\n{status}\n"
+        )
+    };
+    let (config, warnings) = accepted(&text(
+        "kafka_topic = \"s\"\nmqtt_topic = \"state/{gateway}\"\ninterval = \"1s\"",
+        "",
+    ));
+    assert_eq!(warnings, "");
+    assert_eq!(config.status.interval, std::time::Duration::from_secs(1));
+    // The route is devices/{device}/telemetry, to telemetry.
+    let templated = "[[route]]\nfrom = \"x/{device}\"\ntopic = \"of-{device}\"\n";
+    let letters = "[dead_letter]\ntopic = \"letters\"\n";
+    let lane = "[[lane]]\nname = \"state\"\n";
+    for (status, rest, wrong) in [
+        (
+            "kafka_topic = \"telemetry\"",
+            "",
+            "status.kafka_topic: \"telemetry\" is the topic of route[0]",
+        ),
+        (
+            "kafka_topic = \"of-x\"",
+            templated,
+            "status.kafka_topic: \"of-x\" may be the topic of route[1]",
+        ),
+        (
+            "kafka_topic = \"letters\"",
+            letters,
+            "is the topic of the dead letters",
+        ),
+        ("kafka_topic = \"a b\"", "", "is no name of a Kafka topic"),
+        ("kafka_topic = \"s-{gateway}\"", "", "is no name of a Kafka topic"),
+        (
+            "mqtt_topic = \"devices/{gateway}/telemetry\"",
+            "",
+            "the gateway would forward its own state",
+        ),
+        (
+            "mqtt_topic = \"word/gw-7\"",
+            "",
+            "is the status_topic of broker \"default\"",
+        ),
+        (
+            "mqtt_topic = \"a/#\"",
+            "",
+            "status.mqtt_topic: \"a/#\" has a wildcard",
+        ),
+        (
+            "mqtt_topic = \"a\"",
+            lane,
+            "its client id would be that of lane \"state\"",
+        ),
+        ("kafka_topic = \"s\"\ninterval = \"999ms\"", "", "status.interval"),
+    ] {
+        let said = refused(&text(status, rest));
+        assert!(said.contains(wrong), "{status}: {said}");
+    }
+    let (_, warnings) = accepted(&text("interval = \"5s\"", ""));
+    assert!(
+        warnings.contains("status.interval: has no effect without a topic"),
+        "{warnings}"
     );
 }
 

@@ -80,8 +80,9 @@ impl Looker {
     /// Fills in what only earlier looks tell.
     fn compare(&self, lanes: &mut [state::Lane], now: Instant) {
         let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lane that is gone is forgotten.
-        histories.retain(|name, _| lanes.iter().any(|lane| lane.name == *name));
+        // A lane that is gone is forgotten, but not one that a reload starts anew.
+        histories
+            .retain(|name, history| lanes.iter().any(|lane| lane.name == *name) || history.is_of_use(now));
         for lane in lanes {
             let history = histories.entry(lane.name.clone()).or_default();
             history.note(Sample::of(lane, now));

@@ -25,6 +25,7 @@ mod routing;
 mod stages;
 mod status;
 mod subscriptions;
+mod telling;
 mod threads;
 mod view;
 mod watch;

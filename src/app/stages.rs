@@ -13,6 +13,7 @@ use crate::app::forward::Forwarding;
 use crate::app::lane::{Ground, OpenLane, Outcome, Points};
 use crate::app::plan::{Plan, plan};
 use crate::app::status::Statuses;
+use crate::app::telling::Tellings;
 use crate::app::view::View;
 use crate::app::{AppError, DataDir, DataDirError, letters, look, retired};
 use crate::clock::Clock;
@@ -48,6 +49,8 @@ pub struct Stages {
     forwarding: Option<Forwarding>,
     /// For those who look at the brokers.
     statuses: Option<Statuses>,
+    /// For those who cannot ask.
+    tellings: Option<Tellings>,
     /// A stage that ended while others were being exchanged.
     failed: Option<AppError>,
 }
@@ -105,6 +108,7 @@ impl Stages {
             orphans,
             forwarding: None,
             statuses: None,
+            tellings: None,
             failed: None,
         };
         let open: Vec<(Running, OpenLane)> = open.into_iter().map(Running::of).collect();
@@ -117,7 +121,19 @@ impl Stages {
         stages.forwarding = Forwarding::start(config, identity, boxes, &stages.view)?;
         stages.statuses = Some(Statuses::start(config, identity, &plans, &stages.view)?);
         stages.view.runs(Arc::clone(config));
+        stages.tellings = Some(stages.start_tellings()?);
         Ok(stages)
+    }
+
+    /// Begins to tell the state to those who cannot ask.
+    fn start_tellings(&self) -> Result<Tellings, AppError> {
+        let Ground {
+            config,
+            identity,
+            allowance,
+            ..
+        } = &self.ground;
+        Tellings::start(config, identity, &self.look, allowance.clone())
     }
 
     /// For onlookers.
@@ -200,6 +216,9 @@ impl Stages {
         // Last: now it is true.
         if let Some(statuses) = self.statuses.take() {
             statuses.stop().await;
+        }
+        if let Some(tellings) = self.tellings.take() {
+            tellings.stop().await;
         }
     }
 

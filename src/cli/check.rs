@@ -24,6 +24,7 @@ mod wanted;
 const RATE_MAX: f64 = 1_000_000.0;
 
 /// What is looked at beside the file.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 pub(super) struct Live {
     /// Connect too: whether the MQTT brokers let edgeferry in, which topics Kafka has, and whether they can hold what is sent

@@ -1,12 +1,12 @@
 //! What only brokers, lanes and routes together can tell.
 
-use crate::config::Lane;
+use crate::config::{Lane, Status};
 use crate::filter::{covers, overlaps};
 use crate::route::Format;
 use crate::route::format::wasp::payload_id::lane_mark;
 use crate::settings::{Problems, Section};
 use crate::sink::{self, Delivery};
-use crate::source::{STATUS, Version, status_topic};
+use crate::source::{STATE, STATUS, Version, status_topic};
 use crate::{route, source};
 
 /// Checks that routes and brokers fit together. A route that could not be read is `None`, so that the others
@@ -84,6 +84,63 @@ pub(super) fn check_status(
                 "write a topic that no route of this broker takes",
             );
         }
+    }
+}
+
+/// What the gateway tells of itself must not come back to it, nor lie among what it carries.
+pub(super) fn check_state_topics(
+    status: &Status,
+    (brokers, lanes, routes): (&[source::Config], &[Lane], &[Option<route::Config>]),
+    (gateway, letters): (Option<&str>, Option<&str>),
+    problems: &mut Problems<'_>,
+) {
+    let mut section = problems.section("status");
+    if let Some(topic) = &status.mqtt_topic {
+        // What the id becomes is known on the gateway alone, if it has names in it.
+        let complete = |topic: &str| match gateway.filter(|id| !id.contains('{')) {
+            Some(id) => status_topic::of_gateway(topic, id),
+            None => status_topic::of_any_gateway(topic),
+        };
+        let own = complete(topic);
+        if lanes.iter().any(|lane| lane.name == STATE) {
+            let wrong = format!("its client id would be that of lane {STATE:?}");
+            section.error("mqtt_topic", wrong, "give the lane another name");
+        }
+        let is_word = |broker: &&source::Config| {
+            let word = broker.status_topic.as_deref();
+            word.is_some_and(|word| overlaps(&complete(word), &own))
+        };
+        if let Some(broker) = brokers.iter().find(is_word) {
+            let wrong = format!("is the status_topic of broker {:?}", broker.name);
+            section.error(
+                "mqtt_topic",
+                wrong,
+                "write another topic: each would replace the other's retained message",
+            );
+        }
+        let mut known = routes.iter().enumerate();
+        let takes = |route: &route::Config| overlaps(&route.from.filter(), &own);
+        if let Some((number, Some(route))) = known.find(|(_, route)| route.as_ref().is_some_and(takes)) {
+            let wrong = format!(
+                "is a topic that route[{number}] takes ({}): the gateway would forward its own state",
+                route.from.filter()
+            );
+            section.error("mqtt_topic", wrong, "write a topic that no route takes");
+        }
+    }
+    let Some(topic) = &status.kafka_topic else { return };
+    if letters == Some(topic.as_str()) {
+        let wrong = format!("{topic:?} is the topic of the dead letters");
+        section.error("kafka_topic", wrong, "write a topic of its own");
+    }
+    let may_be = |route: &route::Config| route.topic.may_render_to(topic);
+    let mut routes = routes.iter().enumerate();
+    if let Some((number, Some(route))) = routes.find(|(_, route)| route.as_ref().is_some_and(may_be)) {
+        let is = if route.topic.is_static() { "is" } else { "may be" };
+        let wrong = format!(
+            "{topic:?} {is} the topic of route[{number}]: its readers would take the state for a message"
+        );
+        section.error("kafka_topic", wrong, "write a name that no route makes");
     }
 }
 

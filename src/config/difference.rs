@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Config, Gateway, Lane, Log};
+use super::{Config, Gateway, Lane, Log, Status as Told};
 use crate::ops::http::Config as Http;
 use crate::queue::Config as Queue;
 use crate::route::Config as Route;
@@ -54,6 +54,8 @@ pub enum Takes {
     Forwarding,
     /// The connection for the status topic at the broker of this name.
     Status(String),
+    /// Those who tell the state (`[status]`).
+    Telling,
     /// The log.
     Log,
 }
@@ -84,6 +86,7 @@ impl Difference {
             dead_letter,
             http,
             log,
+            status,
         } = old;
         let mut changes = of_gateway(gateway, &new.gateway);
         changes.extend(of_brokers(brokers, &new.brokers));
@@ -93,6 +96,7 @@ impl Difference {
         changes.extend(of_kafka(kafka, &new.kafka));
         changes.extend(of_letters(dead_letter, &new.dead_letter));
         changes.extend(of_http(http, &new.http));
+        changes.extend(of_told(status, &new.status));
         changes.extend(of_log(*log, new.log));
         Self { changes }
     }
@@ -168,6 +172,15 @@ fn of_http(old: &Http, new: &Http) -> Vec<Change> {
     let changed = changed!(old, new, Http { listen => "listen", token_file => "token_file" });
     let takes = Takes::Restart("the server of the page and the metrics is set up once");
     settings("http", &changed, &takes)
+}
+
+fn of_told(old: &Told, new: &Told) -> Vec<Change> {
+    let changed = changed!(old, new, Told {
+        kafka_topic => "kafka_topic",
+        mqtt_topic => "mqtt_topic",
+        interval => "interval",
+    });
+    settings("status", &changed, &Takes::Telling)
 }
 
 fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {

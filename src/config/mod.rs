@@ -19,12 +19,14 @@ mod gateway;
 mod lane;
 mod log;
 mod slips;
+mod status;
 mod versions;
 
 pub use gateway::Gateway;
 pub(crate) use lane::is_name as is_lane_name;
 pub use lane::{DEFAULT_LANE, Lane};
 pub use log::{Level, Log};
+pub use status::Status;
 
 /// Everything the file says, checked and complete with defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub http: http::Config,
     /// `[log]`
     pub log: Log,
+    /// `[status]`
+    pub status: Status,
 }
 
 /// Why there is no configuration.
@@ -79,6 +83,7 @@ struct Raw {
     dead_letter: sink::RawDeadLetter,
     http: http::Raw,
     log: log::Raw,
+    status: status::Raw,
 }
 
 /// Reads a configuration file. The second part of the result are warnings, in the order of the file.
@@ -120,6 +125,9 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
     cross::check_dead_letters(dead_letter.topic.as_deref(), &routes, problems);
     let http = http::resolve(raw.http, &mut problems.section("http"));
     let log = log::resolve(&raw.log, &mut problems.section("log"));
+    let status = status::resolve(raw.status, &mut problems.section("status"));
+    let letters = dead_letter.topic.as_deref();
+    cross::check_state_topics(&status, (&brokers, &lanes, &routes), (id, letters), problems);
     let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Config {
         gateway: gateway?,
@@ -131,6 +139,7 @@ fn resolve(raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
         dead_letter,
         http,
         log,
+        status,
     })
 }
 

@@ -239,7 +239,7 @@ mod tests {
     /// Whoever is asked for samples at the times at which they are due, over `hours`.
     fn filled(hours: u64, mut level: impl FnMut(Duration) -> u64) -> (History, Instant) {
         let (mut history, start) = (History::default(), Instant::now());
-        let end = start + Duration::from_secs(hours * 3600);
+        let end = start + Duration::from_hours(hours);
         let mut now = start;
         while now < end {
             history.record(now, &with(level(now - start), 1.0));
@@ -260,12 +260,12 @@ mod tests {
         assert_eq!(history.step, STEP_MAX);
         assert_eq!(history.samples.len(), SAMPLES_MAX);
         let oldest = now - history.samples.front().unwrap().at;
-        assert!(oldest >= Duration::from_secs(12 * 3600), "{oldest:?}");
+        assert!(oldest >= Duration::from_hours(12), "{oldest:?}");
     }
 
     #[test]
     fn a_peak_of_a_second_is_still_there_hours_later() {
-        let peak = Duration::from_secs(600);
+        let peak = Duration::from_mins(10);
         let (history, now) = filled(10, |since| if since == peak { 900 } else { 3 });
         let shown = history.shown(now);
         for series in &shown.series {

@@ -1,5 +1,6 @@
 //! How the daemon shows itself: logs, the service manager, the state of the whole.
 
+pub mod brief;
 pub mod certificates;
 pub mod control;
 pub mod events;

@@ -28,6 +28,7 @@ pub mod rate;
 pub mod reader;
 pub(crate) mod size;
 pub mod tally;
+pub mod telling;
 mod times;
 mod timing;
 pub mod verdict;

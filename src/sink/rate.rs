@@ -20,6 +20,8 @@ const BURST: Duration = Duration::from_millis(250);
 /// A lane that waits is woken when this part of its compartment is there: a wake-up for each message would cost more than the
 /// message.
 const WORTH_WAKING: f64 = 0.2;
+/// Weight of what has to wait for everything else; lanes have 1 to 100.
+const LAST_WEIGHT: f64 = 0.01;
 
 /// So much in each second, for several lanes.
 #[derive(Debug)]
@@ -69,11 +71,11 @@ impl Allowance {
     }
 
     /// A compartment for one more lane; the burst is divided anew.
-    fn join(&self, weight: u32) -> usize {
+    fn join(&self, weight: f64) -> usize {
         let burst = self.burst();
         let mut inner = self.inner();
         let new = Compartment {
-            weight: f64::from(weight),
+            weight,
             ..Compartment::VACANT
         };
         let vacant = inner.compartments.iter().position(Compartment::is_vacant);
@@ -217,7 +219,13 @@ impl Drop for Gate {
 impl Gate {
     /// Takes a seat at an allowance.
     pub fn join(&mut self, allowance: &Arc<Allowance>, weight: u32) {
-        let seat = allowance.join(weight);
+        let seat = allowance.join(f64::from(weight));
+        self.seats.push((Arc::clone(allowance), seat));
+    }
+
+    /// Takes a seat behind all lanes: a hundredth of what the lightest of them has.
+    pub fn join_last(&mut self, allowance: &Arc<Allowance>) {
+        let seat = allowance.join(LAST_WEIGHT);
         self.seats.push((Arc::clone(allowance), seat));
     }
 

@@ -296,7 +296,7 @@ impl Inbound {
                 "payload over max_packet_size; its beginning is kept as a dead letter"
             ),
             Say::Quietly => {
-                debug!(broker = %self.broker, topic, bytes = whole, "payload over max_packet_size")
+                debug!(broker = %self.broker, topic, bytes = whole, "payload over max_packet_size");
             }
         }
         let (kept, _) = payload

@@ -162,11 +162,8 @@ impl Line {
                 }
                 Link::Down(reason)
             }
-            Why::Refused(reason) => {
-                self.complain(say, &reason);
-                Link::Refused(reason)
-            }
-            Why::Files(reason) => {
+            // The reason says which it is.
+            Why::Refused(reason) | Why::Files(reason) => {
                 self.complain(say, &reason);
                 Link::Refused(reason)
             }

@@ -75,6 +75,7 @@ mod session;
 mod stamping;
 mod status;
 mod subscribe;
+mod telling;
 mod tls;
 mod twins;
 
@@ -118,6 +119,7 @@ pub use stamping::SeriesOf;
 use stamping::Stamping;
 pub use status::{STATUS, Status};
 use subscribe::Subscriptions;
+pub use telling::{Moment, STATE, Telling};
 use twins::Twins;
 
 /// Largest packet that is received at first, bytes: the largest `max_packet_size` that can be configured (16

@@ -399,7 +399,8 @@ impl Judge {
         present(&[&stream.letters], |first, last| {
             forwarded.insert_all(first, last);
         });
-        let unknown_through = self.unknown_through(stream);
+        let former = account.and_then(|_| self.former(stream));
+        let unknown_through = self.unknown_through(stream).max(former);
         let mut absence = Absence::new(unknown_through, account, forwarded);
         let sets: Vec<&Seen> = stream.seen.values().collect();
         let mut gone = 0;
@@ -451,6 +452,27 @@ impl Judge {
             .as_ref()
             .map_or(last, |through| through.seq.min(last));
         (first <= last).then_some((first, last))
+    }
+
+    /// Where the same lane of the same gateway ended in an earlier epoch: a store on other hardware goes on behind that.
+    fn former(&self, stream: &Stream) -> Option<Seq> {
+        let gateway = stream.gateway.as_ref()?;
+        let bounds = |stream: &Stream| {
+            let bounds = stream.seen.values().filter_map(Seen::bounds);
+            bounds.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+        };
+        let (first, _) = bounds(stream)?;
+        let is_former = |other: &&Stream| {
+            other.epoch != stream.epoch
+                && other.lane == stream.lane
+                && other.gateway.as_ref() == Some(gateway)
+        };
+        let ends = self
+            .streams
+            .iter()
+            .filter(is_former)
+            .filter_map(|other| bounds(other));
+        ends.map(|(_, last)| last).filter(|last| *last < first).max()
     }
 
     /// Up to where messages may lie in what is gone from Kafka. `None`: nowhere.

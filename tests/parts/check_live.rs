@@ -4,9 +4,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::config::Config;
+use crate::support::config::{CLIENT_ID, Config};
 use crate::support::kafka::{Kafka, PARTITIONS, shared, unused_topic};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
 use crate::support::scratch::Scratch;
 
 /// What the command said.
@@ -207,4 +208,130 @@ fn a_kafka_that_is_away_is_an_error_with_its_reason() {
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("Kafka cannot be reached"), "{}", said.out);
     assert!(said.out.contains("Connection refused"), "{}", said.out);
+}
+
+/// The findings of a check, as JSON.
+fn found(said: &Said) -> Vec<Value> {
+    let lines = said.out.lines();
+    let answers = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON lines alone"));
+    answers
+        .filter_map(|answer| answer.get("finding").cloned())
+        .collect()
+}
+
+fn settings(findings: &[Value]) -> String {
+    let settings = findings.iter().map(|finding| finding["setting"].to_string());
+    settings.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_a_file_leaves_open_is_said_without_connecting_and_for_machines_too() {
+    let config = config(&Kafka::absent(), &["telemetry"]).queue("on_full = \"drop-oldest\"");
+    let said = check(&config, &["--json", "--rate", "0.5", "--size", "1kB"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let findings = found(&said);
+    let policy = findings
+        .iter()
+        .find(|finding| finding["setting"] == "queue.on_full");
+    let policy = policy.expect("it is chosen");
+    assert_eq!(policy["kind"], "lose");
+    assert_eq!(policy["standing"], "as-configured");
+    assert_eq!(policy["promise"], 1);
+    assert!(
+        policy["right"]
+            .as_str()
+            .is_some_and(|right| right.contains("backpressure"))
+    );
+    // 1 GiB, 1170 bytes a message, one in two seconds.
+    let holds = "{\"holds\":{\"lane\":\"default\",\"seconds\":1835";
+    assert!(said.out.contains(holds), "{}", said.out);
+    assert!(said.out.contains("{\"done\":{\"errors\":0"), "{}", said.out);
+    let text = check(&config, &[]);
+    assert_eq!(text.code, Some(0));
+    assert!(text.out.contains(": ok\n"), "{}", text.out);
+    assert!(text.out.contains("It can lose messages:"), "{}", text.out);
+    assert!(
+        text.out
+            .contains("its oldest messages go, counted (as configured)"),
+        "{}",
+        text.out
+    );
+}
+
+#[test]
+fn what_is_asked_about_has_to_make_sense() {
+    let config = config(&Kafka::absent(), &["telemetry"]);
+    for arguments in [
+        &["--rate", "1"][..],
+        &["--size", "1kB"],
+        &["--rate", "0", "--size", "1"],
+        &["--rate", "inf", "--size", "1"],
+        &["--rate", "many", "--size", "1"],
+        &["--absence", "long"],
+    ] {
+        let said = check(&config, arguments);
+        assert_eq!(said.code, Some(64), "{arguments:?}: {}{}", said.out, said.err);
+    }
+}
+
+#[test]
+fn strict_is_for_losses_that_nobody_chose() {
+    let kafka = shared();
+    let topic = kafka.fresh_topic_with("kept", PARTITIONS, &[("retention.ms", "-1")]);
+    let mosquitto = Mosquitto::start_with("sys_interval 1");
+    let config = Config::new(kafka)
+        .broker("local", "5", &mosquitto)
+        .route("devices/{device}/telemetry", &topic);
+    let said = check(&config, &["--live", "--json"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let findings = found(&said);
+    // One broker has one replica.
+    let replicas = format!("min.insync.replicas (topic {topic})");
+    let replicas = findings
+        .iter()
+        .find(|finding| finding["setting"] == replicas.as_str());
+    assert_eq!(
+        replicas.map(|finding| finding["standing"].clone()),
+        Some("open".into()),
+        "{}",
+        settings(&findings)
+    );
+    assert!(
+        !settings(&findings).contains("retention.ms"),
+        "{}",
+        settings(&findings)
+    );
+    let strict = check(&config, &["--live", "--json", "--strict"]);
+    assert_eq!(strict.code, Some(1), "{}", strict.out);
+    // What was asked with a session has left none.
+    let log = mosquitto.log();
+    assert!(log.contains("live-check"), "{log}");
+    let id = format!("{CLIENT_ID}-live-check");
+    let same = Link::connect(mosquitto.port(), &id, false).expect("it runs");
+    assert!(!same.session_present());
+}
+
+#[test]
+fn what_kafkas_brokers_forget_is_asked_for_exactly_once() {
+    let kafka = shared();
+    let topic = kafka.fresh_topic("offsets");
+    let config = config(kafka, &[&topic]).exactly_once();
+    let known = check(&config, &["--live", "--json", "--absence", "1h"]);
+    assert!(
+        !settings(&found(&known)).contains("offsets.retention"),
+        "{}",
+        known.out
+    );
+    let long = check(&config, &["--live", "--json", "--absence", "30days"]);
+    let findings = found(&long);
+    let offsets = findings.iter().find(|finding| {
+        let setting = finding["setting"].as_str();
+        setting.is_some_and(|setting| setting.starts_with("offsets.retention"))
+    });
+    assert_eq!(
+        offsets.map(|finding| finding["standing"].clone()),
+        Some("open".into()),
+        "{}",
+        long.out
+    );
 }

@@ -23,6 +23,7 @@
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
 //! | [`broker_watch`] | what a broker says it has dropped is heard beside the data; one that does not let us is left alone |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
+//! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
 //! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
@@ -53,6 +54,8 @@
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
 //! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances |
+//! | [`status_topics`] | `[status]`: the state in Kafka and at the brokers; never queued, never in the way of data |
+//! | [`verify`] | `edgeferry verify` reads Kafka back: what is well, missing, there twice, out of order, explained, not to be known |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
 
 #![expect(
@@ -88,6 +91,7 @@ mod interop;
 mod kafka_outage;
 mod lane_memory;
 mod lanes;
+mod ledger;
 mod links;
 mod mismatch;
 mod monitoring;
@@ -112,6 +116,8 @@ mod shared;
 mod shutdown;
 mod sigkill;
 mod slow_link;
+mod status_topics;
 mod storm;
 mod systemd;
 mod unknown_topics;
+mod verify;

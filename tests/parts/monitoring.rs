@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edgeferry::ops::http::exposition::Form;
@@ -19,9 +20,12 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::gateway;
-use crate::support::kafka::Kafka;
+use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
+use crate::support::oracle::Reader;
 use crate::support::process::{Process, program};
+use crate::support::scene::FILTER;
 use crate::support::scratch::Scratch;
 use crate::support::{ports, wait};
 
@@ -318,6 +322,40 @@ fn promtool_finds_nothing_wrong_with_the_rules_and_the_metrics() {
 }
 
 #[test]
+fn alerts_fire_when_they_should_and_only_then() {
+    let tests = file("alerts-test.yml");
+    let (is_right, said) = promtool(&["test", "rules", tests.to_str().expect("text")], "");
+    assert!(is_right && said.contains("SUCCESS"), "{said}");
+}
+
+/// The first block of a language in the document.
+fn block<'a>(document: &'a str, language: &str) -> &'a str {
+    let behind = document.split(&format!("```{language}\n")).nth(1);
+    behind
+        .and_then(|behind| behind.split("```").next())
+        .expect("there is one")
+}
+
+#[test]
+fn what_the_document_says_to_write_is_right() {
+    let document = fs::read_to_string(file("../docs/monitoring.md")).expect("it is there");
+    let rest = "[gateway]\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://localhost\"\n[[route]]\nfrom = \"a/{device}\"\ntopic = \"t\"\n\
+                [kafka]\nbootstrap_servers = [\"localhost:9092\"]\n";
+    let text = format!("{rest}{}", block(&document, "toml"));
+    // Also with what stands behind the comment sign.
+    for text in [text.clone(), text.replace("# token_file", "token_file")] {
+        let (_, warnings) = edgeferry::config::parse(Path::new("monitoring.md"), &text).expect("it loads");
+        assert_eq!(warnings, []);
+    }
+    let folder = Scratch::new("promtool");
+    let file = folder.join("prometheus.yml");
+    fs::write(&file, block(&document, "yaml")).expect("the folder is writable");
+    let file = file.to_str().expect("text");
+    let (is_right, said) = promtool(&["check", "config", "--syntax-only", file], "");
+    assert!(is_right, "{said}");
+}
+
+#[test]
 fn a_real_prometheus_scrapes_the_daemon_and_all_rules_are_well() {
     let mosquitto = Mosquitto::start();
     let (port, own) = (ports::free(), ports::free());
@@ -375,6 +413,55 @@ fn a_real_prometheus_scrapes_the_daemon_and_all_rules_are_well() {
         let alerts = ask("/api/v1/alerts")?;
         alerts.to_string().contains("EdgeferryAbsent").then_some(())
     });
+}
+
+#[test]
+fn neither_slow_nor_many_requests_keep_messages_waiting() {
+    let (mosquitto, kafka) = (Mosquitto::start(), shared());
+    let (port, topic) = (ports::free(), kafka.fresh_topic("flood"));
+    let config =
+        Config::usual("5", &mosquitto, kafka, &topic).http(&format!("listen = \"127.0.0.1:{port}\""));
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&config);
+    mosquitto.until_subscribed(FILTER, mark);
+    wait::until("it answers", LIMIT, || get(port, "/health/live", ""));
+    let idle: Vec<TcpStream> = (0..100)
+        .filter_map(|_| TcpStream::connect(("127.0.0.1", port)).ok())
+        .collect();
+    for mut stream in &idle {
+        // Some of them are closed already.
+        drop(stream.write_all(b"GET /api/status HTTP/1.1\r\nhost: loc"));
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for path in ["/metrics", "/api/status", "/api/history", "/nothing"] {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    get(port, path, "");
+                }
+            });
+        }
+        let mut device = Link::connect(mosquitto.port(), "device", true).expect("it runs");
+        let mut reader = Reader::new(&kafka.bootstrap(), &topic);
+        for number in 0..50_u8 {
+            device.publish("devices/d1/telemetry", &[number]);
+        }
+        let came: Vec<Option<Vec<u8>>> = (0..50)
+            .map(|_| reader.next(LIMIT).map(|record| record.value))
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        let sent: Vec<Option<Vec<u8>>> = (0..50).map(|number| Some(vec![number])).collect();
+        assert_eq!(came, sent);
+    });
+    // Those who are slow have lost their places.
+    wait::until("it answers again", LIMIT, || get(port, "/health/live", ""));
+    eprintln!(
+        "with {} connections at once: {}",
+        idle.len(),
+        daemon.assert_small()
+    );
+    daemon.terminate();
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
 use crate::support::scene::FILTER;
 use crate::support::scratch::Scratch;
+use crate::support::wait;
 
 /// A first attempt of each connection of a debug binary on a busy machine.
 const NOTICED: Duration = Duration::from_mins(1);
@@ -297,6 +298,47 @@ fn certificates_passwords_and_rights_are_accepted() {
         log.contains("u'gw-7'") && log.contains(&format!("u'{USER}'")),
         "{log}"
     );
+    daemon.terminate();
+}
+
+#[test]
+fn certificates_that_end_are_said_and_a_reload_looks_again() {
+    let authority = Authority::new("Own");
+    let files = Files::new();
+    // Those of the tests are good for two days.
+    let soon = authority.certificate("gw");
+    let late = authority.expired("gw");
+    let cert = files.copy("cert.pem", &soon.cert);
+    let key = files.copy("key.pem", &soon.key);
+    let config = Config::new(&Kafka::absent())
+        .broker_at(
+            "remote",
+            "5",
+            "mqtts://127.0.0.1:1",
+            &(line("cert_file", &cert) + &line("key_file", &key)),
+        )
+        .route("devices/{device}/telemetry", "nowhere")
+        .kafka(&line("ca_file", &authority.ca()));
+    let mut daemon = Daemon::start(&config);
+    let until_said = |daemon: &Daemon, words: &str, of: &str| {
+        wait::until(words, NOTICED, || {
+            let log = daemon.log();
+            let mut lines = log.lines();
+            lines
+                .any(|line| line.contains(words) && line.contains(of))
+                .then_some(())
+        });
+    };
+    until_said(&daemon, "a certificate ends soon", "cert.pem");
+    until_said(
+        &daemon,
+        "a certificate ends soon",
+        "of=\"kafka\" setting=\"ca_file\"",
+    );
+    files.copy("cert.pem", &late.cert);
+    let id = rustix::process::Pid::from_raw(daemon.id().cast_signed()).expect("it runs");
+    rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("our own child");
+    until_said(&daemon, "a certificate has expired", "cert.pem");
     daemon.terminate();
 }
 

@@ -341,7 +341,7 @@ fn a_screen_reader_finds_landmarks_headings_tables_and_a_text_for_each_picture()
     let mut browser = Browser::start();
     browser.open(&address);
     browser.until("it shows the state", SHOWN);
-    let tree = browser.call("Accessibility.getFullAXTree", json!({}));
+    let tree = browser.call("Accessibility.getFullAXTree", &json!({}));
     let nodes = tree["nodes"].as_array().expect("nodes");
     let names = |role: &str| -> Vec<String> {
         let of_role = nodes
@@ -405,7 +405,7 @@ fn nothing_moves_for_whoever_does_not_want_it() {
     let (_server, address) = gateway::serve(gateway::calm());
     let mut browser = Browser::start();
     let features = json!([{"name": "prefers-reduced-motion", "value": "reduce"}]);
-    browser.call("Emulation.setEmulatedMedia", json!({"features": features}));
+    browser.call("Emulation.setEmulatedMedia", &json!({"features": features}));
     browser.open(&address);
     browser.until("it shows the state", SHOWN);
     assert_eq!(browser.eval("document.getAnimations().length"), json!(0));

@@ -102,30 +102,30 @@ impl Browser {
     }
 
     fn attach(&mut self) {
-        let target = self.call("Target.createTarget", json!({"url": "about:blank"}));
+        let target = self.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attached = self.call(
             "Target.attachToTarget",
-            json!({"targetId": target["targetId"], "flatten": true}),
+            &json!({"targetId": target["targetId"], "flatten": true}),
         );
         self.session = Some(attached["sessionId"].as_str().expect("a session").to_owned());
         for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
-            self.call(&format!("{domain}.enable"), json!({}));
+            self.call(&format!("{domain}.enable"), &json!({}));
         }
     }
 
     /// Opens an address and waits until the page has loaded.
     pub fn open(&mut self, address: &str) {
         self.events.clear();
-        self.call("Page.navigate", json!({"url": address}));
+        self.call("Page.navigate", &json!({"url": address}));
         self.until("the page has loaded", "document.readyState === 'complete'");
     }
 
     /// As a person does who is asked for a password at that address.
     pub fn open_as(&mut self, address: &str, user: &str, password: &str) {
         self.credentials = Some((user.to_owned(), password.to_owned()));
-        self.call("Fetch.enable", json!({"handleAuthRequests": true}));
+        self.call("Fetch.enable", &json!({"handleAuthRequests": true}));
         self.open(address);
-        self.call("Fetch.disable", json!({}));
+        self.call("Fetch.disable", &json!({}));
     }
 
     /// One command; its result.
@@ -133,7 +133,7 @@ impl Browser {
     /// # Panics
     ///
     /// When the browser refuses it, or does not answer.
-    pub fn call(&mut self, method: &str, params: Value) -> Value {
+    pub fn call(&mut self, method: &str, params: &Value) -> Value {
         let id = self.send(method, params);
         loop {
             let message = self.receive(method);
@@ -145,7 +145,7 @@ impl Browser {
         }
     }
 
-    fn send(&mut self, method: &str, params: Value) -> u64 {
+    fn send(&mut self, method: &str, params: &Value) -> u64 {
         self.calls += 1;
         let mut command = json!({"id": self.calls, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -170,7 +170,7 @@ impl Browser {
         let request = message["params"]["requestId"].clone();
         match message["method"].as_str() {
             Some("Fetch.requestPaused") => {
-                self.send("Fetch.continueRequest", json!({"requestId": request}));
+                self.send("Fetch.continueRequest", &json!({"requestId": request}));
             }
             Some("Fetch.authRequired") => {
                 let (user, password) = self.credentials.clone().expect("somebody to be");
@@ -178,7 +178,7 @@ impl Browser {
                     json!({"response": "ProvideCredentials", "username": user, "password": password});
                 self.send(
                     "Fetch.continueWithAuth",
-                    json!({"requestId": request, "authChallengeResponse": answer}),
+                    &json!({"requestId": request, "authChallengeResponse": answer}),
                 );
             }
             Some(_) => self.events.push(message),
@@ -194,7 +194,7 @@ impl Browser {
     /// When it throws.
     pub fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let result = self.call("Runtime.evaluate", params);
+        let result = self.call("Runtime.evaluate", &params);
         assert!(
             result["exceptionDetails"].is_null(),
             "{expression}: {}",
@@ -208,12 +208,8 @@ impl Browser {
         let seen = wait::or_give_up(LIMIT, || {
             (self.eval(expression) == Value::Bool(true)).then_some(())
         });
-        if seen.is_none() {
-            panic!(
-                "waited in vain until {what}; the page says:\n{}",
-                self.text("body")
-            );
-        }
+        let said = seen.is_none().then(|| self.text("body"));
+        assert_eq!(said, None, "waited in vain until {what}");
     }
 
     /// What a person reads there.
@@ -226,13 +222,13 @@ impl Browser {
     pub fn size(&mut self, width: u32, height: u32) {
         let is_phone = width < 600;
         let params = json!({"width": width, "height": height, "deviceScaleFactor": if is_phone { 2 } else { 1 }, "mobile": is_phone});
-        self.call("Emulation.setDeviceMetricsOverride", params);
+        self.call("Emulation.setDeviceMetricsOverride", &params);
     }
 
     /// `light` or `dark`, as the system of a user says.
     pub fn scheme(&mut self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        self.call("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
     /// Presses and releases a key.
@@ -247,14 +243,14 @@ impl Browser {
             if kind == "keyDown" {
                 params["text"] = json!(text);
             }
-            self.call("Input.dispatchKeyEvent", params);
+            self.call("Input.dispatchKeyEvent", &params);
         }
     }
 
     /// Keeps a picture of the whole page in `target/tmp/screenshots`.
     pub fn screenshot(&mut self, name: &str) {
         let params = json!({"format": "png", "captureBeyondViewport": true});
-        let picture = self.call("Page.captureScreenshot", params);
+        let picture = self.call("Page.captureScreenshot", &params);
         let picture = picture["data"].as_str().expect("a picture");
         let bytes = <base64ct::Base64 as base64ct::Encoding>::decode_vec(picture).expect("base64");
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots");

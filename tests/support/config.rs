@@ -25,6 +25,7 @@ pub struct Config {
     queue: Vec<String>,
     dead_letter: Vec<String>,
     log: Vec<String>,
+    status: Vec<String>,
     lanes: Vec<String>,
     routes: Vec<String>,
     http: Vec<String>,
@@ -44,6 +45,7 @@ impl Config {
             queue: Vec::new(),
             dead_letter: Vec::new(),
             log: Vec::new(),
+            status: Vec::new(),
             lanes: Vec::new(),
             routes: Vec::new(),
             http: Vec::new(),
@@ -151,6 +153,12 @@ impl Config {
         self
     }
 
+    /// Adds a line to `[status]`.
+    pub fn status(mut self, line: &str) -> Self {
+        self.status.push(line.into());
+        self
+    }
+
     /// Adds a line to `[http]`. Without any there is no HTTP: all daemons of a test run would want the same port.
     pub fn http(mut self, line: &str) -> Self {
         self.http.push(line.into());
@@ -208,6 +216,9 @@ impl Config {
             false => self.http.join("\n"),
         };
         write!(text, "[http]\n{http}\n\n").expect("text can grow");
+        if !self.status.is_empty() {
+            write!(text, "[status]\n{}\n\n", self.status.join("\n")).expect("text can grow");
+        }
         write!(
             text,
             "[kafka]\nbootstrap_servers = [\"{}\"]\n{}\n\n[kafka.properties]\n",

@@ -226,7 +226,13 @@ impl Daemon {
         self.ask("queue", arguments)
     }
 
-    fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    /// `edgeferry verify`: exit code, standard output, standard error.
+    pub fn verify(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.ask("verify", arguments)
+    }
+
+    /// Any command with its configuration: exit code, standard output, standard error.
+    pub fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = Command::new(binary())
             .arg(verb)
             .args(arguments)

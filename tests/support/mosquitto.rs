@@ -203,7 +203,8 @@ impl Mosquitto {
             .to_owned()
     }
 
-    /// How many connections clients whose id begins with `prefix` have made since `mark`.
+    /// How many connections clients whose id begins with `prefix` have made since `mark`. Those that only listen to the broker's
+    /// own topics, beside the data, do not count.
     pub fn connections(&self, prefix: &str, mark: Mark) -> usize {
         let wanted = format!(" as {prefix}");
         let log = self.log();
@@ -211,6 +212,7 @@ impl Mosquitto {
         since
             .lines()
             .filter(|line| line.starts_with("New client connected") && line.contains(&wanted))
+            .filter(|line| !line.contains("-broker-watch"))
             .count()
     }
 }

@@ -56,6 +56,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// Whether it still tells something of a lane that nobody saw since.
+    pub(super) fn is_of_use(&self, now: Instant) -> bool {
+        self.now.is_some_and(|last| now.duration_since(last.at) < HOUR)
+    }
+
     pub(super) fn note(&mut self, sample: Sample) {
         keep(&mut self.recent, sample, RECENT, RECENT_STEP);
         keep(&mut self.hour, sample, HOUR, HOUR_STEP);

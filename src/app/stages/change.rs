@@ -372,6 +372,13 @@ impl Stages {
         {
             statuses.renew(&told, config, identity, plans, &self.view).await?;
         }
+        let by_other_means = |takes: &Takes| matches!(takes, Takes::Telling | Takes::Broker(_) | Takes::AllLanes);
+        if difference.takes(by_other_means) {
+            if let Some(tellings) = self.tellings.take() {
+                tellings.stop().await;
+            }
+            self.tellings = Some(self.start_tellings()?);
+        }
         Ok(())
     }
 

@@ -192,7 +192,7 @@ fn routes<'a>(
 ) -> impl Iterator<Item = &'a crate::route::Config> + Clone {
     wanted.uses.iter().filter_map(|needed| match needed {
         Use::Route(number) => config.routes.get(*number),
-        Use::Cursor | Use::DeadLetter => None,
+        Use::Cursor | Use::DeadLetter | Use::Status => None,
     })
 }
 

@@ -280,6 +280,8 @@ fn make(
     // Nothing but the forwarding waits for a topic of letters.
     let (level, what_waits) = if wanted.is_for_letters_alone() {
         (Level::Warning, "letters stay here")
+    } else if wanted.is_for_status_alone() {
+        (Level::Warning, "the state is not told there")
     } else {
         (Level::Error, "its lane waits")
     };

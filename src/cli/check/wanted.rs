@@ -22,12 +22,19 @@ pub(super) enum Use {
     Cursor,
     /// `dead_letter.topic`
     DeadLetter,
+    /// `status.kafka_topic`
+    Status,
 }
 
 impl Wanted {
     /// Whether dead letters go there.
     pub fn takes_letters(&self) -> bool {
         self.uses.contains(&Use::DeadLetter)
+    }
+
+    /// Whether the state is told there, and nothing else goes there.
+    pub fn is_for_status_alone(&self) -> bool {
+        self.uses.iter().all(|needed| *needed == Use::Status)
     }
 
     /// Whether dead letters go there, and nothing that a lane would wait for.
@@ -42,6 +49,7 @@ impl fmt::Display for Use {
             Self::Route(number) => write!(f, "route[{number}]"),
             Self::Cursor => f.write_str("cursor"),
             Self::DeadLetter => f.write_str("dead_letter"),
+            Self::Status => f.write_str("status"),
         }
     }
 }
@@ -69,6 +77,9 @@ pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
     if let Some(name) = &config.dead_letter.topic {
         want(name, Use::DeadLetter);
     }
+    if let Some(name) = &config.status.kafka_topic {
+        want(name, Use::Status);
+    }
     all
 }
 
@@ -92,6 +103,6 @@ pub(super) fn may_create(config: &Config, wanted: &Wanted) -> bool {
             .routes
             .get(*number)
             .is_none_or(|route| route.format.may_create_topics()),
-        Use::Cursor | Use::DeadLetter => true,
+        Use::Cursor | Use::DeadLetter | Use::Status => true,
     })
 }

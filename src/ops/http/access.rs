@@ -270,7 +270,7 @@ mod tests {
             "Bearer ".to_owned(),
             TOKEN.to_owned(),
             format!("Bearer {TOKEN}x"),
-            format!("Bearer {}", &TOKEN[1..]),
+            format!("Bearer {}", TOKEN.get(1..).unwrap()),
             format!("Digest {TOKEN}"),
             format!("Basic {TOKEN}"),
             basic(TOKEN),

@@ -45,7 +45,7 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
     let listen = match raw.listen.as_deref() {
         None => Some(DEFAULT_LISTEN),
         Some(OFF) => None,
-        Some(text) => resolve_listen(text, section),
+        Some(text) => Some(resolve_listen(text, section)),
     };
     section.absolute("token_file", raw.token_file.as_deref());
     if raw
@@ -68,15 +68,15 @@ pub(crate) fn resolve(raw: Raw, section: &mut Section<'_, '_>) -> Config {
     }
 }
 
-fn resolve_listen(text: &str, section: &mut Section<'_, '_>) -> Option<SocketAddr> {
+fn resolve_listen(text: &str, section: &mut Section<'_, '_>) -> SocketAddr {
     match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() > 0 => Some(address),
+        Ok(address) if address.port() > 0 => address,
         _ => {
             let wrong = format!("{text:?} is not an IP address with a port");
             let right = "write for example \"127.0.0.1:8484\" or \"[::1]:8484\"; for all addresses \"0.0.0.0:8484\" or \
                          \"[::]:8484\"; \"off\" for no HTTP";
             section.error("listen", wrong, right);
-            Some(DEFAULT_LISTEN)
+            DEFAULT_LISTEN
         }
     }
 }

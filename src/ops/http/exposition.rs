@@ -173,12 +173,11 @@ impl Exposition {
     }
 
     fn sample(&mut self, family: &Family<'_>, values: &[Cow<'_, str>], value: Value) {
-        let mut labels = String::new();
-        for (name, value) in family.labels.iter().zip(values) {
-            let gap = if labels.is_empty() { "" } else { "," };
-            labels.push_str(&format!("{gap}{name}=\"{}\"", escaped(value, true)));
-        }
-        match labels.as_str() {
+        let labels = family.labels.iter().zip(values);
+        let labels: Vec<String> = labels
+            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value, true)))
+            .collect();
+        match labels.join(",").as_str() {
             "" => self.line(format_args!("{} {value}", family.name)),
             labels => self.line(format_args!("{}{{{labels}}} {value}", family.name)),
         }

@@ -10,16 +10,16 @@ pub const CONNECTIONS_MAX: usize = 32;
 pub const BUFFER_BYTES: usize = 8 * 1024;
 /// Headers of a request. Browsers send 15.
 pub const HEADERS_MAX: usize = 64;
-/// Time for a request to arrive, and for a connection to be idle: longer than any page of ours waits between two requests, so
-/// that a connection serves many.
-pub const REQUEST_WITHIN: Duration = Duration::from_secs(20);
+/// Time for a request to arrive, and for a connection to be idle: longer than the page waits between two requests, so that a
+/// connection serves many.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may last, also one that takes its answer slowly. A page just makes another one.
 pub const LIFETIME: Duration = Duration::from_mins(1);
 /// For what is under way then.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Connections beyond [`CONNECTIONS_MAX`] that are told so at a time; more are closed without a word.
 pub const REFUSALS_MAX: usize = 32;
-/// How long such a one may take to hear it.
-pub const REFUSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long somebody may take to hear why a connection ends.
+pub const HEAR_WITHIN: Duration = Duration::from_secs(1);
 /// A wrong token is told so after this: with all connections guessing, it is 32 guesses a second.
 pub const GUESS_COSTS: Duration = Duration::from_secs(1);

@@ -85,7 +85,7 @@ impl Baseline {
 
     fn subtract(&self, name: &'static str, samples: &mut Samples<'_>) {
         for (labels, value) in samples {
-            let key = (name, labels.iter().map(|label| label.to_string()).collect());
+            let key = (name, labels.iter().map(ToString::to_string).collect());
             if let (Value::Int(value), Some(first)) = (value, self.0.get(&key)) {
                 *value = value.saturating_sub(*first);
             }
@@ -93,7 +93,7 @@ impl Baseline {
     }
 }
 
-fn one<'a>(samples: &mut Samples<'a>, value: impl Into<Value>) {
+fn one(samples: &mut Samples<'_>, value: impl Into<Value>) {
     samples.push((Vec::new(), value.into()));
 }
 

@@ -1,8 +1,9 @@
 //! Connections: accepted, counted, limited.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -12,16 +13,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ops::http::limits::{
-    BUFFER_BYTES, CONNECTIONS_MAX, GRACE, HEADERS_MAX, LIFETIME, REFUSALS_MAX, REFUSE_WITHIN, REQUEST_WITHIN,
+    BUFFER_BYTES, CONNECTIONS_MAX, GRACE, HEADERS_MAX, HEAR_WITHIN, LIFETIME, REFUSALS_MAX, REQUEST_WITHIN,
 };
 use crate::ops::http::service::Site;
 
 /// Pause after a connection could not be accepted, for instance for want of file handles.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 /// What whoever comes when all connections are taken is told.
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n\
     connection: close\r\ncontent-length: 50\r\n\r\ntoo many connections at a time; ask again in 5 s.\n";
+/// What whoever has begun a request and does not end it is told.
+const SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
+    content-length: 43\r\n\r\na request has to arrive within 10 seconds.\n";
 
 /// Serves for ever.
 pub async fn over(listener: TcpListener, site: Arc<Site>) -> Infallible {
@@ -44,18 +49,23 @@ pub async fn over(listener: TcpListener, site: Arc<Site>) -> Infallible {
     }
 }
 
-/// Says that there is no room, and hears what was asked: a socket that is closed with something unread takes back what it said.
-async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
-    let said = tokio::time::timeout(REFUSE_WITHIN, async {
-        stream.write_all(BUSY).await?;
+/// Says that there is no room.
+async fn refuse(stream: TcpStream, permit: OwnedSemaphorePermit) {
+    tell(stream, BUSY).await;
+    drop(permit);
+}
+
+/// Says why the connection ends, and hears what was asked: a socket that is closed with something unread takes back what it said.
+async fn tell(mut stream: TcpStream, why: &[u8]) {
+    let said = tokio::time::timeout(HEAR_WITHIN, async {
+        stream.write_all(why).await?;
         stream.shutdown().await?;
         let mut unread = [0; 1024];
         while stream.read(&mut unread).await? > 0 {}
         std::io::Result::Ok(())
     });
     let said = said.await;
-    tracing::debug!(?said, "http: too many connections");
-    drop(permit);
+    tracing::debug!(?said, "http: a connection was ended");
 }
 
 async fn serve(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit) {
@@ -74,16 +84,20 @@ async fn serve(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit)
         .max_buf_size(BUFFER_BYTES)
         .max_headers(HEADERS_MAX)
         .half_close(false);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Ok(ended),
-        () = tokio::time::sleep(LIFETIME) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await
-        }
-    };
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut ended = tokio::time::timeout(LIFETIME, &mut connection).await;
+    if ended.is_err() {
+        Pin::new(&mut connection).graceful_shutdown();
+        ended = tokio::time::timeout(GRACE, &mut connection).await;
+    }
+    let is_late = matches!(&ended, Ok(Err(error)) if error.is_timeout());
     if !matches!(ended, Ok(Ok(()))) {
         tracing::debug!(?ended, "http: a connection ended early");
+    }
+    let parts = connection.into_parts();
+    // Whoever has said nothing was idle.
+    if is_late && !parts.read_buf.is_empty() {
+        tell(parts.io.into_inner(), SLOW).await;
     }
     drop(permit);
 }

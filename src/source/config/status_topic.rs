@@ -10,11 +10,16 @@ const RIGHT: &str = "write for example \"edgeferry/{gateway}/status\"";
 
 /// A legal topic with `{gateway}` still in place, or nothing.
 pub(super) fn resolve(text: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
+    resolve_as("status_topic", text, section)
+}
+
+/// The same for a setting of another name.
+pub(crate) fn resolve_as(key: &str, text: Option<String>, section: &mut Section<'_, '_>) -> Option<String> {
     let text = text?;
     match check(&text) {
         Ok(()) => Some(text),
         Err(wrong) => {
-            section.error("status_topic", wrong, RIGHT);
+            section.error(key, wrong, RIGHT);
             None
         }
     }

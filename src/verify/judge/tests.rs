@@ -396,6 +396,31 @@ fn without_a_store_each_log_is_judged_between_its_ends_and_a_gap_is_a_gap() {
 }
 
 #[test]
+fn a_store_that_moved_to_other_hardware_goes_on_where_its_former_epoch_ended() {
+    let before = |seq| Sighting {
+        name: Some(Name {
+            epoch: Epoch(7),
+            ..name(seq)
+        }),
+        ..record(seq)
+    };
+    let records = [before(1), before(2), before(3), record(4), record(6)];
+    let report = judge(&records).finish(Some(&store(6)), AT_LEAST_ONCE);
+    let lane = only(&report);
+    assert_eq!((lane.unknown, stretches(lane)), (3, vec![(5, 5)]));
+    // Of another gateway nothing follows.
+    let records = [
+        Sighting {
+            gateway: Some("gw-8"),
+            ..before(3)
+        },
+        record(4),
+    ];
+    let report = judge(&records).finish(Some(&store(4)), AT_LEAST_ONCE);
+    assert_eq!(only(&report).missing, 3);
+}
+
+#[test]
 fn a_mark_is_a_lane_that_is_known() {
     let marked = Sighting {
         name: Some(Name {

@@ -65,7 +65,7 @@ fn parse(text: &str) -> Unit {
     let last = |wanted: &str| {
         let lines = text.lines().filter_map(|line| line.trim().split_once('='));
         let said = lines.filter(|(name, _)| name.trim() == wanted);
-        said.map(|(_, value)| value.trim()).last()
+        said.map(|(_, value)| value.trim()).next_back()
     };
     Unit {
         has_watchdog: last("WatchdogSec").is_some_and(|value| !matches!(value, "" | "0" | "infinity")),

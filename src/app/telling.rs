@@ -1,0 +1,136 @@
+//! Those who tell the state of the gateway by themselves (`[status]`), beside the lanes: a thread for Kafka, a task for each broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::AppError;
+use crate::app::threads::Threads;
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::ops::Look;
+use crate::ops::brief::{Standing, brief};
+use crate::queue::Share;
+use crate::sink::telling::{TellMonitor, Teller};
+use crate::sink::{Allowance, Gate, KafkaConnector};
+use crate::source::{self, Moment, STATE, Telling};
+
+const NAME: &str = "status";
+/// How long they may take to end once they are told to: a question to Kafka, a last word, and letting go of the producer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All of them, running. Whatever becomes of one, nothing else depends on it.
+#[derive(Debug)]
+pub(super) struct Tellings {
+    kafka: Option<(Arc<TellMonitor>, Threads)>,
+    brokers: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Tellings {
+    /// Starts those that the configuration asks for. Must be called in a tokio runtime.
+    pub(super) fn start(
+        config: &Config,
+        identity: &Identity,
+        look: &Look,
+        allowance: Option<Arc<Allowance>>,
+    ) -> Result<Self, AppError> {
+        let (mut brokers, stop) = (JoinSet::new(), CancellationToken::new());
+        if let Some(topic) = &config.status.mqtt_topic {
+            // The configuration has none of this name; an earlier one may have had, and it may still be emptied.
+            let is_taken = look.take().lanes.iter().any(|lane| lane.name == STATE);
+            if is_taken {
+                tracing::error!(
+                    "the state is not told to the brokers: its client id is that of lane \"{STATE}\", which is still being \
+                     emptied; it is told from the next start on after that"
+                );
+            }
+            for broker in config.brokers.iter().filter(|_| !is_taken) {
+                let look = look.clone();
+                let words = move |moment| brief(&look.take(), standing(moment));
+                let interval = config.status.interval;
+                let telling = Telling::new(broker, &identity.gateway, topic, interval, Arc::new(words));
+                let telling = telling.map_err(|error| AppError::Source {
+                    broker: broker.name.clone(),
+                    source: source::OpenError::Backoff(error),
+                })?;
+                brokers.spawn(telling.run(stop.clone()));
+            }
+        }
+        let kafka = match &config.status.kafka_topic {
+            Some(topic) => Some(start_teller(config, topic, identity, look.clone(), allowance)?),
+            None => None,
+        };
+        Ok(Self { kafka, brokers, stop })
+    }
+
+    /// Says everywhere that the gateway stops.
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some((monitor, _)) = &self.kafka {
+            monitor.stop();
+        }
+        let stopped = async {
+            while self.brokers.join_next().await.is_some() {}
+            if let Some((_, threads)) = &mut self.kafka {
+                threads.join(NAME).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+            tracing::warn!("not everybody heard in time that the gateway stops");
+        }
+    }
+}
+
+const fn standing(moment: Moment) -> Standing {
+    match moment {
+        Moment::Now => Standing::Online,
+        Moment::Stop => Standing::Stopped,
+        Moment::Will => Standing::Offline,
+    }
+}
+
+fn start_teller(
+    config: &Config,
+    topic: &str,
+    identity: &Identity,
+    look: Look,
+    allowance: Option<Arc<Allowance>>,
+) -> Result<(Arc<TellMonitor>, Threads), AppError> {
+    let monitor = Arc::new(TellMonitor::default());
+    let waker = Arc::clone(&monitor);
+    let client_id = format!("edgeferry-{}-status", identity.gateway);
+    let connector = KafkaConnector::new(
+        &config.kafka,
+        &client_id,
+        Share::smallest(),
+        None,
+        Arc::new(move || waker.wake()),
+    );
+    let mut gate = Gate::default();
+    if let Some(allowance) = allowance {
+        gate.join_last(&allowance);
+    }
+    let words = move |is_last| {
+        let standing = if is_last {
+            Standing::Stopped
+        } else {
+            Standing::Online
+        };
+        brief(&look.take(), standing)
+    };
+    let names = (topic.to_owned(), identity.gateway.clone());
+    let teller = Teller::new(
+        names,
+        config.status.interval,
+        Box::new(words),
+        connector,
+        gate,
+        Arc::clone(&monitor),
+    );
+    let mut threads = Threads::new(1);
+    threads.spawn(NAME.to_owned(), move || teller.run())?;
+    Ok((monitor, threads))
+}

@@ -1,0 +1,192 @@
+//! `[status] mqtt_topic`: the state of the gateway at a broker, now and then, as a retained message.
+//!
+//! A connection of its own beside the lanes, as that of [`super::status`], without a session and with QoS 0: nothing of the data waits for it,
+//! and nothing is queued. Retained, so that whoever comes later finds the newest; the last will says `offline` in its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::client::v4::V4;
+use super::client::v5::V5;
+use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
+use super::connection::End;
+use super::retry::{Retry, Step};
+use super::{Config, TRANSPORT_LIMIT, Version, backoff};
+
+/// What stands behind the `-` of the client id, where the connections of the data have their lane's name.
+pub const STATE: &str = "state";
+/// Longest that the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// When something is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Now and then.
+    Now,
+    /// At an orderly stop.
+    Stop,
+    /// By the broker, when the connection ends without a goodbye.
+    Will,
+}
+
+/// What is said; JSON.
+pub type Words = Arc<dyn Fn(Moment) -> Vec<u8> + Send + Sync>;
+
+/// Tells one broker.
+pub struct Telling {
+    identity: Identity,
+    /// Complete.
+    topic: String,
+    interval: Duration,
+    words: Words,
+    retry: Retry,
+    is_failing: bool,
+}
+
+impl std::fmt::Debug for Telling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telling")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Telling {
+    /// For the broker of `config`. No lane may be called [`STATE`].
+    ///
+    /// # Errors
+    /// A built-in bound is wrong.
+    pub fn new(
+        config: &Config,
+        gateway: &str,
+        topic: &str,
+        interval: Duration,
+        words: Words,
+    ) -> Result<Self, backoff::Invalid> {
+        Ok(Self {
+            topic: super::status_topic::of_gateway(topic, gateway),
+            identity: Identity {
+                config: config.clone(),
+                client_id: format!("{}-{STATE}", config.client_id_of(gateway)),
+            },
+            interval,
+            words,
+            retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
+            is_failing: false,
+        })
+    }
+
+    /// Runs until `stop`, and says then that it stops.
+    pub async fn run(self, stop: CancellationToken) {
+        match self.identity.config.version {
+            Version::V3_1_1 => {
+                let connector = V4(self.identity.clone());
+                self.drive(&connector, &stop).await;
+            }
+            Version::V5 => {
+                let connector = V5::new(self.identity.clone());
+                self.drive(&connector, &stop).await;
+            }
+        }
+    }
+
+    async fn drive<A: Announcer>(mut self, announcer: &A, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let mut up = None;
+            let Some(failure) = self.connect(announcer, &mut up, stop).await else {
+                return;
+            };
+            let up = up.map(|at| Instant::now().duration_since(at));
+            let broker = &*self.identity.config.name;
+            match std::mem::replace(&mut self.is_failing, true) {
+                false => {
+                    warn!(broker, %failure, "the state is not told; trying again. The data is another connection")
+                }
+                true => debug!(broker, %failure, "the state is not told; trying again"),
+            }
+            let Step::Again { wait, .. } = self.retry.ended(End::Failed(failure), up) else {
+                return;
+            };
+            stop.run_until_cancelled(sleep(wait)).await;
+        }
+    }
+
+    /// One connection. `None`: it ended as asked.
+    async fn connect<A: Announcer>(
+        &mut self,
+        announcer: &A,
+        up: &mut Option<Instant>,
+        stop: &CancellationToken,
+    ) -> Option<Failure> {
+        let (client, mut events) = announcer.announce(Some(self.announcement(Moment::Will)));
+        let (connected, is_connected) = tokio::sync::watch::channel(false);
+        let was_failing = &mut self.is_failing;
+        let (topic, words, interval) = (&self.topic, &self.words, self.interval);
+        let say = |moment| Announcement {
+            topic: topic.clone(),
+            payload: words(moment),
+        };
+        let identity = &self.identity;
+        // Polled to its end by one future: it is not cancel safe.
+        let listen = async {
+            let silence = identity.keep_alive() * 3 + Duration::from_secs(CONNECT_TIMEOUT_S);
+            loop {
+                match timeout(silence, events.next()).await {
+                    Err(_) => return Some(Failure::Unreachable("nothing heard for long".to_owned())),
+                    Ok(Err(failure)) => return Some(failure),
+                    Ok(Ok(Event::Connected { .. })) => {
+                        *up = Some(Instant::now());
+                        if std::mem::take(was_failing) {
+                            info!(broker = &*identity.config.name, "the state is told again");
+                        }
+                        connected.send_replace(true);
+                    }
+                    Ok(Ok(Event::DisconnectSent)) => return None,
+                    Ok(Ok(_)) => {}
+                }
+            }
+        };
+        let tell = async {
+            let mut is_connected = is_connected;
+            if is_connected.wait_for(|connected| *connected).await.is_ok() {
+                // One at a time: while the link does not take it, nothing gathers.
+                while client.publish(say(Moment::Now)).await.is_ok() {
+                    sleep(interval).await;
+                }
+            }
+            // The other future tells why.
+            std::future::pending::<Option<Failure>>().await
+        };
+        let leave = async {
+            stop.cancelled().await;
+            let goodbye = async {
+                if client.publish(say(Moment::Stop)).await.is_ok() && client.leave().await.is_ok() {
+                    // Until it has been sent.
+                    std::future::pending::<()>().await;
+                }
+            };
+            // Without an answer so far there is nobody to say it to.
+            drop(timeout(GOODBYE, goodbye).await);
+            None
+        };
+        tokio::select! {
+            over = listen => over,
+            never = tell => never,
+            over = leave => over,
+        }
+    }
+
+    fn announcement(&self, moment: Moment) -> Announcement {
+        Announcement {
+            topic: self.topic.clone(),
+            payload: (self.words)(moment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

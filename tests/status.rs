@@ -1,0 +1,432 @@
+//! `edgeferry status` and `edgeferry report`, as a person runs them: on a stopped store, and beside a daemon that reaches neither
+//! MQTT nor Kafka.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "the helpers of a test may give up"
+)]
+
+#[path = "support/wait.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod wait;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use edgeferry::app::DataDir;
+use edgeferry::ops::State;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Four messages of three devices.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/export-v1.jsonl");
+/// A start takes a second; on a busy machine some more.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Nothing that is planted as a secret may turn up anywhere.
+const SECRET: &str = "hunter2-9c1e";
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A configuration and a store.
+struct Gateway {
+    folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Nobody listens at the ports.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let gateway = Self { folder };
+        fs::write(gateway.path("password"), format!("{SECRET}\n")).expect("writes");
+        let text = format!(
+            "[gateway] # {SECRET}\nid = \"gw-status\"\ndata_dir = \"{}\"\n[[mqtt]]\nname = \"local\"\nurl = \"mqtt://127.0.0.1:1\"\n\
+             username = \"user-{SECRET}\"\npassword_file = \"{}\"\n\
+             [kafka]\nbootstrap_servers = [\"127.0.0.1:1\"]\n\
+             [[route]]\nfrom = \"devices/{{device}}/telemetry\"\ntopic = \"t\"\n[route.add_headers]\nkey = \"{SECRET}\"\n",
+            gateway.path("store").display(),
+            gateway.path("password").display()
+        );
+        fs::write(gateway.path("edgeferry.toml"), text).expect("writes");
+        gateway
+    }
+
+    /// With the messages of the golden file.
+    fn filled() -> Self {
+        let gateway = Self::new();
+        let said = gateway.run("queue", &["import", GOLDEN]);
+        assert_eq!(said.code, 0, "{said:?}");
+        gateway
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, verb: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeferry"));
+        command.arg(verb).args(arguments);
+        command.arg("--config").arg(self.path("edgeferry.toml"));
+        command
+    }
+
+    fn run(&self, verb: &str, arguments: &[&str]) -> Said {
+        said(&mut self.command(verb, arguments))
+    }
+
+    fn status(&self) -> Said {
+        self.run("status", &["--json"])
+    }
+
+    /// A daemon on it, that answers.
+    fn daemon(&self) -> Daemon {
+        let mut command = self.command("run", &[]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(self.path("log")).expect("creates"));
+        let mut daemon = Daemon(command.spawn().expect("starts"));
+        wait::until("the daemon answers", PATIENCE, || {
+            let ended = daemon.0.try_wait().expect("is ours");
+            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", log());
+            (self.status().code == 0).then_some(())
+        });
+        daemon
+    }
+
+    /// Names, sizes and times of all files of the store.
+    fn files(&self) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.path("store")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("lists") {
+                let path = entry.expect("item").path();
+                let metadata = fs::symlink_metadata(&path).expect("is there");
+                if metadata.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.insert(path, (metadata.len(), metadata.modified().expect("has one")));
+                }
+            }
+        }
+        files
+    }
+}
+
+/// A process that ends with the test.
+struct Daemon(Child);
+
+impl Daemon {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a pid"), signal).expect("is ours");
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("is ours");
+        self.0.wait().expect("ends");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.0.kill().and_then(|()| self.0.wait().map(|_| ())).is_err() {
+            eprintln!("the daemon was gone");
+        }
+    }
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said {
+        code: output.status.code().expect("it ended by itself"),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
+}
+
+#[test]
+fn of_a_stopped_store_the_ledger_is_shown_and_nothing_is_touched() {
+    let gateway = Gateway::filled();
+    let before = gateway.files();
+    let said = gateway.run("status", &[]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out.lines().all(|line| line.chars().count() <= 80),
+        "{said:?}"
+    );
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "gw-status: NOT RUNNING",
+        "its last sign there is of 20",
+        "4 received = 0 delivered + 4 queued + 0 dead letters + 0 removed",
+        "systemctl start edgeferry",
+    ] {
+        assert!(words.contains(part), "{part} in {said:?}");
+    }
+    let json = gateway.status();
+    assert_eq!(json.code, 1, "{json:?}");
+    let json = json.json();
+    assert_eq!(json["is_running"], false);
+    assert_eq!(json["lanes"][0]["name"], "default");
+    assert_eq!(json["lanes"][0]["ledger"]["queued"], 4);
+    assert_eq!(gateway.files(), before, "read only");
+}
+
+#[test]
+fn without_a_store_or_a_configuration_that_is_said() {
+    let gateway = Gateway::new();
+    let said = gateway.run("status", &[]);
+    assert!(
+        said.code == 1 && said.err.contains("there is no store in"),
+        "{said:?}"
+    );
+    assert!(!gateway.path("store").exists(), "nothing is made");
+    fs::write(gateway.path("edgeferry.toml"), "[gateway]\n").expect("writes");
+    let said = gateway.run("status", &[]);
+    assert_eq!(said.code, 64, "{said:?}");
+}
+
+#[test]
+fn a_store_that_another_command_has_is_not_called_stopped() {
+    let gateway = Gateway::filled();
+    let taken = DataDir::take(&gateway.path("store")).expect("takes");
+    let said = gateway.run("status", &[]);
+    let held = format!(
+        "process {} has the store, and does not answer",
+        std::process::id()
+    );
+    assert!(said.code == 1 && said.err.contains(&held), "{said:?}");
+    drop(taken);
+    assert!(gateway.status().json()["is_running"] == false);
+}
+
+#[test]
+fn a_daemon_whose_links_are_away_is_ready_and_says_all_of_it() {
+    let gateway = Gateway::filled();
+    let mut daemon = gateway.daemon();
+    let said = gateway.status();
+    assert_eq!(said.code, 0, "{said:?}");
+    let state: State = serde_json::from_str(&said.out).expect("a state");
+    assert_eq!(state.gateway, "gw-status");
+    assert!(state.health.is_ready, "{state:?}");
+    assert!(state.unix_ms > 1_700_000_000_000 && state.disk.free_bytes.is_some_and(|free| free > 0));
+    let [lane] = &state.lanes[..] else {
+        panic!("{state:?}");
+    };
+    assert_eq!((lane.ledger.received, lane.ledger.queued), (4, 4));
+    assert_eq!(lane.queue.max_bytes, 1 << 30);
+    assert_eq!(lane.routes.len(), 1, "{lane:?}");
+    assert_eq!(lane.routes[0].name, "devices/{device}/telemetry -> t");
+    // The sink has a look at the disk for it, on its own thread.
+    wait::until("it is known how long the oldest message waits", PATIENCE, || {
+        let lane = gateway.status().json()["lanes"][0]["queue"].take();
+        lane["age_s"].as_f64().filter(|age| *age > 1e6)
+    });
+    let said = gateway.run("status", &[]);
+    let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("4 waiting, the oldest for") && words.contains("MQTT local: "),
+        "{said:?}"
+    );
+    assert!(
+        said.out.lines().all(|line| line.chars().count() <= 80),
+        "{said:?}"
+    );
+    // As many at once as people and scripts may ask, and more.
+    let asking: Vec<Child> = (0..12)
+        .map(|_| {
+            let mut command = gateway.command("status", &["--json"]);
+            command.stdout(Stdio::piped()).spawn().expect("starts")
+        })
+        .collect();
+    for asking in asking {
+        let output = asking.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(0));
+        serde_json::from_slice::<State>(&output.stdout).expect("whole");
+    }
+    assert_eq!(daemon.0.try_wait().expect("is ours"), None, "it still runs");
+}
+
+#[test]
+fn watching_goes_on_until_it_is_interrupted() {
+    let gateway = Gateway::filled();
+    let daemon = gateway.daemon();
+    let mut command = gateway.command("status", &["--watch", "1"]);
+    let mut watching = Daemon(command.stdout(Stdio::piped()).spawn().expect("starts"));
+    let out = watching.0.stdout.take().expect("piped");
+    let heads = BufReader::new(out).lines().map_while(Result::ok);
+    let mut heads = heads.filter(|line| line.starts_with("gw-status: "));
+    for _ in 0..2 {
+        let head = heads.next().expect("goes on");
+        assert!(!head.contains('\x1b') && head.contains("edgeferry"), "{head}");
+    }
+    // A daemon that is gone is no reason to end.
+    daemon.kill();
+    let is_gone = |head: &String| head.contains("NOT RUNNING");
+    assert!(heads.by_ref().take(60).any(|head| is_gone(&head)));
+    watching.signal(Signal::INT);
+    let ended = wait::until("it ends", PATIENCE, || watching.0.try_wait().expect("is ours"));
+    assert_eq!(ended.code(), Some(1), "the last look found no daemon");
+}
+
+#[test]
+fn what_a_killed_daemon_left_behind_is_not_taken_for_one() {
+    let gateway = Gateway::filled();
+    let daemon = gateway.daemon();
+    daemon.kill();
+    assert!(gateway.path("store/control.sock").exists(), "left behind");
+    let said = gateway.status();
+    assert!(said.code == 1 && said.json()["is_running"] == false, "{said:?}");
+    // The number in the lock file is somebody else's by now.
+    fs::write(gateway.path("store/lock"), format!("{}\n", std::process::id())).expect("writes");
+    assert!(gateway.status().json()["is_running"] == false);
+}
+
+#[test]
+fn a_daemon_that_hangs_is_said_to_hang_within_a_limit() {
+    let gateway = Gateway::filled();
+    let daemon = gateway.daemon();
+    let pid = daemon.0.id();
+    daemon.signal(Signal::STOP);
+    let said = gateway.run("status", &[]);
+    daemon.signal(Signal::CONT);
+    let hangs = format!("the daemon (process {pid}) does not answer within 10 s");
+    assert!(said.code == 1 && said.err.contains(&hangs), "{said:?}");
+}
+
+#[test]
+fn another_user_is_told_who_may_ask() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be another user");
+        return;
+    }
+    let gateway = Gateway::filled();
+    let daemon = gateway.daemon();
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    open(gateway.folder.path());
+    open(&gateway.path("store"));
+    // Where nobody may go: the binary may lie below the home of root.
+    let binary = gateway.path("edgeferry");
+    fs::copy(env!("CARGO_BIN_EXE_edgeferry"), &binary).expect("copies");
+    open(&binary);
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&binary);
+        command
+            .args(["status", "--config"])
+            .arg(gateway.path("edgeferry.toml"));
+        said(&mut command)
+    };
+    let refused = as_nobody();
+    assert!(
+        refused.code == 1 && refused.err.contains("it belongs to user 0") && refused.err.contains("sudo"),
+        "{refused:?}"
+    );
+    drop(daemon);
+    fs::set_permissions(gateway.path("store"), fs::Permissions::from_mode(0o700)).expect("ours");
+    let refused = as_nobody();
+    assert!(
+        refused.code == 1 && refused.err.contains("it belongs to user 0"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_where_the_answer_goes_is_said() {
+    let gateway = Gateway::filled();
+    let mut command = gateway.command("status", &[]);
+    command.stdout(
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has it"),
+    );
+    let status = said(&mut command);
+    assert!(
+        status.code == 1 && status.err.contains("cannot show the state"),
+        "{status:?}"
+    );
+    let report = gateway.run("report", &["--output", "/dev/full/x"]);
+    assert!(
+        report.code == 1 && report.err.contains("cannot write"),
+        "{report:?}"
+    );
+}
+
+/// Fails when anything that is secret is in the report.
+#[track_caller]
+fn assert_clean(report: &str) {
+    assert!(!report.contains("hunter2"), "{report}");
+    assert!(!report.contains("payload 41"), "{report}");
+    for section in [
+        "## versions",
+        "## machine",
+        "## configuration",
+        "## state",
+        "## store",
+    ] {
+        assert!(report.contains(section), "{section} in {report}");
+    }
+}
+
+#[test]
+fn a_report_has_all_that_helps_and_no_secret_with_a_daemon_and_without() {
+    let gateway = Gateway::filled();
+    let file = gateway.path("report.txt");
+    let said = gateway.run("report", &["--output", file.to_str().expect("text")]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    assert_eq!(
+        fs::metadata(&file).expect("there").permissions().mode() & 0o777,
+        0o600
+    );
+    let report = fs::read_to_string(&file).expect("reads");
+    assert_clean(&report);
+    for part in [
+        "\"is_running\": false",
+        "lanes/default/marks",
+        "librdkafka 2.",
+        "gateway.id = \"gw-status\"",
+        "mqtt[0].password_file = ",
+        "bytes free",
+    ] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    let daemon = gateway.daemon();
+    let said = gateway.run("report", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_clean(&said.out);
+    assert!(said.out.contains("\"is_ready\": true"), "{said:?}");
+    drop(daemon);
+    // With a mistake in the file a report is wanted most.
+    let config = fs::read_to_string(gateway.path("edgeferry.toml")).expect("reads");
+    let wrong = config.replace("[kafka]", &format!("[kafka]\npasword = \"{SECRET}\""));
+    fs::write(gateway.path("edgeferry.toml"), wrong).expect("writes");
+    let said = gateway.run("report", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_clean(&said.out);
+    assert!(
+        said.out.contains("it has mistakes") && said.out.contains("kafka.pasword"),
+        "{said:?}"
+    );
+}
