@@ -38,7 +38,12 @@ pub fn affected(
                     routes.into_iter().any(|route| concerns(lane, route))
                 }
                 Takes::Order => own(old, &lane.plan.name).ne(own(new, &lane.plan.name)),
-                Takes::Restart(_) | Takes::Plans | Takes::Forwarding | Takes::Status(_) | Takes::Telling | Takes::Log => false,
+                Takes::Restart(_)
+                | Takes::Plans
+                | Takes::Forwarding
+                | Takes::Status(_)
+                | Takes::Telling
+                | Takes::Log => false,
             })
     };
     let affected = lanes.iter().filter(is_affected);

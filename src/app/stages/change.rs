@@ -372,7 +372,8 @@ impl Stages {
         {
             statuses.renew(&told, config, identity, plans, &self.view).await?;
         }
-        let by_other_means = |takes: &Takes| matches!(takes, Takes::Telling | Takes::Broker(_) | Takes::AllLanes);
+        let by_other_means =
+            |takes: &Takes| matches!(takes, Takes::Telling | Takes::Broker(_) | Takes::AllLanes);
         if difference.takes(by_other_means) {
             if let Some(tellings) = self.tellings.take() {
                 tellings.stop().await;
