@@ -64,7 +64,7 @@ Examples:
     },
     /// Show whether the data is safe and what to do: the path from brokers to Kafka, backlog, ledger; exit code 0 when it runs and
     /// is ready
-    #[command(after_help = "Example:\n  edgeferry status --watch")]
+    #[command(after_help = "Examples:\n  edgeferry status\n  edgeferry status --watch 5")]
     Status(status::Arguments),
     /// Write one file for support: configuration without secrets, versions, state, store
     #[command(after_help = "Example:\n  edgeferry report --output report.txt")]
