@@ -222,14 +222,14 @@ fn words(takes: &Takes) -> &'static str {
     }
 }
 
-/// What a change of the setting takes.
+/// What a change of the setting takes. What stands beside the lanes goes along with them.
 fn found(table: &str, key: &str, line: &'static str) -> String {
     let difference = Difference::between(&parse(&text(&base())), &with(table, key, line));
-    let all: BTreeSet<&str> = difference
-        .changes
-        .iter()
-        .map(|change| words(&change.takes))
-        .collect();
+    let changes = difference.changes.iter();
+    let mut all: BTreeSet<&str> = changes.map(|change| words(&change.takes)).collect();
+    if all.len() > 1 {
+        all.remove("no lane");
+    }
     all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
