@@ -22,7 +22,8 @@ pub struct Difference {
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The setting or table, for people: `kafka.max_rate`, `route[1]`, `lane alarms`.
+    /// The setting or table, for people: `kafka.max_rate`, `route[1]`, `lane alarms`. Empty: it goes along with another change,
+    /// and is not told.
     pub setting: String,
     /// What happened to it, for people.
     pub what: String,
@@ -130,7 +131,8 @@ impl Difference {
 /// One line: "route[1] changed (topic); lane alarms added".
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, change) in self.changes.iter().enumerate() {
+        let told = self.changes.iter().filter(|change| !change.setting.is_empty());
+        for (number, change) in told.enumerate() {
             let gap = if number == 0 { "" } else { "; " };
             write!(f, "{gap}{change}")?;
         }
@@ -190,7 +192,7 @@ fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
     for before in old {
         let Some(after) = new.iter().find(|broker| broker.name == before.name) else {
             changes.push(change(table(before), "removed", takes(before)));
-            changes.extend(status(before, is_watched(before)));
+            changes.extend(is_watched(before).then(|| told_anew(before)));
             continue;
         };
         let fields = of_broker(before, after);
@@ -198,28 +200,32 @@ fn of_brokers(old: &[Broker], new: &[Broker]) -> Vec<Change> {
             let what = format!("changed ({})", fields.join(", "));
             changes.push(change(table(before), what, takes(before)));
         }
-        let is_watched = is_watched(before) || is_watched(after);
-        let is_other = before.status_topic != after.status_topic
-            || before.watch_broker != after.watch_broker
-            || (is_watched && !fields.is_empty());
-        changes.extend(status(after, is_other));
+        let beside = beside_lanes(before, after);
+        if !beside.is_empty() {
+            let what = format!("changed ({})", beside.join(", "));
+            changes.push(change(table(after), what, Takes::Status(after.name.clone())));
+        } else if !fields.is_empty() && is_watched(after) {
+            changes.push(told_anew(after));
+        }
     }
     let is_new = |broker: &&Broker| old.iter().all(|before| before.name != broker.name);
     for after in new.iter().filter(is_new) {
         changes.push(change(table(after), "added", takes(after)));
-        changes.extend(status(after, is_watched(after)));
+        changes.extend(is_watched(after).then(|| told_anew(after)));
     }
     changes
 }
 
-fn status(broker: &Broker, is_other: bool) -> Option<Change> {
-    let name = broker.name.clone();
-    let change = change(
-        format!("mqtt {name} status_topic"),
-        "told anew",
-        Takes::Status(name),
-    );
-    is_other.then_some(change)
+/// What goes along with another table, and need not be said.
+fn told_anew(broker: &Broker) -> Change {
+    change("", "", Takes::Status(broker.name.clone()))
+}
+
+/// What the connection beside the lanes is for.
+fn beside_lanes(old: &Broker, new: &Broker) -> Vec<&'static str> {
+    let status = (old.status_topic != new.status_topic).then_some("status_topic");
+    let watch = (old.watch_broker != new.watch_broker).then_some("watch_broker");
+    status.into_iter().chain(watch).collect()
 }
 
 /// Whether there is a connection beside the lanes.

@@ -86,6 +86,7 @@ const SAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("keep_alive", "keep_alive = \"7s\""),
             ("status_topic", "status_topic = \"gw/{gateway}\""),
             ("shared_group", "shared_group = \"g\""),
+            ("watch_broker", "watch_broker = false"),
         ],
     ),
     (
@@ -363,7 +364,7 @@ fn the_line_for_people_names_tables_and_settings() {
             &one.replace("[[mqtt]]\nurl", "[[mqtt]]\nname = \"one\"\nurl"),
             &second
         ),
-        "mqtt two added; mqtt two status_topic told anew"
+        "mqtt two added"
     );
     let secured = one.replace(
         "[kafka]",
