@@ -58,9 +58,9 @@ pub struct Ground {
 
 /// The routes that a lane goes by now. They change while it runs when those of other lanes do.
 #[derive(Debug, Clone, Default)]
-struct Routes(Arc<RwLock<Option<Arc<Router>>>>);
+struct CurrentRoutes(Arc<RwLock<Option<Arc<Router>>>>);
 
-impl Routes {
+impl CurrentRoutes {
     fn now(&self) -> Option<Arc<Router>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -73,7 +73,7 @@ impl Routes {
 /// What is needed to give a running lane other routes, none of which its own messages take.
 #[derive(Debug)]
 pub struct Points {
-    routes: Routes,
+    routes: CurrentRoutes,
     former: Vec<Former>,
     view: LaneView,
 }
@@ -100,7 +100,7 @@ pub struct OpenLane {
     writer: Writer,
     drain: Drain<KafkaConnector>,
     router: Arc<Router>,
-    routes: Routes,
+    routes: CurrentRoutes,
     former: Vec<Former>,
     /// The routes whose messages it brings, or brought.
     interests: Vec<route::Mark>,
@@ -186,8 +186,8 @@ impl OpenLane {
         let folder = data_dir.lane(lane);
         let is_new = !folder.exists();
         // Told what the log holds, once that is open; nothing is compacted before the writer runs.
-        let routes = Routes::default();
-        let outside = outside(ground, routes.clone(), lane);
+        let current = CurrentRoutes::default();
+        let outside = outside(ground, current.clone(), lane);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
             letters::open(config, data_dir, identity, lane, queue.keys.clone())
@@ -207,12 +207,8 @@ impl OpenLane {
         let former = routing::former(&folder, lane, &config.routes, assumed, reach);
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
         let shared_router = Arc::new(router.clone());
-        routes.are(Arc::clone(&shared_router));
-        let own = config.routes.iter().filter(|route| route.lane == lane);
-        let own = own.map(route::Config::mark);
-        let interests = own
-            .chain(former.iter().map(|former| former.mark.clone()))
-            .collect();
+        current.are(Arc::clone(&shared_router));
+        let interests = interests(config, lane, &former);
         let sink = Arc::new(sink::Monitor::after(counts));
         let view = LaneView {
             name: plan.name.clone(),
@@ -249,7 +245,7 @@ impl OpenLane {
                 drain
             },
             router: shared_router,
-            routes,
+            routes: current,
             former,
             interests,
             view,
@@ -425,6 +421,14 @@ fn times(folder: &Path, is_new: bool, reach: Reach, ground: &Ground) -> Result<T
     Ok(Times::new(ground.clock.clone(), notes, basis))
 }
 
+/// The routes whose messages the lane brings, or brought and may still have.
+fn interests(config: &Config, lane: &str, former: &[Former]) -> Vec<route::Mark> {
+    let own = config.routes.iter().filter(|route| route.lane == lane);
+    let own = own.map(route::Config::mark);
+    own.chain(former.iter().map(|former| former.mark.clone()))
+        .collect()
+}
+
 /// What a lane's routes were in a store from before that was remembered: all were those of the lane `default`.
 fn assumed_routes(config: &Config, lane: &str) -> Vec<route::Mark> {
     let routes = config.routes.iter().filter(|_| lane == DEFAULT_LANE);
@@ -516,11 +520,11 @@ fn series_of(ground: &Ground, lane: &str) -> queue::SeriesOf {
 }
 
 /// What the queue gets from the others.
-fn outside(ground: &Ground, routes: Routes, lane: &str) -> Outside {
+fn outside(ground: &Ground, current: CurrentRoutes, lane: &str) -> Outside {
     let clock = ground.clock.clone();
     // The same router as the sink's: what a former route takes is not the value of whoever takes such messages by now.
     let owner_of = move |stored: &Stored| {
-        let router = routes.now()?;
+        let router = current.now()?;
         owner(&router, stored)
     };
     Outside {

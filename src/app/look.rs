@@ -58,7 +58,11 @@ impl Looker {
             edgeferry: env!("CARGO_PKG_VERSION").to_owned(),
             gateway: self.identity.gateway.clone(),
             epoch: self.identity.epoch.to_string(),
-            delivery: self.delivery.to_owned(),
+            delivery: self
+                .view
+                .config()
+                .map_or(self.delivery, |config| config.kafka.delivery.name())
+                .to_owned(),
             unix_ms: now.unix_ms,
             is_clock_synchronised: now.synchronised,
             uptime_s: self.started.elapsed().as_secs(),

@@ -187,12 +187,12 @@ fn load(path: &Path) -> Option<Config> {
                 tracing::info!("EDGEFERRY_LOG is set: it goes over [log] level");
             }
             for warning in &warnings {
-                tracing::warn!("{warning}");
+                tracing::warn!(%warning, "in the configuration");
             }
             Some(config)
         }
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(%error, "the configuration cannot be used");
             None
         }
     }

@@ -43,8 +43,9 @@ impl Tellings {
             let is_taken = look.take().lanes.iter().any(|lane| lane.name == STATE);
             if is_taken {
                 tracing::error!(
-                    "the state is not told to the brokers: its client id is that of lane \"{STATE}\", which is still being \
-                     emptied; it is told from the next start on after that"
+                    lane = STATE,
+                    "the state is not told to the brokers: its client id is that of a lane that is still being emptied; it is told \
+                     from the next start on after that"
                 );
             }
             for broker in config.brokers.iter().filter(|_| !is_taken) {

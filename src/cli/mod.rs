@@ -64,8 +64,10 @@ Examples:
     },
     /// Show whether the data is safe and what to do: the path from brokers to Kafka, backlog, ledger; exit code 0 when it runs and
     /// is ready
+    #[command(after_help = "Examples:\n  edgeferry status\n  edgeferry status --watch 5")]
     Status(status::Arguments),
     /// Write one file for support: configuration without secrets, versions, state, store
+    #[command(after_help = "Example:\n  edgeferry report --output report.txt")]
     Report(report::Arguments),
     /// Show what the routes make of one message: the exact Kafka records, or why there is none; touches neither broker nor
     /// Kafka

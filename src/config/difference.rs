@@ -305,18 +305,10 @@ fn of_routes(old: &[Route], new: &[Route]) -> Vec<Change> {
             .collect();
     }
     let mut changes = Vec::new();
-    let has_filter = |one: &Route, other: &Route| one.mark().has_the_filter_of(&other.mark());
-    let pairs: [&dyn Fn((usize, &Route), (usize, &Route)) -> bool; 2] =
-        [&|(_, before), (_, after)| has_filter(before, after), &|(
-            place,
-            _,
-        ),
-                                                                 (
-            other,
-            _,
-        )| {
-            place == other
-        }];
+    let pairs: [IsPair; 2] = [
+        |(_, before), (_, after)| before.mark().has_the_filter_of(&after.mark()),
+        |(place, _), (other, _)| place == other,
+    ];
     for is_pair in pairs {
         gone.retain(|before| {
             let at = come.iter().position(|after| is_pair(*before, *after));
@@ -354,6 +346,8 @@ fn edited(place: usize, before: &Route, after: &Route) -> Change {
 }
 
 type Placed<'a> = Vec<(usize, &'a Route)>;
+/// Whether a route of before and one of now, each with its place, are the same one, edited.
+type IsPair = fn((usize, &Route), (usize, &Route)) -> bool;
 
 /// What of each has no equal in the other.
 fn unequal<'a>(old: &'a [Route], new: &'a [Route]) -> (Placed<'a>, Placed<'a>) {

@@ -86,19 +86,16 @@ struct BriefAdvice {
     todo: String,
 }
 
+/// Leaves something out; whether it was empty before.
+type Cut = fn(&mut Brief<'_>) -> bool;
+
 /// The state as JSON of [`MAX_BYTES`] at most.
 #[must_use]
 pub fn brief(state: &State, standing: Standing) -> Vec<u8> {
     let mut brief = Brief::of(state, standing);
-    let steps: [(&'static str, fn(&mut Brief<'_>) -> bool); 4] = [
+    let steps: [(&'static str, Cut); 4] = [
         ("advice", |brief| std::mem::take(&mut brief.advice).is_empty()),
-        ("mqtt", |brief| {
-            let links = brief
-                .lanes
-                .iter_mut()
-                .map(|lane| std::mem::take(&mut lane.mqtt).is_empty());
-            links.fold(true, |all, is_empty| all && is_empty)
-        }),
+        ("mqtt", |brief| brief.cut_links()),
         ("summary", |brief| std::mem::take(&mut brief.summary).is_empty()),
         ("lanes", |brief| std::mem::take(&mut brief.lanes).is_empty()),
     ];
@@ -139,6 +136,14 @@ impl<'a> Brief<'a> {
             advice: state.health.advice.iter().take(ADVICE_MAX).map(advice).collect(),
             left_out: Vec::new(),
         }
+    }
+
+    fn cut_links(&mut self) -> bool {
+        let were_empty = self.lanes.iter().all(|lane| lane.mqtt.is_empty());
+        for lane in &mut self.lanes {
+            lane.mqtt.clear();
+        }
+        were_empty
     }
 
     fn text(&self) -> Vec<u8> {

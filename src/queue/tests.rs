@@ -1,7 +1,7 @@
 //! The lane as a whole, on real sled.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -436,4 +436,90 @@ async fn a_block_of_a_newer_version_holds_the_reader_and_is_no_loss() {
     let balance = lane.monitor.status().balance;
     assert_eq!((balance.queued, balance.removed.removed()), (3, 0));
     lane.close();
+}
+
+/// Puts a message that is not the usual one.
+async fn put(lane: &Lane, arrival: Arrival) {
+    let room = lane.intake.reserve(arrival.cost()).await.expect("open");
+    lane.intake.offer(arrival, room, false).expect("open");
+}
+
+#[tokio::test]
+async fn messages_with_qos_0_are_counted_once_wherever_a_crash_left_the_watermark() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let lane = Lane::open(dir.path());
+    for position in 1..=6 {
+        let mut arrival = arrival(position, b"x");
+        arrival.delivery.qos = u8::from(position % 2 == 0);
+        put(&lane, arrival).await;
+    }
+    lane.durable(6).await;
+    assert_eq!(lane.monitor.status().unprotected, 3);
+    lane.close();
+    let known = marks::peek(dir.path()).expect("written");
+    for (durable, unprotected) in [(6, 3), (5, 3), (2, 1), (0, 0)] {
+        let (marks, _) = Marks::open(dir.path()).expect("opens");
+        let behind = Values {
+            durable: Seq(durable),
+            unprotected,
+            ..known
+        };
+        marks.reset(behind).expect("writes");
+        drop(marks);
+        let lane = Lane::open(dir.path());
+        let status = lane.monitor.status();
+        assert_eq!((status.balance.received, status.unprotected), (6, 3), "{durable}");
+        lane.close();
+    }
+}
+
+#[tokio::test]
+async fn the_message_that_waits_for_longest_is_known_from_memory_and_after_a_start_from_the_disk() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let oldest = |lane: &mut Lane| {
+        lane.reader.note_oldest(None, Instant::now());
+        lane.monitor.status().oldest.map(|stamp| stamp.unix_ms)
+    };
+    let mut lane = Lane::open(dir.path());
+    assert_eq!(oldest(&mut lane), None);
+    for position in 1..=3 {
+        let mut arrival = arrival(position, b"x");
+        arrival.stamp.unix_ms = i64::try_from(position).expect("small") * 100;
+        put(&lane, arrival).await;
+    }
+    lane.durable(3).await;
+    assert_eq!(oldest(&mut lane), Some(100));
+    lane.reader.read_next().expect("reads");
+    lane.reader.advance(Seq(1), passed(1)).expect("advances");
+    assert_eq!(lane.monitor.status().oldest, None, "what is done does not wait");
+    assert_eq!(oldest(&mut lane), Some(200));
+    lane.close();
+    let mut lane = Lane::open(dir.path());
+    assert_eq!(lane.monitor.status().oldest, None, "nobody asked yet");
+    assert_eq!(oldest(&mut lane), Some(200));
+    lane.reader.advance(Seq(3), passed(2)).expect("advances");
+    assert_eq!(oldest(&mut lane), None);
+    lane.close();
+}
+
+#[tokio::test]
+async fn a_lane_is_peeked_at_without_being_opened() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    assert_eq!(peek(dir.path()), None);
+    let mut lane = Lane::open(dir.path());
+    for position in 1..=3 {
+        lane.put(position, b"x").await;
+    }
+    lane.durable(3).await;
+    lane.reader.read_next().expect("reads");
+    lane.reader.advance(Seq(1), passed(1)).expect("advances");
+    let now = lane.monitor.status().balance;
+    assert_eq!(
+        peek(dir.path()).map(|peeked| peeked.balance),
+        Some(now),
+        "beside its owner"
+    );
+    lane.close();
+    assert_eq!(peek(dir.path()).map(|peeked| peeked.balance), Some(now));
+    assert_eq!((now.received, now.delivered, now.queued), (3, 1, 2));
 }

@@ -166,6 +166,7 @@ impl Monitor {
             delivered: counts.delivered.into(),
             dead_letters: counts.dead_letters.into(),
             rewinds: counts.rewinds.into(),
+            resent: counts.resent.into(),
             ..Self::default()
         }
     }

@@ -354,16 +354,16 @@ mod tests {
     #[test]
     fn a_lane_that_comes_back_takes_the_place_that_it_left() {
         let allowance = Arc::new(Allowance::new(Rate::Messages(600)));
-        let seat = |weight| {
+        let lane = |weight| {
             let mut gate = Gate::default();
             gate.join(&allowance, weight);
             gate
         };
-        let mut all = vec![seat(1)];
+        let mut all = vec![lane(1)];
         for _ in 0..50 {
-            drop(seat(4));
+            drop(lane(4));
         }
-        all.push(seat(2));
+        all.push(lane(2));
         assert_eq!(allowance.inner().compartments.len(), 2);
         let sent = compete(&mut all, 1, Duration::from_secs(30));
         assert_about(sent[0], 6_000);

@@ -150,13 +150,14 @@ impl<C: Connector> Teller<C> {
                 self.interval
             }
             Err(reason) => {
-                match std::mem::replace(&mut self.is_failing, true) {
-                    false => tracing::warn!(
+                if std::mem::replace(&mut self.is_failing, true) {
+                    tracing::debug!(topic = self.topic, reason, "the state is not told to Kafka");
+                } else {
+                    tracing::warn!(
                         topic = self.topic,
                         reason,
                         "the state is not told to Kafka; trying again now and then. The data does not depend on it"
-                    ),
-                    true => tracing::debug!(topic = self.topic, reason, "the state is not told to Kafka"),
+                    );
                 }
                 let pause = self.pause;
                 self.pause = (pause * 2).min(PAUSE_MAX.max(self.interval));

@@ -638,6 +638,30 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_runs_again_is_never_seen_without_its_wants_and_one_that_is_gone_holds_nobody_up() {
+        let handover = Arc::new(Handover::default());
+        let (one, other) = (handover.seat("b", "one"), handover.seat("b", "other"));
+        one.want(&[], &["d/#".to_owned()]);
+        other.want(&wanted("d/+/alarm"), &[]);
+        other.grant(&["d/+/alarm"]);
+        assert!(one.can_spare("d/#"));
+        other.want(&wanted("d/+/alarm"), &["d/+/alarm".to_owned()]);
+        assert!(
+            !one.can_spare("d/#"),
+            "it is not granted to the lane that runs now"
+        );
+        other.grant(&["d/+/alarm"]);
+        assert!(
+            one.can_spare("d/#"),
+            "what it said before does not count any more"
+        );
+        other.want(&wanted("d/+/log"), &[]);
+        handover.keep(|broker, lane| (broker, lane) != ("b", "other"));
+        assert!(one.can_spare("d/#"), "nobody will ever grant it");
+        assert_eq!(one.held_here(), ["d/#"], "those that are there stay");
+    }
+
+    #[test]
     fn a_lost_session_puts_what_lanes_that_are_not_back_were_granted_in_doubt() {
         let handover = Arc::new(Handover::default());
         let (one, other) = (handover.seat("b", "one"), handover.seat("b", "other"));

@@ -102,11 +102,10 @@ impl Telling {
             };
             let up = up.map(|at| Instant::now().duration_since(at));
             let broker = &*self.identity.config.name;
-            match std::mem::replace(&mut self.is_failing, true) {
-                false => {
-                    warn!(broker, %failure, "the state is not told; trying again. The data is another connection")
-                }
-                true => debug!(broker, %failure, "the state is not told; trying again"),
+            if std::mem::replace(&mut self.is_failing, true) {
+                debug!(broker, %failure, "the state is not told; trying again");
+            } else {
+                warn!(broker, %failure, "the state is not told; trying again. The data is another connection");
             }
             let Step::Again { wait, .. } = self.retry.ended(End::Failed(failure), up) else {
                 return;

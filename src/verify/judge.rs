@@ -467,11 +467,7 @@ impl Judge {
                 && other.lane == stream.lane
                 && other.gateway.as_ref() == Some(gateway)
         };
-        let ends = self
-            .streams
-            .iter()
-            .filter(is_former)
-            .filter_map(|other| bounds(other));
+        let ends = self.streams.iter().filter(is_former).filter_map(bounds);
         ends.map(|(_, last)| last).filter(|last| *last < first).max()
     }
 

@@ -188,7 +188,7 @@ mod tests {
         seen.insert(Seq(u64::MAX - 1));
         let mut gaps = Vec::new();
         absent(&[&seen], Seq(1), Seq(u64::MAX - 1), |first, last| {
-            gaps.push((first.0, last.0))
+            gaps.push((first.0, last.0));
         });
         assert_eq!(gaps, [(2, u64::MAX - 2)]);
         assert_eq!(seen.bounds(), Some((Seq(1), Seq(u64::MAX - 1))));

@@ -2,6 +2,7 @@
 //! changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,12 +11,15 @@ use crate::support::config::{CLIENT_ID, Config};
 use crate::support::daemon::Daemon;
 use crate::support::devices::sent::Sent;
 use crate::support::devices::{Devices, Plan};
-use crate::support::kafka::{Kafka, shared};
+use crate::support::kafka::secure::{self, Authority};
+use crate::support::kafka::{Brokers, Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::mosquitto::guarded::{Door, Guarded, PASSWORD, USER};
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::payload::origin;
 use crate::support::proc_stats::{anonymous, connections_to, open_files, threads};
 use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::scratch::Scratch;
 use crate::support::wait;
 
 const TELEMETRY: &str = "devices/{device}/telemetry";
@@ -25,6 +29,11 @@ const ALARM_FILTER: &str = "devices/+/alarm";
 const LIMIT: Duration = Duration::from_mins(1);
 /// Emptying a session needs 10 s of silence and one answered ping after it; the rest is for a busy machine.
 const REMOVAL_LIMIT: Duration = Duration::from_mins(1);
+
+/// After a reload a refused link waits for nothing; what else a busy machine takes.
+const AT_ONCE: Duration = Duration::from_secs(20);
+/// What an allocator does of its own accord in a minute; one lane that stayed would be some megabytes.
+const MEMORY_SLACK: u64 = 1_500_000;
 
 /// A broker and two Kafka topics.
 struct Plant<'k> {
@@ -323,9 +332,10 @@ fn a_file_that_is_wrong_changes_nothing_and_the_log_has_every_line_of_it() {
     .expect("writes");
     let (code, _, complaint) = daemon.reload();
     assert_eq!(code, Some(64), "{complaint}");
-    assert_eq!(daemon.notify().count("RELOADING=1"), 2);
-    let ready = daemon.notify().count("READY=1");
-    assert_eq!(ready, 3, "each reload ends, also one that is refused");
+    let heard = |what: &str| daemon.notify().count(what);
+    wait::until("each reload ends, also one that is refused", LIMIT, || {
+        (heard("RELOADING=1") == 2 && heard("READY=1") == 3).then_some(())
+    });
     telemetry.until_acked(100, ACK_LIMIT);
     assert_eq!(plant.connections("default", mark), 0);
     let said = reload(&mut daemon, &plant.config());
@@ -468,7 +478,7 @@ fn the_level_of_the_log_changes_at_a_reload_unless_the_environment_says_it() {
 }
 
 #[test]
-fn fifty_reloads_under_load_leave_no_thread_no_file_and_no_memory_behind() {
+fn fifty_reloads_under_load_lose_nothing_and_leave_no_thread_and_no_file_behind() {
     let kafka = shared();
     let plant = Plant::new(kafka);
     let mut daemon = plant.start(&plant.with_alarms(""), &[FILTER, ALARM_FILTER]);
@@ -503,7 +513,8 @@ fn fifty_reloads_under_load_leave_no_thread_no_file_and_no_memory_behind() {
     let (first, last) = (counted[1], counted[9]);
     assert!(last.0 <= first.0 + 3, "threads");
     assert!(last.1 <= first.1 + 8, "open files");
-    assert!(last.2 <= first.2 + 6_000_000, "memory");
+    // What is remembered of messages grows with them; each lane that stayed would be some megabytes more.
+    assert!(last.2 <= first.2 + 8_000_000, "memory");
     let (telemetry, alarms) = (telemetry.finish(ACK_LIMIT), alarms.finish(ACK_LIMIT));
     let mut oracle = [Oracle::new(kafka, &plant.alarms)];
     until_all_there(&mut oracle, &alarms);
@@ -516,6 +527,133 @@ fn fifty_reloads_under_load_leave_no_thread_no_file_and_no_memory_behind() {
         alarms.acked().count()
     );
     undisturbed.verdict(&telemetry).assert_clean_without_duplicates();
+}
+
+#[test]
+fn fifty_reloads_without_load_leave_no_memory_behind() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let mut daemon = plant.start(&plant.with_alarms(""), &[FILTER, ALARM_FILTER]);
+    let mut sizes = Vec::new();
+    for round in 0..50 {
+        reload(
+            &mut daemon,
+            &plant.with_alarms(&format!("max_age = \"{}h\"", 10 + round)),
+        );
+        sizes.push(anonymous(daemon.id()).expect("it runs"));
+    }
+    let (first, last) = (sizes[9], sizes[49]);
+    eprintln!("anonymous memory after 10 reloads: {first}, after 50: {last} bytes");
+    assert!(last <= first + MEMORY_SLACK, "{sizes:?}");
+}
+
+#[test]
+fn a_refused_broker_is_tried_at_once_with_the_password_and_the_certificate_that_a_reload_finds() {
+    let guarded = Guarded::start();
+    let files = Scratch::new("secrets");
+    let put = |name: &str, contents: &str| {
+        let (path, unfinished) = (files.join(name), files.join("unfinished"));
+        std::fs::write(&unfinished, contents).expect("the folder is writable");
+        std::fs::rename(&unfinished, &path).expect("the folder is writable");
+        path
+    };
+    let copy = |name: &str, from: &Path| put(name, &std::fs::read_to_string(from).expect("it was made"));
+    let stranger = Authority::new("Stranger CA");
+    let (good, strange) = (guarded.authority().certificate("gw"), stranger.certificate("gw"));
+    let password = put("password", "wrong horse");
+    let cert = copy("cert.pem", &strange.cert);
+    let key = copy("key.pem", &strange.key);
+    let line = |key: &str, path: &Path| format!("{key} = \"{}\"\n", path.display());
+    let login = format!("username = \"{USER}\"\n{}", line("password_file", &password));
+    let mutual =
+        line("ca_file", &guarded.authority().ca()) + &line("cert_file", &cert) + &line("key_file", &key);
+    let config = Config::new(&Kafka::absent())
+        .broker_at("password", "5", &guarded.url(Door::Password), &login)
+        .broker_at(
+            "mutual",
+            "5",
+            &guarded.url(Door::MutualTls),
+            &(mutual + "client_id = \"other\"\n"),
+        )
+        .route(TELEMETRY, "nowhere");
+    let mut daemon = Daemon::start(&config);
+    daemon.notify().until_status("both are refused", LIMIT, |status| {
+        status.matches(": refused (").count() >= 2
+    });
+    put("password", PASSWORD);
+    copy("cert.pem", &good.cert);
+    copy("key.pem", &good.key);
+    let said = reload(&mut daemon, &config);
+    assert!(said.contains("secrets and certificates are read again"), "{said}");
+    let began = Instant::now();
+    daemon.notify().until_status("both are up", LIMIT, |status| {
+        status.contains("mqtt password: up") && status.contains("mqtt mutual: up")
+    });
+    eprintln!("up after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < AT_ONCE,
+        "by itself it takes three quarters of a minute"
+    );
+    daemon.terminate();
+}
+
+#[test]
+fn another_way_into_kafka_and_another_password_under_load_lose_nothing() {
+    let secure = secure::shared();
+    let files = Scratch::new("secrets");
+    let password = files.join("password");
+    std::fs::write(&password, PASSWORD).expect("the folder is writable");
+    let mosquitto = Mosquitto::start();
+    let topic = secure.fresh_topic("telemetry");
+    let config = |mechanism: &str| {
+        Config::usual("5", &mosquitto, secure, &topic)
+            .bootstrap(&secure.door(secure::Door::Sasl))
+            .kafka(&format!("ca_file = \"{}\"", secure.authority().ca().display()))
+            .kafka(&format!("sasl = \"{mechanism}\""))
+            .kafka(&format!("username = \"{}\"", secure::USER))
+            .kafka(&format!("password_file = \"{}\"", password.display()))
+    };
+    let (plain, scram) = (config("plain"), config("scram-sha-512"));
+    let mark = mosquitto.mark();
+    let mut daemon = Daemon::start(&plain);
+    mosquitto.until_subscribed(FILTER, mark);
+    let devices = Devices::start(&mosquitto, &Plan::default());
+    devices.until_acked(300, ACK_LIMIT);
+    let said = reload(&mut daemon, &scram);
+    assert!(said.contains("kafka.tls and sasl changed"), "{said}");
+    devices.until_acked(300, ACK_LIMIT);
+    let sent = devices.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(secure, &topic);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    oracle.verdict(&sent).assert_clean();
+}
+
+#[test]
+fn exactly_once_stays_so_over_reloads_under_load() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let config = |age: &str| {
+        plant
+            .config()
+            .exactly_once()
+            .queue(&format!("max_age = \"{age}\""))
+    };
+    let mut daemon = plant.start(&config("9h"), &[FILTER]);
+    let devices = plant.fleet("d", TELEMETRY);
+    for age in ["10h", "11h", "12h"] {
+        devices.until_acked(200, ACK_LIMIT);
+        reload(&mut daemon, &config(age));
+    }
+    devices.until_acked(200, ACK_LIMIT);
+    let sent = devices.finish(ACK_LIMIT);
+    let mut oracle = Oracle::new(kafka, &plant.telemetry);
+    oracle.until_all_there(&sent, PATIENCE);
+    daemon.terminate();
+    let verdict = oracle.verdict(&sent);
+    eprintln!("{verdict}");
+    verdict.assert_clean();
+    assert_eq!(verdict.duplicates.same_id, 0, "a record came twice under one id");
 }
 
 #[test]
@@ -550,13 +688,24 @@ fn sighup_twenty_times_in_a_second_and_during_a_stop_does_no_harm() {
     daemon.terminate();
     oracle.verdict(&telemetry).assert_clean();
     // And a reload while it starts.
+    let begun = daemon.notify().count("RELOADING=1");
     daemon.launch();
-    daemon
-        .notify()
-        .until_status("it runs", LIMIT, |status| status.contains("backlog"));
+    let id = daemon.id();
+    wait::until("it takes the signal", LIMIT, || catches_hangup(id).then_some(()));
     daemon.signal(Signal::HUP);
-    daemon.signal(Signal::HUP);
+    wait::until("it is followed once it runs", LIMIT, || {
+        daemon.assert_alive();
+        (daemon.notify().count("RELOADING=1") > begun).then_some(())
+    });
     daemon.terminate();
+}
+
+/// Whether a process has a handler for SIGHUP, the first bit: without one it would end.
+fn catches_hangup(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & 1 == 1)
 }
 
 #[test]

@@ -282,85 +282,73 @@ fn what_waits_is_not_asked_for_and_what_was_put_back_by_hand_is_not_out_of_order
     assert_eq!(said.only()["known"][0]["why"], "by_hand");
 }
 
+/// A route for each format, in two lanes, and one more for the first of them.
+fn of_all_formats(kafka: &Kafka, topics: &[String], mosquitto: &Mosquitto, gateway: &str) -> Config {
+    let binary = "format = \"cloudevents\"\n[route.cloudevents]\nmode = \"binary\"";
+    let ngsi = "format = \"ngsiv2\"\nlane = \"alarms\"\n[route.ngsiv2]\nservice = \"s\"";
+    let structured = "format = \"cloudevents\"\nheaders = \"minimal\"";
+    let wasp = "format = \"wasp\"\nlane = \"alarms\"";
+    Config::new(kafka)
+        .gateway(gateway)
+        .broker("local", "5", mosquitto)
+        .lane("alarms", "")
+        .route_with("raw/{device}/x", &topics[0], "headers = \"minimal\"")
+        .route_with("structured/{device}/x", &topics[1], structured)
+        .route_with("binary/{device}/x", &topics[2], binary)
+        .route_with("ngsi/{device}/x", &topics[3], ngsi)
+        .route_with("wasp/{device}/x", &topics[4], wasp)
+        // The same messages once more, elsewhere.
+        .route_with("raw/{device}/{also}", &topics[1], "key = \"{device}\"")
+}
+
+/// Ten messages for each format, delivered.
+fn fifty(config: &Config, mosquitto: &Mosquitto) -> Daemon {
+    let (daemon, mut link) = start(config, mosquitto, "wasp/+/x");
+    for filter in ["raw/+/+", "structured/+/x", "binary/+/x", "ngsi/+/x"] {
+        mosquitto.until_subscribed(filter, Mark::default());
+    }
+    for number in 0..50 {
+        let kind = ["raw", "structured", "binary", "ngsi", "wasp"][number % 5];
+        // WASP's devices are UUIDs.
+        let device = format!("574bd77c-4aba-4557-aa9e-066939f9380{}", number % 3);
+        link.publish(&format!("{kind}/{device}/x"), b"{\"t\":21.5}");
+    }
+    wait::until("both lanes have delivered", PATIENCE, || {
+        let said = daemon.queue(&["ls", "--json"]);
+        let lanes = said
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["lane"].take());
+        let delivered: u64 = lanes
+            .map(|lane| lane["delivered"].as_u64().expect("a number"))
+            .sum();
+        (delivered == 50).then_some(())
+    });
+    daemon
+}
+
 #[test]
 fn every_format_in_several_lanes_of_two_gateways_is_told_apart() {
     let kafka = shared();
-    let topics: Vec<String> = ["raw", "structured", "binary", "ngsi", "raw-payloads"]
-        .iter()
-        .map(|name| kafka.fresh_topic(name))
-        .collect();
+    let names = ["raw", "structured", "binary", "ngsi", "raw-payloads"];
+    let topics: Vec<String> = names.iter().map(|name| kafka.fresh_topic(name)).collect();
     let mosquittos = [Mosquitto::start(), Mosquitto::start()];
-    let config = |mosquitto: &Mosquitto, gateway: &str| {
-        Config::new(kafka)
-            .gateway(gateway)
-            .broker("local", "5", mosquitto)
-            .lane("alarms", "")
-            .route_with("raw/{device}/x", &topics[0], "headers = \"minimal\"")
-            .route_with(
-                "structured/{device}/x",
-                &topics[1],
-                "format = \"cloudevents\"\nheaders = \"minimal\"",
-            )
-            .route_with(
-                "binary/{device}/x",
-                &topics[2],
-                "format = \"cloudevents\"\n[route.cloudevents]\nmode = \"binary\"",
-            )
-            .route_with(
-                "ngsi/{device}/x",
-                &topics[3],
-                "format = \"ngsiv2\"\nlane = \"alarms\"\n[route.ngsiv2]\nservice = \"s\"",
-            )
-            .route_with(
-                "wasp/{device}/x",
-                &topics[4],
-                "format = \"wasp\"\nlane = \"alarms\"",
-            )
-            // The same messages once more, elsewhere.
-            .route_with("raw/{device}/{also}", &topics[1], "key = \"{device}\"")
-    };
-    let mut daemons = Vec::new();
-    for (mosquitto, gateway) in mosquittos.iter().zip(["gw-a", "gw-b"]) {
-        let (daemon, mut link) = start(&config(mosquitto, gateway), mosquitto, "wasp/+/x");
-        for filter in ["raw/+/x", "raw/+/+", "structured/+/x", "binary/+/x", "ngsi/+/x"] {
-            if filter != "raw/+/x" {
-                mosquitto.until_subscribed(filter, Mark::default());
-            }
-        }
-        for number in 0..50 {
-            let kind = ["raw", "structured", "binary", "ngsi", "wasp"][number % 5];
-            // WASP's devices are UUIDs.
-            let device = format!("574bd77c-4aba-4557-aa9e-066939f9380{}", number % 3);
-            link.publish(&format!("{kind}/{device}/x"), b"{\"t\":21.5}");
-        }
-        wait::until("both lanes have delivered", PATIENCE, || {
-            let said = daemon.queue(&["ls", "--json"]);
-            let lanes = said
-                .lines()
-                .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["lane"].take());
-            let delivered: u64 = lanes
-                .map(|lane| lane["delivered"].as_u64().expect("a number"))
-                .sum();
-            (delivered == 50).then_some(())
-        });
-        daemons.push(daemon);
-    }
+    let gateways = mosquittos.iter().zip(["gw-a", "gw-b"]);
+    let daemons: Vec<Daemon> = gateways
+        .map(|(mosquitto, gateway)| fifty(&of_all_formats(kafka, &topics, mosquitto, gateway), mosquitto))
+        .collect();
     for daemon in &daemons {
         let said = verify(daemon, &[]);
         said.assert_well();
-        assert_eq!(
-            (&said.lane("default")["present"], &said.lane("alarms")["present"]),
-            (&Value::from(30), &Value::from(20))
-        );
-        assert_eq!(
-            (&said.report["unnamed"], &said.report["others"]),
-            (&Value::from(0), &Value::from(60)),
-            "{said:?}"
-        );
+        let present = ["default", "alarms"].map(|lane| said.lane(lane)["present"].as_u64());
+        assert_eq!(present, [Some(30), Some(20)]);
+        // Ten messages have two records each.
+        let counts = ["unnamed", "others"].map(|name| said.report[name].as_u64());
+        assert_eq!(counts, [Some(0), Some(60)], "{said:?}");
     }
     // An office without a store sees both.
     let office = Scratch::new("office");
-    let elsewhere = config(&mosquittos[0], "office").data_dir(&office.join("no store"));
+    let elsewhere =
+        of_all_formats(kafka, &topics, &mosquittos[0], "office").data_dir(&office.join("no store"));
     daemons[0].reconfigure(&elsewhere);
     let said = verify(&daemons[0], &[]);
     said.assert_well();

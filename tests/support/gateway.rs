@@ -10,8 +10,8 @@ use edgeferry::ops::history::History;
 use edgeferry::ops::http::Server;
 use edgeferry::ops::http::access::Access;
 use edgeferry::ops::state::{
-    Advice, Broker, Certificate, Devices, Disk, Event, Flow, Health, Lane, Ledger, Letters, Level, Queue,
-    State, Tally, Trouble, VERSION,
+    Advice, Broker, Certificate, Devices, Disk, Event, Flow, Health, Lane, LastHour, Ledger, Letters, Level,
+    NotApplied, Queue, State, Tally, Trouble, VERSION,
 };
 
 use super::{ports, wait};
@@ -43,6 +43,7 @@ pub fn calm() -> State {
             is_buffering: false,
             summary: "backlog 3; mqtt local: up; kafka: up".into(),
             advice: Vec::new(),
+            not_applied: None,
         },
         lanes: vec![lane, alarms()],
         disk: Disk {
@@ -53,6 +54,8 @@ pub fn calm() -> State {
             written_last_day_bytes: 3_350_000_000,
             projected_per_day_bytes: 3_100_000_000,
             written_per_payload_byte: Some(2.4),
+            min_free_bytes: 64 << 20,
+            budget_per_day_bytes: Some(4 << 30),
         },
         certificates: vec![
             certificate("kafka", "ca_file", "/etc/edgeferry/kafka-ca.pem", Some(2_400)),
@@ -162,6 +165,12 @@ pub fn hostile() -> State {
     };
     state.lanes[0].ledger.removed.insert(HOSTILE.into(), 0);
     state.lanes[0].ledger.removed.insert("damaged".into(), 4);
+    state.lanes[0].last_hour.lost = 4;
+    state.health.not_applied = Some(NotApplied {
+        file: HOSTILE.into(),
+        unix_ms: now_ms() - 60_000,
+        why: vec![HOSTILE.into(), HOSTILE.into()],
+    });
     state.lanes[0].ledger.received += 4;
     state.lanes[0].routes.push(tally(HOSTILE, 12, Some(HOSTILE)));
     state.lanes[0]
@@ -248,6 +257,7 @@ fn lane(name: &str, delivered: u64) -> Lane {
             troubled: vec![tally("press-4", 9_402_114, Some("the payload is no JSON"))],
             busiest_share: Some(0.228),
         },
+        last_hour: LastHour::default(),
     }
 }
 

@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::sync::OnceLock;
 
 use super::*;
 use crate::identity::Machine;
@@ -91,16 +90,16 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
     let ground = Ground {
         allowance: None,
-        config: &config,
-        data_dir: &data_dir,
-        identity: &identity,
+        config: Arc::new(config.clone()),
+        data_dir: Arc::clone(&data_dir),
+        identity: Arc::new(identity),
         clock: Clock::with_probe(1, || true),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
         nudge: Arc::default(),
     };
-    let known = Arc::new(OnceLock::new());
-    let key_of = outside(&ground, Arc::clone(&known), "default")
+    let current = CurrentRoutes::default();
+    let key_of = outside(&ground, current.clone(), "default")
         .key_of
         .expect("has one");
     let message = |topic: &str, seq| Stored {
@@ -116,11 +115,16 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         None,
         "nothing is removed before that is known"
     );
-    let former = [route::Former {
+    let former = [Former {
         mark: config.routes[1].mark(),
         through: Seq(10),
     }];
-    known.get_or_init(|| Router::after(config.routes.clone(), &former, "gw", "default"));
+    current.are(Arc::new(Router::after(
+        config.routes.clone(),
+        &former,
+        "gw",
+        "default",
+    )));
     let is_same = |seq| key_of(&message("a/1/x", seq)) == key_of(&message("a/1/y", seq));
     assert!(!is_same(10), "two values for the readers of `kinds`");
     assert!(is_same(11));

@@ -110,6 +110,8 @@ impl Requests {
             )),
         };
         stages.try_links();
+        view.certificates().configure(stages.config());
+        view.certificates().look_again();
         let answer = self.tell(&view, outcome);
         for reply in waiting {
             if reply.send(answer.clone()).is_err() {
@@ -125,17 +127,17 @@ impl Requests {
         let file = file.display().to_string();
         match outcome {
             Ok(line) => {
-                tracing::info!("{line}");
+                tracing::info!(outcome = %line, "the configuration was read again");
                 view.set_not_applied(None);
                 systemd::reloaded(&line);
                 Ok(line)
             }
             Err(Refusal { exit, why }) => {
                 for problem in &why {
-                    tracing::error!("{problem}");
+                    tracing::error!(error = %problem, "the configuration cannot be used");
                 }
                 let line = format!("{file} is not applied, the configuration from before it goes on");
-                tracing::error!("{line}");
+                tracing::error!(outcome = %line, "the configuration is not applied");
                 let first = why.first().map_or("", String::as_str);
                 systemd::reloaded(&format!("{line}: {first}"));
                 let message = [why.join("\n"), line].join("\n");
@@ -157,7 +159,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn apply(
@@ -203,7 +205,7 @@ fn read(file: &Path) -> Result<Config, Refusal> {
         },
     })?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "in the configuration");
     }
     Ok(config)
 }

@@ -133,6 +133,7 @@ impl Stages {
             lane.queue.wake_reader();
         }
         self.ground.nudge.notify_waiters();
+        self.view.certificates().look_again();
     }
 
     fn affected(&self, config: &Config, difference: &Difference, plans: &[Plan]) -> BTreeSet<String> {
@@ -359,6 +360,7 @@ impl Stages {
         let names: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
         self.view.sort(&names);
         self.view.runs(Arc::clone(config));
+        self.view.certificates().configure(config);
         let told = difference
             .changes
             .iter()
@@ -398,3 +400,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,11 +144,7 @@ fn whoever_says_nothing_loses_the_place_in_front_to_those_who_wait() {
 fn without_anything_to_show_a_status_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("temp dir");
     let hand = bare_hand(dir.path());
-    let refused = hand.serve(
-        &crate::ops::hand::Verb::Status,
-        &mut std::io::empty(),
-        &mut |_| Ok(()),
-    );
+    let refused = hand.serve(&crate::ops::hand::Verb::Status, &mut io::empty(), &mut |_| Ok(()));
     let error = refused.expect_err("refused").to_string();
     assert_eq!(error, "nothing runs on this store");
 }
@@ -174,4 +170,41 @@ fn an_idle_connection_does_not_hold_up_a_stop() {
         assert_eq!(connections.available_permits(), FRONT_MAX, "its thread has ended");
         drop(idle);
     });
+}
+
+/// Asks for a reload that is answered so; `None`: whoever does it ends.
+fn reloaded(answer: Option<Reloaded>) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("builds");
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (reloads, mut asked) = mpsc::channel(1);
+        let control = Control::start(dir.path(), hand(dir.path()), reloads).expect("starts");
+        let socket = path(dir.path());
+        let client =
+            tokio::task::spawn_blocking(move || ask(&socket, b"{\"version\":1,\"verb\":\"reload\"}\n"));
+        let reply = tokio::time::timeout(PATIENCE, asked.recv()).await.expect("asks");
+        match answer {
+            Some(answer) => reply.expect("is there").send(answer).expect("waits"),
+            None => drop(reply),
+        }
+        let answers = client.await.expect("is content");
+        control.stop().await;
+        answers
+    })
+}
+
+#[test]
+fn a_reload_is_answered_with_what_came_of_it_when_it_is_over() {
+    let done = reloaded(Some(Ok("reloaded: route[1] added".to_owned())));
+    assert_eq!(
+        done,
+        [r#"{"note":"reloaded: route[1] added"}"#, r#"{"done":{"exit":0}}"#]
+    );
+    let refused = reloaded(Some(Err((Exit::Usage, "line 7 is wrong".to_owned()))));
+    assert_eq!(refused, [r#"{"error":{"exit":64,"message":"line 7 is wrong"}}"#]);
+    let over = reloaded(None).concat();
+    assert!(over.contains("edgeferry is stopping"), "{over}");
 }

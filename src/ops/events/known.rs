@@ -121,22 +121,19 @@ pub const KNOWN: &[Known] = &[
         "nothing, unless memory is short",
     ),
     // app/mod.rs
-    error("the configuration cannot be used", &["error"], RIGHT),
-    warn("in the configuration", &["warning"], RIGHT),
     error(
         "stopped",
         &["error"],
         "what the error names; the exit code says whether a restart can help (docs/operations.md)",
     ),
+    info("EDGEFERRY_LOG is set: it goes over [log] level", &[]),
+    warn("in the configuration", &["warning"], RIGHT),
+    error("the configuration cannot be used", &["error"], RIGHT),
     info("running", &["version", "gateway", "epoch", "partitioner"]),
     info("stopping", &[]),
-    // app/reload.rs
-    info("secrets are read again; the configuration file is not", &[]),
-    error(
-        "a secret cannot be read",
-        &["error"],
-        "see whether the file is there and edgeferry may read it, then `systemctl reload edgeferry`",
-    ),
+    // app/reload/mod.rs
+    info("the configuration was read again", &["outcome"]),
+    error("the configuration is not applied", &["outcome"], RIGHT),
     // app/routing.rs
     warn("cannot note the lane's routes", &["path", "error"], ONCE),
     // app/stages.rs
@@ -166,7 +163,7 @@ pub const KNOWN: &[Known] = &[
         "import the file again: what is there already is left out",
     ),
     warn(
-        "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only",
+        "no control socket: `edgeferry queue` and `edgeferry dead-letter` work on the stopped store only, and `edgeferry status` sees no daemon",
         &["path", "error"],
         "see whether data_dir can be written, and restart when convenient",
     ),
@@ -177,14 +174,30 @@ pub const KNOWN: &[Known] = &[
         "restart when that lane is empty",
     ),
     warn(
+        "a broker did not hear in time that its status is told another way",
+        &[],
+        "nothing; it will say offline for a moment",
+    ),
+    warn(
         "a broker did not hear in time that the gateway stops; it will say offline",
         &[],
         "nothing",
     ),
+    // app/telling.rs
+    error(
+        "the state is not told to the brokers: its client id is that of a lane that is still being emptied; it is told from the next start on after that",
+        &["lane"],
+        "restart when that lane is empty",
+    ),
+    warn(
+        "not everybody heard in time that the gateway stops",
+        &[],
+        "nothing; brokers will say offline",
+    ),
     // app/watch.rs
     error(
         "the pipeline does not move",
-        &["lane", "overview", "untold"],
+        &["lane", "motion", "untold"],
         "the service manager restarts it; if it comes again, report it with the lines around it",
     ),
     // identity.rs
@@ -239,7 +252,29 @@ pub const KNOWN: &[Known] = &[
         &["error"],
         "redrive again: what arrived is left out as far as it is known",
     ),
+    // ops/http/access.rs
+    error(
+        "http: nobody is answered, because there is no token",
+        &["error"],
+        "see whether the file with the token is there and edgeferry may read it; it is looked at again by itself",
+    ),
+    // ops/http/board.rs
+    error("http: a state cannot be written as JSON", &["error"], BUG),
+    // ops/http/mod.rs
+    error(
+        "http: cannot start; messages go on without it",
+        &["error"],
+        "see what the error names, and restart when convenient",
+    ),
+    error("http: the thread ended in disorder", &[], BUG),
+    info("http: page, metrics and health are here", &["address"]),
+    warn(
+        "http: the address cannot be had; messages go on, and it is tried again. If another program has it, write another listen = in [http], or \"off\"",
+        &["address", "error"],
+        "look who has the address (ss -ltnp)",
+    ),
     // ops/logging.rs
+    warn("the level of the log stays as it was", &["error"], BUG),
     error("panicked", &["thread", "place", "text"], BUG),
     // queue/ballast.rs
     warn(
@@ -494,6 +529,13 @@ pub const KNOWN: &[Known] = &[
         "what the error names; nothing is lost meanwhile",
     ),
     info("delivery goes on", &["away"]),
+    // sink/telling.rs
+    info("the state is told to Kafka again", &["topic"]),
+    warn(
+        "the state is not told to Kafka; trying again now and then. The data does not depend on it",
+        &["topic", "reason"],
+        "put right what the reason names: mostly the topic of [status] is missing",
+    ),
     // sink/times.rs
     info(
         "the clock is synchronised: earlier arrivals of this boot are corrected",
@@ -647,6 +689,13 @@ pub const KNOWN: &[Known] = &[
         BROKER,
     ),
     info("the status is told again", &["broker", "away"]),
+    // source/telling.rs
+    warn(
+        "the state is not told; trying again. The data is another connection",
+        &["broker", "failure"],
+        BROKER,
+    ),
+    info("the state is told again", &["broker"]),
 ];
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::queue::{self, Passed, Queue, Reader};
 mod exporting;
 mod filtering;
 mod importing;
+mod pausing;
 mod purging;
 mod redriving;
 mod verifying;

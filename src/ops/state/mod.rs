@@ -87,9 +87,10 @@ impl NotApplied {
     pub fn advice(&self) -> Advice {
         let more = self.why.len().saturating_sub(1);
         let first = self.why.first().map_or("", String::as_str);
-        let others = (more > 0)
-            .then(|| format!(" (and {more} more)"))
-            .unwrap_or_default();
+        let others = match more {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
         Advice {
             level: Level::Warning,
             what: format!("{} is not applied: {first}{others}", self.file),

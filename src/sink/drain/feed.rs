@@ -42,7 +42,7 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
-        if !self.may_submit(now)? || !self.goes_by_new_routes() {
+        if !self.may_submit(now)? {
             return Ok(Fed::Tried);
         }
         let limit = if self.alone_until.is_some() {
@@ -108,6 +108,9 @@ impl<C: Connector> Drain<C> {
                 self.settle()?;
             } else if taken >= ROUND_MESSAGES || begun.elapsed() >= ROUND_TIME {
                 return Ok(Fed::Interrupted);
+            } else if !self.goes_by_new_routes() {
+                // What is in the window goes out first, as it was made.
+                return Ok(Fed::Tried);
             } else if self.take()? {
                 taken += 1;
             } else {

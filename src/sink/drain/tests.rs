@@ -30,7 +30,9 @@ mod filtered;
 mod partitions;
 mod poison;
 mod rate;
+mod rerouted;
 mod stall;
+mod tallies;
 mod topics;
 
 /// What the cluster holds and how it behaves.

@@ -111,11 +111,7 @@ async fn the_state_is_told_when_connected_at_each_interval_and_at_the_stop() {
     assert_eq!(peer.heard().await, "Now");
     let begin = Instant::now();
     assert_eq!(peer.heard().await, "Now");
-    assert!(
-        begin.elapsed() >= INTERVAL - Duration::from_secs(1),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
     stop.cancel();
     assert_eq!(peer.heard().await, "Stop");
     assert_eq!(

@@ -126,3 +126,23 @@ async fn a_refused_connection_is_told_in_plain_words_and_never_given_up() {
     gateway.connected(false).await;
     gateway.link_is(|link| *link == Link::Up).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_waits_tries_at_once_when_its_files_may_have_changed() {
+    let mut gateway = Gateway::start();
+    let refused = || Failure::Refused("bad user name or password".to_owned());
+    gateway.peer().await.fail(refused());
+    gateway.link_is(|link| !link.is_ready()).await;
+    let start = Instant::now();
+    // Others that wait nowhere are not disturbed by it, nor is a later wait shortened.
+    gateway.nudge.notify_waiters();
+    let peer = gateway.peer().await;
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "nobody waits for the next minute"
+    );
+    peer.fail(refused());
+    gateway.peer().await;
+    assert!(start.elapsed() > Duration::from_secs(30), "{:?}", start.elapsed());
+}

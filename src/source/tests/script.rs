@@ -226,7 +226,7 @@ pub struct Gateway {
     pub link: watch::Receiver<Link>,
     pub counters: Arc<Counters>,
     pub stop: CancellationToken,
-    pub nudge: Arc<tokio::sync::Notify>,
+    pub nudge: Arc<Notify>,
     pub task: JoinHandle<Result<Ended, Error>>,
     pub folder: TempDir,
     peers: mpsc::Receiver<Peer>,
@@ -307,7 +307,7 @@ impl Gateway {
         let (told, link) = watch::channel(Link::default());
         let (connected, peers) = mpsc::channel(ATTEMPTS_AHEAD);
         let (counters, stop) = (Arc::<Counters>::default(), CancellationToken::new());
-        let nudge = Arc::<tokio::sync::Notify>::default();
+        let nudge = Arc::<Notify>::default();
         let source = Source::open(Parts {
             config: config(),
             client_id: "edgeferry-gw-default".to_owned(),

@@ -279,7 +279,7 @@ fn order_is_that_of_a_key_and_of_first_copies() {
 
 #[test]
 fn a_repetition_of_what_lies_before_the_beginning_is_not_out_of_order() {
-    let late = Topic {
+    let begun_late = Topic {
         begins: vec![Begin {
             is_late: true,
             is_trimmed: true,
@@ -287,7 +287,8 @@ fn a_repetition_of_what_lies_before_the_beginning_is_not_out_of_order() {
         ..topic("t", 1)
     };
     let records = seqs([50, 51, 45, 46, 47, 48, 49, 50, 51, 52]);
-    let report = judge_of(Window::default(), vec![late], &records).finish(Some(&store(52)), AT_LEAST_ONCE);
+    let report =
+        judge_of(Window::default(), vec![begun_late], &records).finish(Some(&store(52)), AT_LEAST_ONCE);
     let lane = only(&report);
     assert_eq!((lane.misplaced, lane.missing, lane.unknown), (0, 0, 44));
     assert_eq!(report.verdict, Verdict::Uncertain);
@@ -493,7 +494,9 @@ proptest! {
         }).collect();
         let mut account = store(cursor);
         account.lanes[0].absent = counted;
-        letters.iter().for_each(|seq| account.lanes[0].letters.insert(Seq(*seq)));
+        for seq in &letters {
+            account.lanes[0].letters.insert(Seq(*seq));
+        }
         let report = judge_of(Window::default(), vec![topic("a", 2), topic("b", 2)], &sightings)
             .finish(Some(&account), AT_LEAST_ONCE);
         let lane = only(&report);

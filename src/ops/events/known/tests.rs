@@ -30,8 +30,8 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
             .and_then(|name| name.to_str())
             .expect("text")
             .to_owned();
-        // The demo shows what happens in a way of its own.
-        if path.is_dir() && name != "tests" && name != "demo" {
+        // Demo and drill show what happens in a way of their own.
+        if path.is_dir() && !["tests", "demo", "drill"].contains(&name.as_str()) {
             sources(&path, into);
         } else if name.ends_with(".rs") && name != "tests.rs" {
             into.push(path);

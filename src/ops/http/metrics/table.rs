@@ -51,6 +51,13 @@ pub const TABLE: &[Metric] = &[
         },
     },
     Metric {
+        name: "edgeferry_configuration_not_applied",
+        kind: Gauge,
+        labels: &[],
+        help: "1 if the last reload refused the configuration file, so that the one before it runs.",
+        read: |state, out| one(out, state.health.not_applied.is_some()),
+    },
+    Metric {
         name: "edgeferry_clock_synchronised",
         kind: Gauge,
         labels: &[],
@@ -400,6 +407,13 @@ pub const TABLE: &[Metric] = &[
         },
     },
     Metric {
+        name: "edgeferry_disk_reserve_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "With less free space than this nothing is stored: the largest min_free_bytes.",
+        read: |state, out| one(out, state.disk.min_free_bytes),
+    },
+    Metric {
         name: "edgeferry_disk_written_bytes_total",
         kind: Counter,
         labels: &[],
@@ -419,6 +433,17 @@ pub const TABLE: &[Metric] = &[
         labels: &[],
         help: "Bytes that a day would take at the rate of the last ten minutes.",
         read: |state, out| one(out, state.disk.projected_per_day_bytes),
+    },
+    Metric {
+        name: "edgeferry_disk_budget_day_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "Bytes that a day may take: the smallest flash_budget.",
+        read: |state, out| {
+            if let Some(bytes) = state.disk.budget_per_day_bytes {
+                one(out, bytes);
+            }
+        },
     },
     Metric {
         name: "edgeferry_disk_write_amplification_ratio",

@@ -157,6 +157,13 @@ async fn whatever_becomes_of_a_commit_everything_is_visible_once() {
         bench.kafka.cluster().ledger.faults = faults.clone().into();
         bench.until_empty();
         assert_eq!(bench.kafka.payloads(), payloads, "{faults:?}");
+        let tallies = bench.drain.monitor.tallies();
+        assert_eq!(
+            tallies.route(0).delivered,
+            23,
+            "{faults:?}: what was taken back does not count"
+        );
+        drop(tallies);
         assert_eq!(bench.drain.monitor.link(), Link::Up);
     }
 }

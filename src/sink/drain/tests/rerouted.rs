@@ -1,0 +1,45 @@
+//! Routes that change while the drain works.
+
+use super::*;
+
+const OTHER: &str = r#"
+    [[route]]
+    from = "devices/{device}/telemetry"
+    topic = "other"
+"#;
+
+#[tokio::test]
+async fn new_routes_count_when_nothing_is_under_way_and_what_is_goes_out_by_the_old_ones() {
+    let mut bench = Bench::with(&["1", "2", "3", "4", "5", "6", "7"]).await;
+    bench.kafka.cluster().capacity = 3;
+    bench.steps(1);
+    let submitted = bench.kafka.cluster().submitted;
+    assert!(submitted > 0 && submitted < 7, "{submitted}");
+    bench
+        .drain
+        .monitor
+        .reroute(Router::new(parse_routes(OTHER), "gw", "default"));
+    bench.until_empty();
+    let (old, new) = (bench.kafka.on("telemetry"), bench.kafka.on("other"));
+    assert!(!old.is_empty(), "the window went out as it was made");
+    assert_eq!(
+        [old, new].concat(),
+        ["1", "2", "3", "4", "5", "6", "7"],
+        "in order, each once"
+    );
+    assert!(!bench.drain.monitor.has_new_routes());
+}
+
+#[tokio::test]
+async fn new_routes_count_behind_a_failure_too() {
+    let mut bench = Bench::with(&["1", "2", "3"]).await;
+    bench.kafka.cluster().denied.insert("telemetry".to_owned());
+    bench.steps(3);
+    bench
+        .drain
+        .monitor
+        .reroute(Router::new(parse_routes(OTHER), "gw", "default"));
+    bench.until_empty();
+    assert_eq!(bench.kafka.on("other"), ["1", "2", "3"]);
+    assert_eq!(bench.dead(), []);
+}
