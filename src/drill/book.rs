@@ -18,10 +18,8 @@ pub(super) struct Seen {
     pub(super) unprotected: BTreeSet<u64>,
     /// QoS 1 messages that were acknowledged.
     pub(super) acknowledged: BTreeSet<u64>,
-    /// Messages that the broker sent more than once.
-    pub(super) resent: BTreeSet<u64>,
-    /// Times that the broker sent a message again.
-    pub(super) resends: u64,
+    /// How often the broker sent a message again, of those that it did.
+    pub(super) resent: BTreeMap<u64, u64>,
     /// Messages that the daemon refused with a PUBACK that is an error: the broker forgets those.
     pub(super) refused: BTreeSet<u64>,
     /// PUBACKs of what was not sent on their connection.
@@ -52,6 +50,13 @@ pub(super) struct Record<'a> {
     pub(super) hash: u64,
     /// It says that it may be a second copy.
     pub(super) is_marked: bool,
+}
+
+impl Seen {
+    /// PUBLISH packets that the broker sent again.
+    pub(super) fn resends(&self) -> u64 {
+        self.resent.values().sum()
+    }
 }
 
 impl Book {
@@ -86,8 +91,7 @@ impl Book {
     pub(super) fn sent(&mut self, lane: &str, number: u64, qos: u8, is_again: bool) {
         let seen = self.of(lane);
         if qos > 0 && is_again {
-            seen.resent.insert(number);
-            seen.resends += 1;
+            *seen.resent.entry(number).or_default() += 1;
         }
     }
 
