@@ -47,9 +47,7 @@ enum Verb {
     #[command(after_help = "Example:\n  edgeferry run --config /etc/edgeferry/edgeferry.toml")]
     Run(ConfigFile),
     /// Have the running daemon read its configuration and secrets again; says what changed, or what is wrong
-    #[command(
-        after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml && edgeferry reload"
-    )]
+    #[command(after_help = "Example:\n  edgeferry reload --config /etc/edgeferry/edgeferry.toml")]
     Reload(ConfigFile),
     /// Check a configuration file and report all problems; with --live also the topics in Kafka
     #[command(after_help = "\
