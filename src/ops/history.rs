@@ -1,12 +1,12 @@
 //! How much waited, and for how long, over the last hours: for the graph of the status page.
 //!
-//! In memory only, and bounded: [`SAMPLES_MAX`] samples. It begins with a sample each second, so that there is something to see
+//! In memory only, and bounded: `SAMPLES_MAX` samples. It begins with a sample each second, so that there is something to see
 //! soon after a start; when it is full, each two neighbours become one, the higher value of both, and from then on
-//! samples are taken half as often, down to one in [`STEP_MAX`]. Then the oldest goes for each that comes, and it covers
+//! samples are taken half as often, down to one in `STEP_MAX`. Then the oldest goes for each that comes, and it covers
 //! between 12 and 13 hours. A peak is never thinned away.
 //!
 //! A sample takes 40 bytes and 32 more for each lane: 100 KB for one lane, 430 KB for eight, which is the limit of the
-//! configuration, and lanes that are being emptied beside them count up to [`LANES_MAX`]: 760 KB at the very most.
+//! configuration, and lanes that are being emptied beside them count up to `LANES_MAX`: 760 KB at the very most.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

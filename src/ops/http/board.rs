@@ -57,7 +57,7 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, [`FRESH`] at most.
+    /// The state, a second old at most.
     #[must_use]
     pub fn state(&self) -> Arc<State> {
         Arc::clone(&self.inner().fresh(&self.look).0.state)

@@ -5,7 +5,7 @@
 //! Whoever asks has limits, here in [`limits`]; what goes beyond them ends that one connection. Who may ask: [`access`].
 //!
 //! Nothing of this ever stops the daemon. An address that cannot be had yet, because another program has it or the
-//! network is not there, is tried again ([`TRY_AGAIN`]).
+//! network is not there, is tried again (`TRY_AGAIN`).
 //!
 //! docs/monitoring.md describes it for users; decision 0023 says why it is so.
 
