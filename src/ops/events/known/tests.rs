@@ -70,7 +70,9 @@ fn read_call(rest: &str, level: &str) -> Option<Said> {
         name.rsplit('.').next().unwrap_or_default().to_owned()
     });
     let mut words = String::new();
-    let mut letters = message.trim_matches('"').chars().peekable();
+    // Its own quotes alone: there may be others right inside.
+    let message = message.strip_prefix('"')?.strip_suffix('"')?;
+    let mut letters = message.chars().peekable();
     while let Some(letter) = letters.next() {
         match (letter, letters.peek()) {
             ('\\', Some('\n')) => while letters.next_if(|next| next.is_whitespace()).is_some() {},
