@@ -147,7 +147,7 @@ where
         for span in context
             .event_scope(event)
             .into_iter()
-            .flat_map(|scope| scope.from_root())
+            .flat_map(tracing_subscriber::registry::Scope::from_root)
         {
             if let Some(known) = span.extensions().get::<Fields>() {
                 for (name, value) in &known.others {

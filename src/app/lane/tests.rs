@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::sync::OnceLock;
 
 use super::*;
 use crate::identity::Machine;
