@@ -1,6 +1,8 @@
 //! What holds for every verb, also for those of tomorrow.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use clap::{ArgMatches, Command, CommandFactory, Parser};
 
@@ -78,6 +80,59 @@ fn every_verb_has_an_example_that_its_own_parser_takes() {
         }
         assert!(leads_here, "edgeferry {verb} is not in its own example: {help:?}");
     }
+}
+
+/// What a person is to type: the lines of a document's blocks in `sh`, and those behind a `$` in others, joined where they go on.
+fn typed_lines(text: &str) -> Vec<String> {
+    let text = text.replace("\\\n", " ");
+    let mut typed = Vec::new();
+    for block in text.split("\n```").skip(1).step_by(2) {
+        let is_shell = block.starts_with("sh\n");
+        let lines = block
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.strip_prefix("$ ").or(is_shell.then_some(line)));
+        typed.extend(lines.map(str::to_owned));
+    }
+    typed
+}
+
+/// The command line of edgeferry in a line that a person would type, without what runs it as somebody else.
+fn command_line(line: &str) -> Option<Vec<String>> {
+    let line = line.split(" # ").next()?;
+    let words = words(line);
+    let name = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["sudo", "-u", _, ..] => 3,
+        ["sudo", ..] => 1,
+        _ => 0,
+    };
+    let command = words.get(name..)?;
+    let is_ours = command
+        .first()
+        .is_some_and(|name| name == "edgeferry" || (name.ends_with("/edgeferry") && !name.contains('=')));
+    is_ours.then(|| command.to_vec())
+}
+
+#[test]
+fn every_command_that_the_documents_show_is_taken_by_the_real_parser() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for folder in [root.to_owned(), root.join("docs"), root.join("docs/decisions")] {
+        for entry in fs::read_dir(folder).expect("a folder of the project") {
+            let path = entry.expect("readable").path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("readable");
+            let lines = typed_lines(&text);
+            for words in lines.iter().filter_map(|line| command_line(line)) {
+                seen += 1;
+                let parsed = Cli::try_parse_from(&words);
+                parsed.unwrap_or_else(|error| panic!("{}: {words:?}: {error}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 15, "only {seen} commands found");
 }
 
 #[test]
