@@ -216,7 +216,7 @@ impl OpenLane {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
             brokers: sources.iter().map(OpenSource::view).collect(),
-            routes: router.names(),
+            routes: router.names().into_iter().map(|(_, name)| name).collect(),
             limits: plan.queue.clone(),
             before,
             queue: queue.monitor,

@@ -58,9 +58,7 @@ pub fn over(view: View, config: &Config, identity: Identity, clock: Clock) -> Lo
 impl Looker {
     fn look(&self) -> State {
         let (now, at) = (self.clock.now(), Instant::now());
-        // In this order: a lane that comes back between the two is seen twice rather than not at all.
-        let exchanged = self.view.exchanged();
-        let views = self.view.lanes();
+        let (views, exchanged) = self.view.lanes_and_exchanged();
         let lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
         let lanes = self.compare(lanes, &views, &exchanged, at);
         let mut state = State {
@@ -131,17 +129,21 @@ impl Looker {
     }
 }
 
-/// Without them the state would say for these seconds that nothing waits.
+/// Lanes that a reload stops and opens anew are shown as they were before that. Without them the state would say for these seconds
+/// that nothing waits; half stopped they look as if nothing were the matter.
 fn put_back(lanes: &mut Vec<state::Lane>, last: &[state::Lane], exchanged: &BTreeSet<String>) {
     for (place, known) in last.iter().enumerate() {
-        if exchanged.contains(&known.name) && lanes.iter().all(|lane| lane.name != known.name) {
-            let lane = state::Lane {
-                is_reloading: true,
-                stalled_s: None,
-                ..known.clone()
-            };
-            lanes.insert(place.min(lanes.len()), lane);
+        if !exchanged.contains(&known.name) {
+            continue;
         }
+        match lanes.iter_mut().find(|lane| lane.name == known.name) {
+            Some(lane) => lane.clone_from(known),
+            None => lanes.insert(place.min(lanes.len()), known.clone()),
+        }
+    }
+    for lane in lanes.iter_mut().filter(|lane| exchanged.contains(&lane.name)) {
+        lane.is_reloading = true;
+        lane.stalled_s = None;
     }
 }
 
@@ -226,14 +228,14 @@ fn broker(view: &BrokerView) -> Option<state::Broker> {
 
 fn tallies(view: &LaneView) -> (Vec<state::Tally>, state::Devices) {
     let tallies = view.sink.tallies();
-    let of_route = |(number, name): &(usize, String)| tally((name.clone(), tallies.route(*number)));
+    let of_route = |(place, name): (usize, &String)| tally((name.clone(), tallies.route(place)));
     let all = |devices: Vec<Named>| devices.into_iter().map(tally).collect();
     let devices = state::Devices {
         busiest: all(tallies.busiest(DEVICES_SHOWN)),
         troubled: all(tallies.troubled(DEVICES_SHOWN)),
         busiest_share: tallies.busiest_share(),
     };
-    (view.routes.iter().map(of_route).collect(), devices)
+    (view.routes.iter().enumerate().map(of_route).collect(), devices)
 }
 
 fn tally((name, tally): (String, Tally)) -> state::Tally {

@@ -23,7 +23,7 @@ pub struct View(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     lanes: Vec<LaneView>,
-    /// Names of lanes that are closed at the moment, to be opened anew.
+    /// Names of lanes that are being stopped, to be opened anew.
     exchanged: BTreeSet<String>,
     /// Whether all goes round.
     vigil: Arc<Vigil>,
@@ -47,8 +47,8 @@ pub struct LaneView {
     pub is_leaving: bool,
     /// Its connections, in file order.
     pub brokers: Vec<BrokerView>,
-    /// Its own routes, by number in the file, with their names.
-    pub routes: Vec<(usize, String)>,
+    /// The names of its own routes, in file order.
+    pub routes: Vec<String>,
     /// The limits of its queue.
     pub limits: queue::Config,
     /// The account that its files held before it was opened, if they did.
@@ -83,11 +83,9 @@ impl View {
         inner.lanes.push(lane);
     }
 
-    /// Lets go of a lane that is to be opened anew. It is known as such until then, or until [`View::settled`].
-    pub(super) fn exchange(&self, name: &str) {
-        let mut inner = self.inner();
-        inner.lanes.retain(|lane| lane.name != name);
-        inner.exchanged.insert(name.to_owned());
+    /// These lanes are about to be stopped, and opened anew. They are known as such until then, or until [`View::settled`].
+    pub(super) fn exchange(&self, names: &BTreeSet<String>) {
+        self.inner().exchanged.extend(names.iter().cloned());
     }
 
     /// No lane is being exchanged any more; one that did not come back is gone.
@@ -95,10 +93,12 @@ impl View {
         self.inner().exchanged.clear();
     }
 
-    /// Lanes that are closed at the moment, to be opened anew.
+    /// The lanes now, and the names of those that are being stopped and opened anew, which may be among them or not. Of one moment.
+    /// Not to be held, as [`View::lanes`].
     #[must_use]
-    pub fn exchanged(&self) -> BTreeSet<String> {
-        self.inner().exchanged.clone()
+    pub fn lanes_and_exchanged(&self) -> (Vec<LaneView>, BTreeSet<String>) {
+        let inner = self.inner();
+        (inner.lanes.clone(), inner.exchanged.clone())
     }
 
     /// Who judges whether all goes round.

@@ -29,6 +29,8 @@ const STANDSTILL: Duration = Duration::from_mins(5);
 pub struct Vigil {
     /// Of the main thread, which serves all MQTT connections.
     main: Pulse,
+    /// Somebody beats it: not before all is open.
+    is_watched: AtomicBool,
     /// From then on threads end, as they should.
     is_stopping: AtomicBool,
     lanes: Mutex<BTreeMap<String, Progress>>,
@@ -38,6 +40,13 @@ impl Vigil {
     /// The main thread shows that it goes round.
     fn beat(&self) {
         self.main.beat();
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Lanes that are gone are forgotten: one of the same name may come.
+    fn forget_others(&self, lanes: &[LaneView]) {
+        self.lanes()
+            .retain(|name, _| lanes.iter().any(|lane| lane.name == *name));
     }
 
     /// The process is about to end: what falls silent now does not hang.
@@ -49,7 +58,8 @@ impl Vigil {
     #[must_use]
     pub fn main_stalled(&self) -> Option<Duration> {
         let silence = self.main.age();
-        (silence >= HANG && !self.is_stopping.load(Ordering::Relaxed)).then_some(silence)
+        let is_judged = self.is_watched.load(Ordering::Relaxed) && !self.is_stopping.load(Ordering::Relaxed);
+        (is_judged && silence >= HANG).then_some(silence)
     }
 
     /// How long a lane has hung: a thread of it is silent, or nothing moves that should. May be asked by anybody, at any time.
@@ -70,18 +80,19 @@ impl Vigil {
 
     /// The same for the watchdog, which says so in the log.
     fn is_sound(&self, lane: &LaneView) -> bool {
-        let Some(time) = self.stalled(lane) else {
+        if self.stalled(lane).is_none() {
             return true;
-        };
+        }
+        let motion = Motion::of(lane);
         let told = self
             .lanes()
             .get_mut(&lane.name)
             .map(|progress| progress.told.again(Instant::now().into()));
         match told {
             Some(Say::Loudly { untold }) => {
-                tracing::error!(lane = lane.name, ?time, untold, "the pipeline does not move");
+                tracing::error!(lane = lane.name, ?motion, untold, "the pipeline does not move");
             }
-            _ => tracing::debug!(lane = lane.name, ?time, "the pipeline does not move"),
+            _ => tracing::debug!(lane = lane.name, ?motion, "the pipeline does not move"),
         }
         false
     }
@@ -115,6 +126,7 @@ async fn feed(view: View, interval: Duration) -> Infallible {
         ticks.tick().await;
         vigil.beat();
         let lanes = view.lanes();
+        vigil.forget_others(&lanes);
         // Every lane is looked at, also behind one that hangs.
         let sound = lanes.iter().filter(|lane| vigil.is_sound(lane)).count();
         if sound == lanes.len() {
@@ -227,6 +239,7 @@ mod tests {
     fn a_main_thread_that_gives_no_sign_of_life_hangs_until_it_does() {
         let vigil = Vigil {
             main: Pulse::silent_for(HANG + Duration::from_secs(1)),
+            is_watched: AtomicBool::new(true),
             ..Vigil::default()
         };
         assert!(vigil.main_stalled().is_some_and(|time| time >= HANG));
@@ -234,10 +247,25 @@ mod tests {
         assert_eq!(vigil.main_stalled(), None);
         let vigil = Vigil {
             main: Pulse::silent_for(HANG + Duration::from_secs(1)),
+            is_watched: AtomicBool::new(true),
             ..Vigil::default()
         };
         vigil.stops();
         assert_eq!(vigil.main_stalled(), None, "it ends");
+    }
+
+    #[tokio::test]
+    async fn looks_are_not_taken_on_the_thread_that_serves_mqtt() {
+        let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let look = Look::new(move || {
+            took.send(std::thread::current().id()).ok();
+            crate::ops::state::sample::state()
+        });
+        let of_look = tokio::select! {
+            never = over(View::default(), look) => match never {},
+            thread = taken.recv() => thread.expect("a look"),
+        };
+        assert_ne!(of_look, std::thread::current().id());
     }
 
     #[test]

@@ -41,10 +41,15 @@ fn a_lane_that_is_exchanged_stays_in_its_place_as_it_was_seen_last() {
     assert_eq!(names(&lanes), names(&last));
     assert!(lanes[0].is_reloading && !lanes[1].is_reloading);
     assert_eq!(lanes[0].ledger, last[0].ledger);
-    // One that came back is as it is; one that is gone for good stays so.
+    // Half stopped it is as it was before that, also when nobody has seen it yet.
     let mut lanes = last.clone();
+    lanes[0].brokers.clear();
     put_back(&mut lanes, &last, &exchanged);
-    assert_eq!(lanes, last);
+    assert!(lanes[0].is_reloading && lanes[0].brokers == last[0].brokers);
+    let mut lanes = last.clone();
+    put_back(&mut lanes, &[], &exchanged);
+    assert!(lanes[0].is_reloading && !lanes[1].is_reloading);
+    // One that is gone for good stays so.
     let mut lanes = Vec::new();
     put_back(&mut lanes, &last, &BTreeSet::new());
     assert_eq!(names(&lanes), Vec::<String>::new());

@@ -212,6 +212,7 @@ impl Stages {
         names: &BTreeSet<String>,
         stop: &CancellationToken,
     ) -> Result<(), AppError> {
+        self.view.exchange(names);
         for lane in names.iter().filter_map(|name| self.running.get(name)) {
             lane.hand.shut();
             lane.stop.cancel();
@@ -254,7 +255,7 @@ impl Stages {
             hand.forget_letters();
         }
         for name in names {
-            self.view.exchange(name);
+            self.view.remove(name);
             if let Some((hand, _)) = &self.hand {
                 hand.release(name);
             }
