@@ -258,7 +258,7 @@ mod tests {
     async fn looks_are_not_taken_on_the_thread_that_serves_mqtt() {
         let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
         let look = Look::new(move || {
-            took.send(std::thread::current().id()).ok();
+            let _is_heard = took.send(std::thread::current().id()).is_ok();
             crate::ops::state::sample::state()
         });
         let of_look = tokio::select! {
