@@ -1,11 +1,12 @@
 //! What an onlooker sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::app::watch::Vigil;
 use crate::config::Config;
 use crate::link::Link;
 use crate::ops::certificates::Certificates;
@@ -22,6 +23,10 @@ pub struct View(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     lanes: Vec<LaneView>,
+    /// Names of lanes that are being stopped, to be opened anew.
+    exchanged: BTreeSet<String>,
+    /// Whether all goes round.
+    vigil: Arc<Vigil>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
     /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
@@ -42,10 +47,12 @@ pub struct LaneView {
     pub is_leaving: bool,
     /// Its connections, in file order.
     pub brokers: Vec<BrokerView>,
-    /// Its own routes, by number in the file, with their names.
-    pub routes: Vec<(usize, String)>,
+    /// The names of its own routes, in file order.
+    pub routes: Vec<String>,
     /// The limits of its queue.
     pub limits: queue::Config,
+    /// The account that its files held before it was opened, if they did.
+    pub before: Option<queue::Balance>,
     /// Its queue.
     pub queue: queue::Monitor,
     /// Its sink.
@@ -71,7 +78,33 @@ impl View {
     }
 
     pub(super) fn add(&self, lane: LaneView) {
-        self.inner().lanes.push(lane);
+        let mut inner = self.inner();
+        inner.exchanged.remove(&lane.name);
+        inner.lanes.push(lane);
+    }
+
+    /// These lanes are about to be stopped, and opened anew. They are known as such until then, or until [`View::settled`].
+    pub(super) fn exchange(&self, names: &BTreeSet<String>) {
+        self.inner().exchanged.extend(names.iter().cloned());
+    }
+
+    /// No lane is being exchanged any more; one that did not come back is gone.
+    pub(super) fn settled(&self) {
+        self.inner().exchanged.clear();
+    }
+
+    /// The lanes now, and the names of those that are being stopped and opened anew, which may be among them or not. Of one moment.
+    /// Not to be held, as [`View::lanes`].
+    #[must_use]
+    pub fn lanes_and_exchanged(&self) -> (Vec<LaneView>, BTreeSet<String>) {
+        let inner = self.inner();
+        (inner.lanes.clone(), inner.exchanged.clone())
+    }
+
+    /// Who judges whether all goes round.
+    #[must_use]
+    pub fn vigil(&self) -> Arc<Vigil> {
+        Arc::clone(&self.inner().vigil)
     }
 
     pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
@@ -143,7 +176,7 @@ impl View {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         let lanes = self.lanes();
-        lanes.iter().map(|lane| lane.queue.status().balance.queued).sum()
+        lanes.iter().map(|lane| lane.queue.balance().queued).sum()
     }
 
     /// Messages that have ever become durable, in all lanes that run.

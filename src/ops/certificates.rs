@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -160,17 +160,22 @@ impl Certificates {
     }
 
     /// Looks for ever: in turns, and whenever that is asked for.
-    pub async fn watch(&self) -> std::convert::Infallible {
+    pub async fn watch(self: Arc<Self>) -> std::convert::Infallible {
         loop {
             // Ends when asked, or when it is time: both mean to look.
             let _in_time = tokio::time::timeout(LOOK_EVERY, self.again.notified())
                 .await
                 .is_ok();
-            self.look(clock::unix_ms());
+            let read = Arc::clone(&self);
+            // On another thread than the caller's, which serves all MQTT connections: files are read.
+            // Should it fail there, the next turn looks again.
+            let _looked = tokio::task::spawn_blocking(move || read.look(clock::unix_ms()))
+                .await
+                .is_ok();
         }
     }
 
-    /// Reads all, and says what is about to end. Small files: a few milliseconds of the main thread, as with each connection.
+    /// Reads all, and says what is about to end.
     fn look(&self, now_ms: i64) {
         let files = self.lock().files.clone();
         let read: Vec<Certificate> = files.iter().map(read).collect();

@@ -11,7 +11,7 @@
 //! What is left follows: `queued = received - delivered - dead-lettered - removed`.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -215,12 +215,17 @@ struct Values {
 
 /// The ledger of one lane; shared by writer and reader.
 #[derive(Debug)]
-pub struct Ledger(Mutex<Inner>);
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    /// For those who look: `inner` is held over `fdatasync`.
+    shown: Arc<Mutex<Totals>>,
+}
 
 #[derive(Debug)]
 struct Inner {
     file: SlotFile,
     values: Values,
+    shown: Arc<Mutex<Totals>>,
 }
 
 impl Ledger {
@@ -236,7 +241,13 @@ impl Ledger {
         }
         let was_there = found.is_some();
         let values = found.unwrap_or_default();
-        Ok((Self(Mutex::new(Inner { file, values })), was_there))
+        let shown = Arc::new(Mutex::new(values.totals));
+        let inner = Mutex::new(Inner {
+            file,
+            values,
+            shown: Arc::clone(&shown),
+        });
+        Ok((Self { inner, shown }, was_there))
     }
 
     /// The totals in a file that is left as it is. `None` when there is none, or it is damaged.
@@ -247,13 +258,13 @@ impl Ledger {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The numbers so far.
+    /// The numbers so far. Waits for no medium.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.inner().values.totals
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All holes that are remembered, in ascending order.
@@ -417,6 +428,7 @@ impl Inner {
             }
             faults::point("ledger.synced");
         }
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = values.totals;
         self.values = values;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the queue remembers outside sled: the cursor, and a watermark that notices when sled lost something.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,17 @@ pub fn peek(folder: &Path) -> Option<Values> {
 
 /// The marks of one lane; shared by writer and reader.
 #[derive(Debug)]
-pub struct Marks(Mutex<Inner>);
+pub struct Marks {
+    inner: Mutex<Inner>,
+    /// For those who look. Of its own, so that nobody waits for a medium who only looks: `inner` is held over `fdatasync`.
+    shown: Arc<Mutex<Shown>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    values: Values,
+    synced_cursor: Seq,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -88,6 +98,7 @@ struct Inner {
     synced_cursor: Seq,
     synced: Instant,
     dirty: bool,
+    shown: Arc<Mutex<Shown>>,
 }
 
 impl Marks {
@@ -102,30 +113,40 @@ impl Marks {
     pub(super) fn open_file(path: &Path) -> Result<(Self, Option<Values>), SlotError> {
         let (file, found) = SlotFile::open::<Values>(path, PAGE_BYTES)?;
         let values = found.unwrap_or_default();
+        let shown = Arc::new(Mutex::new(Shown {
+            values,
+            synced_cursor: values.cursor,
+        }));
         let inner = Inner {
+            shown: Arc::clone(&shown),
             file,
             values,
             synced_cursor: values.cursor,
             synced: Instant::now(),
             dirty: false,
         };
-        Ok((Self(Mutex::new(inner)), found))
+        let inner = Mutex::new(inner);
+        Ok((Self { inner, shown }, found))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The values as they are.
+    fn shown(&self) -> Shown {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The values as they are. Waits for no medium.
     #[must_use]
     pub fn values(&self) -> Values {
-        self.inner().values
+        self.shown().values
     }
 
     /// The cursor as a power cut would leave it.
     #[must_use]
     pub fn synced_cursor(&self) -> Seq {
-        self.inner().synced_cursor
+        self.shown().synced_cursor
     }
 
     /// Sets all values and makes them durable: what opening found out.
@@ -135,6 +156,7 @@ impl Marks {
     pub fn reset(&self, values: Values) -> Result<(), SlotError> {
         let mut inner = self.inner();
         inner.values = values;
+        inner.show();
         inner.file.write(&values)?;
         inner.sync()
     }
@@ -157,6 +179,7 @@ impl Marks {
         inner.sync()?;
         faults::point("reserve.synced");
         inner.values.reserved = values.reserved;
+        inner.show();
         Ok(())
     }
 
@@ -231,7 +254,17 @@ impl Inner {
     fn update(&mut self, change: impl FnOnce(&mut Values)) -> Result<(), SlotError> {
         change(&mut self.values);
         self.dirty = true;
-        self.file.write(&self.values)
+        let written = self.file.write(&self.values);
+        self.show();
+        written
+    }
+
+    /// Lets others see how they are now.
+    fn show(&self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown {
+            values: self.values,
+            synced_cursor: self.synced_cursor,
+        };
     }
 
     fn sync_now_and_then(&mut self) -> Result<(), SlotError> {
@@ -247,6 +280,7 @@ impl Inner {
         self.synced_cursor = self.values.cursor;
         self.synced = Instant::now();
         self.dirty = false;
+        self.show();
         Ok(())
     }
 }
@@ -298,6 +332,31 @@ mod tests {
         }
         marks.set_durable(Seq(10), 1).expect("writes");
         assert_eq!(peek(dir.path()).map(|values| values.unprotected), Some(5));
+    }
+
+    #[test]
+    fn whoever_looks_does_not_wait_for_a_sync() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (marks, _) = Marks::open(dir.path()).expect("opens");
+        let passed = Passed {
+            delivered: 7,
+            ..Passed::default()
+        };
+        marks.set_cursor(Seq(7), passed).expect("moves");
+        // As a sync holds it, for as long as the card takes.
+        let syncing = marks.inner();
+        let looked = std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let marks = &marks;
+            scope.spawn(move || tell.send((marks.values(), marks.synced_cursor())));
+            let looked = told.recv_timeout(Duration::from_secs(20));
+            drop(syncing);
+            looked
+        });
+        let (values, synced) = looked.expect("nobody waits");
+        assert_eq!((values.cursor, values.delivered, synced), (Seq(7), 7, Seq::ZERO));
+        marks.sync().expect("syncs");
+        assert_eq!(marks.synced_cursor(), Seq(7));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::sink::monitor::Monitor;
 use crate::sink::pace::Pace;
 use crate::sink::producer::{Connector, Producer, Ticket};
 use crate::sink::rate::Gate;
-use crate::sink::tally::{Fates, Refused, Share};
+use crate::sink::tally::{Fates, Places, Refused, Share};
 use crate::sink::times::Times;
 use crate::sink::window::{Fate, InFlight, Window};
 use crate::slots::SlotError;
@@ -63,6 +63,8 @@ const REFUSED_RETRY: Duration = Duration::from_secs(30);
 pub struct Drain<C: Connector> {
     reader: Reader,
     router: Router,
+    /// Of the routes of `router`.
+    places: Places,
     connector: C,
     dead_letters: Arc<DeadLetters>,
     monitor: Arc<Monitor>,
@@ -138,6 +140,7 @@ impl<C: Connector> Drain<C> {
         Self {
             reader,
             unseen: router.fixed_topics().into(),
+            places: Places::of(&router),
             router,
             connector,
             dead_letters,
@@ -335,7 +338,7 @@ impl<C: Connector> Drain<C> {
                 Fate::Filtered => passed.filtered += 1,
             }
             cursor = Some(done.stored.seq);
-            self.fates.extend(fates(done, &mut self.shares));
+            self.fates.extend(fates(done, &mut self.shares, &self.places));
             self.pace.confirmed(done.bytes);
             self.window.pop();
         }
@@ -395,7 +398,7 @@ impl<C: Connector> Drain<C> {
 }
 
 /// What becomes of a message that is done, for the tallies. Its entry in `shares` is used up.
-fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>) -> Option<Fates> {
+fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>, places: &Places) -> Option<Fates> {
     let own = shares.pop_front_if(|(seq, _)| *seq <= done.stored.seq);
     let own = own.map(|(_, shares)| shares).unwrap_or_default();
     let (delivered, rest): (Vec<_>, Vec<_>) = own
@@ -406,7 +409,8 @@ fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>) -> Option<Fa
         let device = rest
             .first()
             .map_or(done.stored.arrival.topic.as_str(), |(_, share)| &share.device);
-        let routes = done.refusals.iter().filter_map(Refusal::route).collect();
+        let numbers = done.refusals.iter().filter_map(Refusal::route);
+        let routes = numbers.filter_map(|number| places.get(number)).collect();
         Refused::new(routes, device, &first.to_string())
     });
     let delivered: Vec<Share> = delivered.into_iter().map(|(_, share)| share).collect();

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::route::Router;
+
 /// Devices with a counter: four times what a page shows of a plant, some 100 bytes each.
 const DEVICES: usize = 256;
 /// Devices in trouble that are remembered, the latest: what fits on a screen.
@@ -18,15 +20,34 @@ const NAME_BYTES_MAX: usize = 128;
 /// What is kept of a reason, bytes.
 const REASON_BYTES_MAX: usize = 200;
 
+/// Places of a lane's own routes, by their numbers in the file.
+#[derive(Debug, Default)]
+pub(super) struct Places(BTreeMap<usize, usize>);
+
+impl Places {
+    /// Of the lane's own routes in file order.
+    pub(super) fn of(router: &Router) -> Self {
+        let own = router.names().into_iter().enumerate();
+        Self(own.map(|(place, (number, _))| (number, place)).collect())
+    }
+
+    /// `None` for a route that is not the lane's own, or not any more.
+    pub(super) fn get(&self, number: usize) -> Option<usize> {
+        self.0.get(&number).copied()
+    }
+}
+
 /// One record of a message: which route made it, with which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
-    pub(super) route: usize,
+    /// Its place among the lane's own routes. Numbers in the file shift when routes of other lanes come and go, without a new start of
+    /// this lane; its own routes and their order do not.
+    pub(super) route: Option<usize>,
     pub(super) device: Box<str>,
 }
 
 impl Share {
-    pub(super) fn new(route: usize, device: &str) -> Self {
+    pub(super) fn new(route: Option<usize>, device: &str) -> Self {
         Self {
             route,
             device: cut(device, NAME_BYTES_MAX).into(),
@@ -46,7 +67,7 @@ pub(super) struct Fates {
 /// Why a message is a dead letter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Routes that refused it, each once.
+    /// Routes that refused it, each once, by their places among the lane's own.
     pub(super) routes: Vec<usize>,
     /// Its device; its MQTT topic where no key could be made.
     pub(super) device: Box<str>,
@@ -105,7 +126,9 @@ impl Tallies {
     pub(super) fn note(&mut self, fates: Fates, unix_ms: i64) {
         for share in fates.delivered {
             self.records = self.records.saturating_add(1);
-            self.routes.entry(share.route).or_default().delivered += 1;
+            if let Some(route) = share.route {
+                self.routes.entry(route).or_default().delivered += 1;
+            }
             self.count(share.device);
         }
         if let Some(refused) = fates.refused {
@@ -156,10 +179,10 @@ impl Tallies {
         }
     }
 
-    /// Of a route, by its number in the file.
+    /// Of a route, by its place among the lane's own.
     #[must_use]
-    pub fn route(&self, number: usize) -> Tally {
-        self.routes.get(&number).cloned().unwrap_or_default()
+    pub fn route(&self, place: usize) -> Tally {
+        self.routes.get(&place).cloned().unwrap_or_default()
     }
 
     /// The devices that deliver most, the busiest first.
@@ -209,7 +232,7 @@ mod tests {
 
     fn delivered(route: usize, device: &str) -> Fates {
         Fates {
-            delivered: vec![Share::new(route, device)],
+            delivered: vec![Share::new(Some(route), device)],
             refused: None,
         }
     }
@@ -307,6 +330,6 @@ mod tests {
                 .expect("why"),
         );
         assert_eq!(why, "ä".repeat(REASON_BYTES_MAX / 2));
-        assert_eq!(Share::new(0, &"x".repeat(5000)).device.len(), NAME_BYTES_MAX);
+        assert_eq!(Share::new(None, &"x".repeat(5000)).device.len(), NAME_BYTES_MAX);
     }
 }

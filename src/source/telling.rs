@@ -121,14 +121,14 @@ impl Telling {
         up: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> Option<Failure> {
-        let (client, mut events) = announcer.announce(Some(self.announcement(Moment::Will)));
+        let (topic, words, interval) = (self.topic.clone(), Arc::clone(&self.words), self.interval);
+        let say = |moment| announcement(&topic, &words, moment);
+        let Some(will) = say(Moment::Will).await else {
+            return Some(Failure::Unreachable("the state cannot be looked at".to_owned()));
+        };
+        let (client, mut events) = announcer.announce(Some(will));
         let (connected, is_connected) = tokio::sync::watch::channel(false);
         let was_failing = &mut self.is_failing;
-        let (topic, words, interval) = (&self.topic, &self.words, self.interval);
-        let say = |moment| Announcement {
-            topic: topic.clone(),
-            payload: words(moment),
-        };
         let identity = &self.identity;
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
@@ -153,7 +153,9 @@ impl Telling {
             let mut is_connected = is_connected;
             if is_connected.wait_for(|connected| *connected).await.is_ok() {
                 // One at a time: while the link does not take it, nothing gathers.
-                while client.publish(say(Moment::Now)).await.is_ok() {
+                while let Some(now) = say(Moment::Now).await
+                    && client.publish(now).await.is_ok()
+                {
                     sleep(interval).await;
                 }
             }
@@ -163,7 +165,10 @@ impl Telling {
         let leave = async {
             stop.cancelled().await;
             let goodbye = async {
-                if client.publish(say(Moment::Stop)).await.is_ok() && client.leave().await.is_ok() {
+                if let Some(last) = say(Moment::Stop).await
+                    && client.publish(last).await.is_ok()
+                    && client.leave().await.is_ok()
+                {
                     // Until it has been sent.
                     std::future::pending::<()>().await;
                 }
@@ -178,13 +183,17 @@ impl Telling {
             over = leave => over,
         }
     }
+}
 
-    fn announcement(&self, moment: Moment) -> Announcement {
-        Announcement {
-            topic: self.topic.clone(),
-            payload: (self.words)(moment),
-        }
-    }
+/// What is to be said now. A look at the gateway is taken for it, on another thread: this one serves all MQTT connections, and
+/// nobody can promise how long a look at a card that stalls takes. `None` when it failed.
+async fn announcement(topic: &str, words: &Words, moment: Moment) -> Option<Announcement> {
+    let words = Arc::clone(words);
+    let payload = tokio::task::spawn_blocking(move || words(moment)).await.ok()?;
+    Some(Announcement {
+        topic: topic.to_owned(),
+        payload,
+    })
 }
 
 #[cfg(test)]

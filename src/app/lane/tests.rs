@@ -1,34 +1,42 @@
 use std::path::Path;
 
 use super::*;
+use crate::app::look;
+use crate::app::view::View;
 use crate::identity::Machine;
 use crate::message::{Arrival, Epoch, Seq};
+use crate::ops::Look;
+use crate::pulse::Pulse;
 use crate::queue::Share;
 
-/// A lane that no route uses, without sessions, with Kafka away.
-fn leaving(data_dir: &Arc<DataDir>) -> OpenLane {
+fn ground(data_dir: &Arc<DataDir>) -> Ground {
     let text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
                 bootstrap_servers = [\"127.0.0.1:1\"]\n[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
     let identity =
         crate::identity::open(data_dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
-    let ground = Ground {
+    Ground {
         allowance: None,
-        config: Arc::new(config.clone()),
+        config: Arc::new(config),
         data_dir: Arc::clone(data_dir),
         identity: Arc::new(identity),
         clock: Clock::with_probe(1, || true),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
         nudge: Arc::default(),
-    };
+    }
+}
+
+/// A lane that no route uses, without sessions, with Kafka away.
+fn leaving(data_dir: &Arc<DataDir>) -> OpenLane {
+    let ground = ground(data_dir);
     let plan = Plan {
         weight: 1,
         max_rate: None,
         name: "old".to_owned(),
         queue: queue::Config {
             share: Share::of(2),
-            ..config.queue.clone()
+            ..ground.config.queue.clone()
         },
         is_leaving: true,
     };
@@ -57,6 +65,66 @@ async fn a_lane_that_no_route_uses_ends_when_it_is_empty() {
     let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
     let lane = leaving(&data_dir).start().expect("starts");
     assert_eq!(lane.run(CancellationToken::new()).await, Outcome::Emptied);
+}
+
+/// Looks at these lanes.
+fn look_at(view: &View, data_dir: &Arc<DataDir>) -> Look {
+    let ground = ground(data_dir);
+    let identity = Identity::clone(&ground.identity);
+    look::over(view.clone(), &ground.config, identity, ground.clock.clone())
+}
+
+#[tokio::test]
+async fn a_lane_that_a_reload_exchanges_is_seen_as_it_was_before_that() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
+    fill(&data_dir).await;
+    let (view, lane) = (View::default(), leaving(&data_dir));
+    view.add(lane.view().clone());
+    let look = look_at(&view, &data_dir);
+    let before = look.take();
+    assert_eq!((before.backlog(), before.lanes[0].is_reloading), (1, false));
+    view.exchange(&["old".to_owned()].into());
+    for _ in 0..2 {
+        let during = look.take();
+        assert!(during.lanes[0].is_reloading, "{during:?}");
+        assert_eq!(during.backlog(), 1);
+        assert_eq!(during.health.heading, "The configuration is being changed.");
+        assert_eq!(during.health.is_ready, before.health.is_ready);
+        view.remove("old");
+    }
+    view.add(lane.view().clone());
+    assert!(!look.take().lanes[0].is_reloading, "it is back");
+    view.exchange(&["old".to_owned()].into());
+    view.remove("old");
+    view.settled();
+    let after = look.take();
+    assert!(after.lanes.is_empty() && !after.health.is_ready, "{after:?}");
+}
+
+#[tokio::test]
+async fn a_lane_whose_threads_are_silent_is_seen_to_hang() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
+    let (view, lane) = (View::default(), leaving(&data_dir));
+    let mut sink = sink::Monitor::after(Counts::default());
+    sink.pulse = Pulse::silent_for(Duration::from_secs(50));
+    view.add(LaneView {
+        sink: Arc::new(sink),
+        ..lane.view().clone()
+    });
+    let state = look_at(&view, &data_dir).take();
+    assert!(
+        state.lanes[0].stalled_s.is_some_and(|time| time >= 50),
+        "{state:?}"
+    );
+    assert!(!state.health.is_live && !state.health.is_ready);
+    view.vigil().stops();
+    let stopping = look_at(&view, &data_dir).take();
+    assert!(
+        stopping.health.is_live,
+        "what falls silent at the end does not hang"
+    );
 }
 
 #[tokio::test]

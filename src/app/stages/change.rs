@@ -111,6 +111,7 @@ impl Stages {
         } else {
             self.ground = self.ground_of(config, difference);
         }
+        self.view.settled();
         if refused.is_none() {
             self.settle_in(&plans, difference).await?;
         }
@@ -211,6 +212,7 @@ impl Stages {
         names: &BTreeSet<String>,
         stop: &CancellationToken,
     ) -> Result<(), AppError> {
+        self.view.exchange(names);
         for lane in names.iter().filter_map(|name| self.running.get(name)) {
             lane.hand.shut();
             lane.stop.cancel();

@@ -51,7 +51,9 @@ fn put_advice(out: &mut String, advice: &Advice) {
 }
 
 fn put_lane(out: &mut String, lane: &Lane) {
-    let leaving = if lane.is_leaving {
+    let leaving = if lane.is_reloading {
+        " (being changed by a reload: this is from before it)"
+    } else if lane.is_leaving {
         " (no route uses it: it is emptied)"
     } else {
         ""
@@ -96,8 +98,12 @@ fn put_queue(out: &mut String, lane: &Lane) {
     );
     if let Some(age) = queue.age_s {
         put(&mut text, format_args!(", the oldest for {}", span(age)));
+    } else if queue.is_age_unknown {
+        text.push_str(", for how long is not known");
     }
     match flow.drained_in_s {
+        // What is on its way is no backlog.
+        Some(time) if time <= 0.0 => {}
         Some(time) => put(&mut text, format_args!(", drained in {}", span(time))),
         None if lane.ledger.queued > 0 => text.push_str(", not draining"),
         None => {}

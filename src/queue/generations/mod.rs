@@ -508,9 +508,16 @@ impl Store for Generations {
     }
 
     fn bytes(&self) -> u64 {
-        let row = self.row();
-        let generations: u64 = row.entries.iter().map(|entry| entry.bytes).sum();
-        generations + self.beside.bytes(&self.folder, &row)
+        // The row is let go of before the folder is walked through: the path needs it, and nobody knows how long a walk takes.
+        let generations: u64 = self.row().entries.iter().map(|entry| entry.bytes).sum();
+        let counted = || {
+            self.row()
+                .entries
+                .iter()
+                .map(|entry| entry.path.clone())
+                .collect()
+        };
+        generations + self.beside.bytes(&self.folder, counted)
     }
 }
 

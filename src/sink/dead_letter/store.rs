@@ -298,13 +298,19 @@ impl DeadLetters {
             Err(TryLockError::WouldBlock) => return *stood,
         };
         let units = self.store.units();
-        *stood = Stand {
+        let stand = Stand {
             letters: units.iter().map(|unit| inner.living(*unit)).sum(),
-            bytes: self.store.bytes(),
+            bytes: stood.bytes,
             dropped: inner.note.values.dropped,
             lost: inner.note.values.lost,
         };
-        *stood
+        // Nor does who keeps a letter wait for whoever watches: the disk is asked when both are let go of.
+        drop(inner);
+        *stood = stand;
+        drop(stood);
+        let bytes = self.store.bytes();
+        self.stood.lock().unwrap_or_else(PoisonError::into_inner).bytes = bytes;
+        Stand { bytes, ..stand }
     }
 
     /// Whether the letter of this message may be taken out: a crash must not bring the message again. `cursor` is the

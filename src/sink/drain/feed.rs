@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
-use crate::sink::tally::Share;
+use crate::sink::tally::{Places, Share};
 use crate::sink::window::InFlight;
 
 /// Messages under way at most.
@@ -69,6 +69,7 @@ impl<C: Connector> Drain<C> {
             return false;
         }
         if let Some(router) = self.monitor.take_routes() {
+            self.places = Places::of(&router);
             self.router = router;
             // Both count the records of a message as the routes made them.
             self.ahead.clear();
@@ -158,7 +159,7 @@ impl<C: Connector> Drain<C> {
         let shares: Vec<Share> = outcome
             .records
             .iter()
-            .map(|record| Share::new(record.route, &record.key))
+            .map(|record| Share::new(self.places.get(record.route), &record.key))
             .collect();
         if !shares.is_empty() {
             self.shares.push_back((stored.seq, shares));

@@ -91,7 +91,15 @@ fn start() -> (
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
-    let words = Arc::new(|moment| format!("{moment:?}").into_bytes());
+    let main = std::thread::current().id();
+    let words = Arc::new(move |moment| {
+        assert_ne!(
+            std::thread::current().id(),
+            main,
+            "it serves all MQTT connections"
+        );
+        format!("{moment:?}").into_bytes()
+    });
     let telling =
         Telling::new(&config.brokers[0], "gw-7", "e/{gateway}/state", INTERVAL, words).expect("valid bounds");
     assert_eq!(telling.identity.client_id, "edgeferry-gw-7-state");

@@ -43,3 +43,20 @@ async fn new_routes_count_behind_a_failure_too() {
     assert_eq!(bench.kafka.on("other"), ["1", "2", "3"]);
     assert_eq!(bench.dead(), []);
 }
+
+#[tokio::test]
+async fn what_routes_delivered_stays_theirs_when_the_numbers_of_routes_shift() {
+    const OWN: &str = "[[route]]\nfrom = \"devices/{device}/telemetry\"\ntopic = \"one\"\n[[route]]\n\
+                       from = \"{kind}/{device}/telemetry\"\ntopic = \"two\"\n[[lane]]\nname = \"fast\"\n";
+    const OF_ANOTHER_LANE: &str =
+        "[[route]]\nlane = \"fast\"\nfrom = \"alarms/{device}\"\ntopic = \"alarms\"\n";
+    let mut bench = Bench::routed(OWN, &["1", "2", "3", "4", "5", "6", "7"]).await;
+    bench.kafka.cluster().capacity = 4;
+    bench.steps(1);
+    let shifted = parse_routes(&format!("{OF_ANOTHER_LANE}{OWN}"));
+    bench.drain.monitor.reroute(Router::new(shifted, "gw", "default"));
+    bench.until_empty();
+    let tallies = bench.drain.monitor.tallies();
+    let delivered: Vec<u64> = (0..3).map(|place| tallies.route(place).delivered).collect();
+    assert_eq!(delivered, [7, 7, 0]);
+}
