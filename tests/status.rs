@@ -2,7 +2,6 @@
 //! MQTT nor Kafka.
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
     reason = "the helpers of a test may give up"
