@@ -452,8 +452,8 @@ fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_
         free.local_addr().expect("bound").port()
     };
     let path = gateway.path("edgeferry.toml");
-    let mut config = fs::read_to_string(&path).expect("reads");
-    config.push_str(&format!("[http]\nlisten = \"127.0.0.1:{port}\"\n"));
+    let config = fs::read_to_string(&path).expect("reads");
+    let config = format!("{config}[http]\nlisten = \"127.0.0.1:{port}\"\n");
     fs::write(&path, &config).expect("writes");
     let daemon = gateway.daemon();
     let right = format!("password_file = \"{}\"", gateway.path("password").display());
