@@ -2,10 +2,10 @@
 #![cfg(test)]
 
 #[path = "support/disk.rs"]
-#[allow(dead_code, reason = "shared with the other tests; this one uses a part")]
+#[expect(dead_code, reason = "shared with the other tests; this one uses a part")]
 mod disk;
 #[path = "support/wait.rs"]
-#[allow(dead_code, reason = "shared with the other tests; this one uses a part")]
+#[expect(dead_code, reason = "shared with the other tests; this one uses a part")]
 mod wait;
 
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -23,7 +23,7 @@ use serde_json::Value;
 /// Long enough for every phase, also on a busy machine.
 const SECONDS: &str = "8";
 /// Whatever the drill waits for has a limit of its own, which is below this.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A folder for scratch directories, on a real disk.
 struct Place(tempfile::TempDir);

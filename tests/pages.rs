@@ -116,22 +116,18 @@ fn the_manual_is_one_page_for_each_verb_and_formatters_have_nothing_to_say() {
     ] {
         let (program, arguments) = formatter.split_first().expect("it has a name");
         for page in &pages {
-            match Command::new(program).args(arguments).arg(page).output() {
-                Ok(output) => {
-                    looked = true;
-                    let said = text(&output.stderr);
-                    assert!(
-                        output.status.success() && said.is_empty(),
-                        "{program} {}: {said}{}",
-                        page.display(),
-                        text(&output.stdout)
-                    );
-                }
-                Err(_) => {
-                    eprintln!("SKIPPED: {program} is not installed");
-                    break;
-                }
-            }
+            let Ok(output) = Command::new(program).args(arguments).arg(page).output() else {
+                eprintln!("SKIPPED: {program} is not installed");
+                break;
+            };
+            looked = true;
+            let said = text(&output.stderr);
+            assert!(
+                output.status.success() && said.is_empty(),
+                "{program} {}: {said}{}",
+                page.display(),
+                text(&output.stdout)
+            );
         }
     }
     eprintln!("pages were formatted: {looked}");

@@ -2,7 +2,6 @@
 //! MQTT nor Kafka.
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
     reason = "the helpers of a test may give up"
@@ -14,7 +13,8 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -429,4 +429,79 @@ fn a_report_has_all_that_helps_and_no_secret_with_a_daemon_and_without() {
         said.out.contains("it has mistakes") && said.out.contains("kafka.pasword"),
         "{said:?}"
     );
+}
+
+/// The body of what the daemon answers on loopback.
+fn get(port: u16, path: &str, accept: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\naccept: {accept}\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.contains(" 200 ").then(|| body.to_owned())
+}
+
+#[test]
+fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_no_look() {
+    const MISPLACED: &str = "correct-horse-battery";
+    let gateway = Gateway::filled();
+    let port = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        free.local_addr().expect("bound").port()
+    };
+    let path = gateway.path("edgeferry.toml");
+    let config = fs::read_to_string(&path).expect("reads");
+    let config = format!("{config}[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    fs::write(&path, &config).expect("writes");
+    let daemon = gateway.daemon();
+    let right = format!("password_file = \"{}\"", gateway.path("password").display());
+    let wrong = config.replace(&right, &format!("password_file = \"{MISPLACED}\""));
+    assert_ne!(wrong, config);
+    fs::write(&path, wrong).expect("writes");
+    let refused = gateway.run("reload", &[]);
+    assert!(
+        refused.code == 64 && refused.err.contains(MISPLACED),
+        "who asks is told all of it: {refused:?}"
+    );
+    let log = fs::read_to_string(gateway.path("log")).expect("reads");
+    assert!(log.contains(MISPLACED), "{log}");
+    let mut looks = vec![(
+        "report, with the wrong file".to_owned(),
+        gateway.run("report", &[]).out,
+    )];
+    fs::write(&path, config).expect("writes");
+    let state = gateway.status();
+    let not_applied = &state.json()["health"]["not_applied"];
+    let why = not_applied["why"][0].as_str().expect("text").to_owned();
+    assert!(
+        why.starts_with("line ") && why.contains("mqtt[0].password_file"),
+        "{state:?}"
+    );
+    assert!(
+        state.out.contains("the configuration cannot be used"),
+        "{state:?}"
+    );
+    looks.push(("status --json".to_owned(), state.out));
+    for verb in ["status", "report"] {
+        looks.push((verb.to_owned(), gateway.run(verb, &[]).out));
+    }
+    for (path, accept) in [
+        ("/", "text/html"),
+        ("/metrics", "text/plain"),
+        ("/metrics", "application/openmetrics-text; version=1.0.0"),
+        ("/api/status", "*/*"),
+        ("/api/history", "*/*"),
+    ] {
+        let body = wait::until("the address answers", PATIENCE, || get(port, path, accept));
+        looks.push((format!("{path} as {accept}"), body));
+    }
+    for (name, look) in &looks {
+        assert!(!look.is_empty(), "{name}");
+        for secret in [MISPLACED, SECRET] {
+            assert!(!look.contains(secret), "{name}: {look}");
+        }
+    }
+    drop(daemon);
 }

@@ -194,7 +194,7 @@ fn load(path: &Path) -> Option<Config> {
                 tracing::info!("EDGEFERRY_LOG is set: it goes over [log] level");
             }
             for warning in &warnings {
-                tracing::warn!(%warning, "in the configuration");
+                tracing::warn!(mistake = %warning.place(), %warning, "in the configuration");
             }
             Some(config)
         }

@@ -128,7 +128,7 @@ impl Difference {
     }
 }
 
-/// One line: "route[1] changed (topic); lane alarms added".
+/// One line: `route[1] changed (topic); lane alarms added`.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.changes.iter().filter(|change| !change.setting.is_empty());

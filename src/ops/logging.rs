@@ -1,5 +1,7 @@
 //! Log lines: fields in the journal under systemd, text on standard error elsewhere.
 
+mod filter;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
@@ -11,6 +13,7 @@ use crate::config::Level;
 
 use crate::ops::events;
 use crate::ops::journal::Journal;
+use filter::Said;
 
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "EDGEFERRY_LOG";
@@ -22,7 +25,7 @@ const DEFAULT: &str = "info,sled=warn";
 const QUIET: &str = "warn,edgeferry::sink=error,rumqttd=off,rumqttc=off,librdkafka=off,rdkafka=off";
 
 /// The way to the filter that is in use.
-static IN_USE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static IN_USE: OnceLock<reload::Handle<Said, Registry>> = OnceLock::new();
 
 /// What became of a level that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub fn set_level(level: Level) -> Applied {
     if from_environment().is_some() {
         return Applied::Environment;
     }
-    let changed = IN_USE.get().map(|filter| filter.reload(filter_of(level)));
+    let changed = IN_USE.get().map(|filter| filter.reload(Said(filter_of(level))));
     if let Some(Err(error)) = changed {
         tracing::warn!(%error, "the level of the log stays as it was");
     }
@@ -73,7 +76,7 @@ pub fn init_quiet() {
 
 fn init_with(default: &str) {
     let filter = from_environment().unwrap_or_else(|| EnvFilter::new(default));
-    let (filter, handle) = reload::Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(Said(filter));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open());

@@ -288,7 +288,7 @@ impl Reader {
 
     /// Notes for onlookers which message waits for longest. `taken` is the first one that the caller has and that is not
     /// done. Costs some locks; only when no memory has the message, which is so after a start with a backlog and no link, the
-    /// disk is asked, [`OLDEST_INTERVAL`] apart.
+    /// disk is asked, `OLDEST_INTERVAL` apart.
     pub fn note_oldest(&mut self, taken: Option<Waiting>, now: Instant) {
         let cursor = self.cursor();
         let shared = Arc::clone(&self.shared);

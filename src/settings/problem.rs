@@ -21,6 +21,17 @@ pub struct Problem {
     pub right: Option<String>,
 }
 
+impl Problem {
+    /// Where it is, without what stands there: `line 12: mqtt[0].keep_alive`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.field.as_str() {
+            "" => format!("line {}", self.line),
+            field => format!("line {}: {}", self.line, field.escape_debug()),
+        }
+    }
+}
+
 impl Display for Problem {
     /// `config.toml:12: mqtt[0].keep_alive: "10 parsecs" is not a duration; write for example "30s"`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,10 @@
 //! Who delivers, and who is in trouble: counters of routes, and of devices within a bound. Since the start of the process.
 //!
 //! There may be more devices than fit into memory, so the busiest are found by the space-saving algorithm (Metwally, Agrawal,
-//! El Abbadi: Efficient computation of frequent and top-k elements in data streams, 2005). [`DEVICES`] devices have a counter. A
+//! El Abbadi: Efficient computation of frequent and top-k elements in data streams, 2005). `DEVICES` devices have a counter. A
 //! device without one takes over the smallest, and remembers what it took over as its possible error. So of `N` records in all:
 //! every device with more than `N / DEVICES` is among them, no error is larger than that, and what is said of a device, its
-//! counter less its error, is never more than it had. As long as no more than [`DEVICES`] devices were seen all is exact.
+//! counter less its error, is never more than it had. As long as no more than `DEVICES` devices were seen all is exact.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

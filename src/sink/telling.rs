@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::clock;
+use crate::outages::{Outages, Say, Trouble};
 use crate::route::Header;
 use crate::route::{KafkaRecord, headers};
 use crate::signal::Signal;
@@ -69,7 +70,7 @@ pub struct Teller<C: Connector> {
     /// The producer has seen the topic.
     is_there: bool,
     pause: Duration,
-    is_failing: bool,
+    outages: Outages,
     ticket: Ticket,
 }
 
@@ -103,7 +104,7 @@ impl<C: Connector> Teller<C> {
             producer: None,
             is_there: false,
             pause: interval,
-            is_failing: false,
+            outages: Outages::default(),
             ticket: 0,
         }
     }
@@ -143,22 +144,12 @@ impl<C: Connector> Teller<C> {
         }
         match self.tell() {
             Ok(()) => {
-                if std::mem::take(&mut self.is_failing) {
-                    tracing::info!(topic = self.topic, "the state is told to Kafka again");
-                }
+                recovered(&mut self.outages, &self.topic);
                 self.pause = self.interval;
                 self.interval
             }
             Err(reason) => {
-                if std::mem::replace(&mut self.is_failing, true) {
-                    tracing::debug!(topic = self.topic, reason, "the state is not told to Kafka");
-                } else {
-                    tracing::warn!(
-                        topic = self.topic,
-                        reason,
-                        "the state is not told to Kafka; trying again now and then. The data does not depend on it"
-                    );
-                }
+                failed(&mut self.outages, &self.topic, &reason);
                 let pause = self.pause;
                 self.pause = (pause * 2).min(PAUSE_MAX.max(self.interval));
                 pause
@@ -244,6 +235,30 @@ impl<C: Connector> Teller<C> {
             }
             self.monitor.wake.wait(LOOK.min(patience));
         }
+    }
+}
+
+/// A link that comes and goes is told now and then.
+fn failed(outages: &mut Outages, topic: &str, reason: &str) {
+    match outages.failed(Trouble::Passing, tokio::time::Instant::now()) {
+        Say::Loudly { untold } => tracing::warn!(
+            topic,
+            reason,
+            untold,
+            "the state is not told to Kafka; trying again now and then. The data does not depend on it"
+        ),
+        Say::Quietly => tracing::debug!(topic, reason, "the state is not told to Kafka"),
+    }
+}
+
+fn recovered(outages: &mut Outages, topic: &str) {
+    match outages.recovered(tokio::time::Instant::now()) {
+        Some(recovery) if recovery.loud => {
+            tracing::info!(topic, away = ?recovery.away, "the state is told to Kafka again");
+        }
+        Some(_) => tracing::debug!(topic, "the state is told to Kafka again"),
+        // Each time that it is told.
+        None => {}
     }
 }
 

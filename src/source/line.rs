@@ -263,7 +263,6 @@ mod tests {
         let outcome = |why: &str| Outcome {
             refused: vec![("a/#".to_owned(), why.to_owned())],
             lowered: vec!["b/#".to_owned()],
-            ..Outcome::default()
         };
         let lines = lines_of_an_hour(|line, second| {
             let why = if second < 1800 { "0x87" } else { "0x97" };

@@ -16,6 +16,7 @@ use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event,
 use super::connection::End;
 use super::retry::{Retry, Step};
 use super::{Config, TRANSPORT_LIMIT, Version, backoff};
+use crate::outages::{Outages, Say, Trouble};
 
 /// What stands behind the `-` of the client id, where the connections of the data have their lane's name.
 pub const STATE: &str = "state";
@@ -44,7 +45,7 @@ pub struct Telling {
     interval: Duration,
     words: Words,
     retry: Retry,
-    is_failing: bool,
+    outages: Outages,
 }
 
 impl std::fmt::Debug for Telling {
@@ -76,7 +77,7 @@ impl Telling {
             interval,
             words,
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
-            is_failing: false,
+            outages: Outages::default(),
         })
     }
 
@@ -101,12 +102,7 @@ impl Telling {
                 return;
             };
             let up = up.map(|at| Instant::now().duration_since(at));
-            let broker = &*self.identity.config.name;
-            if std::mem::replace(&mut self.is_failing, true) {
-                debug!(broker, %failure, "the state is not told; trying again");
-            } else {
-                warn!(broker, %failure, "the state is not told; trying again. The data is another connection");
-            }
+            failed(&mut self.outages, &self.identity.config.name, &failure);
             let Step::Again { wait, .. } = self.retry.ended(End::Failed(failure), up) else {
                 return;
             };
@@ -128,7 +124,7 @@ impl Telling {
         };
         let (client, mut events) = announcer.announce(Some(will));
         let (connected, is_connected) = tokio::sync::watch::channel(false);
-        let was_failing = &mut self.is_failing;
+        let outages = &mut self.outages;
         let identity = &self.identity;
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
@@ -139,9 +135,7 @@ impl Telling {
                     Ok(Err(failure)) => return Some(failure),
                     Ok(Ok(Event::Connected { .. })) => {
                         *up = Some(Instant::now());
-                        if std::mem::take(was_failing) {
-                            info!(broker = &*identity.config.name, "the state is told again");
-                        }
+                        recovered(outages, &identity.config.name);
                         connected.send_replace(true);
                     }
                     Ok(Ok(Event::DisconnectSent)) => return None,
@@ -194,6 +188,25 @@ async fn announcement(topic: &str, words: &Words, moment: Moment) -> Option<Anno
         topic: topic.to_owned(),
         payload,
     })
+}
+
+/// A link that comes and goes is told now and then.
+fn failed(outages: &mut Outages, broker: &str, failure: &Failure) {
+    match outages.failed(Trouble::Passing, Instant::now()) {
+        Say::Loudly { untold } => {
+            warn!(broker, %failure, untold, "the state is not told; trying again. The data is another connection");
+        }
+        Say::Quietly => debug!(broker, %failure, "the state is not told; trying again"),
+    }
+}
+
+fn recovered(outages: &mut Outages, broker: &str) {
+    match outages.recovered(Instant::now()) {
+        Some(recovery) if recovery.loud => {
+            info!(broker, away = ?recovery.away, "the state is told again");
+        }
+        _ => debug!(broker, "the state is told"),
+    }
 }
 
 #[cfg(test)]

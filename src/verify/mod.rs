@@ -6,10 +6,10 @@
 //! ```
 //!
 //! A message is named by (epoch, lane, sequence), and sequences of a lane have no gaps but those that the store can explain. So it is enough to
-//! note which sequences were seen ([`seen`]): a bit for each where they are scattered, nothing where they are dense. A message that several
+//! note which sequences were seen (`seen`): a bit for each where they are scattered, nothing where they are dense. A message that several
 //! routes deliver has one name in several topics, therefore repetition is judged by topic, and absence over all of them.
 //!
-//! What is missing and why ([`explain`]): still queued, a dead letter, in a hole of the log: these the store knows by sequence. What was
+//! What is missing and why (`explain`): still queued, a dead letter, in a hole of the log: these the store knows by sequence. What was
 //! filtered, dropped by a limit, purged or put back by hand it knows by number alone. What lies before the beginning of a topic
 //! (retention, compaction) nobody knows. What is left over is lost, or, without the store, a gap.
 

@@ -31,7 +31,7 @@ pub struct StoreAccount {
 /// All that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`VERSION`]
+    /// `VERSION`
     pub version: u32,
     /// What it comes to.
     pub verdict: Verdict,
@@ -105,7 +105,7 @@ pub struct LaneReport {
     pub unknown: u64,
     /// Absent without an explanation.
     pub missing: u64,
-    /// Where those are which no sequence explains: the first [`STRETCHES_MAX`] stretches.
+    /// Where those are which no sequence explains: the first `STRETCHES_MAX` stretches.
     pub stretches: Vec<Stretch>,
     /// Further stretches.
     pub stretches_left_out: u64,

@@ -78,6 +78,43 @@ fn ids(oracle: &mut Oracle) -> BTreeSet<String> {
         .collect()
 }
 
+/// Kills and starts the daemon so often, and recounts each time. Returns the account after the last start.
+fn die_often(scene: &mut Scene, oracle: &mut Oracle, seed: &mut Seed, kills: u64) -> Ledger {
+    let mut known = Ledger::default();
+    for kill in 1..=kills {
+        wait::let_pass(
+            &format!("life {kill} of {kills}"),
+            Duration::from_millis(seed.between(20, 1_200)),
+        );
+        scene.daemon.kill();
+        let dead = ledger(&scene.daemon);
+        recount(&format!("death {kill}"), &known, &dead);
+        // The cursor may lag behind Kafka, and never leads; nothing was sent that is not in the account.
+        let there = ids(oracle).len() as u64;
+        assert!(
+            dead.delivered <= there,
+            "death {kill}: {there} in Kafka, {dead:?}"
+        );
+        assert!(there <= dead.received, "death {kill}: {there} in Kafka, {dead:?}");
+        scene.daemon.restart();
+        let alive = ledger(&scene.daemon);
+        recount(&format!("start {kill}"), &dead, &alive);
+        known = alive;
+    }
+    known
+}
+
+/// The lane, once so many small messages are delivered, so many large ones are dead letters, and nothing waits.
+fn until_drained(scene: &Scene, small: u64, large: u64) -> Lane {
+    wait::until("nothing is queued any more", PATIENCE, || {
+        let (_, out, _) = scene.daemon.ask("status", &["--json"]);
+        let mut state: State = serde_json::from_str(&out).ok()?;
+        let lane: Lane = state.lanes.pop()?;
+        let is_all_there = lane.ledger.delivered >= small && lane.ledger.dead_lettered >= large;
+        (is_all_there && lane.ledger.queued == 0).then_some(lane)
+    })
+}
+
 #[test]
 fn the_ledger_is_exact_after_every_kill() {
     let mut seed = Seed::of_this_run("the_ledger_is_exact_after_every_kill");
@@ -110,37 +147,11 @@ fn the_ledger_is_exact_after_every_kill() {
         bytes: 4 * LIMIT_BYTES,
         ..Plan::default()
     });
-    let mut known = Ledger::default();
     let kills = kills();
-    for kill in 1..=kills {
-        wait::let_pass(
-            &format!("life {kill} of {kills}"),
-            Duration::from_millis(seed.between(20, 1_200)),
-        );
-        scene.daemon.kill();
-        let dead = ledger(&scene.daemon);
-        recount(&format!("death {kill}"), &known, &dead);
-        // The cursor may lag behind Kafka, and never leads; nothing was sent that is not in the account.
-        let there = ids(&mut oracle).len() as u64;
-        assert!(
-            dead.delivered <= there,
-            "death {kill}: {there} in Kafka, {dead:?}"
-        );
-        assert!(there <= dead.received, "death {kill}: {there} in Kafka, {dead:?}");
-        scene.daemon.restart();
-        let alive = ledger(&scene.daemon);
-        recount(&format!("start {kill}"), &dead, &alive);
-        known = alive;
-    }
+    let known = die_often(&mut scene, &mut oracle, &mut seed, kills);
     let (sent, large) = (devices.finish(ACK_LIMIT), large.finish(ACK_LIMIT));
     let (small, large) = (sent.acked().count() as u64, large.acked().count() as u64);
-    let lane = wait::until("nothing is queued any more", PATIENCE, || {
-        let (_, out, _) = scene.daemon.ask("status", &["--json"]);
-        let mut state: State = serde_json::from_str(&out).ok()?;
-        let lane: Lane = state.lanes.pop()?;
-        let is_all_there = lane.ledger.delivered >= small && lane.ledger.dead_lettered >= large;
-        (is_all_there && lane.ledger.queued == 0).then_some(lane)
-    });
+    let lane = until_drained(&scene, small, large);
     let end = &lane.ledger;
     recount("the end", &known, end);
     oracle.until_all_there(&sent, PATIENCE);

@@ -177,6 +177,7 @@ pub fn hostile() -> State {
         file: HOSTILE.into(),
         unix_ms: now_ms() - 60_000,
         why: vec![HOSTILE.into(), HOSTILE.into()],
+        more: 3,
     });
     state.lanes[0].ledger.received += 4;
     state.lanes[0].routes.push(tally(HOSTILE, 12, Some(HOSTILE)));

@@ -1,6 +1,6 @@
 //! Whether a changed configuration can be applied, as far as that is known before anything is touched.
 
-use super::Refusal;
+use super::refusal::{Mistake, Refusal};
 use crate::app::stages::Stages;
 use crate::app::{AppError, keys, lane_marks};
 use crate::config::Config;
@@ -13,13 +13,13 @@ use crate::{sink, source};
 /// A file that cannot be used is in the way where its setting is new: a link that is refused for another one must not keep a route
 /// from being changed. When nothing is different the files are what the reload is for, so all of them count.
 pub(super) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> Result<(), Refusal> {
-    let restarts: Vec<String> = difference
+    let restarts: Vec<Mistake> = difference
         .restarts()
         .map(|(change, why)| {
-            format!(
+            Mistake::plain(format!(
                 "{} is another one, which needs a restart ({why}); nothing else of the file is applied without it",
                 change.setting
-            )
+            ))
         })
         .collect();
     if !restarts.is_empty() {
@@ -39,26 +39,33 @@ pub(super) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> R
     let data_dir = stages.data_dir();
     let stored = keys::check(new, data_dir).map_err(AppError::from);
     let stored = stored.and_then(|()| lane_marks::check(new, data_dir));
-    stored.map_err(|error| Refusal::one(error.exit(), error.to_string()))
+    stored.map_err(|error| {
+        let shown = "a key file or a lane does not fit what is stored: the log says which";
+        Refusal::one(error.exit(), Mistake::new(error.to_string(), shown))
+    })
 }
 
-fn broker_files(new: &Config, difference: &Difference) -> Vec<String> {
+fn broker_files(new: &Config, difference: &Difference) -> Vec<Mistake> {
     let counts = |broker: &&source::Config| difference.is_empty() || difference.is_about_broker(&broker.name);
     let mut why = Vec::new();
     for broker in new.brokers.iter().filter(counts) {
+        let shown = format!("mqtt {}: a file that it names cannot be used", broker.name);
         let problems = source::file_problems(broker).into_iter();
-        why.extend(problems.map(|problem| format!("mqtt {}: {problem}", broker.name)));
+        why.extend(problems.map(|problem| Mistake::new(format!("mqtt {}: {problem}", broker.name), &shown)));
     }
     why
 }
 
-fn kafka_files(new: &Config, difference: &Difference) -> Vec<String> {
+fn kafka_files(new: &Config, difference: &Difference) -> Vec<Mistake> {
     let counts = difference.is_empty() || difference.takes(|takes| *takes == Takes::AllLanes);
     if !counts {
         return Vec::new();
     }
     let unreadable = sink::unreadable_secrets(&new.kafka.security).into_iter();
     unreadable
-        .map(|(key, error)| format!("kafka.{key}: {error}"))
+        .map(|(key, error)| {
+            let shown = format!("kafka.{key}: the file cannot be used");
+            Mistake::new(format!("kafka.{key}: {error}"), &shown)
+        })
         .collect()
 }

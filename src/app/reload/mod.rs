@@ -9,6 +9,7 @@
 
 pub mod impact;
 mod judge;
+mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::ops::control::{self, Reloaded, Reloads};
 use crate::ops::logging::{self, Applied};
 use crate::ops::state::NotApplied;
 use crate::ops::systemd;
+use refusal::{Mistake, Refusal};
 
 /// Takes SIGHUP from now on: without that it would end the process.
 ///
@@ -43,19 +45,6 @@ pub struct Requests {
     file: Option<PathBuf>,
     hangup: Option<Signal>,
     asked: mpsc::Receiver<oneshot::Sender<Reloaded>>,
-}
-
-/// What is wrong, and what it means for whoever asked.
-#[derive(Debug)]
-struct Refusal {
-    exit: Exit,
-    why: Vec<String>,
-}
-
-impl Refusal {
-    fn one(exit: Exit, why: String) -> Self {
-        Self { exit, why: vec![why] }
-    }
 }
 
 impl Requests {
@@ -106,7 +95,7 @@ impl Requests {
             Some(file) => apply(file, stages, stop).await?,
             None => Err(Refusal::one(
                 Exit::Failure,
-                "this process has no configuration file to read".to_owned(),
+                Mistake::plain("this process has no configuration file to read".to_owned()),
             )),
         };
         stages.try_links();
@@ -132,21 +121,24 @@ impl Requests {
                 systemd::reloaded(&line);
                 Ok(line)
             }
-            Err(Refusal { exit, why }) => {
-                for problem in &why {
-                    tracing::error!(error = %problem, "the configuration cannot be used");
+            Err(refusal) => {
+                for Mistake { in_full, shown } in &refusal.why {
+                    tracing::error!(mistake = %shown, in_full, "the configuration cannot be used");
                 }
                 let line = format!("{file} is not applied, the configuration from before it goes on");
                 tracing::error!(outcome = %line, "the configuration is not applied");
+                let (why, more) = refusal.shown();
                 let first = why.first().map_or("", String::as_str);
                 systemd::reloaded(&format!("{line}: {first}"));
-                let message = [why.join("\n"), line].join("\n");
+                let mut message: Vec<String> = refusal.why.into_iter().map(|one| one.in_full).collect();
+                message.push(line);
                 view.set_not_applied(Some(NotApplied {
                     file,
                     unix_ms: clock::unix_ms(),
                     why,
+                    more,
                 }));
-                Err((exit, message))
+                Err((refusal.exit, message.join("\n")))
             }
         }
     }
@@ -187,25 +179,25 @@ async fn apply(
             let level = set_level(&new, &difference);
             Ok(format!("reloaded: {difference}{}{level}", lanes(&anew, took)))
         }
-        Changed::Refused(error) => Err(Refusal::one(error.exit(), error.to_string())),
+        Changed::Refused(error) => Err(Refusal::one(
+            error.exit(),
+            Mistake::new(
+                error.to_string(),
+                "a part of it could not be started: the log says why",
+            ),
+        )),
         Changed::Interrupted => Err(Refusal::one(
             Exit::Failure,
-            "edgeferry is stopping: the reload is not done".to_owned(),
+            Mistake::plain("edgeferry is stopping: the reload is not done".to_owned()),
         )),
     })
 }
 
 /// The file, checked; warnings are said.
 fn read(file: &Path) -> Result<Config, Refusal> {
-    let (config, warnings) = config::load(file).map_err(|error| Refusal {
-        exit: Exit::Usage,
-        why: match error {
-            config::LoadError::Invalid(problems) => problems.iter().map(ToString::to_string).collect(),
-            error @ config::LoadError::Unreadable { .. } => vec![error.to_string()],
-        },
-    })?;
+    let (config, warnings) = config::load(file).map_err(|error| Refusal::of_file(&error))?;
     for warning in warnings {
-        tracing::warn!(%warning, "in the configuration");
+        tracing::warn!(mistake = %warning.place(), %warning, "in the configuration");
     }
     Ok(config)
 }

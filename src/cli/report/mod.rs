@@ -52,23 +52,30 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// Beside its place first: what is there is whole.
+/// Beside its place first: what is there is whole. Under a name that nobody knows before: in `/tmp` anybody may put a file or a
+/// link where a known one would be.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = path.with_added_extension("part");
-    let written = OpenOptions::new()
+    write_by(
+        path,
+        &path.with_added_extension(format!("{:016x}.part", rand::random::<u64>())),
+        text,
+    )
+}
+
+fn write_by(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
+    // A new one, so it is ours alone: no link is followed, and no file of somebody else's taken.
+    let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&unfinished, path));
+        .open(unfinished)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(unfinished, path));
     if written.is_err() {
         // On a full disk the half is in the way.
-        drop(std::fs::remove_file(&unfinished));
+        drop(std::fs::remove_file(unfinished));
     }
     written
 }
@@ -113,4 +120,50 @@ fn state(redacted: &Redacted) -> String {
         Err(error) => return error.to_string(),
     };
     said.unwrap_or_else(|error| format!("cannot be said: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_or_a_link_that_somebody_put_there_is_not_written_to() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "precious").expect("writes");
+        symlink(at("victim"), at("link.part")).expect("links");
+        fs::write(at("foreign.part"), "theirs").expect("writes");
+        symlink(at("nothing"), at("dangling.part")).expect("links");
+        for name in ["link.part", "foreign.part", "dangling.part"] {
+            let error = write_by(&at("report.txt"), &at(name), "report").expect_err("refused");
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert!(fs::symlink_metadata(at(name)).is_ok(), "{name} stays");
+        }
+        assert_eq!(fs::read_to_string(at("victim")).expect("reads"), "precious");
+        assert_eq!(fs::read_to_string(at("foreign.part")).expect("reads"), "theirs");
+        assert!(!at("nothing").exists() && !at("report.txt").exists());
+    }
+
+    #[test]
+    fn a_link_at_the_place_of_the_report_is_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "precious").expect("writes");
+        fs::set_permissions(at("victim"), fs::Permissions::from_mode(0o666)).expect("ours");
+        symlink(at("victim"), at("report.txt")).expect("links");
+        symlink(at("victim"), at("report.txt.part")).expect("links");
+        write(&at("report.txt"), "report").expect("writes");
+        assert_eq!(fs::read_to_string(at("victim")).expect("reads"), "precious");
+        let metadata = fs::symlink_metadata(at("report.txt")).expect("there");
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("lists").count(),
+            3,
+            "nothing is left behind"
+        );
+    }
 }

@@ -127,12 +127,13 @@ pub const KNOWN: &[Known] = &[
         "what the error names; the exit code says whether a restart can help (docs/operations.md)",
     ),
     info("EDGEFERRY_LOG is set: it goes over [log] level", &[]),
-    warn("in the configuration", &["warning"], RIGHT),
+    warn("in the configuration", &["mistake", "warning"], RIGHT),
     error("the configuration cannot be used", &["error"], RIGHT),
     info("running", &["version", "gateway", "epoch", "partitioner"]),
     info("stopping", &[]),
     // app/reload/mod.rs
     info("the configuration was read again", &["outcome"]),
+    error("the configuration cannot be used", &["mistake", "in_full"], RIGHT),
     error("the configuration is not applied", &["outcome"], RIGHT),
     // app/routing.rs
     warn("cannot note the lane's routes", &["path", "error"], ONCE),
@@ -530,10 +531,10 @@ pub const KNOWN: &[Known] = &[
     ),
     info("delivery goes on", &["away"]),
     // sink/telling.rs
-    info("the state is told to Kafka again", &["topic"]),
+    info("the state is told to Kafka again", &["topic", "away"]),
     warn(
         "the state is not told to Kafka; trying again now and then. The data does not depend on it",
-        &["topic", "reason"],
+        &["topic", "reason", "untold"],
         "put right what the reason names: mostly the topic of [status] is missing",
     ),
     // sink/times.rs
@@ -692,10 +693,10 @@ pub const KNOWN: &[Known] = &[
     // source/telling.rs
     warn(
         "the state is not told; trying again. The data is another connection",
-        &["broker", "failure"],
+        &["broker", "failure", "untold"],
         BROKER,
     ),
-    info("the state is told again", &["broker"]),
+    info("the state is told again", &["broker", "away"]),
 ];
 
 #[cfg(test)]

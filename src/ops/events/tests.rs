@@ -12,6 +12,14 @@ fn kept(say: impl FnOnce()) -> Vec<state::Event> {
     events.book.last()
 }
 
+/// A layer of its own, and what it has kept: texts, newest first.
+pub fn keeper() -> (Keeper, impl Fn() -> Vec<String>) {
+    let events = Arc::new(Events::default());
+    let kept = Arc::clone(&events);
+    let texts = move || kept.book.last().into_iter().map(|event| event.text).collect();
+    (Keeper(events), texts)
+}
+
 #[test]
 fn warnings_and_errors_are_kept_with_their_fields_and_nothing_below() {
     let kept = kept(|| {
@@ -32,6 +40,23 @@ fn warnings_and_errors_are_kept_with_their_fields_and_nothing_below() {
                 state::Level::Warning,
                 "disconnected; trying again broker=local untold=3"
             ),
+        ]
+    );
+}
+
+#[test]
+fn what_quotes_the_configuration_is_in_the_log_alone() {
+    let kept = kept(|| {
+        let in_full = "edgeferry.toml:6: \"hunter2\" is relative";
+        tracing::error!(mistake = "line 6: x", in_full, "the configuration cannot be used");
+        tracing::warn!(warning = in_full, "in the configuration");
+    });
+    let texts: Vec<&str> = kept.iter().map(|event| event.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "in the configuration",
+            "the configuration cannot be used mistake=line 6: x"
         ]
     );
 }
@@ -85,6 +110,10 @@ impl Through {
 
     fn quiet(&self) -> u64 {
         self.0[1].load(Ordering::Relaxed)
+    }
+
+    pub fn all(&self) -> u64 {
+        self.loud() + self.quiet()
     }
 }
 

@@ -101,6 +101,9 @@ pub enum Grade {
     Bad,
 }
 
+/// Most mistakes of a file that a [`NotApplied`] has: it goes with every look to everybody who looks.
+pub const MISTAKES_MAX: usize = 10;
+
 /// A configuration file that was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotApplied {
@@ -108,24 +111,28 @@ pub struct NotApplied {
     pub file: String,
     /// When a reload refused it.
     pub unix_ms: i64,
-    /// Why: a line for each thing that is wrong.
+    /// Why: where something is wrong and what kind of mistake it is, at most [`MISTAKES_MAX`]. What stands in the file is not
+    /// quoted: it may be a secret in a wrong place.
     pub why: Vec<String>,
+    /// How many mistakes there are beside those.
+    #[serde(default)]
+    pub more: u64,
 }
 
 impl NotApplied {
     /// What a person should do about it.
     #[must_use]
     pub fn advice(&self) -> Advice {
-        let more = self.why.len().saturating_sub(1);
+        let others = self.why.len().saturating_sub(1) as u64;
         let first = self.why.first().map_or("", String::as_str);
-        let others = match more {
+        let others = match others.saturating_add(self.more) {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };
         Advice {
             level: Level::Warning,
             what: format!("{} is not applied: {first}{others}", self.file),
-            todo: "put it right and reload; until then the configuration from before it runs".to_owned(),
+            todo: "`edgeferry check` says what is wrong: put it right and reload; until then the configuration from before it runs".to_owned(),
         }
     }
 }

@@ -31,9 +31,8 @@ pub fn state() -> State {
             not_applied: Some(NotApplied {
                 file: "/etc/edgeferry/edgeferry.toml".to_owned(),
                 unix_ms: 1_794_999_980_000,
-                why: vec![
-                    "edgeferry.toml:12: mqtt[0].keep_alive: \"10 parsecs\" is not a duration".to_owned(),
-                ],
+                why: vec!["line 12: mqtt[0].keep_alive: cannot be used as it is".to_owned()],
+                more: 0,
             }),
         },
         lanes: vec![

@@ -188,3 +188,17 @@ fn a_stop_says_a_last_word_where_somebody_hears_it() {
     teller(&away, Gate::default(), &monitor).run();
     assert_eq!(away.counts(), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn kafka_that_comes_and_goes_for_an_hour_leaves_dozens_of_lines_about_the_state() {
+    let mut outages = Outages::default();
+    let mut lines = 0;
+    for second in 0..3600 {
+        lines += crate::ops::events::heard(|| match second % 2 {
+            0 => failed(&mut outages, "state", "no route"),
+            _ => recovered(&mut outages, "state"),
+        });
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!((2..=30).contains(&lines), "{lines}");
+}

@@ -160,3 +160,21 @@ async fn it_comes_back_and_tells_at_once() {
     stop.cancel();
     task.await.expect("it ends");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_comes_and_goes_for_an_hour_leaves_dozens_of_lines_about_the_state() {
+    let mut outages = Outages::default();
+    let mut lines = 0;
+    for second in 0..3600 {
+        lines += crate::ops::events::heard(|| match second % 2 {
+            0 => failed(
+                &mut outages,
+                "local",
+                &Failure::Unreachable("no route".to_owned()),
+            ),
+            _ => recovered(&mut outages, "local"),
+        });
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!((2..=30).contains(&lines), "{lines}");
+}

@@ -95,7 +95,7 @@ fn tight() -> Facts {
         local_mosquitto: Some(Mosquitto {
             max_queued_messages: 0,
             persistence: true,
-            autosave: Some(Duration::from_secs(60)),
+            autosave: Some(Duration::from_mins(1)),
             client_expiration: None,
         }),
         local_brokers: vec![true],
@@ -141,155 +141,106 @@ fn a_configuration_that_is_tight_has_nothing_to_say() {
     assert_eq!(found, []);
 }
 
+/// Files with one part that is not the usual one.
+fn mqtt(mqtt: &str) -> File<'_> {
+    File {
+        mqtt,
+        ..File::default()
+    }
+}
+
+fn queue(queue: &str) -> File<'_> {
+    File {
+        queue,
+        ..File::default()
+    }
+}
+
+fn kafka(kafka: &str) -> File<'_> {
+    File {
+        kafka,
+        ..File::default()
+    }
+}
+
+fn dead_letter(dead_letter: &str) -> File<'_> {
+    File {
+        dead_letter,
+        ..File::default()
+    }
+}
+
+fn route(route: &str) -> File<'_> {
+    File {
+        route,
+        ..File::default()
+    }
+}
+
+fn more(more: &str) -> File<'_> {
+    File {
+        more,
+        ..File::default()
+    }
+}
+
+const EXACTLY: &str = "delivery = \"exactly-once\"\n";
+const DRAIN: &str = "on_partition_change = \"drain\"\n";
+
 #[test]
-fn what_a_file_chooses_is_said_with_the_setting_that_changes_it() {
-    use Kind::{Delay, Duplicate, Lose, Reorder};
+fn what_a_file_lets_go_is_said_with_the_setting_that_changes_it() {
+    for (file, setting) in [
+        (mqtt("session_expiry = \"1h\""), "mqtt[0].session_expiry"),
+        (route("topic = \"t\"\nqos = 0"), "route[0].qos"),
+        (queue("on_full = \"drop-oldest\""), "queue.on_full"),
+        (queue("on_full = \"drop-newest\""), "queue.on_full"),
+        (queue("on_full = \"keep-latest\""), "queue.on_full"),
+        (queue("max_age = \"1h\""), "queue.max_age"),
+        (dead_letter("on_full = \"drop-oldest\""), "dead_letter.on_full"),
+    ] {
+        let want = expected(Kind::Lose, Standing::AsConfigured, setting);
+        assert_eq!(of_file(&file), want);
+    }
+}
+
+#[test]
+fn what_a_file_reorders_or_doubles_is_said_with_the_setting_that_changes_it() {
+    use Kind::{Duplicate, Reorder};
     use Standing::{AsConfigured, Open};
-    let file = File::default;
-    let exactly = "delivery = \"exactly-once\"\n";
-    let drain = "on_partition_change = \"drain\"\n";
     let second =
         "[[route]]\nfrom = \"e/{device}\"\ntopic = \"t\"\nlane = \"alarms\"\n[[lane]]\nname = \"alarms\"\n";
-    let limited = format!("{exactly}{drain}max_rate = \"1MiB/s\"");
+    let by_topic = "topic = \"t\"\npartition_by = \"{mqtt:topic}\"";
     for (file, kind, standing, setting) in [
         (
-            File {
-                mqtt: "session_expiry = \"1h\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "mqtt[0].session_expiry",
-        ),
-        (
-            File {
-                route: "topic = \"t\"\nqos = 0",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "route[0].qos",
-        ),
-        (
-            File {
-                queue: "on_full = \"drop-oldest\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "queue.on_full",
-        ),
-        (
-            File {
-                queue: "on_full = \"drop-newest\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "queue.on_full",
-        ),
-        (
-            File {
-                queue: "on_full = \"keep-latest\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "queue.on_full",
-        ),
-        (
-            File {
-                queue: "max_age = \"1h\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "queue.max_age",
-        ),
-        (
-            File {
-                dead_letter: "on_full = \"drop-oldest\"",
-                ..file()
-            },
-            Lose,
-            AsConfigured,
-            "dead_letter.on_full",
-        ),
-        (
-            File {
-                dead_letter: "on_full = \"hold\"",
-                ..file()
-            },
-            Delay,
-            Open,
-            "dead_letter.topic",
-        ),
-        (
-            File {
-                mqtt: "shared_group = \"plant\"",
-                ..file()
-            },
+            mqtt("shared_group = \"plant\""),
             Reorder,
             AsConfigured,
             "mqtt[0].shared_group",
         ),
-        (
-            File {
-                kafka: exactly,
-                ..file()
-            },
-            Reorder,
-            Open,
-            "kafka.on_partition_change",
-        ),
-        (
-            File {
-                kafka: drain,
-                ..file()
-            },
-            Duplicate,
-            AsConfigured,
-            "kafka.delivery",
-        ),
-        (
-            File {
-                kafka: &limited,
-                ..file()
-            },
-            Delay,
-            AsConfigured,
-            "kafka.max_rate",
-        ),
-        (
-            File {
-                route: "topic = \"t\"\npartition_by = \"{mqtt:topic}\"",
-                ..file()
-            },
-            Reorder,
-            AsConfigured,
-            "route[0].partition_by",
-        ),
-        (
-            File {
-                more: second,
-                ..file()
-            },
-            Reorder,
-            AsConfigured,
-            "route[1].lane",
-        ),
-        (
-            File {
-                mqtt: "keep_alive = \"5s\"",
-                queue: "commit_interval = \"4s\"\ncommit_interval_max = \"4s\"",
-                ..file()
-            },
-            Delay,
-            AsConfigured,
-            "mqtt[0].keep_alive",
-        ),
+        (kafka(EXACTLY), Reorder, Open, "kafka.on_partition_change"),
+        (route(by_topic), Reorder, AsConfigured, "route[0].partition_by"),
+        (more(second), Reorder, AsConfigured, "route[1].lane"),
+        (kafka(DRAIN), Duplicate, AsConfigured, "kafka.delivery"),
     ] {
         assert_eq!(of_file(&file), expected(kind, standing, setting));
+    }
+}
+
+#[test]
+fn what_a_file_delays_is_said_with_the_setting_that_changes_it() {
+    use Standing::{AsConfigured, Open};
+    let limited = format!("{EXACTLY}{DRAIN}max_rate = \"1MiB/s\"");
+    let patient = File {
+        mqtt: "keep_alive = \"5s\"",
+        queue: "commit_interval = \"4s\"\ncommit_interval_max = \"4s\"",
+        ..File::default()
+    };
+    for (file, standing, setting) in [
+        (dead_letter("on_full = \"hold\""), Open, "dead_letter.topic"),
+        (kafka(&limited), AsConfigured, "kafka.max_rate"),
+        (patient, AsConfigured, "mqtt[0].keep_alive"),
+    ] {
+        assert_eq!(of_file(&file), expected(Kind::Delay, standing, setting));
     }
 }
 
@@ -509,7 +460,7 @@ fn who_starts_it_again_is_said() {
             facts.unit = Some(Unit {
                 has_watchdog,
                 restarts,
-            })
+            });
         }
     };
     assert_eq!(

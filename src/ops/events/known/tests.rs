@@ -33,7 +33,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
         // Demo and drill show what happens in a way of their own.
         if path.is_dir() && !["tests", "demo", "drill"].contains(&name.as_str()) {
             sources(&path, into);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
             into.push(path);
         }
     }
@@ -49,11 +49,13 @@ fn said(text: &str) -> Vec<Said> {
     for level in ["info", "warn", "error"] {
         let call = format!("{level}!(");
         for (at, _) in text.match_indices(&call) {
-            let before = text[..at].chars().next_back().unwrap_or(' ');
+            let (before, rest) = text.split_at(at);
+            let before = before.chars().next_back().unwrap_or(' ');
             if before.is_alphanumeric() || before == '_' {
                 continue;
             }
-            found.extend(read_call(&text[at + call.len()..], level));
+            let rest = rest.strip_prefix(&call).expect("it begins so");
+            found.extend(read_call(rest, level));
         }
     }
     found
