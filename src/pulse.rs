@@ -20,6 +20,17 @@ impl Default for Pulse {
 }
 
 impl Pulse {
+    /// That has not been beaten for so long.
+    #[cfg(test)]
+    pub(crate) fn silent_for(time: Duration) -> Self {
+        Self {
+            born: Instant::now()
+                .checked_sub(time)
+                .expect("the machine has run for longer"),
+            beaten_ms: AtomicU64::new(0),
+        }
+    }
+
     /// Shows that the loop goes round.
     pub fn beat(&self) {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -188,6 +188,8 @@ impl OpenLane {
         // Told what the log holds, once that is open; nothing is compacted before the writer runs.
         let current = CurrentRoutes::default();
         let outside = outside(ground, current.clone(), lane);
+        // What opening finds to be lost is news, so this is from before.
+        let before = queue::peek(&folder).map(|peeked| peeked.balance);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
             letters::open(config, data_dir, identity, lane, queue.keys.clone())
@@ -216,6 +218,7 @@ impl OpenLane {
             brokers: sources.iter().map(OpenSource::view).collect(),
             routes: router.names(),
             limits: plan.queue.clone(),
+            before,
             queue: queue.monitor,
             sink: Arc::clone(&sink),
             letters: Arc::clone(&dead_letters),

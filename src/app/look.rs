@@ -2,7 +2,7 @@
 
 mod history;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -29,8 +29,16 @@ struct Looker {
     delivery: &'static str,
     data_dir: String,
     started: Instant,
+    memory: Mutex<Memory>,
+}
+
+/// What is remembered between looks.
+#[derive(Default)]
+struct Memory {
     /// By lane.
-    histories: Mutex<BTreeMap<String, History>>,
+    histories: BTreeMap<String, History>,
+    /// As they were seen last.
+    lanes: Vec<state::Lane>,
 }
 
 /// Looks at everything that `view` shows.
@@ -42,7 +50,7 @@ pub fn over(view: View, config: &Config, identity: Identity, clock: Clock) -> Lo
         delivery: config.kafka.delivery.name(),
         data_dir: config.gateway.data_dir.display().to_string(),
         started: Instant::now(),
-        histories: Mutex::default(),
+        memory: Mutex::default(),
     };
     Look::new(move || looker.look())
 }
@@ -50,9 +58,11 @@ pub fn over(view: View, config: &Config, identity: Identity, clock: Clock) -> Lo
 impl Looker {
     fn look(&self) -> State {
         let (now, at) = (self.clock.now(), Instant::now());
+        // In this order: a lane that comes back between the two is seen twice rather than not at all.
+        let exchanged = self.view.exchanged();
         let views = self.view.lanes();
-        let mut lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
-        self.compare(&mut lanes, at);
+        let lanes: Vec<state::Lane> = views.iter().map(|view| self.lane(view, &now)).collect();
+        let lanes = self.compare(lanes, &views, &exchanged, at);
         let mut state = State {
             version: state::VERSION,
             edgeferry: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,6 +82,7 @@ impl Looker {
             certificates: self.view.certificates().last(),
             events: events::last(),
             not_forwarded: self.view.not_forwarded(),
+            stalled_s: self.view.vigil().main_stalled().map(|time| time.as_secs()),
         };
         state.health = state::Health::of(&state);
         let not_applied = self.view.not_applied();
@@ -81,17 +92,33 @@ impl Looker {
         state
     }
 
-    /// Fills in what only earlier looks tell.
-    fn compare(&self, lanes: &mut [state::Lane], now: Instant) {
-        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Fills in what only earlier looks tell, and puts lanes that are being exchanged back in their places as they were.
+    fn compare(
+        &self,
+        mut lanes: Vec<state::Lane>,
+        views: &[LaneView],
+        exchanged: &BTreeSet<String>,
+        now: Instant,
+    ) -> Vec<state::Lane> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         // A lane that is gone is forgotten, but not one that a reload starts anew.
-        histories
+        memory
+            .histories
             .retain(|name, history| lanes.iter().any(|lane| lane.name == *name) || history.is_of_use(now));
-        for lane in lanes {
-            let history = histories.entry(lane.name.clone()).or_default();
-            history.note(Sample::of(lane, now));
+        for (lane, view) in lanes.iter_mut().zip(views) {
+            let first = || {
+                History::from(
+                    view.before
+                        .map(|before| Sample::before(&ledger(&before), lane, now)),
+                )
+            };
+            let history = memory.histories.entry(lane.name.clone()).or_insert_with(first);
+            history.note(lane, now);
             history.tell(lane);
         }
+        put_back(&mut lanes, &memory.lanes, exchanged);
+        memory.lanes.clone_from(&lanes);
+        lanes
     }
 
     fn lane(&self, view: &LaneView, now: &Stamp) -> state::Lane {
@@ -99,7 +126,22 @@ impl Looker {
         for broker in &mut lane.brokers {
             broker.dropped_by_broker = self.view.dropped_by(&broker.name);
         }
+        lane.stalled_s = self.view.vigil().stalled(view).map(|time| time.as_secs());
         lane
+    }
+}
+
+/// Without them the state would say for these seconds that nothing waits.
+fn put_back(lanes: &mut Vec<state::Lane>, last: &[state::Lane], exchanged: &BTreeSet<String>) {
+    for (place, known) in last.iter().enumerate() {
+        if exchanged.contains(&known.name) && lanes.iter().all(|lane| lane.name != known.name) {
+            let lane = state::Lane {
+                is_reloading: true,
+                stalled_s: None,
+                ..known.clone()
+            };
+            lanes.insert(place.min(lanes.len()), lane);
+        }
     }
 }
 
@@ -110,11 +152,15 @@ fn lane(view: &LaneView, now: &Stamp) -> state::Lane {
         .iter()
         .map(|broker| broker.counters.totals().recognised);
     let (routes, devices) = tallies(view);
+    let age_s = status.oldest.and_then(|stamp| age_s(&stamp, now));
     state::Lane {
         name: view.name.clone(),
         is_leaving: view.is_leaving,
+        is_reloading: false,
+        stalled_s: None,
         brokers: view.brokers.iter().filter_map(broker).collect(),
         kafka: view.sink.link(),
+        kafka_away_s: None,
         held: view.sink.held(),
         ledger: state::Ledger {
             recognised: recognised.sum(),
@@ -128,7 +174,8 @@ fn lane(view: &LaneView, now: &Stamp) -> state::Lane {
             is_full: status.full,
             failure: status.failure,
             oldest_unix_ms: status.oldest.map(|stamp| stamp.unix_ms),
-            age_s: status.oldest.map(|stamp| age_s(&stamp, now)),
+            age_s,
+            is_age_unknown: age_s.is_none() && status.balance.queued > 0,
             commit_interval_s: status.wear.commit_interval.as_secs_f64(),
         },
         flow: state::Flow {
@@ -148,14 +195,16 @@ fn lane(view: &LaneView, now: &Stamp) -> state::Lane {
     }
 }
 
-/// Within a boot by the clock that nobody sets.
-fn age_s(then: &Stamp, now: &Stamp) -> f64 {
+/// Within a boot by the clock that nobody sets; over a boot only by two times that are both known to be right.
+fn age_s(then: &Stamp, now: &Stamp) -> Option<f64> {
     let ms = if then.boot == now.boot {
         now.boot_ms.saturating_sub(then.boot_ms)
-    } else {
+    } else if then.synchronised && now.synchronised {
         u64::try_from(now.unix_ms.saturating_sub(then.unix_ms)).unwrap_or(0)
+    } else {
+        return None;
     };
-    std::time::Duration::from_millis(ms).as_secs_f64()
+    Some(std::time::Duration::from_millis(ms).as_secs_f64())
 }
 
 /// `None` for one that has done its work.
@@ -170,6 +219,8 @@ fn broker(view: &BrokerView) -> Option<state::Broker> {
         put_back: totals.put_back,
         reconnects: totals.reconnects,
         dropped_by_broker: None,
+        dropped_last_hour: 0,
+        away_s: None,
     })
 }
 
@@ -238,23 +289,4 @@ fn disk(path: &str, lanes: &[LaneView]) -> state::Disk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_is_told_by_the_clock_that_nobody_sets_where_that_is_possible() {
-        let at = |boot, boot_ms, unix_ms| Stamp {
-            unix_ms,
-            boot_ms,
-            boot,
-            synchronised: true,
-        };
-        let now = at(1, 10_000, 1_000_000);
-        assert!((age_s(&at(1, 8_500, 2_000_000), &now) - 1.5).abs() < 1e-9);
-        assert!((age_s(&at(2, 99_999, 940_000), &now) - 60.0).abs() < 1e-9);
-        assert!(
-            age_s(&at(2, 0, 2_000_000), &now).abs() < 1e-9,
-            "from a clock that was ahead"
-        );
-    }
-}
+mod tests;

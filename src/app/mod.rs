@@ -32,6 +32,7 @@ mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
@@ -145,6 +146,9 @@ impl AppError {
     }
 }
 
+/// How long somebody who looks may still be at it when all has stopped.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// `edgeferry run`: from the file to the exit code.
 #[must_use]
 pub fn run_from_file(path: &Path) -> Exit {
@@ -164,7 +168,7 @@ fn run_until_signal(path: &Path) -> Result<Exit, AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // First: a SIGHUP that comes during the start is a reload after it.
         let (stop, hangup) = (stop_signal()?, reload::hangup()?);
         outlive_file_limit()?;
@@ -175,7 +179,10 @@ fn run_until_signal(path: &Path) -> Result<Exit, AppError> {
         daemon.reloads_from(path, hangup);
         daemon.run(stop).await?;
         Ok(Exit::Stopped)
-    })
+    });
+    // A look at a card that stalls does not keep the process from its end.
+    runtime.shutdown_timeout(LOOK_PATIENCE);
+    ended
 }
 
 /// The configuration of a start; what is wrong, and what should be known, is said.
@@ -294,6 +301,7 @@ impl Daemon {
             never = watch::over(view, look) => match never {},
             never = certificates.watch() => match never {},
         };
+        self.stages.view().vigil().stops();
         // Whoever waits for a reload is told that there is none any more.
         drop(self.reloads);
         systemd::stopping();

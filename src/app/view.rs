@@ -1,11 +1,12 @@
 //! What an onlooker sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::app::watch::Vigil;
 use crate::config::Config;
 use crate::link::Link;
 use crate::ops::certificates::Certificates;
@@ -22,6 +23,10 @@ pub struct View(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     lanes: Vec<LaneView>,
+    /// Names of lanes that are closed at the moment, to be opened anew.
+    exchanged: BTreeSet<String>,
+    /// Whether all goes round.
+    vigil: Arc<Vigil>,
     /// The forwarding of dead letters, if it is configured.
     forward: Option<Arc<ForwardMonitor>>,
     /// What brokers say they dropped, by the name of the `[[mqtt]]` table.
@@ -46,6 +51,8 @@ pub struct LaneView {
     pub routes: Vec<(usize, String)>,
     /// The limits of its queue.
     pub limits: queue::Config,
+    /// The account that its files held before it was opened, if they did.
+    pub before: Option<queue::Balance>,
     /// Its queue.
     pub queue: queue::Monitor,
     /// Its sink.
@@ -71,7 +78,33 @@ impl View {
     }
 
     pub(super) fn add(&self, lane: LaneView) {
-        self.inner().lanes.push(lane);
+        let mut inner = self.inner();
+        inner.exchanged.remove(&lane.name);
+        inner.lanes.push(lane);
+    }
+
+    /// Lets go of a lane that is to be opened anew. It is known as such until then, or until [`View::settled`].
+    pub(super) fn exchange(&self, name: &str) {
+        let mut inner = self.inner();
+        inner.lanes.retain(|lane| lane.name != name);
+        inner.exchanged.insert(name.to_owned());
+    }
+
+    /// No lane is being exchanged any more; one that did not come back is gone.
+    pub(super) fn settled(&self) {
+        self.inner().exchanged.clear();
+    }
+
+    /// Lanes that are closed at the moment, to be opened anew.
+    #[must_use]
+    pub fn exchanged(&self) -> BTreeSet<String> {
+        self.inner().exchanged.clone()
+    }
+
+    /// Who judges whether all goes round.
+    #[must_use]
+    pub fn vigil(&self) -> Arc<Vigil> {
+        Arc::clone(&self.inner().vigil)
     }
 
     pub(super) fn forwards(&self, forward: Option<Arc<ForwardMonitor>>) {
@@ -143,7 +176,7 @@ impl View {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         let lanes = self.lanes();
-        lanes.iter().map(|lane| lane.queue.status().balance.queued).sum()
+        lanes.iter().map(|lane| lane.queue.balance().queued).sum()
     }
 
     /// Messages that have ever become durable, in all lanes that run.

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
 
 use crate::app::view::{LaneView, View};
 use crate::link::Link;
 use crate::ops::{Look, systemd};
 use crate::outages::{Repeated, Say};
+use crate::pulse::Pulse;
 use crate::queue::{Balance, Reason};
 use crate::sink::monitor::Counts;
 
@@ -19,47 +24,122 @@ const HANG: Duration = Duration::from_secs(45);
 /// Kafka answers, messages wait, and none is confirmed for this long: the pipeline does not move.
 const STANDSTILL: Duration = Duration::from_mins(5);
 
+/// Judges whether all goes round: for the watchdog, and for whoever looks.
+#[derive(Debug, Default)]
+pub struct Vigil {
+    /// Of the main thread, which serves all MQTT connections.
+    main: Pulse,
+    /// From then on threads end, as they should.
+    is_stopping: AtomicBool,
+    lanes: Mutex<BTreeMap<String, Progress>>,
+}
+
+impl Vigil {
+    /// The main thread shows that it goes round.
+    fn beat(&self) {
+        self.main.beat();
+    }
+
+    /// The process is about to end: what falls silent now does not hang.
+    pub fn stops(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// How long the main thread has been silent, if that is too long.
+    #[must_use]
+    pub fn main_stalled(&self) -> Option<Duration> {
+        let silence = self.main.age();
+        (silence >= HANG && !self.is_stopping.load(Ordering::Relaxed)).then_some(silence)
+    }
+
+    /// How long a lane has hung: a thread of it is silent, or nothing moves that should. May be asked by anybody, at any time.
+    #[must_use]
+    pub fn stalled(&self, lane: &LaneView) -> Option<Duration> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (motion, now) = (Motion::of(lane), Instant::now());
+        let mut lanes = self.lanes();
+        let progress = lanes.entry(lane.name.clone()).or_default();
+        if lane.sink.is_limited() {
+            // One large message may wait for longer than anything else.
+            progress.rests(now);
+        }
+        stalled(lane.silence(), progress.stands(motion, now))
+    }
+
+    /// The same for the watchdog, which says so in the log.
+    fn is_sound(&self, lane: &LaneView) -> bool {
+        let Some(time) = self.stalled(lane) else {
+            return true;
+        };
+        let told = self
+            .lanes()
+            .get_mut(&lane.name)
+            .map(|progress| progress.told.again(Instant::now().into()));
+        match told {
+            Some(Say::Loudly { untold }) => {
+                tracing::error!(lane = lane.name, ?time, untold, "the pipeline does not move");
+            }
+            _ => tracing::debug!(lane = lane.name, ?time, "the pipeline does not move"),
+        }
+        false
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long it has hung, by the silence of its threads and the time that what should move has stood.
+fn stalled(silence: Duration, standstill: Duration) -> Option<Duration> {
+    let limits = [(silence, HANG), (standstill, STANDSTILL)];
+    let over = limits.into_iter().filter(|(time, limit)| time >= limit);
+    over.map(|(time, _)| time).max()
+}
+
 /// Reports for ever.
 pub async fn over(view: View, look: Look) -> Infallible {
     let interval = systemd::watchdog_interval().map_or(STATUS_INTERVAL, |limit| limit.min(STATUS_INTERVAL));
+    tokio::select! {
+        never = feed(view, interval) => never,
+        never = tell(look, interval) => never,
+    }
+}
+
+/// Feeds the watchdog. Asks no disk: a card that stalls must not keep the sound from being told.
+async fn feed(view: View, interval: Duration) -> Infallible {
+    let vigil = view.vigil();
     let mut ticks = tokio::time::interval(interval);
-    let mut progress = BTreeMap::new();
-    let mut said = None;
     loop {
         ticks.tick().await;
+        vigil.beat();
         let lanes = view.lanes();
         // Every lane is looked at, also behind one that hangs.
-        let sound = lanes.iter().filter(|lane| is_sound(lane, &mut progress)).count();
+        let sound = lanes.iter().filter(|lane| vigil.is_sound(lane)).count();
         if sound == lanes.len() {
             systemd::watchdog();
-        }
-        let line = look.take().to_string();
-        if said.as_ref() != Some(&line) {
-            systemd::status(&line);
-            said = Some(line);
         }
     }
 }
 
-/// Whether the lane's threads go round, and what should move does.
-fn is_sound(lane: &LaneView, progress: &mut BTreeMap<String, Progress>) -> bool {
-    let progress = progress.entry(lane.name.clone()).or_default();
-    let now = Instant::now();
-    if lane.sink.is_limited() {
-        // One large message may wait for longer than anything else.
-        progress.rests(now);
-    }
-    let motion = Motion::of(lane);
-    let sound = progress.is_sound(motion, now) && lane.silence() < HANG;
-    if !sound {
-        match progress.told.again(now.into()) {
-            Say::Loudly { untold } => {
-                tracing::error!(lane = lane.name, ?motion, untold, "the pipeline does not move");
-            }
-            Say::Quietly => tracing::debug!(lane = lane.name, "the pipeline does not move"),
+/// Tells the service manager the state. Looks are taken on another thread than this one, which serves all MQTT connections:
+/// nobody can promise how long a look at a card that stalls takes.
+async fn tell(look: Look, interval: Duration) -> Infallible {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = None;
+    loop {
+        ticks.tick().await;
+        let look = look.clone();
+        let line = tokio::task::spawn_blocking(move || look.take().to_string()).await;
+        if let Ok(line) = line
+            && said.as_ref() != Some(&line)
+        {
+            systemd::status(&line);
+            said = Some(line);
         }
     }
-    sound
 }
 
 /// What tells whether a lane moves.
@@ -73,7 +153,7 @@ struct Motion {
 
 impl Motion {
     fn of(lane: &LaneView) -> Self {
-        let (balance, sink) = (lane.queue.status().balance, &lane.sink);
+        let (balance, sink) = (lane.queue.balance(), &lane.sink);
         Self::from_parts(&balance, sink.counts(), &sink.link(), sink.held().is_some())
     }
 
@@ -104,16 +184,21 @@ impl Progress {
         self.since = Some(now);
     }
 
-    /// Whether something moved lately, or there is a good reason that nothing does: no backlog, a link that is away
-    /// or refuses, a full dead-letter store.
-    fn is_sound(&mut self, motion: Motion, now: Instant) -> bool {
+    /// For how long nothing has moved that should. There may be a good reason that nothing does: no backlog, a link that is
+    /// away or refuses, a full dead-letter store.
+    fn stands(&mut self, motion: Motion, now: Instant) -> Duration {
         let moved = motion.done != self.done;
         self.done = motion.done;
         if moved || !motion.should_move {
             self.since = None;
         }
         let since = *self.since.get_or_insert(now);
-        now.duration_since(since) < STANDSTILL
+        now.duration_since(since)
+    }
+
+    #[cfg(test)]
+    fn is_sound(&mut self, motion: Motion, now: Instant) -> bool {
+        stalled(Duration::ZERO, self.stands(motion, now)).is_none()
     }
 }
 
@@ -136,6 +221,31 @@ mod tests {
         assert!(!progress.is_sound(motion(true, 1), late));
         assert!(progress.is_sound(motion(true, 2), late), "it moved");
         assert!(progress.is_sound(motion(false, 2), late + STANDSTILL));
+    }
+
+    #[test]
+    fn a_main_thread_that_gives_no_sign_of_life_hangs_until_it_does() {
+        let vigil = Vigil {
+            main: Pulse::silent_for(HANG + Duration::from_secs(1)),
+            ..Vigil::default()
+        };
+        assert!(vigil.main_stalled().is_some_and(|time| time >= HANG));
+        vigil.beat();
+        assert_eq!(vigil.main_stalled(), None);
+        let vigil = Vigil {
+            main: Pulse::silent_for(HANG + Duration::from_secs(1)),
+            ..Vigil::default()
+        };
+        vigil.stops();
+        assert_eq!(vigil.main_stalled(), None, "it ends");
+    }
+
+    #[test]
+    fn silent_threads_and_a_standstill_are_a_hang() {
+        let second = Duration::from_secs(1);
+        assert_eq!(stalled(HANG - second, STANDSTILL - second), None);
+        assert_eq!(stalled(HANG, Duration::ZERO), Some(HANG));
+        assert_eq!(stalled(HANG, STANDSTILL), Some(STANDSTILL));
     }
 
     #[test]

@@ -409,6 +409,12 @@ impl Monitor {
         }
     }
 
+    /// The account now. Asks no disk and waits for none.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        self.0.balance()
+    }
+
     fn oldest(&self) -> Option<Stamp> {
         let waiting = (*self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner))?;
         (waiting.seq > self.0.marks.values().cursor).then_some(waiting.stamp)

@@ -40,7 +40,11 @@ pub fn calm() -> State {
         uptime_s: 19 * 86_400 + 7_000,
         health: Health {
             is_ready: true,
+            is_live: true,
             is_buffering: false,
+            level: edgeferry::ops::state::Grade::Ok,
+            heading: String::new(),
+            more: String::new(),
             summary: "backlog 3; mqtt local: up; kafka: up".into(),
             advice: Vec::new(),
             not_applied: None,
@@ -68,6 +72,7 @@ pub fn calm() -> State {
         ],
         events: Vec::new(),
         not_forwarded: None,
+        stalled_s: None,
     }
 }
 
@@ -161,6 +166,8 @@ pub fn hostile() -> State {
     state.lanes[1].brokers[0] = Broker {
         link: Link::Down(HOSTILE.into()),
         dropped_by_broker: Some(412),
+        dropped_last_hour: 0,
+        away_s: None,
         ..broker(HOSTILE)
     };
     state.lanes[0].ledger.removed.insert(HOSTILE.into(), 0);
@@ -208,6 +215,9 @@ fn lane(name: &str, delivered: u64) -> Lane {
     Lane {
         name: name.into(),
         is_leaving: false,
+        is_reloading: false,
+        stalled_s: None,
+        kafka_away_s: None,
         brokers: vec![broker("local")],
         kafka: Link::Up,
         held: None,
@@ -228,6 +238,7 @@ fn lane(name: &str, delivered: u64) -> Lane {
             failure: None,
             oldest_unix_ms: Some(now_ms() - 210),
             age_s: Some(0.21),
+            is_age_unknown: false,
             commit_interval_s: 0.01,
         },
         flow: Flow {
@@ -270,6 +281,8 @@ fn broker(name: &str) -> Broker {
         put_back: 0,
         reconnects: 1,
         dropped_by_broker: Some(0),
+        dropped_last_hour: 0,
+        away_s: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl Stages {
         } else {
             self.ground = self.ground_of(config, difference);
         }
+        self.view.settled();
         if refused.is_none() {
             self.settle_in(&plans, difference).await?;
         }
@@ -253,7 +254,7 @@ impl Stages {
             hand.forget_letters();
         }
         for name in names {
-            self.view.remove(name);
+            self.view.exchange(name);
             if let Some((hand, _)) = &self.hand {
                 hand.release(name);
             }

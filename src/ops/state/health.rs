@@ -1,15 +1,19 @@
-//! What a state comes to: is the data safe, and if not, what should a person do? Pure: a state in, words out.
+//! What a state comes to: is the data safe (`verdict`), and if not, what should a person do? Pure: a state in, words out.
+
+use std::collections::BTreeSet;
 
 use bytesize::ByteSize;
 
-use super::{Advice, Health, Lane, Level, State};
+use super::{Advice, Certificate, Health, Lane, Level, State, verdict};
 use crate::link::Link;
-use crate::queue::Reason;
+use crate::ops::certificates::{self, Stage};
 
 /// A backlog that is older than this while Kafka is away is told: nobody should find out after a week.
 const OLD_BACKLOG_S: f64 = 3600.0;
 /// A queue that is so full while it does not drain is told before it is full.
 const NEARLY_FULL: f64 = 0.8;
+/// A broker that has been away for so long is told: a restart of it takes minutes.
+const LONG_AWAY_S: u64 = 3600;
 
 impl Health {
     /// Of a state, whatever its own health says.
@@ -19,13 +23,19 @@ impl Health {
         advice.extend(of_whole(state));
         // Stable: of equal urgency what stands first on the path comes first.
         advice.sort_by_key(|advice| advice.level);
-        let is_ready = state.lanes.iter().all(Lane::is_ready);
-        let is_away = |lane: &&Lane| lane.ledger.queued > 0 && lane.kafka != Link::Up;
+        let is_live = state.stalled_s.is_none() && state.lanes.iter().all(|lane| lane.stalled_s.is_none());
+        // Of no lane nothing is known: that is no reason to say that it is well.
+        let is_ready = is_live && !state.lanes.is_empty() && state.lanes.iter().all(Lane::is_ready);
+        let verdict = verdict::of(state, &advice);
         Self {
             not_applied: None,
             is_ready,
-            is_buffering: state.lanes.iter().any(|lane| is_away(&lane)),
-            summary: summary(state, is_ready),
+            is_live,
+            is_buffering: state.lanes.iter().any(Lane::is_buffering),
+            level: verdict.level,
+            heading: verdict.heading,
+            more: verdict.more,
+            summary: verdict.summary,
             advice,
         }
     }
@@ -47,41 +57,17 @@ fn warning(what: String, todo: impl Into<String>) -> Advice {
     }
 }
 
-/// One line: the first of these that holds.
-fn summary(state: &State, is_ready: bool) -> String {
-    let backlog = state.backlog();
-    let waiting = match backlog {
-        0 => "nothing waits".to_owned(),
-        1 => "1 message waits".to_owned(),
-        count => format!("{count} messages wait"),
-    };
-    let lost: u64 = state.lanes.iter().map(|lane| lane.last_hour.lost).sum();
-    let is_stuck = |lane: &Lane| lane.queue.failure.is_some();
-    if lost > 0 {
-        format!("DAMAGE: {lost} messages were lost in the last hour; {waiting}")
-    } else if state.lanes.iter().any(is_stuck) {
-        format!(
-            "NOT READY: new messages cannot be stored and stay with the MQTT broker; what is stored is safe, {waiting}"
-        )
-    } else if !is_ready {
-        format!("NOT READY: needs a person; all that is stored is safe, {waiting}")
-    } else if state.lanes.iter().any(|lane| lane.queue.is_full) {
-        format!("queue full: its policy decides about new messages; {waiting}")
-    } else if state.lanes.iter().any(|lane| lane.kafka != Link::Up) {
-        format!("buffering: Kafka is away, all that is stored is safe; {waiting}")
-    } else if state
-        .lanes
-        .iter()
-        .any(|lane| lane.brokers.iter().any(|broker| broker.link != Link::Up))
-    {
-        format!("an MQTT broker is away; what is stored is delivered, {waiting}")
-    } else {
-        format!("all is well; {waiting}")
-    }
-}
+const HANGS: &str = "look at `dmesg` and the medium first, a card that stalls holds everything up; otherwise send `edgeferry report` \
+                     in and say `systemctl restart edgeferry`, which goes on with what is stored";
 
 fn of_lane(lane: &Lane, state: &State) -> Vec<Advice> {
     let mut advice = Vec::new();
+    if let Some(time) = lane.stalled_s {
+        advice.push(error(
+            format!("{}nothing has moved for {time} s: it hangs", prefix(lane, state)),
+            HANGS,
+        ));
+    }
     for broker in &lane.brokers {
         if let Link::Refused(reason) = &broker.link {
             advice.push(error(
@@ -177,9 +163,8 @@ fn is_nearly_full(lane: &Lane) -> bool {
 
 fn of_losses(lane: &Lane, state: &State) -> Vec<Advice> {
     let prefix = prefix(lane, state);
-    let removed = |reason: Reason| lane.ledger.removed.get(reason.name()).copied().unwrap_or(0);
     let mut advice = Vec::new();
-    let lost = removed(Reason::Damaged).saturating_add(lane.letters.lost);
+    let lost = verdict::lost_in_all(lane);
     let todo = "the medium is failing or was damaged: copy the store away, look at `dmesg` and the log for the exact ranges, and \
                 replace the medium";
     if lane.last_hour.lost > 0 {
@@ -190,7 +175,10 @@ fn of_losses(lane: &Lane, state: &State) -> Vec<Advice> {
         ));
     } else if lost > 0 {
         advice.push(warning(
-            format!("{prefix}{lost} messages were lost by damage, none of them in the last hour"),
+            format!(
+                "{prefix}{lost} messages were lost by damage, none of them {}",
+                lately(lane)
+            ),
             todo,
         ));
     }
@@ -204,6 +192,14 @@ fn of_losses(lane: &Lane, state: &State) -> Vec<Advice> {
     advice
 }
 
+/// The time that the numbers of the last hour cover.
+fn lately(lane: &Lane) -> String {
+    match lane.last_hour.over_s {
+        3600.. => "in the last hour".to_owned(),
+        over_s => format!("since the start {} min ago", over_s / 60),
+    }
+}
+
 fn of_letters(lane: &Lane, state: &State) -> Vec<Advice> {
     let (count, new) = (lane.letters.count, lane.last_hour.dead_lettered);
     if count == 0 {
@@ -211,7 +207,10 @@ fn of_letters(lane: &Lane, state: &State) -> Vec<Advice> {
     }
     let prefix = prefix(lane, state);
     let what = match new {
-        0 => format!("{prefix}{count} dead letters wait for a decision; none came in the last hour"),
+        0 => format!(
+            "{prefix}{count} dead letters wait for a decision; none came {}",
+            lately(lane)
+        ),
         new => format!("{prefix}{count} dead letters wait for a decision, and {new} came in the last hour"),
     };
     vec![warning(
@@ -222,24 +221,95 @@ fn of_letters(lane: &Lane, state: &State) -> Vec<Advice> {
 }
 
 fn of_backlog(lane: &Lane, state: &State) -> Vec<Advice> {
-    let age = lane.queue.age_s.unwrap_or(0.0);
     let is_away = matches!(lane.kafka, Link::Down(_) | Link::Connecting);
-    if !is_away || age < OLD_BACKLOG_S || lane.ledger.queued == 0 {
+    let oldest = match lane.queue.age_s {
+        Some(age) if age >= OLD_BACKLOG_S => format!("the oldest for {:.1} h", age / 3600.0),
+        // It may be old: nobody should find out after a week.
+        None if lane.queue.is_age_unknown && lane.kafka_away_s.is_some_and(|away| away >= LONG_AWAY_S) => {
+            "for how long is not known".to_owned()
+        }
+        _ => return Vec::new(),
+    };
+    if !is_away || lane.ledger.queued == 0 {
         return Vec::new();
     }
     let (prefix, queued) = (prefix(lane, state), lane.ledger.queued);
     vec![warning(
-        format!(
-            "{prefix}Kafka has been away while {queued} messages wait, the oldest for {:.1} h",
-            age / 3600.0
-        ),
+        format!("{prefix}Kafka has been away while {queued} messages wait, {oldest}"),
         "see whether the network and the brokers of kafka.bootstrap_servers can be reached from here; the messages are safe \
          as long as the queue has room",
     )]
 }
 
-fn of_whole(state: &State) -> Vec<Advice> {
+/// Of brokers, each once, whatever the number of lanes that are connected to it.
+fn of_brokers(state: &State) -> Vec<Advice> {
     let mut advice = Vec::new();
+    let mut seen = BTreeSet::new();
+    for broker in state.lanes.iter().flat_map(|lane| &lane.brokers) {
+        let name = &broker.name;
+        if let (Link::Down(reason), Some(away)) = (&broker.link, broker.away_s)
+            && away >= LONG_AWAY_S
+            && seen.insert((name, "away"))
+        {
+            advice.push(warning(
+                format!("MQTT broker {name} has been away for {} h: {reason}", away / 3600),
+                "see whether it runs and can be reached from here. It keeps messages for edgeferry only as long as it runs, and \
+                 its session lasts",
+            ));
+        }
+        if broker.dropped_last_hour > 0 && seen.insert((name, "dropped")) {
+            advice.push(warning(
+                format!(
+                    "MQTT broker {name} says that it dropped {} messages for any of its clients in the last hour",
+                    broker.dropped_last_hour
+                ),
+                "see whether they were edgeferry's: raise what the broker keeps for a client that is away (Mosquitto: \
+                 max_queued_messages, max_queued_bytes), and have the queue of edgeferry not full",
+            ));
+        }
+    }
+    advice
+}
+
+/// A certificate that nobody can use any more stops a link at its next connection.
+fn of_certificate(certificate: &Certificate, state: &State) -> Option<Advice> {
+    let name = format!(
+        "{} {} ({})",
+        certificate.of, certificate.setting, certificate.file
+    );
+    if let Some(failure) = &certificate.failure {
+        return Some(warning(
+            format!("the certificate of {name} cannot be read: {failure}"),
+            "put the file and its rights right; the link works until it has to connect again",
+        ));
+    }
+    let renew = "put a new one in its place and say `systemctl reload edgeferry`";
+    let stage = certificates::stage(certificate.not_after_unix_ms?, state.unix_ms)?;
+    Some(match stage {
+        // By a clock that may be ahead nothing has expired.
+        Stage::Over(_) if !state.is_clock_synchronised => warning(
+            format!("the certificate of {name} has expired, if the clock is right"),
+            "see to the clock first",
+        ),
+        Stage::Over(_) => error(format!("the certificate of {name} has expired"), renew),
+        Stage::Week(days) => warning(
+            format!("the certificate of {name} ends in {} days", days.0),
+            renew,
+        ),
+        Stage::Month => warning(format!("the certificate of {name} ends within 30 days"), renew),
+    })
+}
+
+fn of_whole(state: &State) -> Vec<Advice> {
+    let mut advice = of_brokers(state);
+    if let Some(time) = state.stalled_s {
+        advice.push(error(
+            format!("the main thread, which serves all MQTT connections, has hung for {time} s"),
+            HANGS,
+        ));
+    }
+    let certificates = state.certificates.iter();
+    advice.extend(certificates.filter_map(|certificate| of_certificate(certificate, state)));
     if let Some(reason) = &state.not_forwarded {
         advice.push(warning(
             format!("dead letters are not forwarded to their topic: {reason}"),
@@ -270,7 +340,7 @@ fn of_whole(state: &State) -> Vec<Advice> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
+    use super::super::{Grade, sample};
     use super::*;
 
     /// One lane, and all is well.
@@ -278,6 +348,9 @@ mod tests {
         let mut state = sample::state();
         state.lanes.truncate(1);
         lane(&mut state).letters.count = 0;
+        if let Some(certificate) = state.certificates.first_mut() {
+            certificate.not_after_unix_ms = Some(state.unix_ms + 90 * 86_400_000);
+        }
         state
     }
 
@@ -303,7 +376,185 @@ mod tests {
         let health = Health::of(&well());
         assert_eq!(health.advice, []);
         assert_eq!(health.summary, "all is well; nothing waits");
-        assert!(health.is_ready && !health.is_buffering);
+        assert!(health.is_ready && health.is_live && !health.is_buffering);
+        assert_eq!(
+            (health.level, health.heading.as_str()),
+            (Grade::Ok, "Your data is safe.")
+        );
+    }
+
+    #[test]
+    fn without_a_lane_nothing_is_claimed() {
+        let mut state = well();
+        state.lanes.clear();
+        let health = Health::of(&state);
+        assert!(!health.is_ready && health.is_live, "{health:?}");
+        assert_eq!(health.level, Grade::Warn);
+        for text in [&health.summary, &health.heading, &health.more] {
+            assert!(
+                !text.contains("well") && !text.contains("safe") && !text.contains("nothing waits"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lane_that_is_exchanged_is_as_ready_as_it_was_and_not_all_well() {
+        let mut state = well();
+        lane(&mut state).is_reloading = true;
+        lane(&mut state).ledger.queued = 900_000;
+        let health = Health::of(&state);
+        assert!(health.is_ready && health.is_live, "{health:?}");
+        assert_eq!(
+            (health.level, health.heading.as_str()),
+            (Grade::Warn, "The configuration is being changed.")
+        );
+        assert!(
+            health.summary.contains("900000 messages wait as of a moment ago"),
+            "{health:?}"
+        );
+    }
+
+    #[test]
+    fn what_hangs_is_neither_live_nor_ready_and_needs_a_person() {
+        let mut of_lane = well();
+        lane(&mut of_lane).stalled_s = Some(77);
+        let mut of_main = well();
+        of_main.stalled_s = Some(77);
+        for (state, what) in [(of_lane, "nothing has moved for 77 s"), (of_main, "main thread")] {
+            only(
+                &state,
+                Level::Error,
+                what,
+                "dmesg",
+                "NOT READY: it hangs for 77 s",
+            );
+            let health = Health::of(&state);
+            assert!(!health.is_live && !health.is_ready, "{health:?}");
+            assert_eq!(health.level, Grade::Bad);
+        }
+    }
+
+    #[test]
+    fn without_a_backlog_kafka_that_is_away_or_being_connected_to_is_not_buffering() {
+        for (link, says) in [
+            (
+                Link::Down("away".to_owned()),
+                "Kafka is away; what comes is stored, nothing waits",
+            ),
+            (
+                Link::Connecting,
+                "links are being made; what is stored is safe, nothing waits",
+            ),
+        ] {
+            let mut state = well();
+            lane(&mut state).kafka = link;
+            let health = Health::of(&state);
+            assert!(!health.is_buffering);
+            assert_eq!((health.level, health.summary.as_str()), (Grade::Warn, says));
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_has_ended_or_cannot_be_read_is_told() {
+        const DAY_MS: i64 = 86_400_000;
+        let with = |days: i64| {
+            let mut state = well();
+            let certificate = state.certificates.first_mut().expect("one");
+            certificate.not_after_unix_ms = Some(state.unix_ms + days * DAY_MS);
+            state
+        };
+        only(
+            &with(20),
+            Level::Warning,
+            "kafka ca_file (/etc/edgeferry/ca.pem) ends within 30 days",
+            "reload",
+            "all is well",
+        );
+        only(
+            &with(5),
+            Level::Warning,
+            "ends in 5 days",
+            "put a new one",
+            "all is well",
+        );
+        only(
+            &with(-1),
+            Level::Error,
+            "has expired",
+            "put a new one",
+            "needs a person: the certificate of kafka",
+        );
+        let mut state = with(90);
+        let certificate = state.certificates.first_mut().expect("one");
+        (certificate.not_after_unix_ms, certificate.failure) = (None, Some("no such file".to_owned()));
+        only(
+            &state,
+            Level::Warning,
+            "cannot be read: no such file",
+            "rights",
+            "all is well",
+        );
+        // By a clock that may be ahead nothing has expired for sure.
+        let mut state = with(-1);
+        state.is_clock_synchronised = false;
+        let advice = Health::of(&state).advice;
+        assert!(
+            advice.iter().all(|advice| advice.level == Level::Warning),
+            "{advice:?}"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_has_been_away_for_long_or_drops_messages_is_told_once_for_all_lanes() {
+        let mut state = well();
+        let second = lane(&mut state).clone();
+        state.lanes.push(second);
+        for lane in &mut state.lanes {
+            let broker = lane.brokers.first_mut().expect("one");
+            broker.link = Link::Down("refused".to_owned());
+            broker.away_s = Some(3599);
+        }
+        assert_eq!(Health::of(&state).advice, []);
+        for lane in &mut state.lanes {
+            lane.brokers.first_mut().expect("one").away_s = Some(7200);
+        }
+        only(
+            &state,
+            Level::Warning,
+            "broker local has been away for 2 h: refused",
+            "whether it runs",
+            "an MQTT broker",
+        );
+        for lane in &mut state.lanes {
+            let broker = lane.brokers.first_mut().expect("one");
+            (broker.link, broker.away_s, broker.dropped_last_hour) = (Link::Up, None, 8);
+        }
+        only(
+            &state,
+            Level::Warning,
+            "local says that it dropped 8 messages",
+            "max_queued_messages",
+            "all is well",
+        );
+    }
+
+    #[test]
+    fn a_backlog_of_unknown_age_is_told_once_kafka_has_been_away_for_long() {
+        let mut state = well();
+        let away = lane(&mut state);
+        away.kafka = Link::Down("away".to_owned());
+        away.ledger.queued = 9;
+        (away.queue.age_s, away.queue.is_age_unknown, away.kafka_away_s) = (None, true, Some(3599));
+        assert_eq!(Health::of(&state).advice, []);
+        lane(&mut state).kafka_away_s = Some(3600);
+        only(
+            &state,
+            Level::Warning,
+            "for how long is not known",
+            "network",
+            "buffering",
+        );
     }
 
     #[test]
@@ -442,7 +693,21 @@ mod tests {
         only(
             &state,
             Level::Warning,
-            "42 messages were lost by damage, none",
+            "42 messages were lost by damage, none of them in the last hour",
+            "replace the medium",
+            "all is well",
+        );
+        let health = Health::of(&state);
+        assert_eq!(health.heading, "What is stored is safe.");
+        assert!(
+            health.more.ends_with("42 messages were lost by damage earlier."),
+            "{health:?}"
+        );
+        lane(&mut state).last_hour.over_s = 300;
+        only(
+            &state,
+            Level::Warning,
+            "none of them since the start 5 min ago",
             "replace the medium",
             "all is well",
         );
@@ -462,7 +727,20 @@ mod tests {
             Level::Warning,
             "9 messages were dropped in the last hour",
             "backpressure",
-            "all is well",
+            "9 messages were removed by policy in the last hour; what is stored is safe",
+        );
+        // Kafka away and messages that expire: not merely "safe, and waits for Kafka".
+        lane(&mut state).kafka = Link::Down("away".to_owned());
+        lane(&mut state).ledger.queued = 3;
+        let health = Health::of(&state);
+        assert_eq!(health.level, Grade::Warn);
+        assert_eq!(
+            health.heading,
+            "9 messages were removed by policy in the last hour."
+        );
+        assert!(
+            health.more.contains("Kafka is away") && health.more.contains("3 messages wait"),
+            "{health:?}"
         );
     }
 
@@ -483,8 +761,9 @@ mod tests {
             Level::Warning,
             "and 3 came in the last hour",
             "redrive",
-            "all is well",
+            "3 messages became dead letters in the last hour",
         );
+        assert_eq!(Health::of(&state).level, Grade::Warn);
     }
 
     #[test]

@@ -16,14 +16,15 @@ impl State {
 }
 
 impl Lane {
-    /// Whether the configuration works on all links and everything can be stored. A link that is merely away is no reason to
-    /// be unready.
+    /// Whether the configuration works on all links, everything can be stored, and what should move does. A link that is merely
+    /// away is no reason to be unready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.kafka.is_ready()
             && self.brokers.iter().all(|broker| broker.link.is_ready())
             && self.queue.failure.is_none()
             && self.held.is_none()
+            && self.stalled_s.is_none()
     }
 }
 
@@ -34,6 +35,7 @@ impl fmt::Display for State {
             f.write_str("NOT READY; ")?;
         }
         match &self.lanes[..] {
+            [] => f.write_str("no lane runs")?,
             [lane] => lane.fmt(f)?,
             lanes => fmt_lanes(lanes, f)?,
         }
@@ -56,6 +58,12 @@ fn fmt_lanes(lanes: &[Lane], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "backlog {}", self.ledger.queued)?;
+        if self.is_reloading {
+            f.write_str("; being changed by a reload")?;
+        }
+        if let Some(time) = self.stalled_s {
+            write!(f, "; HANGS for {time} s")?;
+        }
         if self.queue.is_full {
             f.write_str(" (queue full)")?;
         }

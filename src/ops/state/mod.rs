@@ -49,6 +49,10 @@ pub struct State {
     pub events: Vec<Event>,
     /// Why dead letters are not forwarded to their topic at the moment; they wait here.
     pub not_forwarded: Option<String>,
+    /// The main thread, which serves all MQTT connections, has given no sign of life for so long, seconds: it hangs. `None` while
+    /// it goes round.
+    #[serde(default)]
+    pub stalled_s: Option<u64>,
 }
 
 /// Events kept at most: what fits on a page.
@@ -57,17 +61,44 @@ pub const EVENTS_MAX: usize = 50;
 /// The answer to the operator's one question: is my data safe, and if not, what do I do?
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Health {
-    /// The configuration works on all links and everything can be stored. A link that is merely away is no reason to be unready.
+    /// The configuration works on all links, everything can be stored, and what should move does. A link that is merely away is
+    /// no reason to be unready. A lane that a reload exchanges is as ready as it was before: its messages stay with the MQTT
+    /// broker for these seconds. Where no lane runs nothing is ready.
     pub is_ready: bool,
-    /// Messages wait because a link is away; they are safe.
+    /// Every thread goes round, and what should move does: what the watchdog of the service manager is fed by.
+    #[serde(default)]
+    pub is_live: bool,
+    /// Messages wait because Kafka is away; they are safe.
     pub is_buffering: bool,
-    /// One line for people.
+    /// How it stands, for a colour.
+    #[serde(default)]
+    pub level: Grade,
+    /// The answer in one sentence, to be shown as it is.
+    #[serde(default)]
+    pub heading: String,
+    /// What belongs to it: sentences, to be shown as they are. May be empty.
+    #[serde(default)]
+    pub more: String,
+    /// The same answer in one line, for a terminal.
     pub summary: String,
     /// What a person should do, the most urgent first. Empty when there is nothing.
     pub advice: Vec<Advice>,
     /// A changed configuration that a reload refused: the one before it runs, and a restart would not start.
     #[serde(default)]
     pub not_applied: Option<NotApplied>,
+}
+
+/// How the whole stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// All is well.
+    Ok,
+    /// Should be looked at, or is about to pass. Also that of a daemon which does not say.
+    #[default]
+    Warn,
+    /// Messages are lost, or nothing moves until somebody acts.
+    Bad,
 }
 
 /// A configuration file that was not applied.
@@ -127,10 +158,20 @@ pub struct Lane {
     pub name: String,
     /// No route uses it: it runs until it is empty.
     pub is_leaving: bool,
+    /// A reload exchanges it at the moment: all else here is from before that, seconds ago.
+    #[serde(default)]
+    pub is_reloading: bool,
+    /// It hangs: a thread of it gave no sign of life, or messages wait in front of a link that works and none went, for so long,
+    /// seconds. The watchdog of the service manager starves by the same. `None` while it moves, or has no reason to.
+    #[serde(default)]
+    pub stalled_s: Option<u64>,
     /// Its connections, in file order.
     pub brokers: Vec<Broker>,
     /// The link to Kafka.
     pub kafka: Link,
+    /// For how long it has not been up, seconds, as far as this process has seen. `None` while it is.
+    #[serde(default)]
+    pub kafka_away_s: Option<u64>,
     /// Why delivery is held by something on this machine.
     pub held: Option<String>,
     /// What became of every message.
@@ -156,8 +197,12 @@ pub struct LastHour {
     pub dead_lettered: u64,
     /// Removed by a policy that the configuration chose: a full queue, an age, a full store of dead letters.
     pub dropped: u64,
-    /// Lost by damage, queued or as dead letters.
+    /// Lost by damage, queued or as dead letters. What the start of this process found in the queue is among it: it was not known
+    /// before.
     pub lost: u64,
+    /// How much time these cover, seconds: less than an hour means since the start.
+    #[serde(default)]
+    pub over_s: u64,
 }
 
 /// A connection to an MQTT broker. Counters since the start of the process.
@@ -177,6 +222,12 @@ pub struct Broker {
     pub reconnects: u64,
     /// Messages that the broker itself dropped, for any client, by its `$SYS` topics; `None` where it does not say.
     pub dropped_by_broker: Option<u64>,
+    /// How many of those in the last hour, or since the start if that was later.
+    #[serde(default)]
+    pub dropped_last_hour: u64,
+    /// For how long the link has not been up, seconds, as far as this process has seen. `None` while it is.
+    #[serde(default)]
+    pub away_s: Option<u64>,
 }
 
 /// `received = delivered + queued + dead_lettered + sum of removed`, always.
@@ -214,8 +265,12 @@ pub struct Queue {
     pub failure: Option<String>,
     /// Arrival of the oldest message that waits.
     pub oldest_unix_ms: Option<i64>,
-    /// How long it has waited, seconds; `None` when nothing waits.
+    /// How long it has waited, seconds; `None` when nothing waits, and when it is not known.
     pub age_s: Option<f64>,
+    /// Messages wait, and how long the oldest has is not known: the disk was not asked yet, or it came in another boot and one of
+    /// the two times is not known to be right. It may be old.
+    #[serde(default)]
+    pub is_age_unknown: bool,
     /// Time between two groups now, seconds.
     pub commit_interval_s: f64,
 }
@@ -227,7 +282,8 @@ pub struct Flow {
     pub in_per_s: f64,
     /// Messages delivered per second.
     pub out_per_s: f64,
-    /// Seconds until nothing waits, if both rates stay; `None` when the backlog does not shrink.
+    /// Seconds until nothing waits, if both rates stay; `None` when the backlog does not shrink. What is merely on its way, less
+    /// than a minute old behind a link that works, is no backlog: 0.
     pub drained_in_s: Option<f64>,
     /// Times that everything behind the cursor was sent again, since the start.
     pub rewinds: u64,
@@ -361,3 +417,4 @@ mod health;
 mod line;
 #[cfg(test)]
 pub(crate) mod sample;
+mod verdict;

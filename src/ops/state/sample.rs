@@ -17,7 +17,11 @@ pub fn state() -> State {
         uptime_s: 86_400,
         health: Health {
             is_ready: false,
+            is_live: true,
             is_buffering: true,
+            level: Grade::Bad,
+            heading: "Stored safely, but stuck until somebody acts.".to_owned(),
+            more: "Kafka refuses <i>.".to_owned(),
             summary: "NOT READY; Kafka is away".to_owned(),
             advice: vec![Advice {
                 level: Level::Error,
@@ -66,6 +70,7 @@ pub fn state() -> State {
             advice: Some("see whether the broker runs".to_owned()),
         }],
         not_forwarded: None,
+        stalled_s: None,
     }
 }
 
@@ -73,6 +78,8 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
     Lane {
         name: name.to_owned(),
         is_leaving: false,
+        is_reloading: false,
+        stalled_s: None,
         brokers: vec![Broker {
             name: "local".to_owned(),
             link: Link::Up,
@@ -81,7 +88,10 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
             put_back: 3,
             reconnects: 2,
             dropped_by_broker: Some(4),
+            dropped_last_hour: 0,
+            away_s: None,
         }],
+        kafka_away_s: (kafka != Link::Up).then_some(60),
         kafka,
         held: None,
         ledger: Ledger {
@@ -101,6 +111,7 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
             failure: None,
             oldest_unix_ms: (queued > 0).then_some(1_794_999_940_000),
             age_s: (queued > 0).then_some(60.0),
+            is_age_unknown: false,
             commit_interval_s: 0.01,
         },
         flow: Flow {
@@ -122,7 +133,10 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
             troubled: vec![tally("pump-\u{1f6a8}", Some("payload is no JSON"))],
             busiest_share: Some(0.4),
         },
-        last_hour: LastHour::default(),
+        last_hour: LastHour {
+            over_s: 3600,
+            ..LastHour::default()
+        },
     }
 }
 
