@@ -89,13 +89,7 @@ fn it_shows_a_real_gateway_live_and_says_when_the_daemon_is_gone_and_back() {
     // What waits is what is left: that it adds up is no proof, and none is claimed.
     assert!(!ledger.contains("adds up"), "{ledger}");
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    let foreign = |requests: Vec<String>| {
-        requests
-            .into_iter()
-            .filter(|request| !request.starts_with(&address) && request != "data:,")
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    assert_eq!(foreign(browser.requests(), &address), Vec::<String>::new());
     daemon.terminate();
     browser.until(
         "it says that the daemon is gone",
@@ -122,8 +116,16 @@ fn it_shows_a_real_gateway_live_and_says_when_the_daemon_is_gone_and_back() {
         "document.title.startsWith('✓') && document.querySelector('#safe').textContent === 'Your data is safe.' && document.querySelector('#main').className === 'wide'",
     );
     assert_eq!(browser.eval("window.neverReloaded"), Value::Bool(true));
-    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    assert_eq!(foreign(browser.requests(), &address), Vec::<String>::new());
     daemon.terminate();
+}
+
+/// Requests that do not go to the daemon.
+fn foreign(requests: Vec<String>, address: &str) -> Vec<String> {
+    let requests = requests.into_iter();
+    requests
+        .filter(|request| !request.starts_with(address) && request != "data:,")
+        .collect()
 }
 
 /// Without the breaks between boxes.
