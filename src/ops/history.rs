@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::ops::State;
+use crate::ops::state::Lane;
 
 /// Samples kept: a graph is not wider on most screens.
 const SAMPLES_MAX: usize = 1_440;
@@ -48,7 +49,8 @@ struct Level {
     /// Shared with the sample before. Empty for the total.
     lane: Arc<str>,
     queued: u64,
-    age_s: f32,
+    /// `None` while it is not known.
+    age_s: Option<f32>,
 }
 
 /// All series as they go to the page.
@@ -71,9 +73,9 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
-/// How it was: seconds ago, messages that waited, and seconds that the oldest had waited.
+/// How it was: seconds ago, messages that waited, and seconds that the oldest had waited, `null` where that was not known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point(pub f64, pub u64, pub f32);
+pub struct Point(pub f64, pub u64, pub Option<f32>);
 
 impl Default for History {
     fn default() -> Self {
@@ -104,17 +106,18 @@ impl History {
             .map(|lane| Level {
                 lane: self.name(&lane.name),
                 queued: lane.ledger.queued,
-                age_s: seconds(lane.queue.age_s),
+                age_s: seconds(lane),
             })
             .collect();
         let total = Level {
             lane: Arc::from(""),
             queued: state.lanes.iter().map(|lane| lane.ledger.queued).sum(),
+            // Of all together it is known where it is of each: the one that is not may be the oldest.
             age_s: state
                 .lanes
                 .iter()
-                .map(|lane| seconds(lane.queue.age_s))
-                .fold(0.0, f32::max),
+                .map(seconds)
+                .try_fold(0.0, |highest, age| Some(age?.max(highest))),
         };
         self.samples.push_back(Sample { at, lanes, total });
         self.due = Some(at + self.step);
@@ -174,15 +177,15 @@ impl History {
         let each = all.len().div_ceil(POINTS_MAX).max(1);
         let points = all.chunks(each).filter_map(|chunk| {
             let (at, _) = chunk.last()?;
-            let highest = |(queued, age): (u64, f32), (_, level): &(Instant, &Level)| {
-                (queued.max(level.queued), age.max(level.age_s))
+            let highest = |(queued, age): (u64, Option<f32>), (_, level): &(Instant, &Level)| {
+                (queued.max(level.queued), higher(age, level.age_s))
             };
-            let (queued, age_s) = chunk.iter().fold((0, 0.0), highest);
+            let (queued, age_s) = chunk.iter().fold((0, None), highest);
             let ago = now.saturating_duration_since(*at).as_secs_f64();
             Some(Point(
                 (ago * 10.0).round() / 10.0,
                 queued,
-                (age_s * 10.0).round() / 10.0,
+                age_s.map(|age_s| (age_s * 10.0).round() / 10.0),
             ))
         });
         Series {
@@ -211,14 +214,27 @@ impl Sample {
 impl Level {
     fn raise(&mut self, other: &Self) {
         self.queued = self.queued.max(other.queued);
-        self.age_s = self.age_s.max(other.age_s);
+        self.age_s = higher(self.age_s, other.age_s);
     }
 }
 
-/// Whoever waits for nothing has waited for no time.
+/// The higher of those that are known.
+fn higher(one: Option<f32>, other: Option<f32>) -> Option<f32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "an age for a graph")]
-fn seconds(age: Option<f64>) -> f32 {
-    age.unwrap_or(0.0) as f32
+fn seconds(lane: &Lane) -> Option<f32> {
+    known_age_s(lane).map(|age_s| age_s as f32)
+}
+
+/// How long the oldest has waited, seconds: 0 where nothing waits, `None` where something does and nobody knows how long.
+pub(crate) fn known_age_s(lane: &Lane) -> Option<f64> {
+    let is_unknown = lane.queue.is_age_unknown;
+    (!is_unknown).then(|| lane.queue.age_s.unwrap_or(0.0))
 }
 
 #[cfg(test)]
@@ -285,9 +301,28 @@ mod tests {
         let shown = history.shown(now + Duration::from_secs(2));
         let names: Vec<_> = shown.series.iter().map(|series| series.lane.as_deref()).collect();
         assert_eq!(names, [None, Some("default"), Some("alarms")]);
-        assert_eq!(shown.series[0].points, [Point(2.0, 22, 60.0)]);
-        assert_eq!(shown.series[1].points, [Point(2.0, 5, 0.0)]);
-        assert_eq!(shown.series[2].points, [Point(2.0, 17, 60.0)]);
+        assert_eq!(shown.series[0].points, [Point(2.0, 22, Some(60.0))]);
+        assert_eq!(shown.series[1].points, [Point(2.0, 5, Some(0.0))]);
+        assert_eq!(shown.series[2].points, [Point(2.0, 17, Some(60.0))]);
+    }
+
+    #[test]
+    fn an_age_that_is_not_known_is_a_gap_and_not_a_0() {
+        let (mut history, start) = (History::default(), Instant::now());
+        let mut state = with(9, 500.0);
+        history.record(start, &state);
+        state.lanes[0].queue.age_s = None;
+        state.lanes[0].queue.is_age_unknown = true;
+        history.record(start + STEP_MIN, &state);
+        state.lanes[0].ledger.queued = 0;
+        state.lanes[0].queue.is_age_unknown = false;
+        history.record(start + 2 * STEP_MIN, &state);
+        let shown = history.shown(start + 2 * STEP_MIN);
+        for series in &shown.series {
+            let ages: Vec<Option<f32>> = series.points.iter().map(|point| point.2).collect();
+            assert_eq!(ages, [Some(500.0), None, Some(0.0)], "{:?}", series.lane);
+        }
+        assert!(serde_json::to_string(&shown).unwrap().contains("[1.0,9,null]"));
     }
 
     #[test]
@@ -306,7 +341,7 @@ mod tests {
         let mut state = with(1, 1.0);
         let lane = state.lanes[0].clone();
         state.lanes = (0..40)
-            .map(|number| crate::ops::state::Lane {
+            .map(|number| Lane {
                 name: format!("lane{number}"),
                 ..lane.clone()
             })

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use edgeferry::link::Link;
+use edgeferry::ops::state::Grade;
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
@@ -75,21 +76,34 @@ fn it_shows_a_real_gateway_live_and_says_when_the_daemon_is_gone_and_back() {
     publish(&mosquitto, 1);
     browser.until("one more", &format!("{DELIVERED} === 21"));
     assert_eq!(browser.text("#gateway"), crate::support::config::GATEWAY);
-    let ledger = browser.text("#ledger");
-    assert!(ledger.contains("adds up"), "{ledger}");
+    let ledger = whole_text(&mut browser, "#ledger");
+    for account in [
+        "21received",
+        "21delivered",
+        "0waiting",
+        "0dead letters",
+        "0removed",
+    ] {
+        assert!(ledger.contains(account), "{account}: {ledger}");
+    }
+    // What waits is what is left: that it adds up is no proof, and none is claimed.
+    assert!(!ledger.contains("adds up"), "{ledger}");
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    let foreign = |requests: Vec<String>| {
-        requests
-            .into_iter()
-            .filter(|request| !request.starts_with(&address) && request != "data:,")
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    assert_eq!(foreign(browser.requests(), &address), Vec::<String>::new());
     daemon.terminate();
     browser.until(
         "it says that the daemon is gone",
         "document.querySelector('#lost').textContent.includes('does not answer since')",
     );
+    assert_claims_nothing(&mut browser, crate::support::config::GATEWAY);
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        assert_eq!(
+            browser.eval(CONTRAST)["poor"],
+            json!([]),
+            "{scheme}, without a daemon"
+        );
+    }
     browser.screenshot("daemon-gone");
     daemon.restart();
     publish(&mosquitto, 1);
@@ -97,9 +111,196 @@ fn it_shows_a_real_gateway_live_and_says_when_the_daemon_is_gone_and_back() {
         "it is back",
         &format!("document.querySelector('#lost').textContent === '' && {DELIVERED} === 22"),
     );
+    browser.until(
+        "it claims again",
+        "document.title.startsWith('✓') && document.querySelector('#safe').textContent === 'Your data is safe.' && document.querySelector('#main').className === 'wide'",
+    );
     assert_eq!(browser.eval("window.neverReloaded"), Value::Bool(true));
-    assert_eq!(foreign(browser.requests()), Vec::<String>::new());
+    assert_eq!(foreign(browser.requests(), &address), Vec::<String>::new());
     daemon.terminate();
+}
+
+/// Requests that do not go to the daemon.
+fn foreign(requests: Vec<String>, address: &str) -> Vec<String> {
+    let requests = requests.into_iter();
+    requests
+        .filter(|request| !request.starts_with(address) && request != "data:,")
+        .collect()
+}
+
+/// Without the breaks between boxes.
+fn whole_text(browser: &mut Browser, selector: &str) -> String {
+    let text = browser.eval(&format!(
+        "document.querySelector({}).textContent",
+        json!(selector)
+    ));
+    text.as_str().expect("a text").to_owned()
+}
+
+/// Nothing that can be seen says how it stands now: neither the title, nor the sentence, nor a figure or link, nor a graph.
+fn assert_claims_nothing(browser: &mut Browser, gateway: &str) {
+    assert_eq!(
+        browser.eval("document.title"),
+        json!(format!("? {gateway} – edgeferry"))
+    );
+    let heading = browser.text("#safe");
+    assert!(
+        heading.starts_with("Not known since ") && heading.contains(" (then: "),
+        "{heading}"
+    );
+    let seen = browser.eval(
+        "({ verdict: document.querySelector('#verdict').className, more: document.querySelector('#more').textContent, \
+         shown: [...document.querySelectorAll('#figures, #lanes .badge, #lanes .flow')].filter(each => each.checkVisibility({ visibilityProperty: true })).length, \
+         advice: document.querySelector('#advice').hidden })",
+    );
+    assert_eq!(
+        seen,
+        json!({"verdict": "card verdict unknown", "more": "", "shown": 0, "advice": true})
+    );
+    // Also when it is drawn anew, for instance because a phone was turned.
+    browser.eval("document.querySelector('#lane').dispatchEvent(new Event('change'))");
+    let texts = browser.eval(
+        "[...document.querySelectorAll('#queued text, #age text, #queued-text, #age-text, #table tbody th')].map(each => each.textContent)",
+    );
+    let texts: Vec<&str> = texts
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(texts.len() > 10, "{texts:?}");
+    for text in texts {
+        let mut words = text.split(|letter: char| !letter.is_alphabetic());
+        assert!(!words.any(|word| word == "now" || word == "ago"), "{text}");
+    }
+}
+
+#[test]
+fn what_the_page_itself_cannot_show_is_not_said_of_the_daemon() {
+    let (_server, address) = gateway::serve(gateway::calm());
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    // As if the daemon were of another version.
+    browser.eval(
+        "window.real = window.fetch; window.fetch = async (path, how) => path === '/api/status' \
+         ? new Response(JSON.stringify({ ...await (await window.real(path, how)).json(), lanes: [{}] })) : window.real(path, how); 0",
+    );
+    browser.until(
+        "it says that it cannot show it",
+        "document.querySelector('#lost').textContent.startsWith('The daemon answers, and this page cannot show it: TypeError')",
+    );
+    assert!(!browser.text("#lost").contains("does not answer"));
+    assert_claims_nothing(&mut browser, &gateway::calm().gateway);
+    browser.eval("window.fetch = window.real; 0");
+    browser.until(
+        "it shows it again",
+        "document.querySelector('#lost').textContent === '' && document.title.startsWith('✓')",
+    );
+}
+
+#[test]
+fn a_browser_without_abort_signal_timeout_can_ask() {
+    let (_server, address) = gateway::serve(gateway::calm());
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    browser.eval("delete AbortSignal.timeout");
+    let shown = browser.text("#live");
+    browser.until(
+        "it was asked again",
+        &format!(
+            "!AbortSignal.timeout && document.querySelector('#live').textContent !== {} && document.querySelector('#live').textContent.startsWith('live,')",
+            json!(shown)
+        ),
+    );
+}
+
+#[test]
+fn before_the_first_answer_it_can_be_read_and_claims_nothing() {
+    let (_server, address) = gateway::serve(gateway::calm());
+    let mut browser = Browser::start();
+    let silent = json!({"source": "window.fetch = () => new Promise(() => {})"});
+    browser.call("Page.addScriptToEvaluateOnNewDocument", &silent);
+    browser.open(&address);
+    assert_eq!(browser.text("#safe"), "Asking the daemon…");
+    assert_eq!(browser.eval("document.title"), json!("edgeferry"));
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        let contrast = browser.eval(CONTRAST);
+        assert!(
+            contrast["checked"].as_u64().is_some_and(|checked| checked > 10),
+            "{contrast}"
+        );
+        assert_eq!(contrast["poor"], json!([]), "{scheme}");
+    }
+}
+
+#[test]
+fn what_the_daemon_makes_of_its_state_is_shown_in_its_words() {
+    for (name, state) in states() {
+        let health = state.health.clone();
+        let (_server, address) = gateway::serve(state);
+        let mut browser = Browser::start();
+        browser.open(&address);
+        browser.until("it shows the state", SHOWN_OR_EMPTY);
+        assert_eq!(browser.text("#safe"), health.heading, "{name}");
+        assert_eq!(browser.text("#more"), health.more, "{name}");
+        let (class, mark) = match health.level {
+            Grade::Ok => ("ok", "✓"),
+            Grade::Warn => ("warn", "△"),
+            Grade::Bad => ("bad", "✗"),
+        };
+        let seen = browser.eval("[document.querySelector('#verdict').className, document.title.slice(0, 1)]");
+        assert_eq!(seen, json!([format!("card verdict {class}"), mark]), "{name}");
+    }
+    let graded = |wanted: &str| {
+        let all = states();
+        let state = all.iter().find(|(name, _)| *name == wanted).expect("it is there");
+        state.1.health.level
+    };
+    assert_eq!(graded("calm"), Grade::Ok);
+    for other in [
+        "no-lanes",
+        "hangs",
+        "removed-by-policy",
+        "kafka-away",
+        "cannot-store",
+    ] {
+        assert_ne!(graded(other), Grade::Ok, "{other}");
+    }
+}
+
+#[test]
+fn an_age_that_is_not_known_is_said_and_is_a_gap_in_the_graph() {
+    let mut state = gateway::away();
+    state.lanes[0].queue.age_s = None;
+    state.lanes[0].queue.is_age_unknown = true;
+    let (_server, address) = gateway::serve(gateway::judged(state));
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    let figures = whole_text(&mut browser, "#figures");
+    assert!(figures.contains("oldest has waitednot known"), "{figures}");
+    assert!(browser.text("#lanes").contains("age of the oldest not known"));
+    browser.until(
+        "the graph has come to it",
+        "document.querySelector('#age-text').textContent.startsWith('How long the oldest has waited: not known now')",
+    );
+}
+
+#[test]
+fn what_a_broker_dropped_is_said_once_however_many_lanes_it_has() {
+    let mut state = gateway::calm();
+    for lane in &mut state.lanes {
+        lane.brokers[0].dropped_by_broker = Some(412);
+    }
+    let (_server, address) = gateway::serve(gateway::judged(state));
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    let said = browser.text("#lanes");
+    assert_eq!(said.matches("has dropped 412 messages").count(), 1, "{said}");
 }
 
 #[test]
@@ -199,19 +400,26 @@ fn states() -> Vec<(&'static str, edgeferry::ops::State)> {
     full.lanes[0].brokers[0].link = Link::PushedBack;
     let mut failed = gateway::calm();
     failed.lanes[0].queue.failure = Some("No space left on device (os error 28)".into());
-    failed.lanes[0].ledger.received += 1;
     let mut empty = gateway::calm();
     empty.lanes.clear();
     empty.certificates.clear();
     empty.disk.free_bytes = None;
     empty.disk.written_per_payload_byte = None;
+    let mut hangs = gateway::calm();
+    hangs.lanes[0].stalled_s = Some(95);
+    hangs.lanes[1].is_reloading = true;
+    let mut removed = gateway::away();
+    removed.lanes[0].last_hour.dropped = 4_711;
+    let judged = gateway::judged;
     vec![
         ("calm", gateway::calm()),
         ("kafka-away", gateway::away()),
         ("refused", gateway::hostile()),
-        ("full", full),
-        ("cannot-store", failed),
-        ("no-lanes", empty),
+        ("full", judged(full)),
+        ("cannot-store", judged(failed)),
+        ("no-lanes", judged(empty)),
+        ("hangs", judged(hangs)),
+        ("removed-by-policy", judged(removed)),
     ]
 }
 

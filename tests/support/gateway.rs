@@ -10,7 +10,7 @@ use edgeferry::ops::history::History;
 use edgeferry::ops::http::Server;
 use edgeferry::ops::http::access::Access;
 use edgeferry::ops::state::{
-    Advice, Broker, Certificate, Devices, Disk, Event, Flow, Health, Lane, LastHour, Ledger, Letters, Level,
+    Broker, Certificate, Devices, Disk, Event, Flow, Health, Lane, LastHour, Ledger, Letters, Level,
     NotApplied, Queue, State, Tally, Trouble, VERSION,
 };
 
@@ -29,7 +29,7 @@ fn now_ms() -> i64 {
 pub fn calm() -> State {
     let mut lane = lane("default", 41_208_377);
     lane.brokers.push(broker("plc-hall-2"));
-    State {
+    judged(State {
         version: VERSION,
         edgeferry: "0.1.0".into(),
         gateway: "pi-10000000d43f2a91".into(),
@@ -38,17 +38,7 @@ pub fn calm() -> State {
         unix_ms: now_ms(),
         is_clock_synchronised: true,
         uptime_s: 19 * 86_400 + 7_000,
-        health: Health {
-            is_ready: true,
-            is_live: true,
-            is_buffering: false,
-            level: edgeferry::ops::state::Grade::Ok,
-            heading: String::new(),
-            more: String::new(),
-            summary: "backlog 3; mqtt local: up; kafka: up".into(),
-            advice: Vec::new(),
-            not_applied: None,
-        },
+        health: Health::default(),
         lanes: vec![lane, alarms()],
         disk: Disk {
             path: "/var/lib/edgeferry".into(),
@@ -73,7 +63,17 @@ pub fn calm() -> State {
         events: Vec::new(),
         not_forwarded: None,
         stalled_s: None,
-    }
+    })
+}
+
+/// With what the daemon makes of it.
+pub fn judged(mut state: State) -> State {
+    let not_applied = state.health.not_applied.take();
+    state.health = Health::of(&state);
+    let advice = not_applied.iter().map(NotApplied::advice);
+    state.health.advice.extend(advice);
+    state.health.not_applied = not_applied;
+    state
 }
 
 fn alarms() -> Lane {
@@ -101,6 +101,7 @@ pub fn away() -> State {
         lane.kafka = Link::Down(reason.into());
         lane.flow.out_per_s = 0.0;
         lane.flow.drained_in_s = None;
+        lane.kafka_away_s = Some(7_411);
     }
     let lane = &mut state.lanes[0];
     lane.ledger.queued += 903_114;
@@ -108,19 +109,6 @@ pub fn away() -> State {
     lane.queue.bytes = 412_000_000;
     lane.queue.age_s = Some(7_411.0);
     lane.letters.count = 23;
-    state.health.is_buffering = true;
-    state.health.advice = vec![
-        advice(
-            Level::Warning,
-            "Kafka cannot be reached since 12:16",
-            "See whether the uplink works. Messages are safe on the disk, which lasts for about 3 days at the present rate.",
-        ),
-        advice(
-            Level::Warning,
-            "the client certificate for mqtt local ends in 5 days",
-            "Put a new one in its place; it is used with the next connection, without a restart.",
-        ),
-    ];
     state.certificates[1] = certificate("mqtt local", "cert_file", "/etc/edgeferry/mqtt-cert.pem", Some(5));
     state.events = vec![
         event(
@@ -145,7 +133,7 @@ pub fn away() -> State {
             Some("`edgeferry dead-letter ls` shows it; put the device or the route right."),
         ),
     ];
-    state
+    judged(state)
 }
 
 /// Kafka refuses, one broker is away, a lane is full, and every name and text is an attempt to be markup.
@@ -154,8 +142,6 @@ pub fn hostile() -> State {
     state.gateway = "\"><script>window.owned=1</script>".into();
     state.edgeferry = "<b>0</b>".into();
     state.epoch = "<u>1</u>".into();
-    state.health.is_ready = false;
-    state.health.advice = vec![advice(Level::Error, HOSTILE, HOSTILE)];
     state.not_forwarded = Some(HOSTILE.into());
     state.disk.path = HOSTILE.into();
     state.lanes[0].kafka = Link::Refused(HOSTILE.into());
@@ -195,7 +181,7 @@ pub fn hostile() -> State {
         event(Level::Error, 3, HOSTILE, 1, Some(HOSTILE)),
         event(Level::Warning, 3, &"x".repeat(600), 1, None),
     ];
-    state
+    judged(state)
 }
 
 /// Markup, an attribute's end, a handler, a direction, and a template.
@@ -306,14 +292,6 @@ fn certificate(of: &str, setting: &str, file: &str, days: Option<i64>) -> Certif
         file: file.into(),
         not_after_unix_ms: days.map(|days| now_ms() + days * DAY_MS + 3_600_000),
         failure: None,
-    }
-}
-
-fn advice(level: Level, what: &str, todo: &str) -> Advice {
-    Advice {
-        level,
-        what: what.into(),
-        todo: todo.into(),
     }
 }
 

@@ -3,14 +3,14 @@
 //! Every counter begins at 0 with the process, as Prometheus expects it: it takes a value that falls for a restart and adds all of
 //! it again. The totals of the ledger live in the store and may come back a little lower after a power cut, because the
 //! cursor is older than what was delivered; as counters they would then be millions for one scrape. So the counters show what
-//! was added since they were first seen ([`Baseline`]), and the totals themselves are gauges, `edgeferry_ledger_messages`,
+//! was added since they were first seen and never fall ([`Baseline`]), and the totals themselves are gauges, `edgeferry_ledger_messages`,
 //! which add up.
 //!
 //! Labels are lanes, brokers, routes, reasons and certificates: what the configuration names. Devices are no label, there may be
 //! any number of them; `/api/status` has the busiest.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::link::Link;
 use crate::ops::State;
@@ -39,9 +39,16 @@ pub struct Metric {
 /// Takes the samples of one metric, in the order of its labels.
 type Samples<'a> = Vec<(Vec<Cow<'a, str>>, Value)>;
 
-/// What counters were when they were seen first. Bounded: those that are not there any more are forgotten.
+/// What counters have come to since they were seen first. Bounded: those that are not there any more are forgotten.
 #[derive(Debug, Default)]
-pub struct Baseline(HashMap<(&'static str, Vec<String>), u64>);
+pub struct Baseline(HashMap<(&'static str, Vec<String>), Seen>);
+
+/// A counter: what it was, and what is printed.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    last: u64,
+    shown: u64,
+}
 
 /// All metrics of a state, as text.
 #[must_use]
@@ -51,7 +58,7 @@ pub fn text(state: &State, form: Form, baseline: &Baseline) -> String {
         let mut samples = Samples::new();
         (metric.read)(state, &mut samples);
         if metric.kind == Type::Counter {
-            baseline.subtract(metric.name, &mut samples);
+            baseline.apply(metric.name, &mut samples);
         }
         let family = Family {
             name: metric.name,
@@ -75,19 +82,21 @@ impl Baseline {
                 let Value::Int(value) = value else { continue };
                 let labels = labels.into_iter().map(Cow::into_owned).collect();
                 let key = (metric.name, labels);
-                // One that falls was corrected: it begins anew.
-                let first = self.0.get(&key).map_or(value, |first| *first.min(&value));
-                seen.insert(key, first);
+                // One that falls was corrected: what is printed stays, and goes on from there.
+                let shown = self.0.get(&key).map_or(0, |before| {
+                    before.shown.saturating_add(value.saturating_sub(before.last))
+                });
+                seen.insert(key, Seen { last: value, shown });
             }
         }
         self.0 = seen;
     }
 
-    fn subtract(&self, name: &'static str, samples: &mut Samples<'_>) {
+    fn apply(&self, name: &'static str, samples: &mut Samples<'_>) {
         for (labels, value) in samples {
             let key = (name, labels.iter().map(ToString::to_string).collect());
-            if let (Value::Int(value), Some(first)) = (value, self.0.get(&key)) {
-                *value = value.saturating_sub(*first);
+            if let (Value::Int(value), Some(seen)) = (value, self.0.get(&key)) {
+                *value = seen.shown;
             }
         }
     }
@@ -103,19 +112,29 @@ fn lanes<'a, V: Into<Value>>(state: &'a State, samples: &mut Samples<'a>, value:
     }
 }
 
-fn brokers<'a, V: Into<Value>>(
-    state: &'a State,
-    samples: &mut Samples<'a>,
-    value: impl Fn(&Broker) -> Option<V>,
-) {
+fn brokers<'a, V: Into<Value>>(state: &'a State, samples: &mut Samples<'a>, value: impl Fn(&Broker) -> V) {
     for lane in &state.lanes {
         for broker in &lane.brokers {
-            if let Some(value) = value(broker) {
-                let labels = vec![lane.name.as_str().into(), broker.name.as_str().into()];
-                samples.push((labels, value.into()));
-            }
+            let labels = vec![lane.name.as_str().into(), broker.name.as_str().into()];
+            samples.push((labels, value(broker).into()));
         }
     }
+}
+
+/// The number is the broker's own: lanes that share it have heard the same, one perhaps a moment later.
+fn dropped_by_brokers<'a>(state: &'a State, samples: &mut Samples<'a>) {
+    let mut dropped = BTreeMap::new();
+    for broker in state.lanes.iter().flat_map(|lane| &lane.brokers) {
+        if let Some(count) = broker.dropped_by_broker {
+            let known = dropped.entry(broker.name.as_str()).or_insert(count);
+            *known = count.max(*known);
+        }
+    }
+    samples.extend(
+        dropped
+            .into_iter()
+            .map(|(name, count)| (vec![name.into()], count.into())),
+    );
 }
 
 /// Names of the states of a link, as in the JSON form.

@@ -16,6 +16,7 @@ pub mod exposition;
 pub mod limits;
 pub mod metrics;
 mod page;
+mod places;
 mod serve;
 mod service;
 
@@ -97,10 +98,20 @@ impl Drop for Server {
 async fn serve_at(address: SocketAddr, site: Arc<Site>) {
     let keeping = Arc::clone(&site);
     // Of its own, so that nothing that may go wrong with it touches the answers.
-    tokio::spawn(async move { keeping.board.keep_history().await });
+    tokio::spawn(keep_history(keeping));
     let listener = bound(address).await;
     tracing::info!(%address, "http: page, metrics and health are here");
     serve::over(listener, site).await;
+}
+
+/// For ever: what ends with a fault begins again, and says so.
+async fn keep_history(site: Arc<Site>) {
+    loop {
+        let keeping = Arc::clone(&site);
+        let ended = tokio::spawn(async move { keeping.board.keep_history().await }).await;
+        tracing::error!(?ended, "http: the history of the page has a gap; it goes on");
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
 }
 
 /// The address, sooner or later.

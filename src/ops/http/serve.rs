@@ -15,11 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::ops::http::limits::{
     BUFFER_BYTES, CONNECTIONS_MAX, GRACE, HEADERS_MAX, HEAR_WITHIN, LIFETIME, REFUSALS_MAX, REQUEST_WITHIN,
 };
+use crate::ops::http::places::{Place, Places};
 use crate::ops::http::service::Site;
 
 /// Pause after a connection could not be accepted, for instance for want of file handles.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What whoever comes when all connections are taken is told.
+/// What whoever comes when all connections are just being answered is told.
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 5\r\n\
     connection: close\r\ncontent-length: 50\r\n\r\ntoo many connections at a time; ask again in 5 s.\n";
@@ -30,13 +31,13 @@ const SLOW: &[u8] =
 
 /// Serves for ever.
 pub async fn over(listener: TcpListener, site: Arc<Site>) -> Infallible {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Places::new(CONNECTIONS_MAX);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
-                    tokio::spawn(serve(stream, Arc::clone(&site), permit));
+            Ok((stream, peer)) => {
+                if let Some(place) = connections.take(peer.ip()) {
+                    tokio::spawn(serve(stream, Arc::clone(&site), Arc::new(place)));
                 } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                     tokio::spawn(refuse(stream, permit));
                 }
@@ -68,14 +69,29 @@ async fn tell(mut stream: TcpStream, why: &[u8]) {
     tracing::debug!(?said, "http: a connection was ended");
 }
 
-async fn serve(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit) {
+/// Until it ends, or somebody else needs the place.
+async fn serve(stream: TcpStream, site: Arc<Site>, place: Arc<Place>) {
+    let end = place.end.clone();
+    if end
+        .run_until_cancelled(converse(stream, site, place))
+        .await
+        .is_none()
+    {
+        tracing::debug!("http: a quiet connection made room");
+    }
+}
+
+async fn converse(stream: TcpStream, site: Arc<Site>, place: Arc<Place>) {
     // A page wants its answer at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "http: no delay");
     }
     let service = service_fn(|request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site.answer(request).await) }
+        let (site, place) = (Arc::clone(&site), Arc::clone(&place));
+        async move {
+            let _answering = place.answering();
+            Ok::<_, Infallible>(site.answer(request).await)
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -99,5 +115,24 @@ async fn serve(stream: TcpStream, site: Arc<Site>, permit: OwnedSemaphorePermit)
     if is_late && !parts.read_buf.is_empty() {
         tell(parts.io.into_inner(), SLOW).await;
     }
-    drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_without_hyper_is_http_with_the_right_length() {
+        for said in [BUSY, SLOW] {
+            let (head, body) = std::str::from_utf8(said).unwrap().split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{head}"
+            );
+            assert!(
+                head.starts_with("HTTP/1.1 ") && head.contains("connection: close"),
+                "{head}"
+            );
+        }
+    }
 }

@@ -100,7 +100,7 @@ impl Site {
         headers: &HeaderMap,
     ) -> (Option<Duration>, Answer) {
         let resource = Resource::at(uri.path());
-        // It says nothing that a connection does not say already, and those who ask it are simple.
+        // It says one bit, and those who ask it are simple.
         if resource != Some(Resource::Live)
             && let Err(refusal) = self.access.check(headers, uri.authority())
         {
@@ -136,10 +136,18 @@ impl Site {
                     .insert(VARY, HeaderValue::from_static("accept"));
                 metrics
             }
-            Resource::Live => answer(StatusCode::OK, JSON, r#"{"live":true}"#),
+            Resource::Live => self.live(),
             Resource::Ready => self.ready(),
             Resource::Status => answer(StatusCode::OK, JSON, self.board.status()),
             Resource::History => answer(StatusCode::OK, JSON, self.board.history()),
+        }
+    }
+
+    /// 503 when the service manager's watchdog would not be fed.
+    fn live(&self) -> Answer {
+        match self.board.state().health.is_live {
+            true => answer(StatusCode::OK, JSON, r#"{"live":true}"#),
+            false => answer(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"live":false}"#),
         }
     }
 

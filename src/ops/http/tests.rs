@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::limits::{BUFFER_BYTES, CONNECTIONS_MAX, REFUSALS_MAX};
+use super::limits::{BUFFER_BYTES, CONNECTIONS_MAX};
 use super::*;
 use crate::ops::state::{State, sample};
 
@@ -285,31 +286,20 @@ fn requests_that_come_at_once_are_answered_in_turn() {
 }
 
 #[test]
-fn beyond_the_most_connections_one_is_told_so_and_nobody_keeps_a_place_for_ever() {
+fn connections_that_only_wait_make_room_for_whoever_asks_and_nobody_keeps_a_place_for_ever() {
     let server = start();
     let mut slow: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| server.connect()).collect();
     for stream in &mut slow {
         stream.write_all(b"GET / HT").unwrap();
     }
-    // The last of them may be accepted only after the next one is there.
-    let answer = server.get("/health/live");
-    assert_eq!(status(&answer), 503);
-    assert!(
-        answer.contains("retry-after: 5") && body(&answer).len() == 50,
-        "{answer}"
-    );
-    let many: Vec<TcpStream> = (0..4 * REFUSALS_MAX).map(|_| server.connect()).collect();
-    drop(many);
-    // One goes, one may come.
-    drop(slow.pop());
-    let until = Instant::now() + PATIENCE;
-    // With so many at once one is perhaps closed without a word.
-    while !server.get("/health/live").starts_with("HTTP/1.1 200") {
-        assert!(Instant::now() < until, "the place is not free again");
+    for _ in 0..3 {
+        assert_eq!(status(&server.get("/health/live")), 200);
     }
+    // That was the place of the one that had been quiet for longest.
+    assert_eq!(heard(slow.first_mut().unwrap()), "");
     // A request that does not end is ended.
     let began = Instant::now();
-    let answer = heard(slow.first_mut().unwrap());
+    let answer = heard(slow.last_mut().unwrap());
     assert!(began.elapsed() <= limits::REQUEST_WITHIN + PATIENCE, "{answer}");
     assert_eq!(status(&answer), 408);
     let (head, said) = answer.split_once("\r\n\r\n").unwrap();
@@ -425,15 +415,49 @@ fn off_is_off() {
 }
 
 #[test]
-fn a_look_that_panics_ends_nothing_but_its_answer() {
-    let server = start_with(|| panic!("a test's own"), None);
-    assert_eq!(status(&server.get("/health/live")), 200);
+fn a_look_that_panics_ends_nothing_but_its_answer_and_the_history_goes_on() {
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let breaks = Arc::clone(&is_broken);
+    let look = move || {
+        assert!(!breaks.load(Ordering::Relaxed), "a test's own");
+        sample::state()
+    };
+    let server = start_with(look, None);
+    for path in ["/api/status", "/api/history", "/metrics", "/health/ready"] {
+        assert_eq!(server.get(path), "", "{path}: no answer, rather than a wrong one");
+    }
+    is_broken.store(false, Ordering::Relaxed);
+    assert_eq!(status(&server.get("/api/status")), 200);
+    let until = Instant::now() + PATIENCE;
+    while !server.get("/api/history").contains("\"points\":[[") {
+        assert!(Instant::now() < until, "the history has ended");
+    }
 }
 
-/// What somebody who looks costs. Not a test of speed: the bounds are far away, and the figures are printed.
 #[test]
-fn a_scrape_costs_little() {
+fn a_daemon_that_hangs_is_not_alive() {
+    let with = |is_live: bool| {
+        let look = move || {
+            let mut state = sample::state();
+            state.health.is_live = is_live;
+            state
+        };
+        start_with(look, None).get("/health/live")
+    };
+    let (well, hangs) = (with(true), with(false));
+    assert_eq!((status(&well), body(&well)), (200, "{\"live\":true}"));
+    assert_eq!((status(&hangs), body(&hangs)), (503, "{\"live\":false}"));
+}
+
+/// What somebody who looks costs: each form is made once and then shared, and has a size. The times are printed, and are no test.
+#[test]
+fn a_scrape_is_made_once_for_all_who_ask_and_has_a_bounded_size() {
     let board = Board::new(Look::new(sample::state), History::default());
+    let until = Instant::now() + PATIENCE;
+    // A look may have become too old between two: once in so many it has not.
+    while board.metrics(exposition::Form::Text).as_ptr() != board.metrics(exposition::Form::Text).as_ptr() {
+        assert!(Instant::now() < until, "each who asks has one made");
+    }
     let rounds = 20_u32;
     let mut state = sample::state();
     let lane = state.lanes[0].clone();
@@ -447,13 +471,10 @@ fn a_scrape_costs_little() {
         let began = Instant::now();
         let bytes = (0..rounds).map(|_| work()).last().unwrap();
         eprintln!("{what}: {:?}, {bytes} bytes", began.elapsed() / rounds);
-        assert!(bytes < 200_000);
+        assert!((1_000..200_000).contains(&bytes), "{what}: {bytes}");
     };
     let mut baseline = metrics::Baseline::default();
-    timed("baseline of 8 lanes", &mut || {
-        baseline.see(&state);
-        0
-    });
+    baseline.see(&state);
     timed("metrics of 8 lanes, made", &mut || {
         metrics::text(&state, exposition::Form::Text, &baseline).len()
     });

@@ -1,6 +1,7 @@
 //! See [`super`].
 
-use super::{Metric, advice, brokers, lanes, one, seconds, states};
+use super::{Metric, advice, brokers, dropped_by_brokers, lanes, one, seconds, states};
+use crate::ops::history::known_age_s;
 use crate::ops::http::exposition::Type::{Counter, Gauge};
 use crate::ops::state::Level;
 
@@ -40,6 +41,13 @@ pub const TABLE: &[Metric] = &[
         read: |state, out| one(out, state.health.is_buffering),
     },
     Metric {
+        name: "edgeferry_live",
+        kind: Gauge,
+        labels: &[],
+        help: "1 if every thread goes round, and what should move does; by the same the watchdog is fed.",
+        read: |state, out| one(out, state.health.is_live),
+    },
+    Metric {
         name: "edgeferry_advice",
         kind: Gauge,
         labels: &["level"],
@@ -58,10 +66,17 @@ pub const TABLE: &[Metric] = &[
         read: |state, out| one(out, state.health.not_applied.is_some()),
     },
     Metric {
+        name: "edgeferry_clock_seconds",
+        kind: Gauge,
+        labels: &[],
+        help: "The gateway's clock, as Unix time.",
+        read: |state, out| one(out, seconds(state.unix_ms)),
+    },
+    Metric {
         name: "edgeferry_clock_synchronised",
         kind: Gauge,
         labels: &[],
-        help: "1 if the gateway's clock is known to be right.",
+        help: "1 if the gateway's clock is known to be right; with chrony nobody knows, and it is 0.",
         read: |state, out| one(out, state.is_clock_synchronised),
     },
     // The ledger.
@@ -174,8 +189,14 @@ pub const TABLE: &[Metric] = &[
         name: "edgeferry_queue_oldest_age_seconds",
         kind: Gauge,
         labels: &["lane"],
-        help: "How long the oldest message has waited; 0 when none waits.",
-        read: |state, out| lanes(state, out, |lane| lane.queue.age_s.unwrap_or(0.0)),
+        help: "How long the oldest message has waited; 0 when none waits, left out while it is not known.",
+        read: |state, out| {
+            for lane in &state.lanes {
+                if let Some(age_s) = known_age_s(lane) {
+                    out.push((vec![lane.name.as_str().into()], age_s.into()));
+                }
+            }
+        },
     },
     Metric {
         name: "edgeferry_queue_drain_seconds",
@@ -225,6 +246,20 @@ pub const TABLE: &[Metric] = &[
         read: |state, out| lanes(state, out, |lane| lane.queue.commit_interval_s),
     },
     Metric {
+        name: "edgeferry_lane_stalled",
+        kind: Gauge,
+        labels: &["lane"],
+        help: "1 if the lane hangs: a thread of it gives no sign of life, or nothing goes although the links work.",
+        read: |state, out| lanes(state, out, |lane| lane.stalled_s.is_some()),
+    },
+    Metric {
+        name: "edgeferry_lane_reloading",
+        kind: Gauge,
+        labels: &["lane"],
+        help: "1 if a reload exchanges the lane; its other figures are from before.",
+        read: |state, out| lanes(state, out, |lane| lane.is_reloading),
+    },
+    Metric {
         name: "edgeferry_lane_leaving",
         kind: Gauge,
         labels: &["lane"],
@@ -242,6 +277,13 @@ pub const TABLE: &[Metric] = &[
                 states(out, &[&lane.name], &lane.kafka);
             }
         },
+    },
+    Metric {
+        name: "edgeferry_kafka_away_seconds",
+        kind: Gauge,
+        labels: &["lane"],
+        help: "For how long Kafka has not been there, as far as this process has seen; 0 while it is.",
+        read: |state, out| lanes(state, out, |lane| lane.kafka_away_s.unwrap_or(0)),
     },
     Metric {
         name: "edgeferry_delivery_held",
@@ -317,35 +359,35 @@ pub const TABLE: &[Metric] = &[
         kind: Counter,
         labels: &["lane", "broker"],
         help: "PUBLISH packets that came from the broker.",
-        read: |state, out| brokers(state, out, |broker| Some(broker.received)),
+        read: |state, out| brokers(state, out, |broker| broker.received),
     },
     Metric {
         name: "edgeferry_broker_messages_stored_total",
         kind: Counter,
         labels: &["lane", "broker"],
         help: "Messages of the broker that were handed to the queue.",
-        read: |state, out| brokers(state, out, |broker| Some(broker.stored)),
+        read: |state, out| brokers(state, out, |broker| broker.stored),
     },
     Metric {
         name: "edgeferry_broker_messages_put_back_total",
         kind: Counter,
         labels: &["lane", "broker"],
         help: "Messages left with the broker unacknowledged: the queue was full, or edgeferry was stopping.",
-        read: |state, out| brokers(state, out, |broker| Some(broker.put_back)),
+        read: |state, out| brokers(state, out, |broker| broker.put_back),
     },
     Metric {
         name: "edgeferry_broker_reconnects_total",
         kind: Counter,
         labels: &["lane", "broker"],
         help: "Connections to the broker that ended other than by a stop.",
-        read: |state, out| brokers(state, out, |broker| Some(broker.reconnects)),
+        read: |state, out| brokers(state, out, |broker| broker.reconnects),
     },
     Metric {
         name: "edgeferry_broker_dropped_messages_total",
         kind: Counter,
-        labels: &["lane", "broker"],
+        labels: &["broker"],
         help: "Messages that the broker itself dropped, for any client, where its $SYS topics say so.",
-        read: |state, out| brokers(state, out, |broker| broker.dropped_by_broker),
+        read: dropped_by_brokers,
     },
     // Dead letters.
     Metric {

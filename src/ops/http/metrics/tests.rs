@@ -122,31 +122,98 @@ fn values_are_those_of_the_state() {
 }
 
 #[test]
-fn the_accounts_of_every_lane_add_up() {
-    let state = sample::state();
+fn each_account_is_printed_as_it_is_and_none_is_made_up_from_the_others() {
+    let mut state = sample::state();
+    state.lanes.truncate(1);
+    // Numbers that do not add up.
+    let ledger = &mut state.lanes[0].ledger;
+    (
+        ledger.received,
+        ledger.delivered,
+        ledger.queued,
+        ledger.dead_lettered,
+    ) = (1_000, 20, 3, 400);
+    ledger.removed = BTreeMap::from([("expired".to_owned(), 1), ("damaged".to_owned(), 5)]);
     let text = text(&state, Form::Text, &Baseline::default());
-    for lane in &state.lanes {
-        let value = |account: &str| -> u64 {
-            let start = format!(
-                "edgeferry_ledger_messages{{lane=\"{}\",account=\"{account}\"}} ",
-                lane.name
-            );
-            text.lines()
-                .find_map(|line| line.strip_prefix(&start))
-                .unwrap()
-                .parse()
-                .unwrap()
-        };
-        let parts = ["delivered", "queued", "dead_lettered", "removed"];
-        assert_eq!(value("received"), parts.map(value).iter().sum::<u64>());
+    for (account, count) in [
+        ("received", 1_000),
+        ("delivered", 20),
+        ("queued", 3),
+        ("dead_lettered", 400),
+        ("removed", 6),
+    ] {
+        let line = format!("edgeferry_ledger_messages{{lane=\"default\",account=\"{account}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
     }
+}
+
+#[test]
+fn an_age_that_is_not_known_is_not_printed_as_0() {
+    let mut state = sample::state();
+    state.lanes[1].queue.age_s = None;
+    state.lanes[1].queue.is_age_unknown = true;
+    let text = text(&state, Form::Text, &Baseline::default());
+    assert!(
+        text.contains("edgeferry_queue_oldest_age_seconds{lane=\"default\"} 0\n"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("edgeferry_queue_oldest_age_seconds{lane=\"alarms\"}"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_broker_dropped_is_counted_once_however_many_lanes_it_has() {
+    let mut state = sample::state();
+    let dropped = |state: &State| {
+        let text = text(state, Form::Text, &Baseline::default());
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("edgeferry_broker_dropped"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // The second lane has heard of it a moment earlier.
+    state.lanes[0].brokers[0].dropped_by_broker = Some(4);
+    state.lanes[1].brokers[0].dropped_by_broker = Some(6);
+    assert_eq!(
+        dropped(&state),
+        ["edgeferry_broker_dropped_messages_total{broker=\"local\"} 6"]
+    );
+    state.lanes[1].brokers[0].dropped_by_broker = None;
+    assert_eq!(
+        dropped(&state),
+        ["edgeferry_broker_dropped_messages_total{broker=\"local\"} 4"]
+    );
+    state.lanes[0].brokers[0].dropped_by_broker = None;
+    assert_eq!(dropped(&state), [""; 0]);
+}
+
+#[test]
+fn a_counter_that_was_corrected_downwards_never_falls() {
+    let (mut baseline, mut state) = (Baseline::default(), sample::state());
+    let mut after = |delivered: u64| {
+        state.lanes[0].ledger.delivered = delivered;
+        baseline.see(&state);
+        let text = text(&state, Form::Text, &baseline);
+        let printed = text
+            .lines()
+            .find_map(|line| line.strip_prefix("edgeferry_messages_delivered_total{lane=\"default\"} "));
+        printed.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(
+        [5_000, 9_000, 8_990, 8_995, 100, 107].map(&mut after),
+        [0, 4_000, 4_000, 4_005, 4_005, 4_012]
+    );
 }
 
 #[test]
 fn counters_begin_at_0_and_count_what_was_added() {
     let mut baseline = Baseline::default();
     let mut state = sample::state();
-    state.lanes[0].brokers[0].dropped_by_broker = None;
+    for lane in &mut state.lanes {
+        lane.brokers[0].dropped_by_broker = None;
+    }
     baseline.see(&state);
     let counters = |state: &State, baseline: &Baseline| {
         let text = text(state, Form::Text, baseline);
@@ -164,7 +231,7 @@ fn counters_begin_at_0_and_count_what_was_added() {
     // Heard of only now: what was before is nobody's.
     state.lanes[0].brokers[0].dropped_by_broker = Some(900);
     baseline.see(&state);
-    let dropped = "edgeferry_broker_dropped_messages_total{lane=\"default\",broker=\"local\"}";
+    let dropped = "edgeferry_broker_dropped_messages_total{broker=\"local\"}";
     let second = counters(&state, &baseline);
     assert!(
         second.contains(&"edgeferry_messages_delivered_total{lane=\"default\"} 7".to_owned()),
