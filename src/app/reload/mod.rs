@@ -8,7 +8,7 @@
 //! asked for while a reload goes on is done by one more.
 
 pub mod impact;
-mod judge;
+pub(in crate::app) mod judge;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct Requests {
 
 /// What is wrong, and what it means for whoever asked.
 #[derive(Debug)]
-struct Refusal {
+pub(in crate::app) struct Refusal {
     exit: Exit,
     why: Vec<String>,
 }
