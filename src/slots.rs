@@ -65,6 +65,8 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 thread_local! {
     /// Whether this thread keeps a copy of each slot file as it was synced last, beside it.
     pub(crate) static KEEPS_SYNCED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Whether this thread's writes fail, as on a card that has gone read-only.
+    pub(crate) static IS_READ_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// See the module documentation.
@@ -133,6 +135,10 @@ impl SlotFile {
     }
 
     fn write_as<T: Serialize>(&mut self, counter: u64, value: &T) -> Result<(), SlotError> {
+        #[cfg(test)]
+        if IS_READ_ONLY.get() {
+            return Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem).into());
+        }
         let body = postcard::to_stdvec(value)?;
         let slot = encode_slot(counter, &body, self.slot_bytes)?;
         self.file

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::files::replace;
 
 /// Name of the file in the lane's folder.
-const FILE: &str = "cursor-topics.json";
+pub const FILE: &str = "cursor-topics.json";
 /// Places remembered at most, the newest first: somebody who changes the setting more often has had time to commit in between.
 const REMEMBERED_MAX: usize = 8;
 

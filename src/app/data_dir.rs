@@ -162,6 +162,17 @@ impl DataDir {
         Ok(brokers.collect())
     }
 
+    /// The filters of all sessions of a lane.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn all_filters(&self, lane: &str) -> Result<Vec<PathBuf>, DataDirError> {
+        let folder = self.lane(lane);
+        let names = names(&folder)?.into_iter();
+        let filters = names.filter(|name| name.starts_with(FILTERS));
+        Ok(filters.map(|name| folder.join(name)).collect())
+    }
+
     /// What is kept of lanes that are no more.
     #[must_use]
     pub fn retired(&self, lane: &str) -> PathBuf {

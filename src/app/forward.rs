@@ -13,8 +13,10 @@ use crate::sink::KafkaConnector;
 use crate::sink::dead_letter::forward::{Cursor, ForwardMonitor, Forwarder, LaneNow, Outbox};
 
 const NAME: &str = "dead letters";
-/// How long the thread may take to end once it is told to: a question to Kafka, and letting go of the producer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the thread may take to end once it is told to: a question to Kafka, and letting go of the producer, which waits for
+/// names that are looked up while the DNS is away. As long as the threads of a lane, because a reload ends the daemon when it
+/// takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The thread, running.
 #[derive(Debug)]

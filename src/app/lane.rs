@@ -79,6 +79,11 @@ pub struct Points {
 }
 
 impl Points {
+    /// What its sink has counted.
+    pub fn counts(&self) -> Counts {
+        self.view.sink.counts()
+    }
+
     /// The lane goes by the routes of `config` from now on.
     pub fn switch(&self, config: &Config, gateway: &str) -> Arc<Router> {
         let router = Router::after(config.routes.clone(), &self.former, gateway, &self.view.name);

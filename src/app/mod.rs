@@ -27,6 +27,7 @@ mod status;
 mod subscriptions;
 mod telling;
 mod threads;
+mod undo;
 mod view;
 mod watch;
 

@@ -51,8 +51,6 @@ pub struct Stages {
     statuses: Option<Statuses>,
     /// For those who cannot ask.
     tellings: Option<Tellings>,
-    /// A stage that ended while others were being exchanged.
-    failed: Option<AppError>,
 }
 
 /// A lane that runs, seen from outside.
@@ -93,7 +91,9 @@ impl Stages {
         let plans = plan(config, data_dir)?;
         let mut open = Vec::new();
         for plan in &plans {
-            open.extend(open_lane(plan, &ground, Counts::default())?.map(|lane| (plan.clone(), lane)));
+            open.extend(
+                open_lane(plan, &ground, Counts::default(), Ran::No)?.map(|lane| (plan.clone(), lane)),
+            );
         }
         let mut boxes: Vec<LetterBox> = open.iter().map(|(_, lane)| lane.letters()).collect();
         let orphans = letters::orphans(config, data_dir, identity, &boxes)?;
@@ -109,7 +109,6 @@ impl Stages {
             forwarding: None,
             statuses: None,
             tellings: None,
-            failed: None,
         };
         let open: Vec<(Running, OpenLane)> = open.into_iter().map(Running::of).collect();
         let lanes = open
@@ -151,6 +150,11 @@ impl Stages {
         &self.ground.config
     }
 
+    /// Whether this lane runs.
+    pub fn runs(&self, lane: &str) -> bool {
+        self.running.contains_key(lane)
+    }
+
     /// The folder of the store.
     pub fn data_dir(&self) -> &DataDir {
         &self.ground.data_dir
@@ -171,9 +175,6 @@ impl Stages {
     /// Waits for a stage that ends by itself, and names it. Lanes that are to go are put away meanwhile.
     pub async fn ended(&mut self) -> AppError {
         loop {
-            if let Some(failed) = self.failed.take() {
-                return failed;
-            }
             let next = tokio::select! {
                 next = self.lanes.join_next() => next,
                 thread = forwarding_ended(&mut self.forwarding) => return AppError::StageEnded(thread),
@@ -281,8 +282,16 @@ async fn forwarding_ended(forwarding: &mut Option<Forwarding>) -> String {
     }
 }
 
-/// A lane that no route uses must not keep the others from starting.
-fn open_lane(plan: &Plan, ground: &Ground, counts: Counts) -> Result<Option<OpenLane>, AppError> {
+/// Whether a lane ran in this process until it was stopped for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Yes,
+    No,
+}
+
+/// A lane that no route uses must not keep the others from starting. One that ran must go on: a change that it cannot follow is
+/// refused.
+fn open_lane(plan: &Plan, ground: &Ground, counts: Counts, ran: Ran) -> Result<Option<OpenLane>, AppError> {
     let lane = plan.name.as_str();
     let unusable = |source| DataDirError::Unusable {
         path: ground.data_dir.retired(lane),
@@ -302,6 +311,7 @@ fn open_lane(plan: &Plan, ground: &Ground, counts: Counts) -> Result<Option<Open
             );
             Ok(Some(open))
         }
+        Err(error) if ran == Ran::Yes => Err(error),
         Err(error) => {
             tracing::error!(lane, %error, "no route uses this lane any more, and it cannot be emptied");
             Ok(None)

@@ -108,7 +108,7 @@ pub struct Drain<C: Connector> {
     stall: Stall,
     /// Who made the records of the messages in the window; messages without records have no entry.
     shares: VecDeque<(Seq, Vec<Share>)>,
-    /// What became of messages that are done, until the cursor passes them.
+    /// What became of messages that are done, until the cursor passes them: those of one window, or of one transaction.
     fates: Vec<Fates>,
     /// The last message that was handed to the client, at least in part, before the last rewind.
     sent_through: Seq,
@@ -364,13 +364,16 @@ impl<C: Connector> Drain<C> {
         if self.alone_until.is_some_and(|until| until <= cursor) {
             self.alone_until = None;
         }
-        self.reader.advance(cursor, passed)?;
+        let advanced = self.reader.advance(cursor, passed);
+        // Kafka has them and nobody sends them again, whether or not that can be noted: a card that takes no writes must not
+        // fill the memory.
         let now = clock::unix_ms();
         let mut tallies = self.monitor.tallies();
         for fates in self.fates.drain(..) {
             tallies.note(fates, now);
         }
-        Ok(())
+        drop(tallies);
+        Ok(advanced?)
     }
 
     /// Takes no more, lets Kafka answer, keeps the cursor.

@@ -2,13 +2,15 @@
 //! changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::config::{CLIENT_ID, Config};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{self, Daemon};
 use crate::support::devices::sent::Sent;
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::secure::{self, Authority};
@@ -725,32 +727,45 @@ fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_not
     daemon
         .notify()
         .until_status("all wait", ACK_LIMIT, |status| status.contains("backlog 6000;"));
-    let file = daemon.beside("export");
-    let out = file.display().to_string();
-    std::thread::scope(|scope| {
-        let exporting = scope.spawn(|| daemon.try_queue(&["export", "--output", &out]));
-        wait::until("the export is at work", LIMIT, || {
-            let (_, _, complaint) = daemon.try_queue(&["verify"]);
-            (complaint.contains("another queue command is at work") || exporting.is_finished()).then_some(())
+    // An export goes on only as far as it is read, and 48 MB fit into no pipe: it is at work when the reload begins.
+    let mut exporting = Command::new(daemon::binary())
+        .args(["queue", "export", "--config"])
+        .arg(daemon.beside("edgeferry.toml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut exported = exporting.stdout.take().expect("piped");
+    let mut piece = vec![0; 32 * 1024];
+    let mut length = exported.read(&mut piece).expect("reads");
+    assert!(length > 0, "it is at work");
+    daemon.reconfigure(
+        &plant
+            .base()
+            .route(TELEMETRY, &late)
+            .impatient()
+            .queue("max_age = \"99h\""),
+    );
+    let begun = daemon.notify().count("RELOADING=1");
+    let (code, said, complaint) = std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| daemon.reload());
+        wait::until("it is reloading", LIMIT, || {
+            (daemon.notify().count("RELOADING=1") > begun).then_some(())
         });
-        daemon.reconfigure(
-            &plant
-                .base()
-                .route(TELEMETRY, &late)
-                .impatient()
-                .queue("max_age = \"99h\""),
-        );
-        let (code, said, complaint) = daemon.reload();
-        assert_eq!(code, Some(0), "{said}{complaint}");
-        let (code, _, complaint) = exporting.join().expect("runs");
-        // On a fast machine it was done before.
-        assert!(
-            code == Some(0)
-                || complaint.contains("reloading its configuration")
-                || complaint.contains("broke off"),
-            "{complaint}"
-        );
+        // Slowly: the export must not be through before the reload gets to it.
+        wait::until("the reload ends", LIMIT, || {
+            length += exported.read(&mut piece).expect("reads");
+            reloading.is_finished().then_some(())
+        });
+        reloading.join().expect("runs")
     });
+    assert_eq!(code, Some(0), "{said}{complaint}");
+    let rest = std::io::copy(&mut exported, &mut std::io::sink()).expect("reads");
+    eprintln!("it had come to {length} bytes, and {rest}");
+    let ended = exporting.wait_with_output().expect("ends");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("reloading its configuration"), "{complaint}");
     daemon.queue(&["verify"]);
     kafka.create_topic(&late, crate::support::kafka::PARTITIONS, &[]);
     let mut oracle = Oracle::new(kafka, &late);

@@ -14,8 +14,8 @@ pub struct Known<'a> {
     pub plan: &'a Plan,
     /// The routes whose messages it brings, or brought and may still have.
     pub interests: &'a [Mark],
-    /// The brokers that it is connected to.
-    pub brokers: &'a [String],
+    /// The brokers that it is connected to, or has a session with.
+    pub brokers: &'a BTreeSet<String>,
 }
 
 /// The lanes that cannot go on as they are. The others carry nothing that the change is about: they neither have messages that a
@@ -63,8 +63,7 @@ fn is_planned(running: &Plan, plans: &[Plan]) -> bool {
 }
 
 fn uses(lane: &Known<'_>, broker: &str, config: &Config) -> bool {
-    let is_connected = lane.brokers.iter().any(|name| name == broker);
-    is_connected || own(config, &lane.plan.name).any(|route| route.takes(broker))
+    lane.brokers.contains(broker) || own(config, &lane.plan.name).any(|route| route.takes(broker))
 }
 
 fn concerns(lane: &Known<'_>, route: &Route) -> bool {
@@ -117,7 +116,7 @@ mod tests {
             .iter()
             .map(|plan| own(&old, &plan.name).map(Route::mark).collect())
             .collect();
-        let brokers = [vec!["a".to_owned()], vec!["b".to_owned()]];
+        let brokers = [["a", "old"], ["b", "b"]].map(|names| BTreeSet::from(names.map(str::to_owned)));
         let parts = running.iter().zip(&interests).zip(&brokers);
         let lanes: Vec<Known<'_>> = parts
             .map(|((plan, interests), brokers)| Known {
@@ -194,6 +193,12 @@ mod tests {
     fn a_broker_that_comes_is_about_the_lanes_whose_routes_take_it() {
         let any = BASE.replace("broker = \"a\"\n", "");
         let new = format!("{any}[[mqtt]]\nname = \"c\"\nurl = \"mqtt://127.0.0.3\"\n");
+        assert_eq!(changed(&new), ["default"]);
+    }
+
+    #[test]
+    fn a_broker_that_comes_back_is_about_the_lane_that_has_a_session_with_it_although_no_route_takes_it() {
+        let new = format!("{BASE}[[mqtt]]\nname = \"old\"\nurl = \"mqtt://127.0.0.3\"\n");
         assert_eq!(changed(&new), ["default"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Whether a changed configuration can be applied, as far as that is known before anything is touched.
 
 use super::refusal::{Mistake, Refusal};
+use crate::app::plan::plan;
 use crate::app::stages::Stages;
 use crate::app::{AppError, keys, lane_marks};
 use crate::config::Config;
@@ -12,7 +13,7 @@ use crate::{sink, source};
 ///
 /// A file that cannot be used is in the way where its setting is new: a link that is refused for another one must not keep a route
 /// from being changed. When nothing is different the files are what the reload is for, so all of them count.
-pub(super) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> Result<(), Refusal> {
+pub(in crate::app) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> Result<(), Refusal> {
     let restarts: Vec<Mistake> = difference
         .restarts()
         .map(|(change, why)| {
@@ -38,11 +39,22 @@ pub(super) fn judge(stages: &Stages, new: &Config, difference: &Difference) -> R
     }
     let data_dir = stages.data_dir();
     let stored = keys::check(new, data_dir).map_err(AppError::from);
+    let stored = stored.and_then(|()| leaving_keys(stages, new));
     let stored = stored.and_then(|()| lane_marks::check(new, data_dir));
     stored.map_err(|error| {
         let shown = "a key file or a lane does not fit what is stored: the log says which";
         Refusal::one(error.exit(), Mistake::new(error.to_string(), shown))
     })
+}
+
+/// A lane that runs and loses its routes, perhaps also its table and its keys with that, has to be opened to be emptied.
+fn leaving_keys(stages: &Stages, new: &Config) -> Result<(), AppError> {
+    let plans = plan(new, stages.data_dir())?;
+    let leaving = plans
+        .iter()
+        .filter(|plan| plan.is_leaving && stages.runs(&plan.name));
+    let lanes = leaving.map(|plan| (plan.name.as_str(), &plan.queue));
+    Ok(keys::check_lanes(lanes, stages.data_dir())?)
 }
 
 fn broker_files(new: &Config, difference: &Difference) -> Vec<Mistake> {

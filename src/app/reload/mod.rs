@@ -8,8 +8,8 @@
 //! asked for while a reload goes on is done by one more.
 
 pub mod impact;
-mod judge;
-mod refusal;
+pub(in crate::app) mod judge;
+pub(in crate::app) mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Running, Stages, open_lane};
+use super::{Ran, Running, Stages, open_lane};
 use crate::app::forward::Forwarding;
 use crate::app::lane::{Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::reload::impact::{self, Known};
-use crate::app::{AppError, letters};
+use crate::app::{AppError, DataDirError, letters, undo};
 use crate::config::Config;
 use crate::config::difference::{Difference, Takes};
-use crate::ops::hand::LetterBox;
+use crate::ops::hand::{HandLane, LetterBox};
 use crate::sink::Allowance;
 use crate::sink::monitor::Counts;
 
@@ -52,6 +52,7 @@ pub enum Changed {
 struct Opening {
     plans: Vec<Plan>,
     ground: Ground,
+    /// Counters of the lanes that ran, by name: each of them has to be opened.
     counts: BTreeMap<String, Counts>,
 }
 
@@ -70,7 +71,10 @@ impl Stages {
             Ok(plans) => plans,
             Err(error) => return Ok(Changed::Refused(error.into())),
         };
-        let affected = self.affected(config, difference, &plans);
+        let affected = match self.affected(config, difference, &plans) {
+            Ok(affected) => affected,
+            Err(error) => return Ok(Changed::Refused(error.into())),
+        };
         let is_opened =
             |plan: &&Plan| !self.running.contains_key(&plan.name) || affected.contains(&plan.name);
         let opened: Vec<Plan> = plans.iter().filter(is_opened).cloned().collect();
@@ -86,9 +90,8 @@ impl Stages {
         let mut refused = None;
         if moves_lanes {
             let ground = self.ground_of(config, difference);
-            let counts = self.counts(&affected);
             let old: Vec<Plan> = self.plans_of(&affected);
-            self.take_down(&affected, stop).await?;
+            let counts = self.take_down(&affected, stop).await?;
             if stop.is_cancelled() {
                 return Ok(Changed::Interrupted);
             }
@@ -100,7 +103,7 @@ impl Stages {
             refused = match self.open(new).await? {
                 Ok((ground, open)) => {
                     self.ground = ground;
-                    self.bring_up(open, &affected)?;
+                    self.bring_up(open, &affected).await?;
                     None
                 }
                 Err(error) => {
@@ -137,22 +140,33 @@ impl Stages {
         self.view.certificates().look_again();
     }
 
-    fn affected(&self, config: &Config, difference: &Difference, plans: &[Plan]) -> BTreeSet<String> {
-        let lanes: Vec<Known<'_>> = self.running.values().map(Running::known).collect();
-        impact::affected(&self.ground.config, config, difference, &lanes, plans)
+    fn affected(
+        &self,
+        config: &Config,
+        difference: &Difference,
+        plans: &[Plan],
+    ) -> Result<BTreeSet<String>, DataDirError> {
+        let mut brokers = Vec::with_capacity(self.running.len());
+        for (name, lane) in &self.running {
+            // A broker that comes back may still keep a session, with what waits in it.
+            let mut own = self.ground.data_dir.sessions(name)?;
+            own.extend(lane.brokers.iter().cloned());
+            brokers.push(own);
+        }
+        let lanes = self.running.values().zip(&brokers);
+        let lanes: Vec<Known<'_>> = lanes.map(|(lane, brokers)| lane.known(brokers)).collect();
+        Ok(impact::affected(
+            &self.ground.config,
+            config,
+            difference,
+            &lanes,
+            plans,
+        ))
     }
 
     fn plans_of(&self, names: &BTreeSet<String>) -> Vec<Plan> {
         let lanes = names.iter().filter_map(|name| self.running.get(name));
         lanes.map(|lane| lane.plan.clone()).collect()
-    }
-
-    fn counts(&self, names: &BTreeSet<String>) -> BTreeMap<String, Counts> {
-        let lanes = self.view.lanes().into_iter();
-        let counted = lanes.filter(|lane| names.contains(&lane.name));
-        counted
-            .map(|lane| (lane.name.clone(), lane.sink.counts()))
-            .collect()
     }
 
     /// The same ground with another configuration. The allowance goes on unless it is another one: lanes that stay have seats
@@ -206,12 +220,12 @@ impl Stages {
         Ok(())
     }
 
-    /// Stops these lanes side by side, and waits until their stores are closed.
+    /// Stops these lanes side by side, and waits until their stores are closed. Returns their counters as they stood then.
     async fn take_down(
         &mut self,
         names: &BTreeSet<String>,
         stop: &CancellationToken,
-    ) -> Result<(), AppError> {
+    ) -> Result<BTreeMap<String, Counts>, AppError> {
         self.view.exchange(names);
         for lane in names.iter().filter_map(|name| self.running.get(name)) {
             lane.hand.shut();
@@ -240,13 +254,15 @@ impl Stages {
             }
         }
         if is_stopping {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         self.close(names).await
     }
 
     /// Lets go of lanes that have stopped. What of dead letters nobody runs any more is let go of too: it may be theirs again.
-    async fn close(&mut self, names: &BTreeSet<String>) -> Result<(), AppError> {
+    /// Returns the counters of the lanes: what was delivered while they stopped is in them.
+    async fn close(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Counts>, AppError> {
+        let mut counts = BTreeMap::new();
         let mut traces: Vec<(String, Weak<()>)> = Vec::new();
         for orphan in self.orphans.drain(..) {
             traces.push((orphan.lane, orphan.letters.trace()));
@@ -260,6 +276,7 @@ impl Stages {
                 hand.release(name);
             }
             if let Some(lane) = self.running.remove(name) {
+                counts.insert(name.clone(), lane.points.counts());
                 traces.extend(lane.traces.into_iter().map(|trace| (name.clone(), trace)));
             }
         }
@@ -271,7 +288,7 @@ impl Stages {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(())
+        Ok(counts)
     }
 
     /// Opens lanes, all of them or none. Stores are read meanwhile, so another thread does it.
@@ -285,11 +302,21 @@ impl Stages {
                 ground,
                 mut counts,
             } = opening;
+            let before = undo::Notes::of(&ground.data_dir, plans.iter().map(|plan| plan.name.as_str()));
             let mut open = Vec::new();
             for plan in plans {
-                let counts = counts.remove(&plan.name).unwrap_or_default();
-                if let Some(lane) = open_lane(&plan, &ground, counts)? {
-                    open.push((plan, lane));
+                let (counts, ran) = match counts.remove(&plan.name) {
+                    Some(counts) => (counts, Ran::Yes),
+                    None => (Counts::default(), Ran::No),
+                };
+                match open_lane(&plan, &ground, counts, ran) {
+                    Ok(lane) => open.extend(lane.map(|lane| (plan, lane))),
+                    Err(error) => {
+                        // No lane may write there any more.
+                        drop(open);
+                        before.put_back(&ground.data_dir);
+                        return Err(error);
+                    }
                 }
             }
             Ok((ground, open))
@@ -313,29 +340,42 @@ impl Stages {
             counts,
         };
         let (_, open) = self.open(old).await??;
-        self.bring_up(open, affected)
+        self.bring_up(open, affected).await
     }
 
     /// Opened lanes join the others and begin to work.
-    fn bring_up(&mut self, open: Vec<(Plan, OpenLane)>, affected: &BTreeSet<String>) -> Result<(), AppError> {
+    async fn bring_up(
+        &mut self,
+        open: Vec<(Plan, OpenLane)>,
+        affected: &BTreeSet<String>,
+    ) -> Result<(), AppError> {
         let open: Vec<(Running, OpenLane)> = open.into_iter().map(Running::of).collect();
         self.switch_routes();
-        let Ground {
-            config,
-            data_dir,
-            identity,
-            ..
-        } = &self.ground;
         let mut boxes: Vec<LetterBox> = self.running.values().map(|lane| lane.letters.clone()).collect();
         boxes.extend(open.iter().map(|(lane, _)| lane.letters.clone()));
-        self.orphans = letters::orphans(config, data_dir, identity, &boxes)?;
-        boxes.extend(self.orphans.iter().cloned());
-        if let Some((hand, _)) = &self.hand {
-            let lanes = self.running.values().chain(open.iter().map(|(lane, _)| lane));
-            let lanes = lanes.map(|lane| Arc::clone(&lane.hand)).collect();
-            let anew: Vec<String> = affected.iter().cloned().collect();
-            hand.exchange(lanes, boxes, &anew);
-        }
+        let lanes = self.running.values().chain(open.iter().map(|(lane, _)| lane));
+        let lanes: Vec<Arc<HandLane>> = lanes.map(|lane| Arc::clone(&lane.hand)).collect();
+        let anew: Vec<String> = affected.iter().cloned().collect();
+        let ground = self.ground.clone();
+        let hand = self.hand.as_ref().map(|(hand, _)| Arc::clone(hand));
+        // Stores are opened and read for this: the lanes that stay must not wait for it.
+        let exchanged = tokio::task::spawn_blocking(move || {
+            let Ground {
+                config,
+                data_dir,
+                identity,
+                ..
+            } = &ground;
+            let orphans = letters::orphans(config, data_dir, identity, &boxes)?;
+            boxes.extend(orphans.iter().cloned());
+            if let Some(hand) = hand {
+                hand.exchange(lanes, boxes, &anew);
+            }
+            Ok::<_, AppError>(orphans)
+        });
+        self.orphans = exchanged
+            .await
+            .map_err(|error| AppError::StageEnded(format!("exchange of lanes ({error})")))??;
         self.run(open)?;
         let running = &self.running;
         let is_there = |broker: &str, lane: &str| {
@@ -394,11 +434,11 @@ impl Stages {
 }
 
 impl Running {
-    fn known(&self) -> Known<'_> {
+    fn known<'a>(&'a self, brokers: &'a BTreeSet<String>) -> Known<'a> {
         Known {
             plan: &self.plan,
             interests: &self.interests,
-            brokers: &self.brokers,
+            brokers,
         }
     }
 }

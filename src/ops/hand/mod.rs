@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 mod account;
@@ -198,6 +198,8 @@ pub struct Hand {
     known: Mutex<Known>,
     /// Held during a long look.
     at_work: Mutex<()>,
+    /// Read by whoever takes a short look.
+    looks: RwLock<()>,
     closing: AtomicBool,
     /// The lanes are being exchanged: see [`Hand::pause`].
     paused: AtomicBool,
@@ -224,6 +226,7 @@ impl Hand {
             boxes: Mutex::default(),
             known: Mutex::new(known),
             at_work: Mutex::new(()),
+            looks: RwLock::new(()),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             look: None,
@@ -250,13 +253,14 @@ impl Hand {
 
     /// Lanes are about to be exchanged: what is going on ends soon, and what comes waits until [`Hand::resume`].
     pub fn pause(&self) {
-        self.paused.store(true, Ordering::Relaxed);
+        self.paused.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nothing long is going on. To be asked between [`Hand::pause`] and [`Hand::resume`].
+    /// Whether nothing is going on that holds a lane. To be asked between [`Hand::pause`] and [`Hand::resume`].
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !matches!(self.at_work.try_lock(), Err(TryLockError::WouldBlock))
+        let is_at_work = matches!(self.at_work.try_lock(), Err(TryLockError::WouldBlock));
+        !is_at_work && !matches!(self.looks.try_write(), Err(TryLockError::WouldBlock))
     }
 
     /// Lets go of all dead letters, so that their stores can be opened anew.
@@ -265,7 +269,8 @@ impl Hand {
     }
 
     /// Other lanes and dead letters instead of those that were there; then work goes on. Of those whose names are in `anew`
-    /// nothing is under way any more: to be called before their sinks begin, as [`Hand::with_letters`].
+    /// nothing is under way any more: to be called before their sinks begin, as [`Hand::with_letters`]. Reads stores, so it is
+    /// no work for a thread of the runtime.
     pub fn exchange(&self, lanes: Vec<Arc<HandLane>>, boxes: Vec<LetterBox>, anew: &[String]) {
         *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = lanes;
         *self.lock_boxes() = boxes;
@@ -285,11 +290,11 @@ impl Hand {
 
     /// Work goes on.
     pub fn resume(&self) {
-        self.paused.store(false, Ordering::Relaxed);
+        self.paused.store(false, Ordering::SeqCst);
     }
 
     fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+        self.paused.load(Ordering::SeqCst)
     }
 
     fn lock_boxes(&self) -> MutexGuard<'_, Vec<LetterBox>> {
@@ -378,20 +383,33 @@ impl Hand {
         Ok(if is_ready { Exit::Stopped } else { Exit::Failure })
     }
 
-    /// One long look at a time; `ls` is none.
-    fn begin(&self, verb: &Verb) -> Result<Option<MutexGuard<'_, ()>>, HandError> {
+    /// One long look at a time; any number of short ones beside it.
+    fn begin(&self, verb: &Verb) -> Result<Turn<'_>, HandError> {
         if *verb == Verb::Status {
-            return Ok(None);
+            return Ok(Turn::Copy);
         }
-        self.wait_for_lanes()?;
-        if matches!(verb, Verb::List { .. }) {
-            return Ok(None);
+        loop {
+            self.wait_for_lanes()?;
+            if let Some(turn) = self.turn(verb)? {
+                return Ok(turn);
+            }
         }
-        match self.at_work.try_lock() {
-            Ok(guard) => Ok(Some(guard)),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => Err(HandError::Busy),
-        }
+    }
+
+    /// `None` when an exchange has begun: then nobody waits any more for what would begin now. It is looked at behind the lock,
+    /// so whoever pauses sees the lock or is seen.
+    fn turn(&self, verb: &Verb) -> Result<Option<Turn<'_>>, HandError> {
+        let turn = if matches!(verb, Verb::List { .. }) {
+            Turn::Short(self.looks.read().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            match self.at_work.try_lock() {
+                Ok(guard) => Turn::Long(guard),
+                Err(TryLockError::Poisoned(poisoned)) => Turn::Long(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if self.is_paused() => return Ok(None),
+                Err(TryLockError::WouldBlock) => return Err(HandError::Busy),
+            }
+        };
+        Ok((!self.is_paused()).then_some(turn))
     }
 
     /// Waits while lanes are being exchanged.
@@ -517,6 +535,15 @@ fn origin(own: &Identity, lane: &str, stored: &Stored) -> Origin {
         seq: stored.seq,
     };
     stored.arrival.origin.as_deref().cloned().unwrap_or_else(here)
+}
+
+/// What somebody holds who is served: lanes are not exchanged meanwhile.
+#[derive(Debug)]
+enum Turn<'a> {
+    /// Nothing: what is shown was copied.
+    Copy,
+    Short(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>),
+    Long(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>),
 }
 
 /// Whether there is more to do.

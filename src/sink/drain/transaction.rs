@@ -37,8 +37,9 @@ const OPEN_MIN: Duration = Duration::from_millis(50);
 const OPEN_MAX: Duration = Duration::from_secs(5);
 /// Authors of cursors that are remembered: the own producers of a long outage, and whoever was there before.
 const AUTHORS_MAX: usize = 64;
-/// Messages in one transaction at most: a reader that holds one back has to keep it in memory.
-const MESSAGES_MAX: u64 = 100_000;
+/// Messages in one transaction at most: a reader that holds one back has to keep it in memory, and so has the drain with what
+/// became of them, some 200 bytes each, 6 MiB.
+const MESSAGES_MAX: u64 = 32_768;
 /// Dead letters in one at most: together with those that the window may bring they are all recognised when the transaction
 /// is taken back.
 const LETTERS_MAX: u64 = (RECALLED_MAX - WINDOW_RECORDS) as u64;
@@ -434,5 +435,23 @@ mod tests {
         assert!(!pass(LETTERS_MAX, LETTERS_MAX - 1));
         assert!(pass(0, 1));
         assert!(LETTERS_MAX + WINDOW_RECORDS as u64 <= RECALLED_MAX as u64);
+    }
+
+    #[test]
+    fn a_transaction_is_due_before_what_became_of_its_messages_fills_the_memory() {
+        let now = Instant::now();
+        let mut open = Transactions {
+            stage: Stage::Open { since: now },
+            cost: Duration::from_secs(1),
+            ..Transactions::default()
+        };
+        let passed = |delivered| Passed {
+            delivered,
+            ..Passed::default()
+        };
+        assert_eq!(open.pass(Seq(32_767), passed(32_767)), None);
+        assert!(!open.is_due(now));
+        assert_eq!(open.pass(Seq(32_768), passed(1)), None);
+        assert!(open.is_due(now));
     }
 }

@@ -60,3 +60,32 @@ fn a_stop_ends_the_wait_for_an_exchange() {
     let (_, ended) = gateway.ask_with(&Verb::List { lane: None }, b"");
     assert!(matches!(ended, Err(HandError::Stopping)), "{ended:?}");
 }
+
+#[test]
+fn what_begins_at_the_moment_of_an_exchange_holds_nothing_and_waits() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::open(dir.path(), "gw", 1);
+    gateway.hand.pause();
+    // It saw no exchange a moment ago.
+    for verb in [Verb::Account, Verb::List { lane: None }] {
+        let turn = gateway.hand.turn(&verb).expect("nobody is at work");
+        assert!(turn.is_none(), "{verb:?}");
+        assert!(gateway.hand.is_idle(), "{verb:?}");
+    }
+    gateway.hand.resume();
+    assert!(gateway.hand.turn(&Verb::Account).expect("free").is_some());
+}
+
+#[test]
+fn an_exchange_waits_for_whoever_lists_the_lanes() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::open(dir.path(), "gw", 1).with(1..=3);
+    let verb = Verb::List { lane: None };
+    let listed = gateway.hand.serve(&verb, &mut io::empty(), &mut |_| {
+        gateway.hand.pause();
+        assert!(!gateway.hand.is_idle(), "it holds the lanes");
+        Ok(())
+    });
+    listed.expect("lists");
+    assert!(gateway.hand.is_idle());
+}

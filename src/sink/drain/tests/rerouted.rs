@@ -60,3 +60,25 @@ async fn what_routes_delivered_stays_theirs_when_the_numbers_of_routes_shift() {
     let delivered: Vec<u64> = (0..3).map(|place| tallies.route(place).delivered).collect();
     assert_eq!(delivered, [7, 7, 0]);
 }
+
+#[tokio::test]
+async fn routes_that_change_behind_a_failure_bring_nothing_to_kafka_again_that_it_has() {
+    let two = format!("{ONE_ROUTE}{}", OTHER.replace("devices/", "{kind}/"));
+    let mut bench = Bench::routed(&two, &["a", "b", "c"]).await;
+    bench.kafka.cluster().denied.insert("other".to_owned());
+    bench.until(|bench| !bench.drain.ahead.is_empty());
+    let before = bench.kafka.on("telemetry");
+    assert!(!before.is_empty());
+    // What another lane gets: these messages have the same records.
+    let more = format!(
+        "[[lane]]\nname = \"alarms\"\n[[route]]\nfrom = \"other/{{device}}\"\ntopic = \"t\"\nlane = \"alarms\"\n{two}"
+    );
+    let router = Router::new(parse_routes(&more), "gw", "default");
+    bench.drain.monitor.reroute(router);
+    bench.kafka.cluster().denied.clear();
+    bench.until_empty();
+    assert_eq!(bench.kafka.on("telemetry"), ["a", "b", "c"], "each once");
+    assert_eq!(bench.kafka.on("other"), ["a", "b", "c"]);
+    // And then they count.
+    bench.until(|bench| !bench.drain.monitor.has_new_routes());
+}

@@ -71,3 +71,21 @@ async fn what_goes_to_the_client_again_is_counted_as_resent() {
         "and count once"
     );
 }
+
+#[tokio::test]
+async fn a_card_that_takes_no_writes_does_not_fill_the_memory_and_what_went_out_counts() {
+    let payloads: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let texts: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    let mut bench = Bench::with(&texts).await;
+    bench.until(|bench| bench.kafka.cluster().submitted == 20);
+    crate::slots::IS_READ_ONLY.set(true);
+    let mut refused = 0;
+    for _ in 0..20 / BATCH {
+        bench.drain.collect(bench.now);
+        refused += usize::from(bench.drain.settle().is_err());
+        assert!(bench.drain.fates.is_empty(), "{} stay", bench.drain.fates.len());
+    }
+    crate::slots::IS_READ_ONLY.set(false);
+    assert!(refused > 1, "the cursor cannot be noted");
+    assert_eq!(bench.drain.monitor.tallies().route(0).delivered, 20);
+}

@@ -1,0 +1,62 @@
+//! What the opening of a lane notes beside its log, put back when the configuration that it was opened for is refused.
+//!
+//! A lane's routes, its cursor's topics and the filters of its sessions are noted at its opening, and the next opening goes by
+//! them. When another lane cannot be opened nobody wants that configuration any more: what was noted for it would send records
+//! by routes that were never in force, and commit cursors to a topic that may not exist.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::app::{DataDir, cursor_topic, routing};
+use crate::files::replace;
+
+/// What lanes have noted: some kilobytes each.
+#[derive(Debug)]
+pub(super) struct Notes {
+    lanes: Vec<String>,
+    kept: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Notes {
+    /// Those of `lanes`, also of lanes that come. What cannot be read counts as missing, as it does for whoever opens the lane.
+    pub(super) fn of<'a>(data_dir: &DataDir, lanes: impl Iterator<Item = &'a str>) -> Self {
+        let lanes: Vec<String> = lanes.map(str::to_owned).collect();
+        let paths = lanes.iter().flat_map(|lane| paths(data_dir, lane));
+        let kept = paths.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?)));
+        Self {
+            kept: kept.collect(),
+            lanes,
+        }
+    }
+
+    /// What was noted since is as it was.
+    pub(super) fn put_back(self, data_dir: &DataDir) {
+        let now = self.lanes.iter().flat_map(|lane| paths(data_dir, lane));
+        let come = now.filter(|path| !self.kept.contains_key(path));
+        for path in come {
+            told(&path, std::fs::remove_file(&path));
+        }
+        for (path, bytes) in &self.kept {
+            if std::fs::read(path).ok().as_ref() != Some(bytes) {
+                told(path, replace(path, bytes));
+            }
+        }
+    }
+}
+
+/// The files in a lane's folder that say what its configuration was.
+fn paths(data_dir: &DataDir, lane: &str) -> Vec<PathBuf> {
+    let folder = data_dir.lane(lane);
+    let fixed = [routing::FILE, cursor_topic::FILE].map(|name| folder.join(name));
+    let fixed = fixed.into_iter().filter(|path| path.exists());
+    // A folder that cannot be read is told by whoever opens the lane.
+    let filters = data_dir.all_filters(lane).unwrap_or_default();
+    fixed.chain(filters).collect()
+}
+
+fn told(path: &Path, done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::error!(path = %path.display(), %error, "cannot put back what was noted for a configuration that is refused");
+    }
+}
