@@ -88,11 +88,10 @@ impl Vigil {
             .lanes()
             .get_mut(&lane.name)
             .map(|progress| progress.told.again(Instant::now().into()));
-        match told {
-            Some(Say::Loudly { untold }) => {
-                tracing::error!(lane = lane.name, ?motion, untold, "the pipeline does not move");
-            }
-            _ => tracing::debug!(lane = lane.name, ?motion, "the pipeline does not move"),
+        if let Some(Say::Loudly { untold }) = told {
+            tracing::error!(lane = lane.name, ?motion, untold, "the pipeline does not move");
+        } else {
+            tracing::debug!(lane = lane.name, ?motion, "the pipeline does not move");
         }
         false
     }
@@ -256,9 +255,9 @@ mod tests {
 
     #[tokio::test]
     async fn looks_are_not_taken_on_the_thread_that_serves_mqtt() {
-        let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let (took, mut taken) = tokio::sync::mpsc::channel(8);
         let look = Look::new(move || {
-            let _is_heard = took.send(std::thread::current().id()).is_ok();
+            let _is_heard = took.try_send(std::thread::current().id()).is_ok();
             crate::ops::state::sample::state()
         });
         let of_look = tokio::select! {
@@ -271,7 +270,10 @@ mod tests {
     #[test]
     fn silent_threads_and_a_standstill_are_a_hang() {
         let second = Duration::from_secs(1);
-        assert_eq!(stalled(HANG - second, STANDSTILL - second), None);
+        assert_eq!(
+            stalled(HANG.saturating_sub(second), STANDSTILL.saturating_sub(second)),
+            None
+        );
         assert_eq!(stalled(HANG, Duration::ZERO), Some(HANG));
         assert_eq!(stalled(HANG, STANDSTILL), Some(STANDSTILL));
     }

@@ -284,8 +284,8 @@ fn of_certificate(certificate: &Certificate, state: &State) -> Option<Advice> {
         ));
     }
     let renew = "put a new one in its place and say `systemctl reload edgeferry`";
-    let stage = certificates::stage(certificate.not_after_unix_ms?, state.unix_ms)?;
-    Some(match stage {
+    let ends = certificate.not_after_unix_ms?;
+    Some(match certificates::stage(ends, state.unix_ms)? {
         // By a clock that may be ahead nothing has expired.
         Stage::Over(_) if !state.is_clock_synchronised => warning(
             format!("the certificate of {name} has expired, if the clock is right"),

@@ -28,9 +28,12 @@ pub(super) fn of(state: &State, advice: &[Advice]) -> Verdict {
     let mut verdict = found.unwrap_or_else(|| well(state));
     let lost_before: u64 = state.lanes.iter().map(lost_earlier).sum();
     if lost_before > 0 {
+        if !verdict.more.is_empty() {
+            verdict.more.push(' ');
+        }
         let were = plural(lost_before, "message was", "messages were");
-        let more = [verdict.more, format!("{were} lost by damage earlier.")];
-        verdict.more = more.join(" ").trim_start().to_owned();
+        verdict.more.push_str(&were);
+        verdict.more.push_str(" lost by damage earlier.");
     }
     verdict
 }
