@@ -346,7 +346,7 @@ mod tests {
         // As a sync holds it, for as long as the card takes.
         let syncing = marks.inner();
         let looked = std::thread::scope(|scope| {
-            let (tell, told) = std::sync::mpsc::channel();
+            let (tell, told) = std::sync::mpsc::sync_channel(1);
             let marks = &marks;
             scope.spawn(move || tell.send((marks.values(), marks.synced_cursor())));
             let looked = told.recv_timeout(Duration::from_secs(20));

@@ -104,7 +104,12 @@ impl Bench {
         let folder = self.dir.path().join("lanes").join(lane);
         let items = std::fs::read_dir(&folder).expect("lists");
         let names = items.map(|item| item.expect("item").file_name().to_string_lossy().into_owned());
-        let is_note = |name: &String| name.ends_with(".json") || name.starts_with("filters-");
+        let is_json = |name: &String| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "json")
+        };
+        let is_note = |name: &String| is_json(name) || name.starts_with("filters-");
         let text = |name: &String| {
             let text = std::fs::read_to_string(folder.join(name)).expect("reads");
             // Every opening but the first says that nothing is settled.
