@@ -12,14 +12,14 @@ const SHOWN_MAX: usize = 200;
 
 /// What is wrong, and what it means for whoever asked.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(in crate::app) struct Refusal {
     pub exit: Exit,
     pub why: Vec<Mistake>,
 }
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(in crate::app) struct Mistake {
     /// May quote the file.
     pub in_full: String,
     /// Quotes nothing but names of settings.
