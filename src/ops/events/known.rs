@@ -195,6 +195,12 @@ pub const KNOWN: &[Known] = &[
         &[],
         "nothing; brokers will say offline",
     ),
+    // app/undo.rs
+    error(
+        "cannot put back what was noted for a configuration that is refused",
+        &["path", "error"],
+        "see what the error names, put the configuration right, and restart when convenient",
+    ),
     // app/watch.rs
     error(
         "the pipeline does not move",
@@ -268,6 +274,7 @@ pub const KNOWN: &[Known] = &[
         "see what the error names, and restart when convenient",
     ),
     error("http: the thread ended in disorder", &[], BUG),
+    error("http: the history of the page has a gap; it goes on", &["error"], BUG),
     info("http: page, metrics and health are here", &["address"]),
     warn(
         "http: the address cannot be had; messages go on, and it is tried again. If another program has it, write another listen = in [http], or \"off\"",

@@ -109,7 +109,7 @@ async fn keep_history(site: Arc<Site>) {
     loop {
         let keeping = Arc::clone(&site);
         let ended = tokio::spawn(async move { keeping.board.keep_history().await }).await;
-        tracing::error!(?ended, "http: the history of the page has a gap; it goes on");
+        tracing::error!(error = ?ended, "http: the history of the page has a gap; it goes on");
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
