@@ -274,7 +274,11 @@ pub const KNOWN: &[Known] = &[
         "see what the error names, and restart when convenient",
     ),
     error("http: the thread ended in disorder", &[], BUG),
-    error("http: the history of the page has a gap; it goes on", &["error"], BUG),
+    error(
+        "http: the history of the page has a gap; it goes on",
+        &["error"],
+        BUG,
+    ),
     info("http: page, metrics and health are here", &["address"]),
     warn(
         "http: the address cannot be had; messages go on, and it is tried again. If another program has it, write another listen = in [http], or \"off\"",
