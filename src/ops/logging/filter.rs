@@ -4,6 +4,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_log::NormalizeEvent;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer};
 
@@ -36,7 +37,10 @@ impl<S: Subscriber> Layer<S> for Said {
     }
 
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
-        self.0.enabled(event.metadata(), context)
+        // Lines of libraries that use the `log` crate say in a field where they come from.
+        let of_log = event.normalized_metadata();
+        let metadata = of_log.as_ref().unwrap_or_else(|| event.metadata());
+        self.0.enabled(metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -69,6 +73,7 @@ impl<S: Subscriber> Layer<S> for Said {
 
 #[cfg(test)]
 mod tests {
+    use tracing_log::log;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -103,6 +108,28 @@ mod tests {
                 "{filter}"
             );
         }
+    }
+
+    #[test]
+    fn a_filter_for_a_library_that_uses_the_log_crate_counts() {
+        let say = |target: &str| {
+            let line = log::Record::builder()
+                .level(log::Level::Warn)
+                .target(target)
+                .args(format_args!("gone"))
+                .build();
+            tracing_log::format_trace(&line).expect("goes on");
+        };
+        let through = Through::default();
+        let subscriber = tracing_subscriber::registry()
+            .with(Said(EnvFilter::new("warn,librdkafka=off")))
+            .with(through.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            say("librdkafka");
+            assert_eq!(through.all(), 0);
+            say("another");
+            assert_eq!(through.all(), 1);
+        });
     }
 
     #[test]
