@@ -571,6 +571,18 @@ fn routes_that_nothing_fits_are_said_and_a_drill_of_them_alone_is_refused() {
 }
 
 #[test]
+fn what_libraries_say_meanwhile_does_not_hold_up_a_drill() {
+    let place = Place::new();
+    let output = place
+        .command(&example("minimal.toml"), &["--seconds", SECONDS, "--json"])
+        .env("EDGEFERRY_LOG", "warn")
+        .output()
+        .unwrap();
+    assert!(text(&output.stderr).contains("librdkafka"), "they speak");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn a_drill_has_a_length_that_shows_something() {
     for wrong in ["0", "4", "3601", "x"] {
         let (code, said) = refused(|_| example("minimal.toml"), &["--seconds", wrong]);

@@ -118,10 +118,11 @@ impl DrillError {
 #[must_use]
 pub fn run(arguments: &Arguments) -> Exit {
     logging::init_quiet();
+    // Neither is locked for good: other threads log.
     let held = match arguments.json {
         // Lines for people beside JSON only where a person is.
-        true => hold(arguments, io::stderr().lock(), io::stderr().is_terminal()),
-        false => hold(arguments, io::stdout().lock(), true),
+        true => hold(arguments, io::stderr(), io::stderr().is_terminal()),
+        false => hold(arguments, io::stdout(), true),
     };
     match held {
         Ok(exit) => exit,
