@@ -191,14 +191,15 @@ impl Mosquitto {
         });
     }
 
-    /// The id of a connected client that begins with `prefix`, as the broker saw it.
+    /// The id of a connected client that begins with `prefix`, as the broker saw it; not one that only listens to the broker's own
+    /// topics, beside the data.
     pub fn client_id(&self, prefix: &str) -> String {
         let log = self.log();
         let ids = log
             .lines()
             .filter_map(|line| line.split_once(" as ")?.1.split(' ').next());
         ids.rev()
-            .find(|id| id.starts_with(prefix))
+            .find(|id| id.starts_with(prefix) && !id.ends_with("-broker-watch"))
             .expect("such a client has connected")
             .to_owned()
     }
