@@ -1,0 +1,174 @@
+# shellcheck shell=bash
+# What ./dev and the scripts of cross/ and packaging/ share: words for people, and the setting up of a machine. Sourced, with the
+# root of the project as the working folder.
+
+# Debian installs mosquitto where only root's PATH looks.
+export PATH="${HOME}/.cargo/bin:${PATH}:/usr/sbin:/sbin"
+
+pom=tests/support/kafka/pom.xml
+
+say() { printf './dev: %s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# --- Setup -------------------------------------------------------------------------------------------
+
+need_cargo() {
+    command -v cargo >/dev/null || fail "cargo is missing: install rustup from https://rustup.rs" \
+        "(the toolchain itself then comes from rust-toolchain.toml)"
+}
+
+# Names of the Debian packages that are missing for what the arguments list: `build`, `parts` or `machine`.
+missing_packages() {
+    local what command package
+    for what in "$@"; do
+        case "$what" in
+            build)
+                while read -r command package; do
+                    command -v "$command" >/dev/null || echo "$package"
+                done <<'TABLE'
+gcc gcc
+g++ g++
+make make
+perl perl
+pkg-config pkg-config
+TABLE
+                pkg-config --exists openssl 2>/dev/null || echo libssl-dev
+                pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev
+                ;;
+            parts)
+                while read -r command package; do
+                    command -v "$command" >/dev/null || echo "$package"
+                done <<'TABLE'
+mosquitto mosquitto
+setpriv util-linux
+openssl openssl
+ip iproute2
+socat socat
+chromium chromium
+promtool prometheus
+java default-jre-headless
+TABLE
+                # Maven is only needed as long as there are no jars.
+                [[ -d "$(kafka_libs)" ]] || command -v mvn >/dev/null || echo maven
+                ;;
+            machine)
+                command -v systemd-nspawn >/dev/null || echo systemd-container
+                # Only needed as long as there is no root.
+                [[ -d "$(machine_root)" ]] || command -v mmdebstrap >/dev/null || echo mmdebstrap
+                ;;
+        esac
+    done
+}
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then "$@"; else sudo -n "$@"; fi
+}
+
+# Installs packages without letting their services start: the tests start their own Mosquitto, and a
+# developer's machine should not get a new listener by running tests.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d made_policy='' status=0
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        made_policy=yes
+    fi
+    { as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2 || status=$?
+    if [[ -n $made_policy ]]; then as_root rm -f "$policy"; fi
+    return "$status"
+}
+
+need_packages() {
+    local missing
+    missing=$(missing_packages "$@" | sort -u | tr '\n' ' ')
+    missing=${missing% }
+    [[ -z $missing ]] && return
+    command -v apt-get >/dev/null || fail "missing: $missing (names of the Debian packages)." \
+        "This is not a Debian system: install them with its own package manager, then run ./dev again"
+    as_root true 2>/dev/null || fail "missing: $missing. Without root rights ./dev cannot install them; run:" \
+        "sudo apt-get install $missing"
+    say "installing $missing"
+    # shellcheck disable=SC2086 # one word per package
+    install_packages $missing || fail "apt-get could not install: $missing"
+}
+
+kafka_version() { sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$pom"; }
+
+kafka_libs() { echo "${EDGEFERRY_KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/kafka-$(kafka_version)/libs}"; }
+
+# Copied beside the final place and renamed: an interrupted download never looks complete.
+need_kafka() {
+    local libs parent tmp
+    libs=$(kafka_libs)
+    if [[ ! -d $libs ]]; then
+        say "fetching Apache Kafka $(kafka_version) with maven (about 43 MB)"
+        parent=$(dirname "$libs")
+        mkdir -p "$parent"
+        tmp=$(mktemp -d "$parent/.libs.XXXXXX")
+        if ! mvn -q -B -f "$pom" dependency:copy-dependencies -DoutputDirectory="$tmp/libs" >&2; then
+            rm -rf "$tmp"
+            fail "maven could not fetch Kafka; is Maven Central (or a mirror in ~/.m2/settings.xml) reachable?"
+        fi
+        # Another run may have been faster: its copy is as good.
+        mv -T "$tmp/libs" "$libs" 2>/dev/null || [[ -d $libs ]]
+        rm -rf "$tmp"
+    fi
+    export EDGEFERRY_KAFKA_LIBS=$libs
+}
+
+# The release of Debian or Ubuntu that this machine runs: what is built here runs on the C library of that one.
+suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
+
+# Another number when the list of packages in it changes.
+machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-1-$(suite)}"; }
+
+# A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
+# say so themselves when they are skipped. Made beside the final place and renamed, like Kafka's libraries.
+need_machine() {
+    local root parent tmp
+    if [[ $EUID -ne 0 || -z $(suite) ]]; then
+        say "the tests of the units on a real systemd need root and Debian or Ubuntu: they will be skipped"
+        return
+    fi
+    need_packages machine
+    root=$(machine_root)
+    if [[ ! -d $root ]]; then
+        say "making a system with systemd in $root (about 150 MB)"
+        parent=$(dirname "$root")
+        mkdir -p "$parent"
+        tmp=$(mktemp -d "$parent/.machine.XXXXXX")
+        chmod 755 "$tmp"
+        if mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus \
+            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+            --dpkgopt='path-exclude=/usr/share/man/*' "$(suite)" "$tmp/root" >&2; then
+            mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]
+        else
+            say "mmdebstrap could not make it; the tests of the units on a real systemd will be skipped"
+        fi
+        rm -rf "$tmp"
+    fi
+    export EDGEFERRY_MACHINE_ROOT=$root
+}
+
+setup_build() {
+    need_packages build
+    need_cargo
+}
+
+setup_all() {
+    need_packages build parts
+    need_cargo
+    need_kafka
+}
+
+setup_tests() {
+    setup_all
+    need_machine
+}
+
+release_binary() { echo "$(realpath "${CARGO_TARGET_DIR:-target}")/release/edgeferry"; }
