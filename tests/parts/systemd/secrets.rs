@@ -65,7 +65,10 @@ fn a_credential_without_a_source_is_waited_for() {
     unit.until("NRestarts", |restarts| restarts != "0");
     // From the journal: the unit's property is that of the attempt of the moment, which has no exit code yet.
     let log = unit.log();
-    assert!(log.contains("status=243/CREDENTIALS"), "systemd's own exit code for credentials: {log}");
+    assert!(
+        log.contains("status=243/CREDENTIALS"),
+        "systemd's own exit code for credentials: {log}"
+    );
     machine.write(FILE, PASSWORD);
     unit.until("SubState", |state| state == "running");
 }
