@@ -40,7 +40,7 @@ fn leaving(data_dir: &Arc<DataDir>) -> OpenLane {
         },
         is_leaving: true,
     };
-    OpenLane::open(&plan, &ground, Counts::default()).expect("opens")
+    OpenLane::open(&plan, &ground, Carried::default()).expect("opens")
 }
 
 /// Stores one message in the lane.

@@ -55,21 +55,26 @@ pub const fn attempts(refusal: &Refusal) -> Option<u32> {
     }
 }
 
-/// Whether a letter with these reasons says that the record is not to be sent again.
+/// Whether a letter with these reasons says that the record, which a route makes of the same message now, is not to be sent.
+///
+/// A letter names a route by its number in the file of then, and a reload may have given that number to another route. So it does not
+/// say more than the route of now: what a route alone decides (an empty key, a value that is not there) it decides again, and where
+/// it makes a record by now, it is another route, or was put right. In doubt a record is sent: it has an id, and what is left out is lost.
 #[must_use]
 pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
     reasons.iter().any(|refusal| match refusal {
         // The message as a whole: that a route wants it by now is for a redrive to tell.
         Refusal::NoRoute | Refusal::Mismatch { .. } | Refusal::Oversize { .. } => true,
-        Refusal::EmptyKey { route }
-        | Refusal::IllegalTopic { route, .. }
-        | Refusal::NoValue { route, .. }
-        | Refusal::Unshapable { route, .. }
-        | Refusal::OverMaxPayload { route, .. }
-        | Refusal::BadProperties { route, .. } => *route == record.route,
+        Refusal::EmptyKey { .. }
+        | Refusal::NoValue { .. }
+        | Refusal::Unshapable { .. }
+        | Refusal::OverMaxPayload { .. }
+        | Refusal::BadProperties { .. } => false,
         Refusal::Rejected { topic, .. } => *topic == record.topic,
-        Refusal::Refused { route, topic, .. } | Refusal::UnknownTopic { route, topic, .. } => {
-            *route == record.route && *topic == record.topic
-        }
+        // Kafka's word. That the number is another route's which has the same topic is not known; two routes of one message with one
+        // topic are rare, and both are in the letter, whole.
+        Refusal::Refused { route, topic, .. }
+        | Refusal::UnknownTopic { route, topic, .. }
+        | Refusal::IllegalTopic { route, topic } => *route == record.route && *topic == record.topic,
     })
 }
