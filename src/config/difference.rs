@@ -124,7 +124,9 @@ impl Difference {
     /// Whether `[kafka]` is another one.
     #[must_use]
     pub fn is_about_kafka(&self) -> bool {
-        self.changes.iter().any(|change| change.setting.starts_with("kafka."))
+        self.changes
+            .iter()
+            .any(|change| change.setting.starts_with("kafka."))
     }
 
     /// Whether the broker's own table is another one, or new.
@@ -401,7 +403,11 @@ fn of_lanes(old: &[Lane], new: &[Lane]) -> Vec<Change> {
         }
         // A lane that leaves keeps its policies as long as it has a table, also one that says nothing else.
         if fields.is_empty() && before.has_table != after.has_table {
-            fields.push(if after.has_table { "table added" } else { "table removed" });
+            fields.push(if after.has_table {
+                "table added"
+            } else {
+                "table removed"
+            });
         }
         if !fields.is_empty() {
             let what = format!("changed ({})", fields.join(", "));

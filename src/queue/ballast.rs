@@ -125,7 +125,9 @@ impl Ballast {
     pub fn has_room_to_open(&self, lanes: usize) -> Result<(), NoRoom> {
         let reserve = if self.restore() { self.bytes } else { 0 };
         // A file system that does not tell has none, as far as anybody knows.
-        let room = free_bytes(self.folder()).unwrap_or_default().saturating_add(reserve);
+        let room = free_bytes(self.folder())
+            .unwrap_or_default()
+            .saturating_add(reserve);
         let needed = LANE_BYTES
             .saturating_mul(lanes as u64)
             .saturating_add(MARGIN_BYTES);
@@ -248,7 +250,10 @@ mod tests {
         let refused = without.has_room_to_open(many).expect_err("too many");
         assert_eq!(refused.needed, LANE_BYTES * many as u64 + MARGIN_BYTES);
         assert!(refused.room < refused.needed, "{refused:?}");
-        assert!(refused.to_string().contains("bytes of room on the disk"), "{refused}");
+        assert!(
+            refused.to_string().contains("bytes of room on the disk"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -415,6 +415,42 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_in_debt_that_is_started_anew_is_not_forgiven_and_nobody_pays_twice() {
+        let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
+        let join = || {
+            let mut gate = Gate::default();
+            gate.join(&allowance, 1);
+            gate
+        };
+        let start = Instant::now();
+        let mut gate = join();
+        assert!(gate.is_open(start));
+        gate.charge(&record(50_000));
+        drop(gate);
+        let mut again = join();
+        assert!(!again.is_open(start));
+        drop(again);
+        let mut again = join();
+        assert!(!again.is_open(start + Duration::from_secs(49)));
+        assert!(again.is_open(start + Duration::from_secs(51)));
+        // Who owes nothing leaves nothing behind.
+        drop(again);
+        assert!(join().is_open(start + Duration::from_secs(51)));
+    }
+
+    #[test]
+    fn the_debt_of_a_lane_that_is_gone_is_paid_by_what_flows_in() {
+        let mut all = gates(Rate::Bytes(1_000), &[1, 1]);
+        let start = Instant::now();
+        assert!(all.iter_mut().all(|gate| gate.is_open(start)));
+        all[1].charge(&record(20_000));
+        all.pop();
+        all[0].charge(&record(1_000));
+        assert!(!all[0].is_open(start + Duration::from_secs(20)));
+        assert!(all[0].is_open(start + Duration::from_secs(22)));
+    }
+
+    #[test]
     fn a_silence_saves_no_more_than_a_burst() {
         let mut all = gates(Rate::Messages(1_000), &[1, 1]);
         let start = Instant::now();

@@ -190,10 +190,7 @@ async fn apply(
 
 /// What the file says, what is different in it, and whether that can be applied. On a thread of its own: nobody can promise how long
 /// files take on a bad card, and this one serves all MQTT connections.
-async fn look_at(
-    file: &Path,
-    stages: &Stages,
-) -> Result<Result<(Config, Difference), Refusal>, AppError> {
+async fn look_at(file: &Path, stages: &Stages) -> Result<Result<(Config, Difference), Refusal>, AppError> {
     let (old, data_dir) = (Arc::clone(stages.config()), Arc::clone(stages.data_dir()));
     let (running, file) = (stages.names(), file.to_owned());
     let looked = tokio::task::spawn_blocking(move || {

@@ -446,9 +446,7 @@ impl Stages {
         if let Some(statuses) = &mut self.statuses
             && !told.is_empty()
         {
-            statuses
-                .renew(&told, config, identity, plans, &self.view)
-                .await?;
+            statuses.renew(&told, config, identity, plans, &self.view).await?;
         }
         let by_other_means =
             |takes: &Takes| matches!(takes, Takes::Telling | Takes::Broker(_) | Takes::AllLanes);

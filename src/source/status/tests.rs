@@ -154,7 +154,11 @@ async fn who_is_followed_by_another_one_leaves_without_a_word() {
     peer.requests.recv().await.flatten().expect("online");
     handover.cancel();
     stop.cancel();
-    assert_eq!(peer.requests.recv().await, Some(None), "DISCONNECT, and nothing before it");
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT, and nothing before it"
+    );
     peer.say(Ok(Event::DisconnectSent)).await;
     task.await.expect("it ends");
 }
