@@ -123,11 +123,10 @@ impl Ballast {
     /// # Errors
     /// [`NoRoom`]
     pub fn has_room_to_open(&self, lanes: usize) -> Result<(), NoRoom> {
-        let reserve = if self.restore() { self.bytes } else { 0 };
+        let reserve = self.reserve();
         // A file system that does not tell has none, as far as anybody knows.
-        let room = free_bytes(self.folder())
-            .unwrap_or_default()
-            .saturating_add(reserve);
+        let free = free_bytes(self.folder()).unwrap_or_default();
+        let room = free.saturating_add(reserve);
         let needed = LANE_BYTES
             .saturating_mul(lanes as u64)
             .saturating_add(MARGIN_BYTES);
@@ -150,6 +149,13 @@ impl Ballast {
             Err(error) if is_full(&error) && self.release() => work(),
             outcome => outcome,
         }
+    }
+
+    /// What the file holds, bytes. Somebody may have deleted it: that is noticed only when it is needed.
+    fn reserve(&self) -> u64 {
+        let is_held = self.restore();
+        let found = fs::metadata(&self.path).ok().filter(|_| is_held);
+        found.map_or(0, |found| found.blocks().saturating_mul(BLOCK_BYTES))
     }
 
     fn has_room(&self) -> bool {
@@ -254,6 +260,10 @@ mod tests {
             refused.to_string().contains("bytes of room on the disk"),
             "{refused}"
         );
+        let ballast = Ballast::with_size(dir.path(), SMALL);
+        assert!(ballast.reserve() >= SMALL);
+        fs::remove_file(&ballast.path).expect("was there");
+        assert_eq!(ballast.reserve(), 0, "somebody deleted it");
     }
 
     #[test]

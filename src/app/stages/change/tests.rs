@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -11,7 +10,7 @@ use crate::app::reload::judge::judge;
 use crate::app::reload::refusal::Refusal;
 use crate::app::{DataDir, View};
 use crate::identity::{self, Machine};
-use crate::message::{Arrival, Delivery, SessionTag, Stamp};
+use crate::message::Arrival;
 use crate::ops::hand::Verb;
 
 const BASE: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
@@ -73,29 +72,7 @@ impl Bench {
     async fn store(&self, lane: &str) {
         let door = &self.stages.running.get(lane).expect("runs").hand.door;
         let intake = door.lock().expect("whole").as_ref().expect("open").intake();
-        let arrival = Arrival {
-            broker: Arc::from("default"),
-            topic: "a/d".to_owned(),
-            payload: Bytes::from_static(b"waits"),
-            oversize: None,
-            properties: None,
-            delivery: Delivery {
-                session: SessionTag(1),
-                position: 1,
-                packet_id: 1,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: 1,
-            },
-            stamp: Stamp {
-                unix_ms: 1000,
-                boot_ms: 1,
-                boot: 7,
-                synchronised: true,
-            },
-            origin: None,
-        };
+        let arrival = Arrival::trial(1, "a/d", "waits");
         let room = intake.reserve(arrival.cost()).await.expect("open");
         intake.offer_at(1, arrival, room, false).expect("open");
         let mut durable = intake.durable();
