@@ -71,8 +71,8 @@ pub fn refuses(reasons: &[Refusal], record: &KafkaRecord) -> bool {
         | Refusal::OverMaxPayload { .. }
         | Refusal::BadProperties { .. } => false,
         Refusal::Rejected { topic, .. } => *topic == record.topic,
-        // Kafka's word. That the number is another route's which has the same topic is not known; two routes of one message with one
-        // topic are rare, and both are in the letter, whole.
+        // Kafka's word. Two routes that bring one message to one topic cannot be told from each other when their numbers shift: then
+        // the wrong one may be left out, and the message is in the letter, whole.
         Refusal::Refused { route, topic, .. }
         | Refusal::UnknownTopic { route, topic, .. }
         | Refusal::IllegalTopic { route, topic } => *route == record.route && *topic == record.topic,
