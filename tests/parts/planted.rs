@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -291,6 +292,25 @@ fn judge(planted: &Planted, all: &[Shown]) {
     planted.assert_absent(&outputs);
 }
 
+/// What would be said if the name of the broker were a secret: the same search finds it in each of them.
+fn assert_is_searched(all: &[Shown]) {
+    let mut open = Planted::new();
+    open.watch("the name of the broker", BROKER);
+    open.watch("no secret", "planted-nowhere-at-all");
+    let shows_it: Vec<&Shown> = all.iter().filter(|shown| shown.witness == BROKER).collect();
+    assert!(shows_it.len() > 2, "{}", shows_it.len());
+    for shown in shows_it {
+        let output = [(shown.from.clone(), shown.text.clone())];
+        let search = AssertUnwindSafe(|| open.assert_absent(&output));
+        let found = catch_unwind(search).expect_err("it is in there");
+        let found = found.downcast_ref::<String>().expect("words");
+        assert!(
+            found.starts_with("the secret of the name of the broker is in"),
+            "{found}"
+        );
+    }
+}
+
 fn run_and_look(
     config: Config,
     planted: &mut Planted,
@@ -307,6 +327,7 @@ fn run_and_look(
     plant.daemon.terminate();
     all.extend(plant.lines());
     judge(planted, &all);
+    assert_is_searched(&all);
 }
 
 #[test]
