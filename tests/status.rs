@@ -11,7 +11,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -301,6 +301,29 @@ fn watching_goes_on_until_it_is_interrupted() {
     assert_eq!(ended.code(), Some(1), "the last look found no daemon");
 }
 
+/// What a terminal was told beside text.
+fn escapes(seen: &str) -> BTreeSet<&str> {
+    let behind = seen.split('\x1b').skip(1);
+    let whole = behind.map(|escape| {
+        escape
+            .split_inclusive(|letter: char| letter.is_ascii_alphabetic())
+            .next()
+    });
+    whole.map(Option::unwrap_or_default).collect()
+}
+
+/// What each `stty -a` said of keys that are shown, of lines, and of Ctrl-C.
+fn settings(seen: &str) -> Vec<Vec<&str>> {
+    let said = seen.split("speed ").skip(1);
+    let said = said.map(|said| said.split("\nover").next().unwrap_or_default());
+    let is_of_interest = |word: &&str| {
+        let word = word.trim_start_matches('-');
+        word.starts_with("echo") || ["icanon", "isig"].contains(&word)
+    };
+    said.map(|said| said.split_whitespace().filter(is_of_interest).collect())
+        .collect()
+}
+
 #[test]
 fn watching_on_a_terminal_draws_in_its_place_and_leaves_the_terminal_as_it_was() {
     const HOME: &str = "\x1b[H";
@@ -339,38 +362,9 @@ fn watching_on_a_terminal_draws_in_its_place_and_leaves_the_terminal_as_it_was()
             .all(|screen| screen.contains("gw-status: ") && screen.contains("\x1b[J"))
     );
     // All that is said to the terminal is where to write, and what to erase.
-    let escapes: std::collections::BTreeSet<&str> = seen
-        .split('\x1b')
-        .skip(1)
-        .map(|escape| {
-            escape
-                .split_inclusive(|letter: char| letter.is_ascii_alphabetic())
-                .next()
-                .unwrap_or("")
-        })
-        .collect();
+    let escapes = escapes(&seen);
     assert!(escapes.is_subset(&["[H", "[K", "[J"].into()), "{escapes:?}");
-    let settings: Vec<Vec<&str>> = seen
-        .split("speed ")
-        .skip(1)
-        .map(|said| {
-            said.split("\nover")
-                .next()
-                .unwrap_or("")
-                .split_whitespace()
-                .collect()
-        })
-        .map(|words: Vec<&str>| {
-            words
-                .into_iter()
-                .filter(|word| {
-                    word.trim_start_matches('-').starts_with("echo")
-                        || word.ends_with("icanon")
-                        || word.ends_with("isig")
-                })
-                .collect()
-        })
-        .collect();
+    let settings = settings(&seen);
     let [before, after] = &settings[..] else {
         panic!("{seen:?}");
     };

@@ -134,10 +134,10 @@ impl Line {
     fn send(&self, entry: Vec<u8>) {
         let mut backlog = self.backlog();
         if backlog.is_empty() {
-            match self.at_once.send_to(&entry, &self.path) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Sent; or nobody is there, and so nobody is left to tell.
-                _ => return,
+            let sent = self.at_once.send_to(&entry, &self.path);
+            // Sent; or nobody is there, and so nobody is left to tell.
+            if !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return;
             }
         }
         backlog.push(entry);

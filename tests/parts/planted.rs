@@ -127,14 +127,14 @@ const PAGE: &str = "</html>";
 
 /// Every command that shows something of a running daemon or of its file, and what is in its answer. Whoever adds one adds it here.
 const COMMANDS: [(&[&str], &str); 11] = [
-    (&["check"], "the daemon would start with it"),
-    (&["check", "--json"], BROKER),
+    (&["check"], ": ok"),
+    (&["check", "--json"], "\"done\""),
     (&["check", "--live"], BROKER),
     (&["check", "--live", "--json"], BROKER),
     (&["queue", "ls"], "default"),
     (&["queue", "ls", "--json"], "\"lane\""),
     (&["dead-letter", "ls"], "dead letters"),
-    (&["dead-letter", "ls", "--json"], "\"lane\""),
+    (&["dead-letter", "ls", "--json"], "\"letters\""),
     (&["status"], BROKER),
     (&["status", "--json"], BROKER),
     (&["report"], BROKER),

@@ -188,6 +188,13 @@ pub fn hostile() -> State {
 /// Markup, an attribute's end, a handler, a direction, and a template.
 pub const HOSTILE: &str = "</p>'\"><img src=x onerror=\"window.owned=1\"><script>window.owned=1</script>${window.owned=1}\u{202e}&amp;";
 
+fn quiet_hour() -> LastHour {
+    LastHour {
+        over_s: 3600,
+        ..LastHour::default()
+    }
+}
+
 fn lane(name: &str, delivered: u64) -> Lane {
     let removed = [
         ("damaged", 0),
@@ -257,10 +264,7 @@ fn lane(name: &str, delivered: u64) -> Lane {
             troubled: vec![tally("press-4", 9_402_114, Some("the payload is no JSON"))],
             busiest_share: Some(0.228),
         },
-        last_hour: LastHour {
-            over_s: 3600,
-            ..LastHour::default()
-        },
+        last_hour: quiet_hour(),
     }
 }
 
