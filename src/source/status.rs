@@ -2,8 +2,8 @@
 //! (`status_topic`), and the broker's own word, what it has dropped (`$SYS`, see [`super::dropped`]).
 //!
 //! One connection for both, made with either. Without a `status_topic` nothing depends on it, so whatever becomes of it is
-//! said at debug level alone: the connections of the data say the same. A broker that ends the connection instead of refusing
-//! what it does not let us read is not asked again.
+//! said at debug level alone: the connections of the data say the same. A broker that refuses all that we would hear, or ends the
+//! connection instead, is not asked again before the next start or reload; a connection that was made for nothing else is given back.
 //!
 //! It has no session, and sends with QoS 0: whatever becomes of it, nothing of the data waits
 //! for it. The broker publishes the last will when this connection ends without a goodbye, so `offline` comes one and a
@@ -21,7 +21,9 @@ use tracing::{debug, error, info, warn};
 
 use super::client::v4::V4;
 use super::client::v5::V5;
-use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
+use super::client::{
+    Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity,
+};
 use super::connection::End;
 use super::dropped::{Dropped, FILTERS};
 use super::retry::{Retry, Step, Why};
@@ -158,6 +160,7 @@ impl Status {
                 Over::Stopped => return,
                 Over::Failed(failure) => failure,
             };
+            self.dropped.gone(Instant::now());
             let up = up.map(|at| Instant::now().duration_since(at));
             let Step::Again { wait, why } = self.retry.ended(End::Failed(failure), up) else {
                 return;
@@ -210,8 +213,20 @@ impl Status {
                             }
                         }
                     }
-                    // Whatever it grants: it stays.
-                    Ok(Ok(Event::Granted { .. })) => self.unanswered = 0,
+                    Ok(Ok(Event::Granted { answers, .. })) => {
+                        let is_refused = |answer: &Answer| matches!(answer, Answer::Refused(_));
+                        self.unanswered = 0;
+                        if is_watching && answers.iter().all(is_refused) {
+                            self.unanswered = UNANSWERED_MAX;
+                            debug!(
+                                broker = self.identity.config.name,
+                                "the broker lets nobody hear what it has dropped"
+                            );
+                            if self.topic.is_none() && client.leave().await.is_err() {
+                                return Over::Failed(Failure::Closed);
+                            }
+                        }
+                    }
                     Ok(Ok(Event::Published(said))) => self.dropped.heard(&said.topic, &said.payload),
                     Ok(Ok(Event::DisconnectSent)) => return Over::Stopped,
                     Ok(Ok(_)) => {}

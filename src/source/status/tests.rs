@@ -74,7 +74,11 @@ impl Peer {
     }
 
     async fn grant(&self) {
-        let answers = vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())];
+        self.answer(vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())])
+            .await;
+    }
+
+    async fn answer(&self, answers: Vec<Answer>) {
         self.say(Ok(Event::Granted {
             packet_id: 1,
             answers,
@@ -284,5 +288,39 @@ async fn a_broker_that_ends_the_connection_when_asked_is_not_asked_for_ever() {
             None => assert!(!goes_on, "there is nothing else to do"),
         }
         task.await.expect("it ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_hears_nothing_because_all_is_refused_is_given_back_unless_it_tells_something() {
+    let refused = || vec![Answer::Refused("0x87".to_owned()); FILTERS.len()];
+    for (lines, stays) in [("", false), ("status_topic = \"e/{gateway}\"", true)] {
+        let status = made(lines, &Arc::default()).expect("it watches");
+        let (connected, mut peers) = mpsc::channel(AHEAD);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+        let mut peer = peers.recv().await.expect("a connection");
+        peer.connect().await;
+        peer.answer(refused()).await;
+        if stays {
+            assert!(
+                peer.requests.recv().await.is_some_and(|word| word.is_some()),
+                "online"
+            );
+            assert!(
+                timeout(Duration::from_secs(1), peer.requests.recv())
+                    .await
+                    .is_err(),
+                "it stays"
+            );
+            stop.cancel();
+            drop(peer);
+        } else {
+            assert_eq!(peer.requests.recv().await, Some(None), "a goodbye");
+            peer.say(Ok(Event::DisconnectSent)).await;
+        }
+        task.await.expect("it ends");
+        assert!(peers.recv().await.is_none(), "and does not come back");
     }
 }
