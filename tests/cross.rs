@@ -208,3 +208,19 @@ fn a_path_of_the_build_machine_to_look_for_libraries_is_refused() {
         assert!(!good && said.contains("in a folder of the machine that built it"), "{said}");
     }
 }
+
+#[test]
+fn the_configuration_for_cross_asks_for_the_same_baseline() {
+    let text = read("Cross.toml");
+    let parsed: toml::Table = text.parse().expect("TOML");
+    let build = parsed.get("build").and_then(toml::Value::as_table).expect("[build]");
+    let keys: Vec<&str> = build.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["env", "pre-build", "zig"]);
+    let zig = build.get("zig").and_then(toml::Value::as_table).expect("[build.zig]");
+    assert_eq!(zig.get("enable").and_then(toml::Value::as_bool), Some(true));
+    assert_eq!(zig.get("version").and_then(toml::Value::as_str), Some("2.28"));
+    // The command in its head builds what ./dev cross builds.
+    let script = read("cross/build.sh");
+    assert!(script.contains("features=(--no-default-features --features static)"));
+    assert!(text.contains("cross build --locked --release --no-default-features --features static"));
+}
