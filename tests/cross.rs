@@ -26,7 +26,10 @@ fn read(path: &str) -> String {
 }
 
 fn run(command: &mut Command) -> (Output, String) {
-    let output = command.current_dir(root()).output().expect("the program is installed");
+    let output = command
+        .current_dir(root())
+        .output()
+        .expect("the program is installed");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said)
 }
@@ -42,7 +45,8 @@ fn scripts() -> Vec<PathBuf> {
         .filter(|path| path.is_file());
     let is_script = |path: &PathBuf| {
         let text = fs::read(path).expect("readable");
-        path.extension().is_some_and(|extension| extension == "sh") || text.starts_with(b"#!/usr/bin/env bash")
+        path.extension().is_some_and(|extension| extension == "sh")
+            || text.starts_with(b"#!/usr/bin/env bash")
     };
     paths.filter(is_script).collect()
 }
@@ -97,7 +101,9 @@ fn every_script_parses_and_shellcheck_finds_nothing() {
         let (output, said) = run(Command::new("bash").arg("-n").arg(script));
         assert!(output.status.success(), "{said}");
     }
-    let (output, said) = run(Command::new("shellcheck").args(["-x", "-P", "SCRIPTDIR"]).args(&scripts));
+    let (output, said) = run(Command::new("shellcheck")
+        .args(["-x", "-P", "SCRIPTDIR"])
+        .args(&scripts));
     let found = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{found}{said}");
 }
@@ -111,9 +117,15 @@ fn every_target_has_the_same_baseline_and_is_explained() {
         let [name, triple, glibc, _machine, loader] = row.as_slice() else {
             panic!("{row:?}: a row has five fields");
         };
-        assert_eq!(glibc, "2.28", "{name}: the baseline of docs/decisions/0029-cross-building.md");
+        assert_eq!(
+            glibc, "2.28",
+            "{name}: the baseline of docs/decisions/0029-cross-building.md"
+        );
         assert!(loader.starts_with("/lib"), "{name}: {loader}");
-        assert!(readme.contains(&format!("`{name}`")), "{name} is not in cross/README.md");
+        assert!(
+            readme.contains(&format!("`{name}`")),
+            "{name} is not in cross/README.md"
+        );
         assert!(readme.contains(triple), "{triple} is not in cross/README.md");
     }
 }
@@ -122,7 +134,10 @@ fn every_target_has_the_same_baseline_and_is_explained() {
 fn an_unknown_target_is_refused_before_anything_is_fetched_or_built() {
     let (output, said) = run(Command::new("./dev").args(["cross", "aarch64", "sparc"]));
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("there is no target 'sparc'; there are: aarch64 armv7 amd64"), "{said}");
+    assert!(
+        said.contains("there is no target 'sparc'; there are: aarch64 armv7 amd64"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -140,7 +155,10 @@ fn the_tools_are_pinned_by_version_and_by_content() {
     }
     let script = read("cross/toolchain.sh");
     assert!(script.contains("--require-hashes") && script.contains("--only-binary :all:"));
-    assert!(read("cross/build.sh").contains("cargo zigbuild --locked"), "the lock file decides");
+    assert!(
+        read("cross/build.sh").contains("cargo zigbuild --locked"),
+        "the lock file decides"
+    );
 }
 
 #[test]
@@ -159,10 +177,16 @@ fn a_program_that_needs_a_newer_glibc_is_refused() {
     let (ldd, _) = run(Command::new("ldd").arg("--version"));
     let version = String::from_utf8_lossy(&ldd.stdout);
     let version = version.lines().next().unwrap_or_default();
-    let minor = version.rsplit("2.").next().and_then(|minor| minor.parse::<u32>().ok());
+    let minor = version
+        .rsplit("2.")
+        .next()
+        .and_then(|minor| minor.parse::<u32>().ok());
     let minor = minor.expect("the version of glibc");
     assert_eq!(good, minor < 34, "glibc 2.{minor}: {said}");
-    assert!(good || said.contains("needs glibc 2.34, the baseline is 2.28"), "{said}");
+    assert!(
+        good || said.contains("needs glibc 2.34, the baseline is 2.28"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -184,7 +208,10 @@ fn a_program_for_another_machine_is_refused() {
     let program = compile(&folder, NEW_PROGRAM, &HARDENED);
     let (good, said) = check("armv7", &program);
     assert!(!good && said.contains("not built for ARM"), "{said}");
-    assert!(said.contains("does not ask for the loader /lib/ld-linux-armhf.so.3"), "{said}");
+    assert!(
+        said.contains("does not ask for the loader /lib/ld-linux-armhf.so.3"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -193,7 +220,10 @@ fn what_makes_an_attack_easier_is_refused() {
         (&["-no-pie", "-Wl,-z,relro,-z,now"], "not position independent"),
         (&["-fPIE", "-pie", "-Wl,-z,norelro"], "no GNU_RELRO"),
         (&["-fPIE", "-pie", "-Wl,-z,relro,-z,lazy"], "no BIND_NOW"),
-        (&["-fPIE", "-pie", "-Wl,-z,relro,-z,now,-z,execstack"], "stack is executable"),
+        (
+            &["-fPIE", "-pie", "-Wl,-z,relro,-z,now,-z,execstack"],
+            "stack is executable",
+        ),
     ];
     for (flags, words) in cases {
         if let Some((good, said)) = verdict(flags) {
@@ -205,7 +235,10 @@ fn what_makes_an_attack_easier_is_refused() {
 #[test]
 fn a_path_of_the_build_machine_to_look_for_libraries_is_refused() {
     if let Some((good, said)) = verdict(&["-fPIE", "-pie", "-Wl,-z,relro,-z,now", "-Wl,-rpath,/opt/lib"]) {
-        assert!(!good && said.contains("in a folder of the machine that built it"), "{said}");
+        assert!(
+            !good && said.contains("in a folder of the machine that built it"),
+            "{said}"
+        );
     }
 }
 
@@ -213,10 +246,16 @@ fn a_path_of_the_build_machine_to_look_for_libraries_is_refused() {
 fn the_configuration_for_cross_asks_for_the_same_baseline() {
     let text = read("Cross.toml");
     let parsed: toml::Table = text.parse().expect("TOML");
-    let build = parsed.get("build").and_then(toml::Value::as_table).expect("[build]");
+    let build = parsed
+        .get("build")
+        .and_then(toml::Value::as_table)
+        .expect("[build]");
     let keys: Vec<&str> = build.keys().map(String::as_str).collect();
     assert_eq!(keys, ["env", "pre-build", "zig"]);
-    let zig = build.get("zig").and_then(toml::Value::as_table).expect("[build.zig]");
+    let zig = build
+        .get("zig")
+        .and_then(toml::Value::as_table)
+        .expect("[build.zig]");
     assert_eq!(zig.get("enable").and_then(toml::Value::as_bool), Some(true));
     assert_eq!(zig.get("version").and_then(toml::Value::as_str), Some("2.28"));
     // The command in its head builds what ./dev cross builds.
