@@ -12,13 +12,17 @@ source cross/toolchain.sh
 # What a package ships: everything but the parts of `edgeferry demo`, and all C code linked in.
 features=(--no-default-features --features static)
 
-# The same source gives the same bytes: no time of the build, no path of the machine it was built on.
+# The same source in the same folder gives the same bytes: no time of the build, no home of who built it. OpenSSL alone writes the folder into
+# the program (where it would look for engines and modules, and the command that compiled it).
 reproducible() {
-    local cargo_home=${CARGO_HOME:-$HOME/.cargo}
+    local cargo_home=${CARGO_HOME:-$HOME/.cargo} library hash
+    # Where rustup has installed rust-src, rustc names the standard library's files by their place on this machine.
+    library=$(rustc --print sysroot)/lib/rustlib/src/rust
+    hash=$(rustc -vV | sed -n 's/^commit-hash: //p')
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
     [[ -n $SOURCE_DATE_EPOCH ]] || fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release (seconds since 1970)"
     export SOURCE_DATE_EPOCH
-    export RUSTFLAGS="--remap-path-prefix=$PWD=/edgeferry --remap-path-prefix=$cargo_home=/cargo"
+    export RUSTFLAGS="--remap-path-prefix=$PWD=/edgeferry --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$library=/rustc/$hash"
     c_flags="-I$PWD/cross/include -ffile-prefix-map=$PWD=/edgeferry -ffile-prefix-map=$cargo_home=/cargo"
 }
 

@@ -60,10 +60,7 @@ elif ! not_newer "$highest" "$baseline"; then
     problem "needs glibc $highest, the baseline is $baseline"
 fi
 
-if [[ $machine == ARM ]]; then
-    attributes=$(readelf --arch-specific "$file")
-    [[ $attributes == *'Tag_ABI_VFP_args: VFP registers'* ]] || problem "not for hard float"
-fi
+[[ $machine != ARM || $header == *'hard-float ABI'* ]] || problem "not for hard float"
 
 [[ $problems -eq 0 ]] || exit 1
 printf '%s: %s, glibc %s at most, %s\n' "$file" "$machine" "$highest" \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The machines that edgeferry is built for: name, Rust's name, the oldest C library it must start on, and what readelf says about a
-# program for it (machine, loader, and for 32-bit ARM the oldest instruction set). Sourced by cross/ and packaging/.
+# program for it (machine, loader). Sourced by cross/ and packaging/.
 # 2.28 is Debian 10 and Raspberry Pi OS of 2020; docs/decisions/0029-cross-building.md says why not older, and why not musl.
 cross_targets() {
     cat <<'TABLE'
