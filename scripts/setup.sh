@@ -21,7 +21,7 @@ need_cargo() {
         "(the toolchain itself then comes from rust-toolchain.toml)"
 }
 
-# Names of the Debian packages that are missing for what the arguments list: `build`, `parts` or `machine`.
+# Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts` or `machine`.
 missing_packages() {
     local what command package
     for what in "$@"; do
@@ -38,6 +38,17 @@ pkg-config pkg-config
 TABLE
                 pkg-config --exists openssl 2>/dev/null || echo libssl-dev
                 pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev
+                ;;
+            cross)
+                while read -r command package; do
+                    command -v "$command" >/dev/null || echo "$package"
+                done <<'TABLE'
+cmake cmake
+git git
+python3 python3
+readelf binutils
+TABLE
+                python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
                 ;;
             parts)
                 while read -r command package; do
