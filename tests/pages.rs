@@ -183,7 +183,15 @@ fn the_version_is_one_line_and_what_it_is_made_of_is_there_for_people_and_progra
     assert_eq!(said(&["-Vv"]), long);
     let json: serde_json::Value =
         serde_json::from_str(&said(&["--version", "--verbose", "--json"])).expect("it is JSON");
-    for name in ["version", "target", "c_library", "openssl", "zstd", "rustls", "sled"] {
+    for name in [
+        "version",
+        "target",
+        "c_library",
+        "openssl",
+        "zstd",
+        "rustls",
+        "sled",
+    ] {
         let value = json[name].as_str().expect(name);
         assert!(long.contains(value), "{name}: {value} in {long}");
     }
