@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each dependency costs in the program file: ./dev bench footprint --crates
+# What each dependency costs in the program file (docs/footprint.md). The program has to be built with CARGO_PROFILE_RELEASE_STRIP=none.
 #
 # Adds up the sizes of the symbols of a program that was not stripped: Rust's by the crate in their name, C's by the prefixes of
 # the libraries. Generic code counts for the crate that has it, not for the one that needed it. What no symbol covers (tables for
@@ -30,7 +30,8 @@ echo "$symbols" | awk -v file="$(stat -c %s "$program")" '
         gsub(/[&*();\[\]]/, " ", path)
         gsub(/^[ _]+(mut |dyn |const )*/, "", path)
         sub(/(\.\.|::| ).*/, "", path)
-        return path == "" ? "core" : path
+        # Code for any type has the name of its parameter there, or of a type that every program has.
+        return path == "" || path ~ /^([A-Z][0-9]?|str|[iu][0-9]+|usize|bool|char)$/ ? "core" : path
     }
     function owner(name) {
         if (name ~ /^_ZN/) return crate(name)
@@ -47,8 +48,7 @@ echo "$symbols" | awk -v file="$(stat -c %s "$program")" '
         all += size
     }
     END {
-        for (name in sum) printf "%-28s %10d %8.1f KB\n", name, sum[name], sum[name] / 1000 | "sort -k1,1 | sort -t, -s -k1,1"
-        close("sort -k1,1 | sort -t, -s -k1,1")
-        printf "%-28s %10d\n", "all symbols", all
-        printf "%-28s %10d\n", "the file, not stripped", file
+        for (name in sum) printf "%10d %s\n", sum[name], name | "sort -rn"
+        close("sort -rn")
+        printf "%10d all symbols\n%10d the file, not stripped\n", all, file
     }'
