@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
+pub(crate) use format::VERSION as STORE_FORMAT;
 pub use hand::Stopped;
 pub(crate) use look::ledger;
 
