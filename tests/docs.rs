@@ -48,6 +48,49 @@ fn links_in_the_documents_lead_to_files_of_the_project() {
     assert!(checked > 5, "only {checked} links found");
 }
 
+/// The anchor that a heading has on GitHub and elsewhere.
+fn anchor(heading: &str) -> String {
+    let letters = heading.chars().filter_map(|letter| match letter {
+        ' ' => Some('-'),
+        '-' | '_' => Some(letter),
+        _ if letter.is_alphanumeric() => Some(letter.to_ascii_lowercase()),
+        _ => None,
+    });
+    letters.collect()
+}
+
+/// The anchors of a document: its headings outside of fences.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let outside = text.split("\n```").step_by(2).flat_map(str::lines);
+    let headings = outside.filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| anchor(line.trim_start_matches('#').trim()))
+        .collect()
+}
+
+#[test]
+fn links_into_a_document_lead_to_one_of_its_headings() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        let folder = path.parent().expect("has one");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let Some((file, place)) = target.split_once('#') else { continue };
+            if target.starts_with("http") {
+                continue;
+            }
+            checked += 1;
+            let there = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
+            let known = anchors(&fs::read_to_string(&there).expect("another test says so"));
+            assert!(known.contains(place), "{}: {target}; there are {known:?}", path.display());
+        }
+    }
+    assert!(checked > 20, "only {checked} such links found");
+}
+
 #[test]
 fn the_configuration_in_the_readme_loads_without_a_warning() {
     let readme = fs::read_to_string(root().join("README.md")).expect("readable");
