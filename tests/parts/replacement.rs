@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use crate::support::config::Config;
+use crate::support::config::{Config, GATEWAY};
 use crate::support::daemon::Daemon;
 use crate::support::devices::sent::Sent;
-use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::{Kafka, shared, unused_topic};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::mqtt::Link;
 use crate::support::oracle::{Oracle, PATIENCE};
+use crate::support::payload::{USUAL_BYTES, payload};
 use crate::support::scene::{ACK_LIMIT, FILTER};
 use crate::support::scratch::{Scratch, copy_folder};
 use crate::support::wait;
 
 const BACKLOG: u64 = 2_000;
+/// What comes when the board is dead, and when another is there.
+const MORE: u64 = 400;
+const DEVICES: u64 = 20;
 
 /// A gateway that took messages while Kafka was away, and lost its power. What is left is its card.
 struct Dead {
@@ -30,11 +34,14 @@ fn die_with_a_backlog() -> Dead {
     let mark = mosquitto.mark();
     let mut daemon = Daemon::start(&Config::usual("5", &mosquitto, &away, &topic));
     mosquitto.until_subscribed(FILTER, mark);
-    let sent = publish(&mosquitto, "old");
+    let mut sent = Sent::new();
+    publish(&mosquitto, &mut sent, 1..=BACKLOG);
     wait::until("all of it is stored", ACK_LIMIT, || {
         (daemon.lane()["received"] == BACKLOG).then_some(())
     });
     daemon.kill();
+    // Nobody listens there any more, and a socket cannot be copied as a file.
+    std::fs::remove_file(daemon.store().join("control.sock")).expect("it was made");
     let card = Scratch::new("card");
     copy_folder(&daemon.store(), card.path());
     let kafka = shared();
@@ -49,14 +56,14 @@ fn die_with_a_backlog() -> Dead {
     }
 }
 
-fn publish(mosquitto: &Mosquitto, prefix: &'static str) -> Sent {
-    let plan = Plan {
-        prefix,
-        messages: Some(BACKLOG),
-        rate: None,
-        ..Plan::default()
-    };
-    Devices::start(mosquitto, &plan).finish(ACK_LIMIT)
+/// A few devices, one after the other; each goes on numbering where it was.
+fn publish(mosquitto: &Mosquitto, sent: &mut Sent, numbers: std::ops::RangeInclusive<u64>) {
+    let mut link = Link::connect(mosquitto.port(), "device", true).expect("it accepts");
+    for number in numbers {
+        let (device, seq) = (format!("d{}", number % DEVICES), number.div_ceil(DEVICES));
+        link.publish(&sent.topic_of(&device, seq), &payload(&device, seq, USUAL_BYTES));
+        sent.note(&device, seq);
+    }
 }
 
 fn text(path: &Path) -> &str {
@@ -72,18 +79,10 @@ fn a_new_board_with_the_identity_and_the_store_of_the_dead_one_delivers_its_back
     let mut identity: serde_json::Value = serde_json::from_str(&identity).expect("JSON");
     identity["hardware"] = "0000000000000000".into();
     std::fs::write(&path, identity.to_string()).expect("writes");
-    // The same devices go on while the board is exchanged: their broker keeps it.
-    let goes_on = Devices::start(
-        &dead.mosquitto,
-        &Plan {
-            prefix: "later",
-            ..Plan::default()
-        },
-    );
-    goes_on.until_acked(500, ACK_LIMIT);
+    // The devices go on while the board is exchanged: their broker keeps it.
+    publish(&dead.mosquitto, &mut dead.sent, BACKLOG + 1..=BACKLOG + MORE);
     let mut daemon = Daemon::start(&dead.config.clone().data_dir(dead.card.path()));
-    goes_on.until_acked(500, ACK_LIMIT);
-    dead.sent.merge(goes_on.finish(ACK_LIMIT));
+    publish(&dead.mosquitto, &mut dead.sent, BACKLOG + MORE + 1..=BACKLOG + 2 * MORE);
     let mut oracle = Oracle::new(shared(), &dead.topic);
     oracle.until_all_there(&dead.sent, PATIENCE);
     daemon.terminate();
@@ -113,11 +112,22 @@ fn a_board_with_an_identity_of_its_own_imports_the_backlog_of_the_dead_one_from_
     assert_eq!(code, Some(0), "{complaint}");
     assert_eq!(said, format!("{BACKLOG} messages taken, 0 were here already\n"));
     // The same devices, now through the new board: behind what was imported.
-    dead.sent.merge(publish(&dead.mosquitto, "new"));
+    publish(&dead.mosquitto, &mut dead.sent, BACKLOG + 1..=BACKLOG + MORE);
     let mut oracle = Oracle::new(shared(), &dead.topic);
     oracle.until_all_there(&dead.sent, PATIENCE);
     daemon.terminate();
-    oracle.verdict(&dead.sent).assert_clean_without_duplicates();
+    let mut verdict = oracle.verdict(&dead.sent);
+    // The oracle knows the gateway of the backlog; the rest is of the one that took over.
+    assert_eq!(verdict.bad_headers.len() as u64, MORE, "{verdict}");
+    let gateways = |name: &str| {
+        let records = oracle.records().iter();
+        records
+            .filter(|record| record.header("edgeferry-gateway") == Some(name))
+            .count() as u64
+    };
+    assert_eq!((gateways(GATEWAY), gateways("gw-second")), (BACKLOG, MORE));
+    verdict.bad_headers.clear();
+    verdict.assert_clean_without_duplicates();
 }
 
 #[test]

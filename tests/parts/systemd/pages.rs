@@ -1,11 +1,14 @@
 //! The pages for operators, followed from top to bottom on one bare system: what they say to type and to write works, in that order.
 
+use std::time::Duration;
+
 use super::walk::Walk;
+use crate::support::container::Container;
 use crate::support::kafka::{shared, unused_topic};
 use crate::support::manual::page;
+use crate::support::oracle::Reader;
 use crate::support::ports;
 use crate::support::wait;
-use std::time::Duration;
 
 /// In this order: each may rely on what those before it did, and the last one ends what makes this gateway itself.
 const PAGES: [&str; 9] = [
@@ -52,16 +55,34 @@ fn every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages() {
                 said.status.success().then_some(())
             });
         };
-        let text = page(name);
         if name != PAGES[0] {
             settled();
         }
-        walk.follow(&text);
+        walk.follow_with(&page(name), |machine, commands| {
+            if commands.contains("mosquitto_pub") {
+                until_connected(machine);
+            }
+        });
+        if name == PAGES[0] {
+            let record = Reader::new(&kafka.bootstrap(), &topic).next(LIMIT);
+            let record = record.expect("the message of the page comes through the socket to Kafka");
+            assert_eq!(record.key.as_deref(), Some(&b"press-4"[..]));
+            assert_eq!(record.value, br#"{"pressure":7.25}"#);
+        }
     }
     assert!(walk.commands > 40, "only {} commands", walk.commands);
 }
 
-/// The messages of a page that was followed are in Kafka; `docs/operations.md` names every page that is followed here.
+/// Whoever types a command takes longer than the daemon to connect.
+fn until_connected(machine: &Container) {
+    wait::until("the daemon is connected", LIMIT, || {
+        let said = machine.run(&["edgeferry", "status", "--json"]);
+        let state: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        (state["lanes"][0]["brokers"][0]["link"]["state"] == "up").then_some(())
+    });
+}
+
+/// `docs/operations.md` names every page that is followed here.
 #[test]
 fn every_page_for_operators_that_the_entry_names_is_followed() {
     let entry = page("docs/operations.md");
