@@ -74,7 +74,9 @@ fn links_into_a_document_lead_to_one_of_its_headings() {
     for (path, text) in documents() {
         let folder = path.parent().expect("has one");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let Some((file, place)) = target.split_once('#') else { continue };
+            let Some((file, place)) = target.split_once('#') else {
+                continue;
+            };
             if target.starts_with("http") {
                 continue;
             }
@@ -85,7 +87,11 @@ fn links_into_a_document_lead_to_one_of_its_headings() {
                 folder.join(file)
             };
             let known = anchors(&fs::read_to_string(&there).expect("another test says so"));
-            assert!(known.contains(place), "{}: {target}; there are {known:?}", path.display());
+            assert!(
+                known.contains(place),
+                "{}: {target}; there are {known:?}",
+                path.display()
+            );
         }
     }
     assert!(checked > 20, "only {checked} such links found");
@@ -135,11 +141,20 @@ fn every_row_of_the_table_for_planning_is_what_its_formulas_give() {
     let constant = |name: &str| *known.get(name).unwrap_or_else(|| panic!("{name} is missing"));
     let (_, table) = page.split_once("\n## The table\n").expect("it has one");
     let mut rows = 0;
-    for line in table.split("\n## ").next().expect("there is a first part").lines() {
+    for line in table
+        .split("\n## ")
+        .next()
+        .expect("there is a first part")
+        .lines()
+    {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, rate, bytes, days, disk, worn, thin, wide, _] = cells[..] else { continue };
+        let [_, rate, bytes, days, disk, worn, thin, wide, _] = cells[..] else {
+            continue;
+        };
         let number = |text: &str| text.replace(',', "").parse::<f64>();
-        let (Ok(rate), Ok(size), Ok(days)) = (number(rate), number(bytes), number(days)) else { continue };
+        let (Ok(rate), Ok(size), Ok(days)) = (number(rate), number(bytes), number(days)) else {
+            continue;
+        };
         let bytes = bytes.replace(',', "");
         let backlog = rate * 86_400.0 * days;
         let alone = constant("disk_alone") - constant("disk_200");
@@ -147,7 +162,11 @@ fn every_row_of_the_table_for_planning_is_what_its_formulas_give() {
         let link = constant(&format!("link_{bytes}_thrifty"));
         let drained = |bytes_per_s: f64| {
             let over = BOARD.min(bytes_per_s / link) - rate;
-            if over > 0.0 { in_words(backlog / over) } else { "never".into() }
+            if over > 0.0 {
+                in_words(backlog / over)
+            } else {
+                "never".into()
+            }
         };
         let wanted = [
             in_bytes(backlog * each),
@@ -155,7 +174,11 @@ fn every_row_of_the_table_for_planning_is_what_its_formulas_give() {
             drained(32_000.0),
             drained(125_000.0),
         ];
-        assert_eq!([disk, worn, thin, wide], wanted.each_ref().map(String::as_str), "{line}");
+        assert_eq!(
+            [disk, worn, thin, wide],
+            wanted.each_ref().map(String::as_str),
+            "{line}"
+        );
         rows += 1;
     }
     assert!(rows >= 10, "only {rows} rows");
@@ -169,13 +192,24 @@ fn the_formula_for_wear_is_within_a_quarter_of_what_was_measured() {
     let mut compared = 0;
     for line in table.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, rate, _, ten, hundred, second, _] = cells[..] else { continue };
-        let Ok(rate) = rate.replace(',', "").parse::<f64>() else { continue };
+        let [_, rate, _, ten, hundred, second, _] = cells[..] else {
+            continue;
+        };
+        let Ok(rate) = rate.replace(',', "").parse::<f64>() else {
+            continue;
+        };
         for (interval_s, cell) in [(0.01, ten), (0.1, hundred), (1.0, second)] {
-            let measured: f64 = cell.split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+            let measured: f64 = cell
+                .split(' ')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .expect("a number");
             let formula = wear(rate, 200.0, interval_s) / (rate * 200.0 * 86_400.0);
             let off = (formula / measured - 1.0).abs();
-            assert!(off < 0.25, "{rate}/s, {interval_s} s: {formula:.2}, measured {measured}");
+            assert!(
+                off < 0.25,
+                "{rate}/s, {interval_s} s: {formula:.2}, measured {measured}"
+            );
             compared += 1;
         }
     }

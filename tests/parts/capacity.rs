@@ -40,7 +40,11 @@ impl Fleet {
             let comma = if index == 0 { "" } else { "," };
             write!(payload, "{comma}{reading}").expect("text can grow");
         }
-        let payload = if self.1 == 1 { payload } else { format!("[{payload}]") };
+        let payload = if self.1 == 1 {
+            payload
+        } else {
+            format!("[{payload}]")
+        };
         (device, payload)
     }
 }
@@ -110,7 +114,11 @@ fn on_the_link(readings: usize, messages: u64, headers: &str, kafka_line: &str) 
     let topic = kafka.fresh_topic_with("link", 1, &[]);
     let config = Config::new(kafka)
         .broker("local", "5", &mosquitto)
-        .route_with("devices/{device}/telemetry", &topic, &format!("headers = \"{headers}\""))
+        .route_with(
+            "devices/{device}/telemetry",
+            &topic,
+            &format!("headers = \"{headers}\""),
+        )
         .kafka(kafka_line);
     let mark = mosquitto.mark();
     let mut daemon = Daemon::start(&config);

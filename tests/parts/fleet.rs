@@ -16,8 +16,8 @@ use crate::support::proc_stats;
 use crate::support::scene::ACK_LIMIT;
 use crate::support::wait;
 
-/// Each gateway sends this much in the measurement.
-const EACH: u64 = 2_000;
+/// Messages of each gateway.
+const EACH: u64 = 500;
 /// A gateway's part of the broker: its own devices, so that order holds for each.
 const NAMES: usize = 40;
 /// Partitions of the topic.
@@ -95,9 +95,16 @@ fn deliver(fleet: &Fleet, kafka: &Kafka) -> Duration {
     }
     assert_eq!(found.len(), wanted.len(), "each device has one partition");
     for ((device, _), seqs) in &found {
-        assert_eq!(Some(seqs), wanted.get(device.as_str()), "{device}: each once, in order");
+        assert_eq!(
+            Some(seqs),
+            wanted.get(device.as_str()),
+            "{device}: each once, in order"
+        );
     }
-    eprintln!("records by partition: {:?}", partitions.values().collect::<Vec<_>>());
+    eprintln!(
+        "records by partition: {:?}",
+        partitions.values().collect::<Vec<_>>()
+    );
     took
 }
 
@@ -140,7 +147,10 @@ fn gateways_that_share_a_broker_and_a_topic_keep_the_order_of_each_device_with_f
     let fleet = start(kafka, 4);
     deliver(&fleet, kafka);
     let (to_kafka, to_mqtt) = cost(&fleet, kafka);
-    assert!(to_kafka <= 2, "one for each Kafka broker, and one to find it by: {to_kafka}");
+    assert!(
+        to_kafka <= 2,
+        "one for each Kafka broker, and one to find it by: {to_kafka}"
+    );
     // The data, and what the broker says that it dropped.
     assert_eq!(to_mqtt, 2, "docs/fleet.md says so");
 }
@@ -161,7 +171,10 @@ fn what_many_gateways_cost() {
     cost(&fleet, &kafka);
     let took = deliver(&fleet, &kafka);
     let all = EACH * fleet.daemons.len() as u64;
-    eprintln!("{all} messages through all of them in {took:?}; Kafka resident MB {}", broker(&kafka));
+    eprintln!(
+        "{all} messages through all of them in {took:?}; Kafka resident MB {}",
+        broker(&kafka)
+    );
     cost(&fleet, &kafka);
     for daemon in &mut fleet.daemons {
         daemon.terminate();

@@ -43,8 +43,16 @@ fn shipped(port: u16, folder: &Path) -> String {
     let comment = "# No port and no password";
     let text = text.lines().filter(|line| !line.starts_with(comment));
     let text: String = text.flat_map(|line| [line, "\n"]).collect();
-    let text = put(text, "\nlistener 1883\n", &format!("\nlistener {port} 127.0.0.1\n"));
-    let text = put(text, "/etc/mosquitto/devices.passwd", &passwords.display().to_string());
+    let text = put(
+        text,
+        "\nlistener 1883\n",
+        &format!("\nlistener {port} 127.0.0.1\n"),
+    );
+    let text = put(
+        text,
+        "/etc/mosquitto/devices.passwd",
+        &passwords.display().to_string(),
+    );
     // A socket's path must be short, and this test's folder is not.
     let text = put(text, "/run/edgeferry-mqtt/mqtt.sock", &socket(port));
     format!("persistence_location {}/\n{text}", folder.join("store").display())
@@ -144,7 +152,9 @@ fn what_devices_publish_with_qos_1_and_0_while_edgeferry_is_away_is_kept_and_del
 fn without_the_shipped_file_mosquitto_keeps_a_thousand_messages_and_none_of_qos_0() {
     let plain = |port: u16, folder: &Path| {
         let store = folder.join("store").display().to_string();
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {store}/\n")
+        format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {store}/\n"
+        )
     };
     let broker = Mosquitto::start_as(plain);
     let connect = |name: &str, clean: bool| Link::connect(broker.port(), name, clean).expect("it is open");
@@ -174,7 +184,10 @@ fn what_mosquitto_acknowledged_behind_its_last_save_is_lost_by_a_crash_and_kept_
     broker.0.restart();
     let kept = numbers(&mut broker.subscriber());
     eprintln!("killed: {} of 1,000 acknowledged messages are left", kept.len());
-    assert!(kept == (0..500).collect::<Vec<_>>(), "those before the save: {kept:?}");
+    assert!(
+        kept == (0..500).collect::<Vec<_>>(),
+        "those before the save: {kept:?}"
+    );
 
     let mut device = broker.device();
     publish(&mut device, QoS::AtLeastOnce, 0, 1_000);
@@ -200,5 +213,8 @@ fn the_bound_of_a_queue_that_nobody_fetches_is_in_bytes_of_payload() {
     let fit = BOUND / BYTES;
     // Those of a window come on top, if the broker counts them apart.
     assert!((fit..=fit + 1_001).contains(&kept.len()), "{}", kept.len());
-    assert!(kept == (0..kept.len()).collect::<Vec<_>>(), "the newest are dropped");
+    assert!(
+        kept == (0..kept.len()).collect::<Vec<_>>(),
+        "the newest are dropped"
+    );
 }

@@ -82,11 +82,19 @@ fn a_new_board_with_the_identity_and_the_store_of_the_dead_one_delivers_its_back
     // The devices go on while the board is exchanged: their broker keeps it.
     publish(&dead.mosquitto, &mut dead.sent, BACKLOG + 1..=BACKLOG + MORE);
     let mut daemon = Daemon::start(&dead.config.clone().data_dir(dead.card.path()));
-    publish(&dead.mosquitto, &mut dead.sent, BACKLOG + MORE + 1..=BACKLOG + 2 * MORE);
+    publish(
+        &dead.mosquitto,
+        &mut dead.sent,
+        BACKLOG + MORE + 1..=BACKLOG + 2 * MORE,
+    );
     let mut oracle = Oracle::new(shared(), &dead.topic);
     oracle.until_all_there(&dead.sent, PATIENCE);
     daemon.terminate();
-    assert!(daemon.log().contains("made on other hardware"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("made on other hardware"),
+        "{}",
+        daemon.log()
+    );
     oracle.verdict(&dead.sent).assert_clean_without_duplicates();
 }
 
@@ -100,7 +108,14 @@ fn a_board_with_an_identity_of_its_own_imports_the_backlog_of_the_dead_one_from_
     let at_card = daemon.beside("card.toml");
     std::fs::write(&at_card, dead.config.text(dead.card.path())).expect("writes");
     let output = std::process::Command::new(crate::support::daemon::binary())
-        .args(["queue", "export", "--output", text(&file), "--config", text(&at_card)])
+        .args([
+            "queue",
+            "export",
+            "--output",
+            text(&file),
+            "--config",
+            text(&at_card),
+        ])
         .output();
     let output = output.expect("the binary runs");
     assert!(
@@ -140,7 +155,13 @@ fn a_card_whose_store_no_longer_opens_is_salvaged_into_another_gateway() {
     let mut daemon = Daemon::start(&dead.config.clone().gateway("gw-third"));
     let file = daemon.beside("salvaged.jsonl");
     let output = std::process::Command::new(crate::support::daemon::binary())
-        .args(["queue", "salvage", text(dead.card.path()), "--output", text(&file)])
+        .args([
+            "queue",
+            "salvage",
+            text(dead.card.path()),
+            "--output",
+            text(&file),
+        ])
         .args(["--gateway", "gw-test", "--lane", "default"])
         .output();
     let output = output.expect("the binary runs");

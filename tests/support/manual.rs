@@ -36,9 +36,14 @@ pub fn page(name: &str) -> String {
 
 /// The part of a page below a heading, up to the next one of the same level.
 pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
-    let (_, below) = page.split_once(&format!("\n{heading}\n")).expect("it has that heading");
+    let (_, below) = page
+        .split_once(&format!("\n{heading}\n"))
+        .expect("it has that heading");
     let level = heading.split(' ').next().expect("it begins with #");
-    below.split(&format!("\n{level} ")).next().expect("there is a first part")
+    below
+        .split(&format!("\n{level} "))
+        .next()
+        .expect("there is a first part")
 }
 
 /// Every step of a page, in its order.
@@ -57,13 +62,19 @@ pub fn steps(page: &str) -> Vec<Step> {
 fn step(before: &str, language: &str, text: &str) -> Option<Step> {
     let above = before.lines().next_back().unwrap_or_default();
     let path = text.lines().next().and_then(|line| line.strip_prefix("# /"));
-    if let Some(reason) = above.strip_prefix(NOT_RUN).and_then(|rest| rest.strip_suffix(END)) {
+    if let Some(reason) = above
+        .strip_prefix(NOT_RUN)
+        .and_then(|rest| rest.strip_suffix(END))
+    {
         assert!(reason.len() > 10, "{above:?}: say why");
         return Some(Step::Elsewhere(reason.to_owned()));
     }
     if let Some(test) = above.strip_prefix(RUN_BY).and_then(|rest| rest.strip_suffix(END)) {
         let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(test).is_file();
-        assert!(exists && test.starts_with("tests/"), "{above:?}: there is no such test");
+        assert!(
+            exists && test.starts_with("tests/"),
+            "{above:?}: there is no such test"
+        );
         return Some(Step::Elsewhere(test.to_owned()));
     }
     assert!(!above.starts_with("<!--"), "{above:?} is no mark that is known");

@@ -49,14 +49,27 @@ fn make(folder: &Path) -> PathBuf {
     let program_file = put(&binary(), "usr/bin/edgeferry", 0o755);
     run(Command::new(program("strip")).arg(program_file));
     for (from, to) in [
-        ("systemd/edgeferry.service", "usr/lib/systemd/system/edgeferry.service"),
-        ("systemd/edgeferry@.service", "usr/lib/systemd/system/edgeferry@.service"),
-        ("systemd/edgeferry.sysusers.conf", "usr/lib/sysusers.d/edgeferry.conf"),
+        (
+            "systemd/edgeferry.service",
+            "usr/lib/systemd/system/edgeferry.service",
+        ),
+        (
+            "systemd/edgeferry@.service",
+            "usr/lib/systemd/system/edgeferry@.service",
+        ),
+        (
+            "systemd/edgeferry.sysusers.conf",
+            "usr/lib/sysusers.d/edgeferry.conf",
+        ),
         ("config/mosquitto.conf", "usr/share/edgeferry/mosquitto.conf"),
     ] {
         put(&source.join(from), to, 0o644);
     }
-    put(&source.join("config/edgeferry.toml"), "etc/edgeferry/edgeferry.toml", 0o640);
+    put(
+        &source.join("config/edgeferry.toml"),
+        "etc/edgeferry/edgeferry.toml",
+        0o640,
+    );
     let write = |name: &str, text: &str, mode: u32| {
         let path = tree.path().join("DEBIAN").join(name);
         std::fs::create_dir_all(path.parent().expect("it has one")).expect("the folder is writable");
@@ -69,13 +82,18 @@ fn make(folder: &Path) -> PathBuf {
     std::fs::set_permissions(tree.path(), PermissionsExt::from_mode(0o755)).expect("it is ours");
     let package = folder.join("edgeferry_0.1.0_all.deb");
     let mut build = Command::new(program("dpkg-deb"));
-    build.args(["--root-owner-group", "-Znone", "--build"]).arg(tree.path()).arg(&package);
+    build
+        .args(["--root-owner-group", "-Znone", "--build"])
+        .arg(tree.path())
+        .arg(&package);
     run(&mut build);
     package
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {}",

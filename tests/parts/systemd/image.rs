@@ -27,7 +27,9 @@ fn instructions() -> Vec<(String, String)> {
     let text = page("packaging/Containerfile").replace("\\\n", "");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let parts = lines.filter_map(|line| line.split_once(' '));
-    parts.map(|(name, rest)| (name.to_owned(), rest.trim().to_owned())).collect()
+    parts
+        .map(|(name, rest)| (name.to_owned(), rest.trim().to_owned()))
+        .collect()
 }
 
 fn all<'a>(instructions: &'a [(String, String)], name: &str) -> Vec<&'a str> {
@@ -66,15 +68,25 @@ impl Image {
                 assert!(inside.join("etc/ssl/certs/ca-certificates.crt").is_file());
                 continue;
             }
-            let done = Command::new(program("chroot")).arg(&inside).args(["sh", "-e", "-c", step]).output();
+            let done = Command::new(program("chroot"))
+                .arg(&inside)
+                .args(["sh", "-e", "-c", step])
+                .output();
             let done = done.expect("chroot starts");
-            assert!(done.status.success(), "{step}: {}", String::from_utf8_lossy(&done.stderr));
+            assert!(
+                done.status.success(),
+                "{step}: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
         }
         assert_eq!(only(&recipe, "COPY"), "edgeferry /usr/bin/edgeferry");
-        std::fs::copy(crate::support::daemon::binary(), inside.join("usr/bin/edgeferry")).expect("it is ours");
+        std::fs::copy(crate::support::daemon::binary(), inside.join("usr/bin/edgeferry"))
+            .expect("it is ours");
         assert_eq!(only(&recipe, "STOPSIGNAL"), "SIGTERM");
         assert_eq!(only(&recipe, "VOLUME"), "/var/lib/edgeferry");
-        let (_, health) = only(&recipe, "HEALTHCHECK").split_once(" CMD ").expect("it has a command");
+        let (_, health) = only(&recipe, "HEALTHCHECK")
+            .split_once(" CMD ")
+            .expect("it has a command");
         let mut command = words(only(&recipe, "ENTRYPOINT"));
         command.extend(words(only(&recipe, "CMD")));
         Self {
@@ -102,7 +114,17 @@ impl Image {
             self.id(1)
         );
         Process::spawn("the program of the image", &program("unshare"), &log, |command| {
-            command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-e", "-c", &script, "sh"]);
+            command.args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-e",
+                "-c",
+                &script,
+                "sh",
+            ]);
             command.args(&self.command);
         })
     }
@@ -123,21 +145,37 @@ impl Image {
     fn healthy(&self, process: &Process, port: u16) -> Option<Output> {
         let leader = Self::leader(process)?.to_string();
         let mut check = Command::new(program("nsenter"));
-        check.args(["--target", &leader, "--mount", "--pid", "--net", "--root", "--wd", "--"]);
-        check.args(["setpriv", "--reuid", self.id(0), "--regid", self.id(1), "--clear-groups"]);
-        check.args(self.health.iter().map(|word| word.replace("/8484", &format!("/{port}"))));
+        check.args([
+            "--target", &leader, "--mount", "--pid", "--net", "--root", "--wd", "--",
+        ]);
+        check.args([
+            "setpriv",
+            "--reuid",
+            self.id(0),
+            "--regid",
+            self.id(1),
+            "--clear-groups",
+        ]);
+        check.args(
+            self.health
+                .iter()
+                .map(|word| word.replace("/8484", &format!("/{port}"))),
+        );
         check.output().ok()
     }
 }
 
 #[test]
 fn the_recipe_for_containers_makes_a_gateway_that_runs_as_process_1_is_healthy_and_stops_in_order() {
-    let Some(root) = container::copy_of_the_system() else { return };
+    let Some(root) = container::copy_of_the_system() else {
+        return;
+    };
     let image = Image::build(root);
     let (kafka, mosquitto) = (kafka::shared(), Mosquitto::start());
     let topic = kafka.fresh_topic("image");
     let port = ports::free();
-    let config = Config::usual("5", &mosquitto, kafka, &topic).http(&format!("listen = \"127.0.0.1:{port}\""));
+    let config =
+        Config::usual("5", &mosquitto, kafka, &topic).http(&format!("listen = \"127.0.0.1:{port}\""));
     std::fs::create_dir_all(image.path("/etc/edgeferry")).expect("it is ours");
     let text = config.text("/var/lib/edgeferry".as_ref());
     std::fs::write(image.path("/etc/edgeferry/edgeferry.toml"), &text).expect("it is ours");
@@ -158,7 +196,10 @@ fn the_recipe_for_containers_makes_a_gateway_that_runs_as_process_1_is_healthy_a
     let status = wait::until("it stops in order", STOP_LIMIT, || process.ended());
     assert_eq!(status.code(), Some(0), "{}", process.log());
     let owner = std::fs::metadata(image.path("/var/lib/edgeferry/lock")).expect("it has a store");
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner).to_string(), image.id(0));
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&owner).to_string(),
+        image.id(0)
+    );
 
     let _again = image.run();
     let sent = devices.finish(ACK_LIMIT);
@@ -169,7 +210,9 @@ fn the_recipe_for_containers_makes_a_gateway_that_runs_as_process_1_is_healthy_a
 
 #[test]
 fn a_second_container_on_the_same_volume_ends_with_74() {
-    let Some(root) = container::copy_of_the_system() else { return };
+    let Some(root) = container::copy_of_the_system() else {
+        return;
+    };
     let image = Image::build(root);
     let (kafka, mosquitto) = (Kafka::absent(), Mosquitto::start());
     std::fs::create_dir_all(image.path("/etc/edgeferry")).expect("it is ours");

@@ -33,7 +33,10 @@ fn every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages() {
     let here = [
         ("kafka.example:9092", &*kafka.bootstrap()),
         ("topic = \"telemetry\"", &format!("topic = \"{topic}\"")),
-        ("# listen = \"127.0.0.1:8484\"", &format!("listen = \"127.0.0.1:{http}\"")),
+        (
+            "# listen = \"127.0.0.1:8484\"",
+            &format!("listen = \"127.0.0.1:{http}\""),
+        ),
         // Debian's Mosquitto with the shipped file, on a port that nobody else of this machine has.
         (
             "/etc/mosquitto/conf.d/edgeferry.conf\n",
@@ -44,7 +47,9 @@ fn every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages() {
         ),
         ("mosquitto_pub -u", &format!("mosquitto_pub -p {mqtt} -u")),
     ];
-    let Some(mut walk) = Walk::begin(&here) else { return };
+    let Some(mut walk) = Walk::begin(&here) else {
+        return;
+    };
     for name in PAGES {
         eprintln!("--- {name}");
         let machine = &walk.machine;
@@ -68,6 +73,12 @@ fn every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages() {
             let record = record.expect("the message of the page comes through the socket to Kafka");
             assert_eq!(record.key.as_deref(), Some(&b"press-4"[..]));
             assert_eq!(record.value, br#"{"pressure":7.25}"#);
+            let said = walk.machine.run(&["edgeferry", "check"]);
+            assert!(said.contains("can lose"), "{said}");
+            assert!(
+                !said.contains("mosquitto.conf"),
+                "the shipped file leaves nothing to wish for: {said}"
+            );
         }
     }
     assert!(walk.commands > 40, "only {} commands", walk.commands);
@@ -90,6 +101,9 @@ fn every_page_for_operators_that_the_entry_names_is_followed() {
     let way_in = way_in.split("\n## ").next().expect("there is a first part");
     for name in PAGES {
         let link = format!("]({}", name.trim_start_matches("docs/"));
-        assert!(name == "docs/operations.md" || way_in.contains(&link), "{name} is not in the way in");
+        assert!(
+            name == "docs/operations.md" || way_in.contains(&link),
+            "{name} is not in the way in"
+        );
     }
 }

@@ -28,9 +28,14 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
         ("-h broker.example", &format!("-h 127.0.0.1 -p {port}")),
         ("kafka.example:9092", &kafka.bootstrap()),
         ("topic = \"telemetry\"", &format!("topic = \"{topic}\"")),
-        ("# listen = \"127.0.0.1:8484\"", &format!("listen = \"127.0.0.1:{}\"", ports::free())),
+        (
+            "# listen = \"127.0.0.1:8484\"",
+            &format!("listen = \"127.0.0.1:{}\"", ports::free()),
+        ),
     ];
-    let Some(mut walk) = Walk::begin(&here) else { return };
+    let Some(mut walk) = Walk::begin(&here) else {
+        return;
+    };
     let readme = page("README.md");
     let mark = mosquitto.mark();
     // A person takes longer than the daemon to connect.

@@ -27,7 +27,9 @@ impl Walk {
     pub fn begin(here: &[(&str, &str)]) -> Option<Self> {
         let machine = Container::boot_bare()?;
         package::put_into(&machine.path(FOLDER));
-        let here = here.iter().map(|(page, here)| ((*page).to_owned(), (*here).to_owned()));
+        let here = here
+            .iter()
+            .map(|(page, here)| ((*page).to_owned(), (*here).to_owned()));
         Some(Self {
             machine,
             here: here.collect(),
@@ -60,7 +62,9 @@ impl Walk {
     fn type_in(&self, text: &str) {
         let text = self.translated(text);
         eprintln!("{text}");
-        let said = self.machine.run(&["sh", "-e", "-c", &format!("cd {FOLDER}\n{text}")]);
+        let said = self
+            .machine
+            .run(&["sh", "-e", "-c", &format!("cd {FOLDER}\n{text}")]);
         eprintln!("{said}");
     }
 
