@@ -92,12 +92,12 @@ impl Mosquitto {
     /// error what [`Mosquitto::log`] looks for.
     pub fn start_as(configuration: impl FnOnce(u16, &std::path::Path) -> String) -> Self {
         let mut broker = Self::absent();
-        let log: String = USUAL_LOG
-            .iter()
-            .map(|kind| format!("log_type {kind}\n"))
-            .collect();
+        let log: Vec<String> = USUAL_LOG.iter().map(|kind| format!("log_type {kind}")).collect();
         let text = configuration(broker.port, broker.folder.path());
-        let text = format!("user root\nlog_dest stderr\nlog_timestamp false\n{log}{text}");
+        let text = format!(
+            "user root\nlog_dest stderr\nlog_timestamp false\n{}\n{text}",
+            log.join("\n")
+        );
         std::fs::write(broker.folder.join("mosquitto.conf"), text).expect("the folder is writable");
         broker.restart();
         broker

@@ -63,7 +63,7 @@ fn every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages() {
         if name != PAGES[0] {
             settled();
         }
-        walk.follow_with(&page(name), |machine, commands| {
+        walk.follow(&page(name), |machine, commands| {
             if commands.contains("mosquitto_pub") {
                 until_connected(machine);
             }

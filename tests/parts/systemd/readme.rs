@@ -39,7 +39,7 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
     let readme = page("README.md");
     let mark = mosquitto.mark();
     // A person takes longer than the daemon to connect.
-    walk.follow_with(section(&readme, "## Install on a gateway"), |_, commands| {
+    walk.follow(section(&readme, "## Install on a gateway"), |_, commands| {
         if commands.contains("mosquitto_pub") {
             mosquitto.until_subscribed(FILTER, mark);
         }

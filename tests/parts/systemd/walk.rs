@@ -38,13 +38,8 @@ impl Walk {
         })
     }
 
-    /// Does all that a page says, in its order.
-    pub fn follow(&mut self, page: &str) {
-        self.follow_with(page, |_, _| ());
-    }
-
-    /// The same; `before` is asked in front of each block of commands.
-    pub fn follow_with(&mut self, page: &str, before: impl Fn(&Container, &str)) {
+    /// Does all that a page says, in its order; `before` is asked in front of each block of commands.
+    pub fn follow(&mut self, page: &str, before: impl Fn(&Container, &str)) {
         for step in manual::steps(page) {
             match step {
                 Step::Commands(text) => {
