@@ -136,7 +136,7 @@ need_kafka() {
 suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
 # Another number when the list of packages in it changes.
-machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-1-$(suite)}"; }
+machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-2-$(suite)}"; }
 
 # A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
 # say so themselves when they are skipped. Made beside the final place and renamed, like Kafka's libraries.
@@ -149,12 +149,12 @@ need_machine() {
     need_packages machine
     root=$(machine_root)
     if [[ ! -d $root ]]; then
-        say "making a system with systemd in $root (about 150 MB)"
+        say "making a system with systemd in $root (about 170 MB)"
         parent=$(dirname "$root")
         mkdir -p "$parent"
         tmp=$(mktemp -d "$parent/.machine.XXXXXX")
         chmod 755 "$tmp"
-        if mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus \
+        if mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients \
             --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
             --dpkgopt='path-exclude=/usr/share/man/*' "$(suite)" "$tmp/root" >&2; then
             mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]

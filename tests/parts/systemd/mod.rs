@@ -6,9 +6,13 @@
 
 mod endings;
 mod files;
+mod image;
 mod instances;
+mod pages;
+mod readme;
 mod reloads;
 mod sandbox;
 mod secrets;
 mod stops;
 mod unit;
+mod walk;
