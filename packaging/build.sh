@@ -91,14 +91,14 @@ make_all() {
     mkdir -p "$into" "$work/shared"
     voice=$(speaker)
     make_pages "$voice" "$work/shared"
-    if [[ -z $trial ]]; then
-        make_licences "$work/shared/licences.txt"
-    else
-        echo "A package for tests: without the licences of what is linked. Not to be passed on." >"$work/shared/licences.txt"
-    fi
     for architecture in "${architectures[@]}"; do
         say "packing for $architecture"
         tree=$work/$architecture
+        if [[ -z $trial ]]; then
+            make_licences "$architecture" "$work/shared/licences.txt"
+        else
+            echo "A package for tests: without the licences of what is linked. Not to be passed on." >"$work/shared/licences.txt"
+        fi
         make_tree "$architecture" "$(program "$architecture")" "$work/shared" "$tree"
         make_deb "$architecture" "$tree" "$into"
         make_tarball "$architecture" "$tree" "$into"
@@ -112,7 +112,6 @@ make_all() {
 need_packages package
 if [[ -z $trial ]]; then
     need_cargo
-    need_tool cargo-about
     need_tool cargo-cyclonedx
 fi
 build_programs

@@ -39,7 +39,6 @@ deb_version() { echo "${version/-/\~}${trial:-}"; }
 # Versions that are known to work: another one may write other bytes.
 tool_version() {
     case "$1" in
-        cargo-about) echo 0.9.3 ;;
         cargo-cyclonedx) echo 0.5.9 ;;
         cargo-deny) echo 0.20.2 ;;
     esac
@@ -54,7 +53,5 @@ need_tool() {
     export PATH="$root/bin:$PATH"
     [[ $("$root/bin/$name" --version 2>/dev/null || "$root/bin/$name" "${name#cargo-}" --version 2>/dev/null) == *" $number" ]] && return
     say "building $name $number"
-    # cargo-about has its program behind a feature.
-    cargo install --quiet --debug --locked --root "$root" $([[ $name != cargo-about ]] || echo --features=cli) \
-        "$name@$number" >&2 || fail "cargo could not install $name $number; is crates.io (or a mirror in ~/.cargo/config.toml) reachable?"
+    cargo install --quiet --debug --locked --root "$root" "$name@$number" >&2 || fail "cargo could not install $name $number; is crates.io (or a mirror in ~/.cargo/config.toml) reachable?"
 }

@@ -1,12 +1,45 @@
 # shellcheck shell=bash
-# The licences of everything that is linked in: crates by cargo-about, the C libraries and Rust's standard library by what their own
-# source says. Sourced by packaging/build.sh.
+# The licences of everything that is linked in: crates, C libraries and Rust's standard library, each by what its own source says.
+# cargo-deny decides what may be linked at all (./dev deny). Sourced by packaging/build.sh.
 
-# The folder with the source of crate $1, and its version, as Cargo.lock has it: "FOLDER VERSION".
+# Every crate that becomes part of the program for $1, by name: name, version, licence, home, folder of its source. What only
+# builds and tests use is not among them.
+crates() {
+    cargo metadata --format-version=1 --locked --no-default-features --features "$shipped_features" \
+        --filter-platform "$(triple "$1")" | jq --raw-output '
+            (.packages | map({key: .id, value: .}) | from_entries) as $package
+            | (.resolve.nodes | map({key: .id, value: [.deps[] | select(any(.dep_kinds[]; .kind == null)) | .pkg]}) | from_entries) as $needs
+            | def reach($next; $seen): if ($next | length) == 0 then $seen
+                else reach(([$next[] | $needs[.][]] | unique) - $seen - $next; $seen + $next) end;
+            .resolve.root as $root
+            | reach([$root]; []) - [$root] | map($package[.]) | sort_by(.name, .version)[]
+            | [.name, .version, .license // "-", .repository // "-", (.manifest_path | rtrimstr("/Cargo.toml"))] | @tsv'
+}
+
+# The folder with the source of crate $1, which may only help to build, and its version: "FOLDER VERSION".
 crate() {
     cargo metadata --format-version=1 --locked --no-default-features --features "$shipped_features" |
         jq --raw-output --arg name "$1" '.packages[] | select(.name == $name) | "\(.manifest_path | rtrimstr("/Cargo.toml")) \(.version)"' |
         head -n 1
+}
+
+# The files in folder $1 with a licence or a notice.
+texts() {
+    find "$1" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'copyright*' -o -iname 'notice*' \
+        -o -iname 'unlicense*' \) -size +0 | LC_ALL=C sort
+}
+
+# The common text of licence expression $1, for crates whose archive forgot it: the first of the alternatives that has one.
+common_text() {
+    local word shared
+    shared=$(rustc --print sysroot)/share/doc/rust/licenses
+    for word in $(tr '/()' '   ' <<<"$1"); do
+        if [[ -s $shared/$word.txt ]]; then
+            echo "$shared/$word.txt"
+            return
+        fi
+    done
+    return 1
 }
 
 # The value of the macro $2 in the header $1.
@@ -32,24 +65,48 @@ c_libraries() {
     printf '%s\t%s\t%s\t%s\t%s\n' openssl "${version_openssl#*+}" Apache-2.0 https://openssl-library.org "$openssl/openssl/LICENSE.txt"
 }
 
-# Writes all of them into file $1, and Rust's page beside it.
+rule='----------------------------------------------------------------------'
+
+# Puts the files of $2… below a head of $1. A text that is there already, to the letter, is named instead.
+entry() {
+    local head=$1 file sum
+    shift
+    printf '%s\n%s\n%s\n\n' "$rule" "$head" "$rule"
+    for file in "$@"; do
+        sum=$(sha256sum <"$file")
+        if [[ -n ${first_with[$sum]:-} ]]; then
+            printf '(%s: the same text as that of %s)\n\n' "${file##*/}" "${first_with[$sum]}"
+        else
+            first_with[$sum]=$(awk '{ print $1, $2; exit }' <<<"$head")
+            cat "$file"
+            echo
+        fi
+    done
+}
+
+# The licences of the program for $1, all of them, into file $2.
 make_licences() {
-    local into=$1 rust name number licence home text
-    cargo about generate --locked --fail --no-default-features --features "$shipped_features" --config packaging/licences/about.toml \
-        packaging/licences/about.hbs >"$into"
+    local architecture=$1 into=$2 name number licence home place shared files text
+    local -A first_with=()
+    printf 'What is linked into edgeferry %s for %s, and under which licences\n\n' "$version" "$architecture" >"$into"
+    shared=$(rustc --print sysroot)/share/doc/rust
+    while IFS=$'\t' read -r name number licence home place; do
+        mapfile -t files < <(texts "$place")
+        if [[ ${#files[@]} -gt 0 ]]; then
+            entry "  $name $number  $licence  $home" "${files[@]}"
+        else
+            text=$(common_text "$licence") || fail "$name $number has no licence text, and there is none for '$licence'"
+            entry "  $name $number  $licence  $home"$'\n'"  (its archive has no text; this is the common one)" "$text"
+        fi
+    done < <(crates "$architecture") >>"$into"
+    grep -q '^  tokio ' "$into" || fail "cargo does not say what is linked in"
     while IFS=$'\t' read -r name number licence home text; do
         [[ -n $number && -s $text ]] || fail "$name $number: $text is missing; the licences would not be complete"
-        printf -- '-----------------------------------------------------------\n%s (C library)\n\n  %s %s  %s\n\n' \
-            "$licence" "$name" "$number" "$home"
-        cat "$text"
-        echo
+        entry "  $name $number (C library)  $licence  $home" "$text"
     done < <(c_libraries) >>"$into"
-    rust=$(rustc --print sysroot)/share/doc/rust
-    [[ -s $rust/COPYRIGHT-library.html ]] || fail "$rust/COPYRIGHT-library.html is missing: it comes with rustc of rustup"
-    cp "$rust/COPYRIGHT-library.html" "$(dirname "$into")/rust-standard-library.html"
-    {
-        printf -- '-----------------------------------------------------------\nMIT OR Apache-2.0\n\n'
-        printf '  The Rust Standard Library (%s): rust-standard-library.html.gz names everyone\n\n' "$(rustc --version)"
-        cat "$rust/licenses/MIT.txt"
-    } >>"$into"
+    grep -q '^  openssl ' "$into" || fail "OpenSSL is missing in the licences"
+    [[ -s $shared/COPYRIGHT-library.html ]] || fail "$shared/COPYRIGHT-library.html is missing: it comes with rustc of rustup"
+    entry "  The Rust Standard Library ($(rustc --version))  MIT OR Apache-2.0"$'\n'"  rust-standard-library.html.gz beside this file names everyone" \
+        "$shared/licenses/MIT.txt" "$shared/licenses/Apache-2.0.txt" >>"$into"
+    cp "$shared/COPYRIGHT-library.html" "$(dirname "$into")/rust-standard-library.html"
 }

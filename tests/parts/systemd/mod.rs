@@ -7,6 +7,7 @@
 mod endings;
 mod files;
 mod instances;
+mod package;
 mod reloads;
 mod sandbox;
 mod secrets;
