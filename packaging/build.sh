@@ -104,11 +104,12 @@ make_all() {
         make_tarball "$architecture" "$tree" "$into"
         [[ -n $trial ]] || make_sbom "$architecture" "$into"
     done
-    (cd "$into" && LC_ALL=C sha256sum -- *.deb *.tar.gz $([[ -n $trial ]] || echo ./*.cdx.json) | sed 's|\./||' >SHA256SUMS)
+    (cd "$into" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$work/sums" && mv "$work/sums" SHA256SUMS && chmod 644 SHA256SUMS)
     rm -rf "$work"
     trap - EXIT
 }
 
+[[ -n $SOURCE_DATE_EPOCH ]] || fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release (seconds since 1970)"
 need_packages package
 if [[ -z $trial ]]; then
     need_cargo

@@ -10,7 +10,7 @@ maintainer=${EDGEFERRY_MAINTAINER:-edgeferry maintainers <maintainers@edgeferry.
 shipped_features=static
 
 # The time that all files in a package have: that of the commit, so that the same source gives the same bytes.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
 export SOURCE_DATE_EPOCH
 
 # What Rust calls the machine that Debian calls $1.

@@ -18,7 +18,7 @@ make_sbom() {
     jq --sort-keys --argjson libraries "$libraries" --arg here "path+file://$PWD" --arg version "$version" --arg rust "$(rustc --version)" '
         del(.serialNumber)
         | .metadata.timestamp = (env.SOURCE_DATE_EPOCH | tonumber | todate)
-        | walk(if type == "string" then gsub($here; "path:edgeferry") | gsub("file://\\."; "") else . end)
+        | walk(if type == "string" then split($here) | join("path:edgeferry") | split("?download_url=file://.") | join("") else . end)
         | .components += $libraries
         | .components += [{
             type: "library", "bom-ref": "rust-std", name: "rust-std", version: ($rust | split(" ")[1]), scope: "required",
