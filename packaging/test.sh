@@ -90,7 +90,7 @@ in_roots() {
 # A Raspberry Pi Zero would die of an illegal instruction. Debian's armhf would too, so its root is armel, which Debian 13 has no more
 # as a whole.
 on_armv6() {
-    if ! need_root bookworm armel; then
+    if ! need_root bookworm armel bare; then
         note armhf bookworm "refused on ARMv6" "SKIPPED: mmdebstrap could not make a root for armel"
         return
     fi

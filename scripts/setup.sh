@@ -180,9 +180,11 @@ mirror() {
 }
 
 # Makes it, unless it is there: with systemd, and with the CAs that the package asks for, so that installing it needs no network. The release as
-# it came out, without updates: an archive that is being updated can refuse at any moment.
+# it came out, without updates: an archive that is being updated can refuse at any moment. With `bare` as $3 it has dpkg and a shell only.
 need_root() {
     local suite=$1 architecture=$2 root parent tmp status=0
+    local content=(--variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates)
+    [[ ${3:-} != bare ]] || content=(--variant=essential)
     root=$(clean_root "$suite" "$architecture")
     [[ -d $root ]] && return
     need_packages roots
@@ -191,7 +193,7 @@ need_root() {
     mkdir -p "$parent"
     tmp=$(mktemp -d "$parent/.root.XXXXXX")
     chmod 755 "$tmp"
-    mmdebstrap --quiet --variant=apt --architectures="$architecture" --include=systemd,systemd-sysv,dbus,ca-certificates \
+    mmdebstrap --quiet --architectures="$architecture" "${content[@]}" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' "$suite" "$tmp/root" "$(mirror)" >&2 || status=$?
     # Another run may have been faster: its copy is as good.

@@ -23,6 +23,8 @@ mount -t proc proc "$layer/root/proc"
 mount --bind /dev "$layer/root/dev"
 install -m 755 "$here/words.sh" "$here/$script" "$layer/root/tmp/"
 cp "$here/../../tests/golden/export-v1.jsonl" "$layer/root/tmp/backlog.jsonl"
+# A clean root has none: its first boot would make it.
+tr --delete - </proc/sys/kernel/random/uuid >"$layer/root/etc/machine-id"
 names=()
 for file in "$@"; do
     cp "$file" "$layer/root/tmp/"
