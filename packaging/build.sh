@@ -23,20 +23,22 @@ usage="usage: ./dev package [--check] [--out FOLDER] [--binary FILE] [--trial SU
   --check          make everything twice, and fail unless the bytes are the same
   --out FOLDER     instead of target/packages; what is in it is replaced
   --binary FILE    pack this program instead of what ./dev cross builds; with one ARCH
+  --speaker FILE   the program for this machine that says the manual and the completions, instead of what ./dev cross builds
   --trial SUFFIX   for tests only: a debug build may be packed, without licences and SBOM; SUFFIX goes behind the version"
 
 # --- What is wanted ----------------------------------------------------------------------------------
 
 architectures=()
-check='' out='' given='' trial=''
+check='' out='' given='' voice='' trial=''
 while [[ $# -gt 0 ]]; do
     case "$1" in
         --check) check=yes ;;
-        --out | --binary | --trial)
+        --out | --binary | --speaker | --trial)
             [[ -n ${2:-} ]] || fail "$1 needs a value"$'\n'"$usage"
             case "$1" in
                 --out) out=$2 ;;
                 --binary) given=$(realpath "$2") ;;
+                --speaker) voice=$(realpath "$2") ;;
                 --trial) trial=$2 ;;
             esac
             shift
@@ -69,28 +71,28 @@ build_programs() {
 
 # A program of this version that runs here: it says the manual and the completions, which are the same for all.
 speaker() {
-    local architecture candidate
-    for architecture in amd64 "${architectures[@]}"; do
-        candidate=$(program "$architecture")
-        # That of another architecture runs as well, where the kernel knows an emulator for it.
-        if [[ $("$candidate" --version 2>/dev/null) == "edgeferry $version" ]]; then
+    local candidate native
+    native=$target_folder/cross/$(triple "$(dpkg --print-architecture)")/edgeferry
+    for candidate in "$voice" "$given" "$native"; do
+        if [[ -n $candidate && $("$candidate" --version 2>/dev/null) == "edgeferry $version" ]]; then
             echo "$candidate"
             return
         fi
     done
-    fail "manual and completions come out of the program, and none of ${architectures[*]} runs on this machine:" \
-        "build one that does (./dev cross amd64), then run ./dev package again"
+    say "manual and completions come out of the program: building one that runs on this machine"
+    cross/build.sh "$(cross_name "$(dpkg --print-architecture)")" >&2
+    echo "$native"
 }
 
 # Everything for $architectures, into the folder $1.
 make_all() {
-    local into=$1 work architecture tree voice
+    local into=$1 work architecture tree pages
     work=$(mktemp -d "${TMPDIR:-/tmp}/edgeferry-package.XXXXXX")
     # shellcheck disable=SC2064 # the folder of now
     trap "rm -rf '$work'" EXIT
     mkdir -p "$into" "$work/shared"
-    voice=$(speaker)
-    make_pages "$voice" "$work/shared"
+    pages=$(speaker)
+    make_pages "$pages" "$work/shared"
     for architecture in "${architectures[@]}"; do
         say "packing for $architecture"
         tree=$work/$architecture

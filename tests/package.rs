@@ -18,9 +18,16 @@ fn read(path: &str) -> String {
 
 /// Runs a script of the project; what it says when it fails.
 fn run(script: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(source(script)).args(arguments).output().expect("the script is there");
+    let output = Command::new(source(script))
+        .args(arguments)
+        .output()
+        .expect("the script is there");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if output.status.success() { Ok(said) } else { Err(said) }
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    }
 }
 
 /// The clean system that `./dev setup` makes; none where nobody could install anything in it, which is said then.
@@ -46,9 +53,15 @@ fn a_package_of_this_binary_is_installed_removed_and_purged_in_a_clean_root() {
     let out = tempfile::tempdir().expect("there is room");
     let into = out.path().join("packages");
     let into = into.to_str().expect("it is UTF-8");
-    let made = run("packaging/build.sh", &["--trial", "+smoke", "--binary", BINARY, "--out", into, "amd64"]);
+    let made = run(
+        "packaging/build.sh",
+        &["--trial", "+smoke", "--binary", BINARY, "--out", into, "amd64"],
+    );
     assert!(made.is_ok(), "{made:?}");
-    let package = format!("{into}/edgeferry_{}+smoke_amd64.deb", env!("CARGO_PKG_VERSION").replace('-', "~"));
+    let package = format!(
+        "{into}/edgeferry_{}+smoke_amd64.deb",
+        env!("CARGO_PKG_VERSION").replace('-', "~")
+    );
     let lived = run("packaging/tests/inside.sh", &[&root, "smoke.sh", &package]);
     assert_eq!(lived.as_deref().map(str::trim), Ok("installed, removed, purged"));
 }
@@ -59,25 +72,42 @@ fn a_debug_build_is_packed_for_tests_only() {
     let said = said.expect_err("one program is not for two machines");
     assert!(said.contains("--binary is the program of one ARCH"), "{said}");
     let said = run("packaging/build.sh", &["sparc"]).expect_err("there is no such package");
-    assert!(said.contains("'sparc' is no architecture of these packages"), "{said}");
+    assert!(
+        said.contains("'sparc' is no architecture of these packages"),
+        "{said}"
+    );
 }
 
 #[test]
 fn the_changelog_has_the_version_or_something_unreleased_on_top() {
     let changelog = read("CHANGELOG.md");
-    let headings: Vec<&str> = changelog.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let headings: Vec<&str> = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
     let version = env!("CARGO_PKG_VERSION");
     let top = headings.first().copied().unwrap_or_default();
     let of_version = |heading: &str| heading.split(' ').next() == Some(version);
-    assert!(top == "Unreleased" || of_version(top), "on top is {top:?}: write Unreleased, or {version} and its date");
+    assert!(
+        top == "Unreleased" || of_version(top),
+        "on top is {top:?}: write Unreleased, or {version} and its date"
+    );
     for heading in headings.iter().filter(|heading| **heading != "Unreleased") {
-        let date = heading.split_once(" (").and_then(|(_, date)| date.strip_suffix(')'));
+        let date = heading
+            .split_once(" (")
+            .and_then(|(_, date)| date.strip_suffix(')'));
         let is_date = |date: &str| date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
-        assert!(date.is_some_and(is_date), "{heading:?}: write VERSION (YYYY-MM-DD)");
+        assert!(
+            date.is_some_and(is_date),
+            "{heading:?}: write VERSION (YYYY-MM-DD)"
+        );
     }
     let (_, below) = changelog.split_once("\n## ").expect("it has a heading");
     let part = below.split("\n## ").next().unwrap_or_default();
-    assert!(part.lines().any(|line| line.starts_with("* ")), "{top} says nothing");
+    assert!(
+        part.lines().any(|line| line.starts_with("* ")),
+        "{top} says nothing"
+    );
 }
 
 #[test]

@@ -20,13 +20,13 @@ refuse() {
 }
 
 look_at_machine() {
+    if command -v look_at_processor >/dev/null; then look_at_processor; fi
     if command -v dpkg-query >/dev/null && dpkg-query --show --showformat='${Status}' edgeferry 2>/dev/null | grep -q ' installed'; then
         refuse "edgeferry is installed as a Debian package: upgrade it with that (apt install ./edgeferry_..._$ARCHITECTURE.deb), or remove it first"
     fi
     if ! command -v systemctl >/dev/null && [ -z "$without_systemd" ]; then
         refuse "there is no systemd on this machine. With --without-systemd everything but the units is installed, and you start 'edgeferry run' yourself"
     fi
-    if command -v look_at_processor >/dev/null; then look_at_processor; fi
     status=0
     said=$("$here/files/usr/bin/edgeferry" --version 2>&1) || status=$?
     case "$status" in
