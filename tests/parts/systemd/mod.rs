@@ -8,6 +8,7 @@ mod endings;
 mod files;
 mod image;
 mod instances;
+mod package;
 mod pages;
 mod readme;
 mod reloads;
