@@ -21,9 +21,9 @@ need_cargo() {
         "(the toolchain itself then comes from rust-toolchain.toml)"
 }
 
-# Names of the Debian packages that are missing for what the arguments list: `build`, `parts` or `machine`.
+# Names of the Debian packages that are missing for what the arguments list: `build`, `parts`, `machine` or `emulation`.
 missing_packages() {
-    local what command package
+    local what command file package
     for what in "$@"; do
         case "$what" in
             build)
@@ -59,6 +59,19 @@ TABLE
                 command -v systemd-nspawn >/dev/null || echo systemd-container
                 # Only needed as long as there is no root.
                 [[ -d "$(machine_root)" ]] || command -v mmdebstrap >/dev/null || echo mmdebstrap
+                ;;
+            emulation)
+                # The emulator, and the C library that programs of ./dev cross find on a board.
+                while read -r file package; do
+                    [[ -e $file ]] || echo "$package"
+                done <<'TABLE'
+/usr/bin/qemu-aarch64-static qemu-user-static
+/usr/bin/qemu-arm-static qemu-user-static
+/usr/aarch64-linux-gnu/lib/libc.so.6 libc6-arm64-cross
+/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 libgcc-s1-arm64-cross
+/usr/arm-linux-gnueabihf/lib/libc.so.6 libc6-armhf-cross
+/usr/arm-linux-gnueabihf/lib/libgcc_s.so.1 libgcc-s1-armhf-cross
+TABLE
                 ;;
         esac
     done
