@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::support::process;
 use crate::support::program::Program;
 
-/// What the daemon gives itself at its start on a board, by starting itself once more. Under QEMU it cannot: the kernel is
-/// asked to start a program of another processor.
+/// What the daemon gives itself at its start on a board, by starting itself once more. Under QEMU it can do that only where the
+/// kernel starts programs of other processors by itself (binfmt_misc), which is not so on every machine.
 const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_TRIM_THRESHOLD_", "4194304"),
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// Its program without what a board gives it that QEMU does not.
+    /// Its program, which has to find out itself that it cannot be started a second time, where that is so.
     pub fn bare_program(self) -> Program {
         let (variable, qemu, root) = match self {
             Self::Aarch64 => (
@@ -60,7 +60,7 @@ impl Machine {
             panic!("{variable} does not name a program: run packaging/emulation.sh, after ./dev cross")
         }));
         self.assert_is_for(&binary);
-        Program::emulated(&process::program(qemu), Path::new(root), &binary)
+        Program::emulated(&process::program(qemu), root, &binary)
     }
 
     /// Fails unless the file is a program for this processor: a mixed up name would show nothing.

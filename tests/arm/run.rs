@@ -255,8 +255,8 @@ fn exactly_once_over_kills_no_message_comes_twice(machine: Machine) {
     );
 }
 
-/// The kernel cannot start a program of another processor, unless somebody told it how (binfmt_misc). The daemon must not need
-/// its second start.
+/// A kernel that was not told how (binfmt_misc) cannot start a program of another processor. The daemon must not need its second
+/// start, and where it is possible it is the same process.
 fn without_a_second_start_of_itself_it_only_takes_more_memory(machine: Machine) {
     let kafka = shared();
     let scene = Scene::start_by(
@@ -273,6 +273,6 @@ fn without_a_second_start_of_itself_it_only_takes_more_memory(machine: Machine) 
     let said = log
         .lines()
         .filter(|line| line.contains("cannot settle the allocator"));
-    eprintln!("{machine}: {:?}", said.collect::<Vec<_>>());
+    eprintln!("{machine}: of its second start: {:?}", said.collect::<Vec<_>>());
     scene.conclude(kafka, devices).assert_clean_without_duplicates();
 }

@@ -30,12 +30,13 @@ impl Program {
 
     /// One for another processor: `qemu` runs it in a process of this machine, with the C library below `root`. A signal to the
     /// process is one to the program: the emulator has no other.
-    pub fn emulated(qemu: &Path, root: &Path, binary: &Path) -> Self {
-        let runner = [qemu.into(), "-L".into(), root.into()];
+    pub fn emulated(qemu: &Path, root: &'static str, binary: &Path) -> Self {
         Self {
-            runner: runner.to_vec(),
+            runner: vec![qemu.into()],
             binary: binary.to_owned(),
-            environment: Vec::new(),
+            // Not as an argument (-L): a kernel that starts programs of other processors by itself (binfmt_misc) gives the emulator
+            // of what the program starts no arguments.
+            environment: vec![("QEMU_LD_PREFIX", root)],
         }
     }
 
