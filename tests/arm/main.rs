@@ -18,6 +18,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::print_stderr,
     reason = "all of this is a test, also what stands outside of its #[test] functions: it fails by panicking, and \
               says on standard error what it does"

@@ -154,10 +154,7 @@ fn a_store_is_the_same_on_another_processor(writer: Machine, reader: Machine) {
     daemon.terminate();
     let verdict = oracle.verdict(&sent);
     verdict.assert_clean();
-    let what = format!(
-        "a store of {writer}, {} of it sealed, {LETTERS} dead letters",
-        SEALED
-    );
+    let what = format!("a store of {writer}, {SEALED} of it sealed, {LETTERS} dead letters");
     report(reader, &what, began, &verdict);
 }
 
