@@ -11,7 +11,7 @@ usage: packaging/emulation.sh [--kills N] [--fixture] [ARCH...]
 
   ARCH        aarch64 (arm64), armv7 (armhf); both without one, and then also stores that go from one to the other
   --kills N   SIGKILLs of each test that kills (8)
-  --fixture   make the store in tests/fixtures anew that the armv7 program writes; never for a released format
+  --fixture   instead, make the stores in tests/fixtures anew that the ARM programs write; never for a released format
 
 The programs are those that ./dev cross left in target/cross, or in the folder that EDGEFERRY_ARM_DIR names: ARCH-*/edgeferry.
 TEXT
@@ -49,24 +49,22 @@ setup_all
 need_packages emulation
 export EDGEFERRY_KILLS=$kills
 arguments=(--ignored --nocapture --test-threads=2)
+filters=()
+[[ ${#machines[@]} -gt 0 ]] || machines=(aarch64 armv7)
+for machine in "${machines[@]}"; do
+    binary=$(program "$machine")
+    say "$machine: $binary"
+    case "$machine" in
+        aarch64) export EDGEFERRY_AARCH64=$binary ;;
+        armv7) export EDGEFERRY_ARMV7=$binary ;;
+    esac
+done
 if [[ -n $fixture ]]; then
-    EDGEFERRY_ARMV7=$(program armv7) || exit 1
-    export EDGEFERRY_ARMV7
-    cargo test --test arm -- "${arguments[@]}" --exact golden::make_the_fixture
+    for machine in "${machines[@]}"; do
+        cargo test --test arm -- "${arguments[@]}" --exact "golden::make_the_fixture_of_$machine"
+    done
     exec cargo test --test fixture
 fi
-filters=()
-for machine in "${machines[@]:-aarch64 armv7}"; do
-    # shellcheck disable=SC2086 # the words of the default
-    for one in $machine; do
-        binary=$(program "$one")
-        say "$one: $binary"
-        case "$one" in
-            aarch64) export EDGEFERRY_AARCH64=$binary ;;
-            armv7) export EDGEFERRY_ARMV7=$binary ;;
-        esac
-    done
-done
 # With one processor alone: what needs no other one.
 case "${machines[*]}" in
     aarch64) filters=(run::aarch64:: stores::from_aarch64_to_x86_64 stores::from_x86_64_to_aarch64) ;;

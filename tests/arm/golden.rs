@@ -1,4 +1,4 @@
-//! Makes `tests/fixtures/store-v2-armv7.tar.gz`, which `tests/fixture` opens on the processor that CI has, and beside it a list
+//! Makes `tests/fixtures/store-v2-ARCH.tar.gz`, which `tests/fixture` opens on the processor that CI has, and beside it a list
 //! of what was published: not of what was read back. Never again for a released format.
 
 use std::fs;
@@ -64,8 +64,18 @@ fn publish(mosquitto: &Mosquitto, messages: &[(String, Vec<u8>)]) {
 }
 
 #[test]
-#[ignore = "makes a fixture anew: packaging/emulation.sh --fixture"]
-fn make_the_fixture() {
+#[ignore = "makes a fixture anew: packaging/emulation.sh --fixture aarch64"]
+fn make_the_fixture_of_aarch64() {
+    make_the_fixture(Machine::Aarch64);
+}
+
+#[test]
+#[ignore = "makes a fixture anew: packaging/emulation.sh --fixture armv7"]
+fn make_the_fixture_of_armv7() {
+    make_the_fixture(Machine::Armv7);
+}
+
+fn make_the_fixture(machine: Machine) {
     let (kafka, mosquitto) = (shared(), Mosquitto::start());
     let topic = kafka.fresh_topic("golden");
     let config = Config::usual("5", &mosquitto, kafka, &topic).route_with(
@@ -78,7 +88,7 @@ fn make_the_fixture() {
         .collect();
     let waiting = messages();
 
-    let mut daemon = Daemon::start_by(&Machine::Armv7.program(), &config);
+    let mut daemon = Daemon::start_by(&machine.program(), &config);
     mosquitto.until_subscribed(FILTER, Mark::default());
     mosquitto.until_subscribed(BAD_FILTER, Mark::default());
     publish(&mosquitto, &letters);
@@ -95,11 +105,15 @@ fn make_the_fixture() {
     tar.arg("-C")
         .arg(daemon.store())
         .arg("-czf")
-        .arg(folder.join("store-v2-armv7.tar.gz"));
+        .arg(folder.join(format!("store-v2-{machine}.tar.gz")));
     tar.args(["--owner=0", "--group=0", "--numeric-owner", "--sort=name"]);
     tar.args(LEFT_OUT.map(|name| format!("--exclude={name}")))
         .arg(".");
     assert!(tar.status().expect("tar runs").success());
     let listed = json!({ "waiting": described(&waiting), "dead_letters": described(&letters) });
-    fs::write(folder.join("store-v2-armv7.json"), format!("{listed:#}\n")).expect("the folder is writable");
+    fs::write(
+        folder.join(format!("store-v2-{machine}.json")),
+        format!("{listed:#}\n"),
+    )
+    .expect("the folder is writable");
 }
