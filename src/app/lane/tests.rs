@@ -51,7 +51,7 @@ async fn fill(data_dir: &DataDir) {
     let writer = std::thread::spawn(move || writer.run());
     let arrival = Arrival {
         topic: "t/1".to_owned(),
-        ..Arrival::for_test()
+        ..Arrival::trial(1, "a/b", "x")
     };
     let room = intake.reserve(arrival.cost()).await.expect("room");
     intake.offer(arrival, room, true).expect("taken");
@@ -175,7 +175,7 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         epoch: Epoch(1),
         arrival: Arrival {
             topic: topic.to_owned(),
-            ..Arrival::for_test()
+            ..Arrival::trial(1, "a/b", "x")
         },
     };
     assert_eq!(
