@@ -24,7 +24,7 @@ need_cargo() {
 # Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts`, `machine`, `roots`,
 # `emulation` or `package`.
 missing_packages() {
-    local what command package
+    local what command file package
     for what in "$@"; do
         case "$what" in
             build)
@@ -72,13 +72,24 @@ TABLE
                 # Only needed as long as there is no root.
                 [[ -d "$(machine_root)" ]] || command -v mmdebstrap >/dev/null || echo mmdebstrap
                 ;;
+            emulation)
+                # The emulator, and the C library that programs of ./dev cross find on a board.
+                while read -r file package; do
+                    [[ -e $file ]] || echo "$package"
+                done <<'TABLE'
+/usr/bin/qemu-aarch64-static qemu-user-static
+/usr/bin/qemu-arm-static qemu-user-static
+/usr/lib/binfmt.d/qemu-arm.conf qemu-user-static
+/usr/aarch64-linux-gnu/lib/libc.so.6 libc6-arm64-cross
+/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 libgcc-s1-arm64-cross
+/usr/arm-linux-gnueabihf/lib/libc.so.6 libc6-armhf-cross
+/usr/arm-linux-gnueabihf/lib/libgcc_s.so.1 libgcc-s1-armhf-cross
+TABLE
+                ;;
             roots)
                 command -v mmdebstrap >/dev/null || echo mmdebstrap
                 command -v unshare >/dev/null || echo util-linux
                 command -v arch-test >/dev/null || echo arch-test
-                ;;
-            emulation)
-                [[ -x /usr/bin/qemu-arm-static && -e /usr/lib/binfmt.d/qemu-arm.conf ]] || echo qemu-user-static
                 ;;
             package)
                 command -v dpkg-deb >/dev/null || echo dpkg

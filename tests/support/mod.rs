@@ -35,6 +35,7 @@ pub mod payload;
 pub mod ports;
 pub mod proc_stats;
 pub mod process;
+pub mod program;
 pub mod proxy;
 pub mod scene;
 pub mod scratch;
