@@ -221,11 +221,7 @@ impl OpenLane {
             cursor: queue.reader.cursor(),
         };
         let times = times(&folder, is_new, reach, ground)?;
-        let assumed = if is_new {
-            Vec::new()
-        } else {
-            assumed_routes(config, lane)
-        };
+        let assumed = assumed_routes(config, lane, is_new);
         let former = routing::former(&folder, lane, &config.routes, assumed, reach);
         let router = Router::after(config.routes.clone(), &former, &identity.gateway, lane);
         let shared_router = Arc::new(router.clone());
@@ -456,8 +452,9 @@ fn interests(config: &Config, lane: &str, former: &[Former]) -> Vec<route::Mark>
 }
 
 /// What a lane's routes were in a store from before that was remembered: all were those of the lane `default`.
-fn assumed_routes(config: &Config, lane: &str) -> Vec<route::Mark> {
-    let routes = config.routes.iter().filter(|_| lane == DEFAULT_LANE);
+fn assumed_routes(config: &Config, lane: &str, is_new: bool) -> Vec<route::Mark> {
+    let is_from_before = !is_new && lane == DEFAULT_LANE;
+    let routes = config.routes.iter().filter(|_| is_from_before);
     routes.map(route::Config::mark).collect()
 }
 

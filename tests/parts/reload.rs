@@ -29,8 +29,9 @@ const ALARMS: &str = "devices/{device}/alarm";
 const ALARM_FILTER: &str = "devices/+/alarm";
 /// Far more than a reload takes; only failures wait this long.
 const LIMIT: Duration = Duration::from_mins(1);
-/// Emptying a session needs 10 s of silence and one answered ping after it; the rest is for a busy machine.
-const REMOVAL_LIMIT: Duration = Duration::from_mins(1);
+/// Emptying a session needs 10 s of silence and one answered ping after it; the rest is for a busy machine, where the silence may
+/// begin anew. Only failures wait this long.
+const REMOVAL_LIMIT: Duration = Duration::from_mins(3);
 
 /// After a reload a refused link waits for nothing; what else a busy machine takes.
 const AT_ONCE: Duration = Duration::from_secs(20);

@@ -101,12 +101,11 @@ impl Stages {
             self.stop_forwarding().await?;
         }
         let ground = self.ground_of(config, difference);
-        let refused = match moves_lanes {
-            true => self.move_lanes(&opened, &affected, ground, stop).await?,
-            false => {
-                self.ground = ground;
-                None
-            }
+        let refused = if moves_lanes {
+            self.move_lanes(&opened, &affected, ground, stop).await?
+        } else {
+            self.ground = ground;
+            None
         };
         if stop.is_cancelled() {
             // What stands beside the lanes is to be stopped, too.
