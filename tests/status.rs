@@ -492,7 +492,7 @@ fn a_report_has_all_that_helps_and_no_secret_with_a_daemon_and_without() {
     for part in [
         "\"is_running\": false",
         "lanes/default/marks",
-        "librdkafka 2.",
+        "librdkafka       2.",
         "gateway.id = \"gw-status\"",
         "mqtt[0].password_file = ",
         "bytes free",

@@ -55,7 +55,7 @@ mod tail;
 mod wear;
 mod writer;
 
-pub use ballast::Ballast;
+pub use ballast::{Ballast, NoRoom};
 pub use config::{Compression, Config, OnFull, Share};
 pub(crate) use config::{Raw, RawLane, resolve};
 pub use expiry::Now;

@@ -78,6 +78,8 @@ pub struct Status {
     dropped: Arc<Dropped>,
     /// Connections that ended when the broker was asked for its own topics.
     unanswered: u32,
+    /// Another one goes on in its place.
+    handover: CancellationToken,
 }
 
 /// How one connection ended.
@@ -114,7 +116,16 @@ impl Status {
             outages: Outages::default(),
             dropped,
             unanswered: 0,
+            handover: CancellationToken::new(),
         }))
+    }
+
+    /// With a token that is cancelled before the stop when another one goes on in its place: then it leaves without a word, for the
+    /// gateway does not stop.
+    #[must_use]
+    pub fn followed(mut self, handover: CancellationToken) -> Self {
+        self.handover = handover;
+        self
     }
 
     /// Whether the gateway's own word is told, so that no lane may have its name.
@@ -173,6 +184,7 @@ impl Status {
         let (client, mut events) = announcer.announce(self.word(State::Offline));
         let is_watching = self.is_watching();
         let stopped = self.word(State::Stopped);
+        let handover = self.handover.clone();
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
             // A watchdog as for the data: an end that nobody tells is noticed by silence.
@@ -224,7 +236,7 @@ impl Status {
         let leave = async {
             stop.cancelled().await;
             let goodbye = async {
-                let is_said = match stopped {
+                let is_said = match stopped.filter(|_| !handover.is_cancelled()) {
                     Some(stopped) => client.publish(stopped).await.is_ok(),
                     None => true,
                 };

@@ -1,5 +1,5 @@
-//! A disk that somebody else filled: nothing is acknowledged, the daemon lives, starts again after SIGKILL, delivers what it
-//! has, and goes on by itself once there is room.
+//! A disk that somebody else filled: nothing is acknowledged, the daemon lives, starts again after SIGKILL, reloads nothing that it
+//! could not open again, delivers what it has, and goes on by itself once there is room.
 
 use crate::planted::get;
 use crate::support::config::Config;
@@ -51,6 +51,17 @@ fn a_disk_filled_by_a_neighbour_stops_acknowledging_and_nothing_else() {
     assert_is_told(&daemon, &disk, port);
     daemon.kill();
     daemon.restart();
+    // The ballast is given away, and the neighbour takes that too: lanes that were closed now could not be opened again.
+    if let Err(error) = std::fs::remove_file(disk.path().join("store/ballast")) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    }
+    disk.eat();
+    daemon.reconfigure(&config.clone().queue("max_age = \"99h\""));
+    let (code, said, complaint) = daemon.reload();
+    assert_eq!(code, Some(74), "{said}{complaint}");
+    assert!(complaint.contains("the disk is full"), "{complaint}");
+    assert!(complaint.contains("Nothing was stopped"), "{complaint}");
+    daemon.assert_alive();
     kafka.restart();
     let mut oracle = Oracle::new(&kafka, &topic);
     // The neighbour is still there.
@@ -60,6 +71,10 @@ fn a_disk_filled_by_a_neighbour_stops_acknowledging_and_nothing_else() {
     sent.merge(waiting);
     oracle.until_all_there(&sent, PATIENCE);
     daemon.assert_alive();
+    // The same reload, now that there is room.
+    wait::until("there is room again", ACK_LIMIT, || {
+        (daemon.reload().0 == Some(0)).then_some(())
+    });
     daemon.terminate();
     let verdict = oracle.verdict(&sent);
     eprintln!("{verdict}");

@@ -104,12 +104,23 @@ fn start() -> (
     CancellationToken,
     tokio::task::JoinHandle<()>,
 ) {
+    followed(CancellationToken::new())
+}
+
+fn followed(
+    handover: CancellationToken,
+) -> (
+    mpsc::Receiver<Peer>,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"e/{gateway}\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
     let status = Status::new(&config.brokers[0], "gw-7", Arc::default())
         .expect("valid bounds")
-        .expect("a topic");
+        .expect("a topic")
+        .followed(handover);
     assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
     let (connected, peers) = mpsc::channel(AHEAD);
     let stop = CancellationToken::new();
@@ -133,6 +144,24 @@ async fn online_is_said_when_connected_and_stopped_before_the_goodbye() {
         peer.requests.recv().await,
         Some(None),
         "DISCONNECT comes behind it"
+    );
+    peer.say(Ok(Event::DisconnectSent)).await;
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_followed_by_another_one_leaves_without_a_word() {
+    let handover = CancellationToken::new();
+    let (mut peers, stop, task) = followed(handover.clone());
+    let mut peer = peers.recv().await.expect("a connection");
+    peer.connect().await;
+    peer.requests.recv().await.flatten().expect("online");
+    handover.cancel();
+    stop.cancel();
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT, and nothing before it"
     );
     peer.say(Ok(Event::DisconnectSent)).await;
     task.await.expect("it ends");
