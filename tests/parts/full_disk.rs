@@ -92,11 +92,13 @@ fn assert_is_told(daemon: &Daemon, disk: &Disk, port: u16) {
         Some(state)
     });
     let ledger = &state["lanes"][0]["ledger"];
+    // Nothing is delivered, so all that came waits; how much of it came before the disk was full is the machine's pace.
     assert_eq!(
         (&ledger["queued"], &ledger["unaccounted"]),
-        (&MESSAGES.into(), &0.into()),
+        (&ledger["received"], &0.into()),
         "{ledger}"
     );
+    assert_ne!(ledger["received"], 0, "{ledger}");
     let (code, out, err) = daemon.ask("status", &[]);
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(code == Some(1) && err.is_empty(), "{out}{err}");

@@ -146,7 +146,7 @@ const ADDRESSES: [(&str, &str, &str); 8] = [
     ("/metrics", "", BROKER),
     ("/metrics", "accept: application/openmetrics-text\r\n", "# EOF"),
     ("/api/status", "", BROKER),
-    ("/api/history", "", "\"lanes\""),
+    ("/api/history", "", "\"series\""),
     ("/health/live", "", "live"),
     ("/health/ready", "", "summary"),
     ("/nothing", "", "/api/status"),
@@ -542,6 +542,8 @@ fn secrets_in_a_file_that_a_reload_refuses_are_in_nothing_that_leaves_the_machin
         plant.daemon.reconfigure(config);
         let (code, out, err) = plant.daemon.reload();
         assert_eq!(code, Some(64), "{place}: {out}{err}");
+        // Whoever looks has to be able to read where the store is.
+        plant.daemon.reconfigure(&usual);
         let state = plant.commands(&[(&["status", "--json"], "is not applied")]);
         judge(planted, &state);
         if asks_all {
