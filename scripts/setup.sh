@@ -61,6 +61,7 @@ ip iproute2
 socat socat
 chromium chromium
 promtool prometheus
+shellcheck shellcheck
 java default-jre-headless
 TABLE
                 # Maven is only needed as long as there are no jars.
