@@ -51,13 +51,19 @@ hand_over() {
     say "$1: $output, $(stat -c %s "$output") bytes"
 }
 
-names=("$@")
-[[ $# -gt 0 ]] || mapfile -t names < <(cross_names)
-for name in "${names[@]}"; do
-    cross_target "$name" triple >/dev/null ||
-        fail "there is no target '$name'; there are: $(cross_names | paste -sd' '). cross/README.md says which board needs which"
-done
-setup_cross
-reproducible
-build "${names[@]}"
-for name in "${names[@]}"; do hand_over "$name"; done
+# A function, so that all of it is read before it runs: a build takes long, and somebody may change this file meanwhile.
+main() {
+    local name names=("$@")
+    [[ $# -gt 0 ]] || mapfile -t names < <(cross_names)
+    for name in "${names[@]}"; do
+        cross_target "$name" triple >/dev/null ||
+            fail "there is no target '$name'; there are: $(cross_names | paste -sd' '). cross/README.md says which board needs which"
+    done
+    setup_cross
+    reproducible
+    build "${names[@]}"
+    for name in "${names[@]}"; do hand_over "$name"; done
+    exit
+}
+
+main "$@"

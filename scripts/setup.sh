@@ -62,6 +62,7 @@ ip iproute2
 socat socat
 chromium chromium
 promtool prometheus
+shellcheck shellcheck
 java default-jre-headless
 TABLE
                 # Maven is only needed as long as there are no jars.
@@ -198,6 +199,7 @@ clean_root() { echo "${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/root-1-$1-$2"; }
 
 # Where this machine has its Debian from.
 mirror() {
+    # shellcheck disable=SC2016 # apt-get expands it
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(suite)" 'Component: main' | head -n 1
 }
 
@@ -205,6 +207,7 @@ mirror() {
 # it came out, without updates: an archive that is being updated can refuse at any moment. With `bare` as $3 it has dpkg and a shell only.
 need_root() {
     local suite=$1 architecture=$2 root parent tmp status=0
+    # shellcheck disable=SC2054 # the commas are part of the option
     local content=(--variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates)
     [[ ${3:-} != bare ]] || content=(--variant=essential)
     root=$(clean_root "$suite" "$architecture")
