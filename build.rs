@@ -1,11 +1,6 @@
 //! Notes for `edgeferry --version --verbose` what only the build knows. Nothing of it depends on when or where is built: two
 //! builds of the same sources on the same machine are the same program.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo (doc.rust-lang.org/cargo/reference/build-scripts.html)"
-)]
-
 use std::env;
 use std::fs;
 use std::path::Path;
