@@ -8,12 +8,10 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use edgeferry::clock::Told;
-use edgeferry::message::{Arrival, Delivery, Epoch, Seq, SessionTag, Stamp, Stored};
+use edgeferry::message::{Arrival, Epoch, Seq, Stamp, Stored};
 use edgeferry::route::Router;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -76,27 +74,12 @@ fn measure(route: &str, payload: &str) -> f64 {
 fn message(number: usize, payload: &str) -> Stored {
     let device = number % DEVICES;
     let arrival = Arrival {
-        broker: Arc::from("default"),
-        topic: format!("json/key/574bd77c-4aba-4557-aa9e-{device:012}/attrs"),
-        payload: Bytes::from(payload.to_owned()),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position: 1,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: 0,
-        },
-        stamp: Stamp {
-            unix_ms: 1_763_600_000_000,
-            boot_ms: 1,
-            boot: 1,
-            synchronised: true,
-        },
-        origin: None,
+        stamp: Stamp::right(1_763_600_000_000),
+        ..Arrival::trial(
+            1,
+            format!("json/key/574bd77c-4aba-4557-aa9e-{device:012}/attrs"),
+            payload.to_owned(),
+        )
     };
     Stored {
         seq: Seq(1 + number as u64),

@@ -21,10 +21,10 @@ need_cargo() {
         "(the toolchain itself then comes from rust-toolchain.toml)"
 }
 
-# Names of the Debian packages that are missing for what the arguments list: `build`, `parts`, `machine`, `roots`, `emulation` or
-# `package`.
+# Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts`, `machine`, `roots`,
+# `emulation` or `package`.
 missing_packages() {
-    local what command package
+    local what command file package
     for what in "$@"; do
         case "$what" in
             build)
@@ -39,6 +39,17 @@ pkg-config pkg-config
 TABLE
                 pkg-config --exists openssl 2>/dev/null || echo libssl-dev
                 pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev
+                ;;
+            cross)
+                while read -r command package; do
+                    command -v "$command" >/dev/null || echo "$package"
+                done <<'TABLE'
+cmake cmake
+git git
+python3 python3
+readelf binutils
+TABLE
+                python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
                 ;;
             parts)
                 while read -r command package; do
@@ -61,13 +72,24 @@ TABLE
                 # Only needed as long as there is no root.
                 [[ -d "$(machine_root)" ]] || command -v mmdebstrap >/dev/null || echo mmdebstrap
                 ;;
+            emulation)
+                # The emulator, and the C library that programs of ./dev cross find on a board.
+                while read -r file package; do
+                    [[ -e $file ]] || echo "$package"
+                done <<'TABLE'
+/usr/bin/qemu-aarch64-static qemu-user-static
+/usr/bin/qemu-arm-static qemu-user-static
+/usr/lib/binfmt.d/qemu-arm.conf qemu-user-static
+/usr/aarch64-linux-gnu/lib/libc.so.6 libc6-arm64-cross
+/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 libgcc-s1-arm64-cross
+/usr/arm-linux-gnueabihf/lib/libc.so.6 libc6-armhf-cross
+/usr/arm-linux-gnueabihf/lib/libgcc_s.so.1 libgcc-s1-armhf-cross
+TABLE
+                ;;
             roots)
                 command -v mmdebstrap >/dev/null || echo mmdebstrap
                 command -v unshare >/dev/null || echo util-linux
                 command -v arch-test >/dev/null || echo arch-test
-                ;;
-            emulation)
-                [[ -x /usr/bin/qemu-arm-static && -e /usr/lib/binfmt.d/qemu-arm.conf ]] || echo qemu-user-static
                 ;;
             package)
                 command -v dpkg-deb >/dev/null || echo dpkg

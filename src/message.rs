@@ -107,6 +107,17 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// A time by a clock that was right, of no known boot.
+    #[must_use]
+    pub const fn right(unix_ms: i64) -> Self {
+        Self {
+            unix_ms,
+            boot_ms: 0,
+            boot: 0,
+            synchronised: true,
+        }
+    }
+
     /// The wall clock in [`rfc3339`].
     #[must_use]
     pub fn rfc3339(&self) -> String {
@@ -235,33 +246,27 @@ impl Arrival {
         let properties = self.properties.as_deref().map_or(0, Properties::len);
         Self::OVERHEAD_BYTES + self.topic.len() + self.payload.len() + properties
     }
-}
 
-#[cfg(test)]
-impl Arrival {
-    /// QoS 1, position and packet id 1.
-    pub(crate) fn for_test() -> Self {
+    /// A message that no broker brought: for trying out routes, and for tests. It is number `position` of its session, of QoS 1,
+    /// from the broker `default`, at the beginning of 1970 by a clock that is right.
+    #[must_use]
+    pub fn trial(position: u64, topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
         Self {
             broker: Arc::from("default"),
-            topic: "a/b".to_owned(),
-            payload: Bytes::from_static(b"x"),
+            topic: topic.into(),
+            payload: payload.into(),
             oversize: None,
             properties: None,
             delivery: Delivery {
                 session: SessionTag(1),
-                position: 1,
+                position,
                 packet_id: 1,
                 qos: 1,
                 dup: false,
                 retained: false,
-                fingerprint: 0,
+                fingerprint: position,
             },
-            stamp: Stamp {
-                unix_ms: 1,
-                boot_ms: 1,
-                boot: 1,
-                synchronised: true,
-            },
+            stamp: Stamp::right(0),
             origin: None,
         }
     }

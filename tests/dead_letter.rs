@@ -9,8 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use bytes::Bytes;
-use edgeferry::message::{Arrival, Delivery, Epoch, Properties, Seq, SessionTag, Stamp, Stored};
+use edgeferry::message::{Arrival, Epoch, Properties, Seq, Stamp, Stored};
 use edgeferry::queue::seal::Keys;
 use edgeferry::route::Refusal;
 use edgeferry::sink::DeadLetters;
@@ -141,30 +140,17 @@ fn stored(seq: u64, kind: &str, oversize: Option<u64>) -> Stored {
         seq: Seq(seq),
         epoch: EPOCH,
         arrival: Arrival {
-            broker: "default".into(),
-            topic: format!("devices/d{}/{kind}", seq % 2),
-            payload: Bytes::from(format!("payload {seq}")),
             oversize,
             properties: Some(Box::new(Properties {
                 content_type: Some("text/plain".to_owned()),
                 ..Properties::default()
             })),
-            delivery: Delivery {
-                session: SessionTag(1),
-                position: seq,
-                packet_id: 7,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: seq,
-            },
-            stamp: Stamp {
-                unix_ms: i64::try_from(seq).expect("small") * 1000,
-                boot_ms: 1,
-                boot: 1,
-                synchronised: true,
-            },
-            origin: None,
+            stamp: Stamp::right(i64::try_from(seq).expect("small") * 1000),
+            ..Arrival::trial(
+                seq,
+                format!("devices/d{}/{kind}", seq % 2),
+                format!("payload {seq}"),
+            )
         },
     }
 }

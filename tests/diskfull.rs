@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use disk::{Disk, Kind};
-use edgeferry::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use edgeferry::message::{Arrival, Epoch};
 use edgeferry::queue::{self, Ballast, Config, Intake, Monitor, OnFull, OpenError, Outside, Passed, Reader};
 
 /// Enough for the ballast and some generations.
@@ -210,29 +210,11 @@ fn message(position: u64) -> Arrival {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         state.to_be_bytes()[0]
     });
-    Arrival {
-        broker: Arc::from("default"),
-        topic: format!("devices/d{}/telemetry", position % 7),
-        payload: noise.take(MESSAGE_BYTES).collect::<Vec<_>>().into(),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: position,
-        },
-        stamp: Stamp {
-            unix_ms: 0,
-            boot_ms: 0,
-            boot: 0,
-            synchronised: true,
-        },
-        origin: None,
-    }
+    Arrival::trial(
+        position,
+        format!("devices/d{}/telemetry", position % 7),
+        noise.take(MESSAGE_BYTES).collect::<Vec<_>>(),
+    )
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {

@@ -12,11 +12,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use edgeferry::clock::Told;
-use edgeferry::message::{Arrival, Delivery, Epoch, Properties, Seq, SessionTag, Stamp, Stored};
+use edgeferry::message::{Arrival, Epoch, Properties, Seq, Stamp, Stored};
 use edgeferry::route::{KafkaRecord, Router};
 
 const HEAD: &str = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1\"\n\
@@ -128,27 +127,9 @@ fn message(block: &str) -> Stored {
         }
     }
     let arrival = Arrival {
-        broker: Arc::from("default"),
-        topic,
-        payload,
-        oversize: None,
         properties: Some(Box::new(properties)),
-        delivery: Delivery {
-            session: SessionTag(1),
-            position: 1,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: 0,
-        },
-        stamp: Stamp {
-            unix_ms: ARRIVAL_MS,
-            boot_ms: 1,
-            boot: 1,
-            synchronised: true,
-        },
-        origin: None,
+        stamp: Stamp::right(ARRIVAL_MS),
+        ..Arrival::trial(1, topic, payload)
     };
     Stored {
         seq: Seq(42),

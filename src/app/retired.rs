@@ -86,7 +86,7 @@ mod tests {
         let (writer, mut reader, intake) = (lane.writer, lane.reader, lane.door.intake());
         drop(lane.door);
         let writer = std::thread::spawn(move || writer.run());
-        let arrival = crate::message::Arrival::for_test();
+        let arrival = crate::message::Arrival::trial(1, "a/b", "x");
         let room = intake.reserve(arrival.cost()).await.expect("room");
         intake.offer(arrival, room, true).expect("taken");
         drop(intake);

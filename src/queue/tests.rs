@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::message::{Arrival, Delivery};
-use crate::message::{SessionTag, Stamp, Stored};
+use crate::message::Arrival;
+use crate::message::Stored;
 use crate::queue::codec::Encoder;
 use crate::queue::generations::{Generations, Waker};
 use crate::queue::place::Place;
@@ -26,29 +26,11 @@ pub(super) fn config() -> Config {
 }
 
 pub(super) fn arrival(position: u64, payload: &[u8]) -> Arrival {
-    Arrival {
-        broker: Arc::from("default"),
-        topic: format!("devices/d{}/telemetry", position % 7),
-        payload: Bytes::copy_from_slice(payload),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: position,
-        },
-        stamp: Stamp {
-            unix_ms: 0,
-            boot_ms: 0,
-            boot: 0,
-            synchronised: true,
-        },
-        origin: None,
-    }
+    Arrival::trial(
+        position,
+        format!("devices/d{}/telemetry", position % 7),
+        payload.to_owned(),
+    )
 }
 
 /// An opened lane with its writer running.

@@ -3,7 +3,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::*;
-use crate::message::{Arrival, Delivery, Epoch, Seq, SessionTag, Stamp};
+use crate::message::{Arrival, Epoch, Seq, Stamp};
 
 fn router(routes: &str) -> Router {
     Router::new(parsed(routes).routes, "gw-7", "default")
@@ -18,30 +18,9 @@ fn parsed(routes: &str) -> crate::config::Config {
 }
 
 fn stored(topic: &str, payload: &'static [u8]) -> Stored {
-    let delivery = Delivery {
-        session: SessionTag(1),
-        position: 1,
-        packet_id: 1,
-        qos: 1,
-        dup: false,
-        retained: false,
-        fingerprint: 0,
-    };
-    let stamp = Stamp {
-        unix_ms: 1_763_640_000_123,
-        boot_ms: 1,
-        boot: 1,
-        synchronised: true,
-    };
     let arrival = Arrival {
-        broker: Arc::from("default"),
-        topic: topic.to_owned(),
-        payload: Bytes::from_static(payload),
-        oversize: None,
-        properties: None,
-        delivery,
-        stamp,
-        origin: None,
+        stamp: Stamp::right(1_763_640_000_123),
+        ..Arrival::trial(1, topic, payload)
     };
     Stored {
         seq: Seq(42),
@@ -397,7 +376,7 @@ fn only_routes_with_unique_times_say_what_times_ascend_with() {
     };
     let arrival = |topic: &str| Arrival {
         topic: topic.to_owned(),
-        ..Arrival::for_test()
+        ..Arrival::trial(1, "a/b", "x")
     };
     assert!(routes(false).series(&arrival("a/1")).is_empty());
     let unique = routes(true);

@@ -145,41 +145,18 @@ mod keeping;
 mod removing;
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use std::path::Path;
 
     use super::*;
-    use crate::message::{Delivery, SessionTag, Stamp};
+
     use crate::queue::seal::Keys;
 
     fn stored(seq: u64) -> Stored {
         Stored {
             seq: Seq(seq),
             epoch: Epoch(1),
-            arrival: Arrival {
-                broker: "default".into(),
-                topic: format!("devices/{seq}"),
-                payload: Bytes::from_static(b"payload"),
-                oversize: None,
-                properties: None,
-                delivery: Delivery {
-                    session: SessionTag(1),
-                    position: seq,
-                    packet_id: 1,
-                    qos: 1,
-                    dup: false,
-                    retained: false,
-                    fingerprint: seq,
-                },
-                stamp: Stamp {
-                    unix_ms: 0,
-                    boot_ms: 0,
-                    boot: 0,
-                    synchronised: true,
-                },
-                origin: None,
-            },
+            arrival: Arrival::trial(seq, format!("devices/{seq}"), &b"payload"[..]),
         }
     }
 

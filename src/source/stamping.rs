@@ -132,7 +132,7 @@ mod tests {
 
     /// A message of a topic at a time by the clock.
     fn arrival(topic: &str, unix_ms: i64) -> Arrival {
-        let mut arrival = Arrival::for_test();
+        let mut arrival = Arrival::trial(1, "a/b", "x");
         topic.clone_into(&mut arrival.topic);
         arrival.stamp.unix_ms = unix_ms;
         arrival

@@ -1,35 +1,16 @@
 //! The messages of the load: everything about one follows from its position.
 
-use bytes::Bytes;
-use edgeferry::message::{Arrival, Delivery, SessionTag, Stamp};
+use edgeferry::message::Arrival;
 
 use crate::support::seed::Seed;
 
 /// A message that arrived as number `position`.
 pub fn arrival(position: u64) -> Arrival {
-    Arrival {
-        broker: "default".into(),
-        topic: format!("devices/d{}/telemetry", position % 7),
-        payload: Bytes::from(payload(position)),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: position,
-        },
-        stamp: Stamp {
-            unix_ms: 0,
-            boot_ms: 0,
-            boot: 0,
-            synchronised: true,
-        },
-        origin: None,
-    }
+    Arrival::trial(
+        position,
+        format!("devices/d{}/telemetry", position % 7),
+        payload(position),
+    )
 }
 
 /// From this position on all messages are large: for lanes that have to fill up quickly.

@@ -54,6 +54,34 @@ pub fn shared() -> Option<&'static Container> {
     SHARED.get_or_init(Container::boot).as_ref()
 }
 
+/// The files of the system, in the folder `root` of this one, for a test that boots nothing; `None` where tests cannot have it,
+/// which is said then.
+///
+/// # Panics
+///
+/// When it should be possible and is not.
+pub fn copy_of_the_system() -> Option<Scratch> {
+    is_possible().then(|| {
+        let scratch = Scratch::new("system");
+        furnish(&scratch, Furniture::Bare);
+        scratch
+    })
+}
+
+/// Whether a system can be booted here; says so when it cannot.
+fn is_possible() -> bool {
+    let Err(reason) = possible() else { return true };
+    let required = std::env::var_os(REQUIRED).is_some_and(|word| word == "required");
+    assert!(!required, "no real systemd here: {reason}");
+    // Past the test harness, which shows only what failed tests say.
+    drop(writeln!(
+        std::io::stderr(),
+        "SKIPPED: {}: no real systemd here: {reason}",
+        std::thread::current().name().unwrap_or("a test")
+    ));
+    false
+}
+
 impl Container {
     /// A system of its own, up; `None` where none can be booted, which is said then.
     ///
@@ -74,15 +102,7 @@ impl Container {
     }
 
     fn boot_with(furniture: Furniture) -> Option<Self> {
-        if let Err(reason) = possible() {
-            let required = std::env::var_os(REQUIRED).is_some_and(|word| word == "required");
-            assert!(!required, "no real systemd here: {reason}");
-            // Past the test harness, which shows only what failed tests say.
-            drop(writeln!(
-                std::io::stderr(),
-                "SKIPPED: {}: no real systemd here: {reason}",
-                std::thread::current().name().unwrap_or("a test")
-            ));
+        if !is_possible() {
             return None;
         }
         let began = Instant::now();

@@ -1,10 +1,11 @@
 //! The daemon as a process: a binary, a configuration file, a store.
 //!
 //! The binary is the one that cargo built beside the tests, unless `EDGEFERRY_BIN` names another one: `./dev kills`
-//! names the release binary.
+//! names the release binary. [`super::program`] also has those of other processors.
 
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::config::Config;
 use super::notify::Notify;
 use super::proc_stats::{self, MemoryWatch, Stats};
 use super::process::{Process, program, read_log};
+use super::program::Program;
 use super::scratch::Scratch;
 use super::wait;
 
@@ -31,6 +33,7 @@ const ANONYMOUS_LIMIT_BYTES: u64 = 32_000_000;
 /// `edgeferry run --config FILE` and all that it keeps between starts.
 #[derive(Debug)]
 pub struct Daemon {
+    program: Program,
     folder: Scratch,
     notify: Notify,
     environment: Vec<(&'static str, String)>,
@@ -48,9 +51,20 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says that it is ready.
     pub fn start(config: &Config) -> Self {
+        Self::start_by(&Program::native(), config)
+    }
+
+    /// The same with another program than the one for this machine.
+    pub fn start_by(program: &Program, config: &Config) -> Self {
         let mut daemon = Self::configured(config);
+        daemon.program = program.clone();
         daemon.restart();
         daemon
+    }
+
+    /// Goes on with another program, from the next start or command on.
+    pub fn change_program(&mut self, program: &Program) {
+        self.program = program.clone();
     }
 
     /// Starts it with these variables in its environment, now and later.
@@ -76,15 +90,24 @@ impl Daemon {
 
     /// Starts it with a configuration or a store that it must refuse: its exit status and what it said.
     pub fn refused(config: &Config) -> (ExitStatus, String) {
+        Self::refused_by(&Program::native(), config)
+    }
+
+    /// The same with another program than the one for this machine.
+    pub fn refused_by(program: &Program, config: &Config) -> (ExitStatus, String) {
         let mut daemon = Self::configured(config);
+        daemon.program = program.clone();
         daemon.launch();
         let process = daemon.process.as_mut().expect("it was launched");
-        let status = wait::until("edgeferry refuses to start", READY_LIMIT, || process.ended());
+        let limit = program.limit(READY_LIMIT);
+        let status = wait::until("edgeferry refuses to start", limit, || process.ended());
         (status, daemon.log())
     }
 
-    fn configured(config: &Config) -> Self {
+    /// Configures it and does not start it: for its commands, or for a start of another kind.
+    pub fn configured(config: &Config) -> Self {
         let daemon = Self {
+            program: Program::native(),
             folder: Scratch::new("daemon"),
             notify: Notify::listen(),
             environment: Vec::new(),
@@ -104,7 +127,7 @@ impl Daemon {
         let ready = self.notify.count("READY=1");
         self.launch();
         let process = self.process.as_mut().expect("it was launched");
-        wait::until("edgeferry is ready", READY_LIMIT, || {
+        wait::until("edgeferry is ready", self.program.limit(READY_LIMIT), || {
             let ended = process.ended();
             assert!(ended.is_none(), "edgeferry ended ({ended:?}) before it was ready");
             (self.notify.count("READY=1") > ready).then_some(())
@@ -114,21 +137,17 @@ impl Daemon {
     /// Starts it again and does not wait for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "edgeferry is running");
-        let binary = binary();
-        let binary = binary.as_path();
         let config = self.folder.join("edgeferry.toml");
         let socket = self.notify.path();
         let log = self.folder.join("stderr");
         let environment = self.environment.clone();
         let fault = self.fault.take();
-        let ip = program("ip");
-        let first = self.namespace.as_ref().map_or(binary, |_| ip.as_path());
-        let process = Process::spawn("edgeferry", first, &log, |command| {
-            if let Some(namespace) = &self.namespace {
-                command.args(["netns", "exec", namespace]).arg(binary);
-            }
-            command.envs(fault);
+        let words = self.words();
+        let process = Process::spawn("edgeferry", Path::new(&words[0]), &log, |command| {
             command
+                .args(&words[1..])
+                .envs(self.program.environment().iter().copied())
+                .envs(fault)
                 .arg("run")
                 .arg("--config")
                 .arg(config)
@@ -138,6 +157,21 @@ impl Daemon {
         let peak = Arc::clone(&self.peak_anonymous);
         self.watch = Some(MemoryWatch::start(process.id(), peak));
         self.process = Some(process);
+    }
+
+    /// What stands before the program's own arguments.
+    fn words(&self) -> Vec<OsString> {
+        let mut words = match &self.namespace {
+            Some(namespace) => vec![
+                program("ip").into(),
+                "netns".into(),
+                "exec".into(),
+                namespace.into(),
+            ],
+            None => Vec::new(),
+        };
+        words.extend(self.program.words());
+        words
     }
 
     /// The next start ends with SIGKILL when it passes the point `name` for the `pass`th time. Debug builds only.
@@ -233,7 +267,9 @@ impl Daemon {
 
     /// Any command with its configuration: exit code, standard output, standard error.
     pub fn ask(&self, verb: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = Command::new(binary())
+        let output = self
+            .program
+            .command()
             .arg(verb)
             .args(arguments)
             .arg("--config")

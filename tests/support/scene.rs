@@ -9,6 +9,7 @@ use super::devices::{Devices, Plan};
 use super::kafka::Brokers;
 use super::mosquitto::Mosquitto;
 use super::oracle::{Oracle, PATIENCE, Verdict};
+use super::program::Program;
 
 /// The filter that follows from the usual route.
 pub const FILTER: &str = "devices/+/telemetry";
@@ -34,10 +35,21 @@ impl Scene {
         mosquitto: Mosquitto,
         change: impl FnOnce(Config) -> Config,
     ) -> Self {
+        Self::start_by(&Program::native(), version, kafka, mosquitto, change)
+    }
+
+    /// The same with another program than the one for this machine.
+    pub fn start_by(
+        program: &Program,
+        version: &str,
+        kafka: &impl Brokers,
+        mosquitto: Mosquitto,
+        change: impl FnOnce(Config) -> Config,
+    ) -> Self {
         let topic = kafka.fresh_topic("telemetry");
         let config = change(Config::usual(version, &mosquitto, kafka, &topic));
         let mark = mosquitto.mark();
-        let daemon = Daemon::start(&config);
+        let daemon = Daemon::start_by(program, &config);
         // What is published before the first subscription is nobody's: the protocol says so.
         mosquitto.until_subscribed(FILTER, mark);
         Self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::TryError;
 use crate::config::Config;
-use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, Properties, SessionTag, Stamp};
+use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, Properties, Stamp};
 use crate::source::{self, Version};
 
 /// Longest topic that MQTT can carry, bytes.
@@ -40,28 +40,19 @@ impl Question<'_> {
             }
             false => (Bytes::from(self.payload), None),
         };
+        let trial = Arrival::trial(1, self.topic, payload);
         Ok(Arrival {
             broker: Arc::from(broker.name.as_str()),
-            topic: self.topic.to_owned(),
-            payload,
             oversize,
             properties: properties.map(Box::new),
             delivery: Delivery {
-                session: SessionTag(0),
-                position: 1,
                 packet_id: u16::from(self.qos),
                 qos: self.qos,
-                dup: false,
                 retained: self.is_retained,
-                fingerprint: 0,
+                ..trial.delivery
             },
-            stamp: Stamp {
-                unix_ms: self.unix_ms,
-                boot_ms: 0,
-                boot: 0,
-                synchronised: true,
-            },
-            origin: None,
+            stamp: Stamp::right(self.unix_ms),
+            ..trial
         })
     }
 

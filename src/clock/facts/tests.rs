@@ -132,7 +132,7 @@ impl Gateway {
 
     fn store(&mut self) {
         self.now_ms += 1_000;
-        let mut arrival = Arrival::for_test();
+        let mut arrival = Arrival::trial(1, "a/b", "x");
         let since_boot = self.now_ms - self.began_ms;
         arrival.stamp = Stamp {
             // A clock without a battery begins in 1970.

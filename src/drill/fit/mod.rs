@@ -18,7 +18,7 @@ use super::judge::Expected;
 use super::mark;
 use crate::clock::Told;
 use crate::config::Config;
-use crate::message::{Arrival, Delivery, Epoch, Properties, Seq, SessionTag, Stamp, Stored};
+use crate::message::{Arrival, Epoch, Properties, Seq, Stamp, Stored};
 use crate::route::condition::{Condition, Scalar, Test};
 use crate::route::template::Template;
 use crate::route::value::Value;
@@ -168,26 +168,9 @@ impl<'c> Routers<'c> {
             epoch: Epoch(0),
             arrival: Arrival {
                 broker: Arc::from(broker.name.as_str()),
-                topic: message.topic,
-                payload: message.payload,
-                oversize: None,
                 properties: (properties != Properties::default()).then(|| Box::new(properties)),
-                delivery: Delivery {
-                    session: SessionTag(0),
-                    position: 1,
-                    packet_id: 1,
-                    qos: 1,
-                    dup: false,
-                    retained: false,
-                    fingerprint: 0,
-                },
-                stamp: Stamp {
-                    unix_ms: TRIAL_UNIX_MS,
-                    boot_ms: 0,
-                    boot: 0,
-                    synchronised: true,
-                },
-                origin: None,
+                stamp: Stamp::right(TRIAL_UNIX_MS),
+                ..Arrival::trial(1, message.topic, message.payload)
             },
         })
     }

@@ -27,27 +27,16 @@ const ROUTES: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nu
 
 pub(super) fn arrival(number: u64) -> Arrival {
     Arrival {
-        broker: Arc::from("default"),
-        topic: format!("devices/d{}/telemetry", number % 3),
-        payload: Bytes::from(format!("payload {number}")),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position: number,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: number,
-        },
         stamp: Stamp {
-            unix_ms: i64::try_from(number).expect("small") * 1000,
             boot_ms: number,
             boot: 7,
-            synchronised: true,
+            ..Stamp::right(i64::try_from(number).expect("small") * 1000)
         },
-        origin: None,
+        ..Arrival::trial(
+            number,
+            format!("devices/d{}/telemetry", number % 3),
+            format!("payload {number}"),
+        )
     }
 }
 

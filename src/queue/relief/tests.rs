@@ -836,9 +836,9 @@ fn values_that_nobody_waits_for_do_not_use_up_what_is_remembered_of_the_others()
         arrival: Arrival {
             delivery: Delivery {
                 position,
-                ..Arrival::for_test().delivery
+                ..Arrival::trial(1, "a/b", "x").delivery
             },
-            ..Arrival::for_test()
+            ..Arrival::trial(1, "a/b", "x")
         },
     };
     let owner = |is_wanted| -> KeyOf {

@@ -35,7 +35,7 @@ fn text(text: &str) -> Scalar {
 
 /// Whether a message from `21/d1/true` with this payload passes.
 fn judged(condition: &Condition, payload: &str) -> Result<bool, NoValue> {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.topic = "21/d1/true".to_owned();
     arrival.payload = Bytes::copy_from_slice(payload.as_bytes());
     arrival.properties = Some(Box::new(Properties {

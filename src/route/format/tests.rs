@@ -33,7 +33,7 @@ pub fn problems(routes: &str) -> Vec<String> {
 }
 
 pub fn stored(topic: &str, payload: &[u8]) -> Stored {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.topic = topic.to_owned();
     arrival.payload = Bytes::copy_from_slice(payload);
     arrival.stamp.unix_ms = ARRIVAL_MS;

@@ -21,7 +21,7 @@ fn route(settings: &str) -> Config {
 }
 
 fn added_by(route: &Config, properties: Properties) -> Result<Vec<(String, Vec<u8>)>, HeaderError> {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.delivery.dup = true;
     arrival.delivery.retained = true;
     arrival.properties = Some(Box::new(properties));

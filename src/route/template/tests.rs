@@ -11,7 +11,7 @@ fn check(template: &str) -> String {
 }
 
 fn rendered(template: &str) -> Result<String, NoValue> {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.topic = "plants/p1/d1/up/down".to_owned();
     arrival.payload = Bytes::from_static(br#"{"id":"x","n":1.0}"#);
     ask_of("plants/{plant}/{device}/{rest...}", arrival, |subject| {

@@ -7,7 +7,7 @@ use crate::route::subject::ask_of;
 
 /// Asks a message from `plants/p1/d1` with this payload.
 fn asked<T>(payload: &[u8], properties: Option<Properties>, ask: impl FnOnce(Subject<'_>) -> T) -> T {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.topic = "plants/p1/d1".to_owned();
     arrival.payload = Bytes::copy_from_slice(payload);
     arrival.properties = properties.map(Box::new);

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::message::{Delivery, SessionTag, Stamp};
 use crate::queue::seal::Keys;
 use crate::queue::store::{Found, Store};
 
@@ -16,29 +14,7 @@ fn stored(seq: u64) -> Stored {
     Stored {
         seq: Seq(seq),
         epoch: Epoch(1),
-        arrival: Arrival {
-            broker: "default".into(),
-            topic: "a/b".to_owned(),
-            payload: Bytes::from(vec![7; 9000]),
-            oversize: None,
-            properties: None,
-            delivery: Delivery {
-                session: SessionTag(1),
-                position: seq,
-                packet_id: 1,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: seq,
-            },
-            stamp: Stamp {
-                unix_ms: 0,
-                boot_ms: 0,
-                boot: 0,
-                synchronised: true,
-            },
-            origin: None,
-        },
+        arrival: Arrival::trial(seq, "a/b", vec![7; 9000]),
     }
 }
 

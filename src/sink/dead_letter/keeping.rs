@@ -25,7 +25,7 @@ pub(super) fn stored(epoch: u64, seq: u64) -> Stored {
         epoch: Epoch(epoch),
         arrival: Arrival {
             payload: Bytes::from(payload),
-            ..Arrival::for_test()
+            ..Arrival::trial(1, "a/b", "x")
         },
     }
 }

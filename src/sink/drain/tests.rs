@@ -13,7 +13,7 @@ mod clocks;
 use super::*;
 use crate::clock::{Clock, Notes, Opened};
 use crate::link::Link;
-use crate::message::{Arrival, Delivery, Epoch, SessionTag, Stamp, Stored};
+use crate::message::{Arrival, Epoch, Stamp, Stored};
 use crate::queue::seal::Keys;
 use crate::queue::{Compression, Config, Intake, Writer};
 use crate::sink::RecordTimestamp;
@@ -325,7 +325,7 @@ impl Bench {
             cursor: Seq::ZERO,
         };
         let notes = Notes::open(&folder, true, at).expect("opens");
-        let clock = Clock::with_probe(BOOT, || SYNCHRONISED.get());
+        let clock = Clock::with_probe(BOOT, || Some(SYNCHRONISED.get()));
         let times = Times::new(clock, notes, RecordTimestamp::Arrival);
         let dead_letters = Arc::new(dead_letters);
         let monitor = Arc::new(Monitor::default());
@@ -414,22 +414,8 @@ async fn fill(intake: &Intake, writer: Writer, door: crate::queue::Door, payload
 
 fn arrival(position: u64, topic: &str, payload: &str) -> Arrival {
     Arrival {
-        broker: Arc::from("default"),
-        topic: topic.to_owned(),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-        oversize: None,
-        properties: None,
-        delivery: Delivery {
-            session: SessionTag(1),
-            position,
-            packet_id: 1,
-            qos: 1,
-            dup: false,
-            retained: false,
-            fingerprint: 0,
-        },
         stamp: STAMP.get(),
-        origin: None,
+        ..Arrival::trial(position, topic, payload.to_owned())
     }
 }
 

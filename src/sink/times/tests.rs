@@ -15,13 +15,13 @@ fn times(basis: RecordTimestamp) -> (Times, tempfile::TempDir) {
         cursor: Seq::ZERO,
     };
     let notes = Notes::open(folder.path(), true, at).expect("opens");
-    let times = Times::new(Clock::with_probe(BOOT, || true), notes, basis);
+    let times = Times::new(Clock::with_probe(BOOT, || Some(true)), notes, basis);
     (times, folder)
 }
 
 /// A message that came so long ago, by a right clock.
 fn waiting_for(age_ms: i64) -> Stored {
-    let mut arrival = Arrival::for_test();
+    let mut arrival = Arrival::trial(1, "a/b", "x");
     arrival.stamp = Stamp {
         unix_ms: clock::unix_ms() - age_ms,
         boot_ms: 1,

@@ -214,7 +214,7 @@ fn no_format_adds_more_than_check_counts() {
         let config = config(&format!(
             "[[route]]\nfrom = \"a/{{device}}\"\ntopic = \"raw-payloads\"\n{route}"
         ));
-        let mut arrival = Arrival::for_test();
+        let mut arrival = Arrival::trial(1, "a/b", "x");
         "a/d".clone_into(&mut arrival.topic);
         arrival.payload = bytes::Bytes::from(payload.to_owned());
         let stored = Stored {

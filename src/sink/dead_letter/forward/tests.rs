@@ -158,7 +158,7 @@ fn stored(seq: u64, payload: &'static str) -> Stored {
     let mut arrival = Arrival {
         topic: format!("devices/d{}/telemetry", seq % 2),
         payload: payload.into(),
-        ..Arrival::for_test()
+        ..Arrival::trial(1, "a/b", "x")
     };
     arrival.stamp.unix_ms = clock::unix_ms();
     Stored {
