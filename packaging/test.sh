@@ -112,7 +112,7 @@ on_systemd() {
     done
     # What the documents say, word for word, with the package that is shipped.
     EDGEFERRY_DEB=$(deb "$architecture") try "$architecture" "$(suite)" "the documents' commands" \
-        cargo test --quiet --test parts -- systemd::readme
+        cargo test --quiet --test parts -- systemd::readme systemd::pages
 }
 
 need_packages package roots
