@@ -1,8 +1,138 @@
 #!/usr/bin/env bash
-# ./dev package: packages of the program that ./dev cross built.
+# ./dev package: Debian packages, tarballs, SBOM and checksums of the programs that ./dev cross builds, into target/packages.
+# docs/decisions/0030-packages.md says why in this way, docs/releasing.md when.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=../scripts/setup.sh
 source scripts/setup.sh
+# shellcheck source=parts/facts.sh
+source packaging/parts/facts.sh
+# shellcheck source=parts/licences.sh
+source packaging/parts/licences.sh
+# shellcheck source=parts/sbom.sh
+source packaging/parts/sbom.sh
+# shellcheck source=parts/tree.sh
+source packaging/parts/tree.sh
+# shellcheck source=parts/deb.sh
+source packaging/parts/deb.sh
+# shellcheck source=parts/tarball.sh
+source packaging/parts/tarball.sh
 
-fail "not built yet"
+usage="usage: ./dev package [--check] [--out FOLDER] [--binary FILE] [--trial SUFFIX] [ARCH...]
+  ARCH             arm64, armhf, amd64; all three without a name
+  --check          make everything twice, and fail unless the bytes are the same
+  --out FOLDER     instead of target/packages; what is in it is replaced
+  --binary FILE    pack this program instead of what ./dev cross builds; with one ARCH
+  --speaker FILE   the program for this machine that says the manual and the completions, instead of what ./dev cross builds
+  --trial SUFFIX   for tests only: a debug build may be packed, without licences and SBOM; SUFFIX goes behind the version"
+
+# --- What is wanted ----------------------------------------------------------------------------------
+
+architectures=()
+check='' out='' given='' voice='' trial=''
+while [[ $# -gt 0 ]]; do
+    case "$1" in
+        --check) check=yes ;;
+        --out | --binary | --speaker | --trial)
+            [[ -n ${2:-} ]] || fail "$1 needs a value"$'\n'"$usage"
+            case "$1" in
+                --out) out=$2 ;;
+                --binary) given=$(realpath "$2") ;;
+                --speaker) voice=$(realpath "$2") ;;
+                --trial) trial=$2 ;;
+            esac
+            shift
+            ;;
+        arm64 | armhf | amd64) architectures+=("$1") ;;
+        *) fail "'$1' is no architecture of these packages"$'\n'"$usage" ;;
+    esac
+    shift
+done
+[[ ${#architectures[@]} -gt 0 ]] || architectures=(arm64 armhf amd64)
+[[ -z $given || ${#architectures[@]} -eq 1 ]] || fail "--binary is the program of one ARCH: name it"$'\n'"$usage"
+[[ -z $trial || $trial =~ ^[+~][a-z0-9]+$ ]] || fail "--trial wants + or ~ and letters behind it, for example +test2"
+out=$(realpath --canonicalize-missing "${out:-$target_folder/packages}")
+
+# --- What is packed ----------------------------------------------------------------------------------
+
+# The program for architecture $1, as a file.
+program() {
+    if [[ -n $given ]]; then echo "$given"; else echo "$target_folder/cross/$(triple "$1")/edgeferry"; fi
+}
+
+# Builds what is missing or older than the source; cargo knows.
+build_programs() {
+    local architecture
+    [[ -z $given ]] || return 0
+    for architecture in "${architectures[@]}"; do
+        cross/build.sh "$(cross_name "$architecture")"
+    done
+}
+
+# A program of this version that runs here: it says the manual and the completions, which are the same for all.
+speaker() {
+    local candidate native
+    native=$target_folder/cross/$(triple "$(dpkg --print-architecture)")/edgeferry
+    for candidate in "$voice" "$given" "$native"; do
+        if [[ -n $candidate && $("$candidate" --version 2>/dev/null) == "edgeferry $version" ]]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    say "manual and completions come out of the program: building one that runs on this machine"
+    cross/build.sh "$(cross_name "$(dpkg --print-architecture)")" >&2
+    echo "$native"
+}
+
+# Everything for $architectures, into the folder $1.
+make_all() {
+    local into=$1 work architecture tree pages
+    work=$(mktemp -d "${TMPDIR:-/tmp}/edgeferry-package.XXXXXX")
+    # shellcheck disable=SC2064 # the folder of now
+    trap "rm -rf '$work'" EXIT
+    mkdir -p "$into" "$work/shared"
+    pages=$(speaker)
+    make_pages "$pages" "$work/shared"
+    for architecture in "${architectures[@]}"; do
+        say "packing for $architecture"
+        tree=$work/$architecture
+        if [[ -z $trial ]]; then
+            make_licences "$architecture" "$work/shared/licences.txt"
+        else
+            echo "A package for tests: without the licences of what is linked. Not to be passed on." >"$work/shared/licences.txt"
+        fi
+        make_tree "$architecture" "$(program "$architecture")" "$work/shared" "$tree"
+        make_deb "$architecture" "$tree" "$into"
+        make_tarball "$architecture" "$tree" "$into"
+        [[ -n $trial ]] || make_sbom "$architecture" "$into"
+    done
+    (cd "$into" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$work/sums" && mv "$work/sums" SHA256SUMS && chmod 644 SHA256SUMS)
+    rm -rf "$work"
+    trap - EXIT
+}
+
+[[ -n $SOURCE_DATE_EPOCH ]] || fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release (seconds since 1970)"
+need_packages package
+if [[ -z $trial ]]; then
+    need_cargo
+    need_tool cargo-cyclonedx
+fi
+build_programs
+
+# Beside the final place: what is there is whole, whatever happens here.
+fresh=$(mktemp -d "${TMPDIR:-/tmp}/edgeferry-packages.XXXXXX")
+make_all "$fresh/one"
+if [[ -n $check ]]; then
+    say "once more, to compare"
+    # Neither the hour nor the zone, the locale or the mask of whoever packs may be in it.
+    (umask 077 && export TZ=Pacific/Chatham LC_ALL=C && make_all "$fresh/two")
+    diff -r "$fresh/one" "$fresh/two" >&2 || fail "not the same bytes twice: $fresh/one and $fresh/two are kept"
+    say "the same bytes twice"
+fi
+rm -rf "$out"
+mkdir -p "$(dirname "$out")"
+cp -r "$fresh/one" "$out"
+rm -rf "$fresh"
+chmod 755 "$out"
+cat "$out/SHA256SUMS"
+say "in $out"

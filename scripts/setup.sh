@@ -21,7 +21,8 @@ need_cargo() {
         "(the toolchain itself then comes from rust-toolchain.toml)"
 }
 
-# Names of the Debian packages that are missing for what the arguments list: `build`, `parts`, `machine` or `emulation`.
+# Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts`, `machine`, `roots`,
+# `emulation` or `package`.
 missing_packages() {
     local what command file package
     for what in "$@"; do
@@ -38,6 +39,17 @@ pkg-config pkg-config
 TABLE
                 pkg-config --exists openssl 2>/dev/null || echo libssl-dev
                 pkg-config --exists zlib 2>/dev/null || echo zlib1g-dev
+                ;;
+            cross)
+                while read -r command package; do
+                    command -v "$command" >/dev/null || echo "$package"
+                done <<'TABLE'
+cmake cmake
+git git
+python3 python3
+readelf binutils
+TABLE
+                python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
                 ;;
             parts)
                 while read -r command package; do
@@ -67,11 +79,24 @@ TABLE
                 done <<'TABLE'
 /usr/bin/qemu-aarch64-static qemu-user-static
 /usr/bin/qemu-arm-static qemu-user-static
+/usr/lib/binfmt.d/qemu-arm.conf qemu-user-static
 /usr/aarch64-linux-gnu/lib/libc.so.6 libc6-arm64-cross
 /usr/aarch64-linux-gnu/lib/libgcc_s.so.1 libgcc-s1-arm64-cross
 /usr/arm-linux-gnueabihf/lib/libc.so.6 libc6-armhf-cross
 /usr/arm-linux-gnueabihf/lib/libgcc_s.so.1 libgcc-s1-armhf-cross
 TABLE
+                ;;
+            roots)
+                command -v mmdebstrap >/dev/null || echo mmdebstrap
+                command -v unshare >/dev/null || echo util-linux
+                command -v arch-test >/dev/null || echo arch-test
+                ;;
+            package)
+                command -v dpkg-deb >/dev/null || echo dpkg
+                command -v readelf >/dev/null || echo binutils
+                command -v xz >/dev/null || echo xz-utils
+                command -v jq >/dev/null || echo jq
+                command -v git >/dev/null || echo git
                 ;;
         esac
     done
@@ -138,7 +163,7 @@ need_kafka() {
 suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
 # Another number when the list of packages in it changes.
-machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-1-$(suite)}"; }
+machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-2-$(suite)}"; }
 
 # A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
 # say so themselves when they are skipped. Made beside the final place and renamed, like Kafka's libraries.
@@ -151,12 +176,12 @@ need_machine() {
     need_packages machine
     root=$(machine_root)
     if [[ ! -d $root ]]; then
-        say "making a system with systemd in $root (about 150 MB)"
+        say "making a system with systemd in $root (about 170 MB)"
         parent=$(dirname "$root")
         mkdir -p "$parent"
         tmp=$(mktemp -d "$parent/.machine.XXXXXX")
         chmod 755 "$tmp"
-        if mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus \
+        if mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients \
             --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
             --dpkgopt='path-exclude=/usr/share/man/*' "$(suite)" "$tmp/root" >&2; then
             mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]
@@ -166,6 +191,56 @@ need_machine() {
         rm -rf "$tmp"
     fi
     export EDGEFERRY_MACHINE_ROOT=$root
+}
+
+# Where a clean system of release $1 for architecture $2 is kept. Another number when the list of packages in it changes.
+clean_root() { echo "${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/root-1-$1-$2"; }
+
+# Where this machine has its Debian from.
+mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(suite)" 'Component: main' | head -n 1
+}
+
+# Makes it, unless it is there: with systemd, and with the CAs that the package asks for, so that installing it needs no network. The release as
+# it came out, without updates: an archive that is being updated can refuse at any moment. With `bare` as $3 it has dpkg and a shell only.
+need_root() {
+    local suite=$1 architecture=$2 root parent tmp status=0
+    local content=(--variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates)
+    [[ ${3:-} != bare ]] || content=(--variant=essential)
+    root=$(clean_root "$suite" "$architecture")
+    [[ -d $root ]] && return
+    need_packages roots
+    say "making a clean system, $suite for $architecture, in $root (about 200 MB)"
+    parent=$(dirname "$root")
+    mkdir -p "$parent"
+    tmp=$(mktemp -d "$parent/.root.XXXXXX")
+    chmod 755 "$tmp"
+    mmdebstrap --quiet --architectures="$architecture" "${content[@]}" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/man/*' "$suite" "$tmp/root" "$(mirror)" >&2 || status=$?
+    # Another run may have been faster: its copy is as good.
+    if [[ $status -eq 0 ]]; then mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]; fi
+    rm -rf "$tmp"
+    return "$status"
+}
+
+# Lets this machine run programs for ARM, also in a chroot: the kernel opens the emulator once, when it is told of it (flag F).
+# Fails with words where the kernel does not allow that.
+need_emulation() {
+    local registry=/proc/sys/fs/binfmt_misc name
+    need_packages emulation
+    [[ -e $registry/register ]] || mount -t binfmt_misc binfmt_misc "$registry" 2>/dev/null || {
+        say "the kernel of this machine has no binfmt_misc: programs for ARM cannot run here"
+        return 1
+    }
+    for name in qemu-arm qemu-aarch64; do
+        [[ -e $registry/$name ]] && continue
+        # Another run may have been faster.
+        cat "/usr/lib/binfmt.d/$name.conf" 2>/dev/null >"$registry/register" || [[ -e $registry/$name ]] || {
+            say "the kernel does not take $name in $registry: programs for ARM cannot run here"
+            return 1
+        }
+    done
 }
 
 setup_build() {

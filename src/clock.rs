@@ -2,8 +2,10 @@
 //! right.
 //!
 //! The last is known from `systemd-timesyncd` only. The kernel's own word (`adjtimex`) would hold for every time service,
-//! but no well-kept crate asks for it safely, and what chrony keeps on disk (its drift file) survives reboots and so does
-//! not tell about this one. With chrony a right clock is therefore stamped as not known to be synchronised.
+//! but no well-kept crate asks for it safely (rustix 1.1 and nix 0.31 do not have it, clock-steering 0.2 has no word for
+//! `STA_UNSYNC`), and what chrony keeps on disk (its drift file) survives reboots and so does not tell about this one. With
+//! chrony a right clock is therefore stamped as not known to be synchronised. Where it cannot be known at all nobody is told to
+//! see to it: see [`Clock::is_synchronised`].
 //!
 //! What can be said later of times that were wrong is in [`facts`].
 
@@ -30,6 +32,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// `systemd-timesyncd` makes this file at the first synchronisation after boot (systemd-timesyncd(8)); `/run`
 /// is empty after boot, so it never tells of an earlier one.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+/// Its folder, which is there for as long as the service is: without it nobody says whether the clock is right.
+const TIMESYNCD: &str = "/run/systemd/timesync";
 
 /// How long "not synchronised" is believed before it is looked up again, milliseconds: often enough that a
 /// correction is stamped promptly, rarely enough to cost nothing per message.
@@ -62,7 +66,7 @@ struct Synchronised {
     look_at_ms: AtomicU64,
     /// When this boot began by the right clock; set once.
     began_ms: OnceLock<i64>,
-    probe: fn() -> bool,
+    probe: fn() -> Option<bool>,
 }
 
 impl Clock {
@@ -77,12 +81,12 @@ impl Clock {
         };
         let boot = parse_boot_id(&text).ok_or(Error::NoUuid(text))?;
         Ok(Self::with_probe(boot, || {
-            faults::clock_synchronised().unwrap_or_else(|| Path::new(SYNCHRONISED).exists())
+            faults::clock_synchronised().or_else(by_timesyncd)
         }))
     }
 
-    /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised.
-    pub(crate) fn with_probe(boot: u64, probe: fn() -> bool) -> Self {
+    /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised, `None` where nobody knows.
+    pub(crate) fn with_probe(boot: u64, probe: fn() -> Option<bool>) -> Self {
         let synchronised = Synchronised {
             known: AtomicBool::new(false),
             look_at_ms: AtomicU64::new(0),
@@ -121,6 +125,15 @@ impl Clock {
         }
     }
 
+    /// Whether the wall clock is right; `None` where nothing on this machine says so either way.
+    #[must_use]
+    pub fn is_synchronised(&self) -> Option<bool> {
+        match self.synchronised.at(since_boot_ms()) {
+            true => Some(true),
+            false => (self.synchronised.probe)(),
+        }
+    }
+
     /// When this boot began by the right clock. The same at every call; `None` until the clock was seen to be synchronised.
     #[must_use]
     pub fn correction(&self) -> Option<Correction> {
@@ -153,9 +166,17 @@ impl Synchronised {
         }
         self.look_at_ms
             .store(boot_ms.saturating_add(RECHECK_MS), Ordering::Relaxed);
-        let synchronised = (self.probe)();
+        let synchronised = (self.probe)() == Some(true);
         self.known.store(synchronised, Ordering::Relaxed);
         synchronised
+    }
+}
+
+/// What `systemd-timesyncd` says; `None` where it does not run.
+fn by_timesyncd() -> Option<bool> {
+    match Path::new(SYNCHRONISED).exists() {
+        true => Some(true),
+        false => Path::new(TIMESYNCD).exists().then_some(false),
     }
 }
 
@@ -197,11 +218,21 @@ mod tests {
 
     #[test]
     fn unsynchronised_is_asked_again_and_synchronised_stays() {
-        let clock = Clock::with_probe(1, || true);
+        let clock = Clock::with_probe(1, || Some(true));
         assert!(clock.now().synchronised);
-        let clock = Clock::with_probe(1, || false);
+        assert_eq!(clock.is_synchronised(), Some(true));
+        let clock = Clock::with_probe(1, || Some(false));
+        assert_eq!(clock.is_synchronised(), Some(false));
+        let clock = Clock::with_probe(1, || Some(false));
         assert!(!clock.synchronised.at(5_000));
         assert_eq!(clock.synchronised.look_at_ms.load(Ordering::Relaxed), 6_000);
         assert!(!clock.synchronised.at(5_999), "not asked again before its time");
+    }
+
+    #[test]
+    fn where_nobody_says_whether_the_clock_is_right_it_is_stamped_as_not_known_to_be() {
+        let clock = Clock::with_probe(1, || None);
+        assert_eq!(clock.is_synchronised(), None);
+        assert!(!clock.now().synchronised);
     }
 }

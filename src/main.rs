@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    edgeferry::cli::main(std::env::args_os()).into()
+    let exit = edgeferry::cli::main(std::env::args_os());
+    edgeferry::ops::logging::finish();
+    exit.into()
 }

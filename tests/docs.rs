@@ -1,7 +1,7 @@
 //! What the documents say: links lead somewhere, configurations load, commands exist.
 #![expect(clippy::expect_used, reason = "the helpers of a test may give up")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,6 +46,174 @@ fn links_in_the_documents_lead_to_files_of_the_project() {
         }
     }
     assert!(checked > 5, "only {checked} links found");
+}
+
+/// The anchor that a heading has on GitHub and elsewhere.
+fn anchor(heading: &str) -> String {
+    let letters = heading.chars().filter_map(|letter| match letter {
+        ' ' => Some('-'),
+        '-' | '_' => Some(letter),
+        _ if letter.is_alphanumeric() => Some(letter.to_ascii_lowercase()),
+        _ => None,
+    });
+    letters.collect()
+}
+
+/// The anchors of a document: its headings outside of fences.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let outside = text.split("\n```").step_by(2).flat_map(str::lines);
+    let headings = outside.filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| anchor(line.trim_start_matches('#').trim()))
+        .collect()
+}
+
+#[test]
+fn links_into_a_document_lead_to_one_of_its_headings() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        let folder = path.parent().expect("has one");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let Some((file, place)) = target.split_once('#') else {
+                continue;
+            };
+            if target.starts_with("http") {
+                continue;
+            }
+            checked += 1;
+            let there = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
+            let known = anchors(&fs::read_to_string(&there).expect("another test says so"));
+            assert!(
+                known.contains(place),
+                "{}: {target}; there are {known:?}",
+                path.display()
+            );
+        }
+    }
+    assert!(checked > 20, "only {checked} such links found");
+}
+
+/// The constants of `docs/capacity.md`, by name.
+fn constants(page: &str) -> BTreeMap<&str, f64> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let pairs = rows.filter_map(|row| {
+        let (name, rest) = row.split_once('`')?;
+        let number = rest.split('|').nth(1)?.trim().replace(',', "");
+        Some((name, number.parse().ok()?))
+    });
+    pairs.collect()
+}
+
+/// Bytes a day that `docs/capacity.md` reckons with.
+fn wear(rate: f64, bytes: f64, interval_s: f64) -> f64 {
+    let groups = rate.min(1.0 / interval_s);
+    (groups * 6_000.0 + 0.32 * rate * bytes) * 86_400.0
+}
+
+fn in_bytes(bytes: f64) -> String {
+    match bytes {
+        1e12.. => format!("{:.1} TB", bytes / 1e12),
+        1e9.. => format!("{:.1} GB", bytes / 1e9),
+        1e6.. => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.0} KB", bytes / 1e3),
+    }
+}
+
+fn in_words(seconds: f64) -> String {
+    match seconds {
+        86_400.0.. => format!("{:.1} days", seconds / 86_400.0),
+        3_600.0.. => format!("{:.1} h", seconds / 3_600.0),
+        60.0.. => format!("{:.1} min", seconds / 60.0),
+        _ => format!("{seconds:.0} s"),
+    }
+}
+
+#[test]
+fn every_row_of_the_table_for_planning_is_what_its_formulas_give() {
+    const INTERVAL_S: f64 = 0.1;
+    const BOARD: f64 = 5_000.0;
+    let page = fs::read_to_string(root().join("docs/capacity.md")).expect("readable");
+    let known = constants(&page);
+    let constant = |name: &str| *known.get(name).unwrap_or_else(|| panic!("{name} is missing"));
+    let (_, table) = page.split_once("\n## The table\n").expect("it has one");
+    let mut rows = 0;
+    for line in table
+        .split("\n## ")
+        .next()
+        .expect("there is a first part")
+        .lines()
+    {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, rate, bytes, days, disk, worn, thin, wide, _] = cells[..] else {
+            continue;
+        };
+        let number = |text: &str| text.replace(',', "").parse::<f64>();
+        let (Ok(rate), Ok(size), Ok(days)) = (number(rate), number(bytes), number(days)) else {
+            continue;
+        };
+        let bytes = bytes.replace(',', "");
+        let backlog = rate * 86_400.0 * days;
+        let alone = constant("disk_alone") - constant("disk_200");
+        let each = constant(&format!("disk_{bytes}")) + alone / (rate * INTERVAL_S).max(1.0);
+        let link = constant(&format!("link_{bytes}_thrifty"));
+        let drained = |bytes_per_s: f64| {
+            let over = BOARD.min(bytes_per_s / link) - rate;
+            if over > 0.0 {
+                in_words(backlog / over)
+            } else {
+                "never".into()
+            }
+        };
+        let wanted = [
+            in_bytes(backlog * each),
+            in_bytes(wear(rate, size, INTERVAL_S)),
+            drained(32_000.0),
+            drained(125_000.0),
+        ];
+        assert_eq!(
+            [disk, worn, thin, wide],
+            wanted.each_ref().map(String::as_str),
+            "{line}"
+        );
+        rows += 1;
+    }
+    assert!(rows >= 10, "only {rows} rows");
+}
+
+#[test]
+fn the_formula_for_wear_is_within_a_quarter_of_what_was_measured() {
+    let page = fs::read_to_string(root().join("docs/benchmarks.md")).expect("readable");
+    let (_, below) = page.split_once("\nJSON:\n").expect("it has the figures for JSON");
+    let table = below.split("\nRandom:\n").next().expect("there is a first part");
+    let mut compared = 0;
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, rate, _, ten, hundred, second, _] = cells[..] else {
+            continue;
+        };
+        let Ok(rate) = rate.replace(',', "").parse::<f64>() else {
+            continue;
+        };
+        for (interval_s, cell) in [(0.01, ten), (0.1, hundred), (1.0, second)] {
+            let measured: f64 = cell
+                .split(' ')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .expect("a number");
+            let formula = wear(rate, 200.0, interval_s) / (rate * 200.0 * 86_400.0);
+            let off = (formula / measured - 1.0).abs();
+            assert!(
+                off < 0.25,
+                "{rate}/s, {interval_s} s: {formula:.2}, measured {measured}"
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 12);
 }
 
 #[test]

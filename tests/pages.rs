@@ -164,3 +164,54 @@ fn a_folder_that_is_missing_is_named_and_a_closed_pipe_is_no_error() {
         );
     }
 }
+
+#[test]
+fn the_version_is_one_line_and_what_it_is_made_of_is_there_for_people_and_programs() {
+    let said = |arguments: &[&str]| {
+        let output = edgeferry(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let short = said(&["--version"]);
+    assert_eq!(short.lines().count(), 1, "{short}");
+    assert!(
+        short.starts_with(concat!("edgeferry ", env!("CARGO_PKG_VERSION"))),
+        "{short}"
+    );
+    assert_eq!(said(&["-V"]), short);
+    let long = said(&["--version", "--verbose"]);
+    assert_eq!(said(&["-Vv"]), long);
+    let json: serde_json::Value =
+        serde_json::from_str(&said(&["--version", "--verbose", "--json"])).expect("it is JSON");
+    for name in [
+        "version",
+        "target",
+        "c_library",
+        "openssl",
+        "zstd",
+        "rustls",
+        "sled",
+    ] {
+        let value = json[name].as_str().expect(name);
+        assert!(long.contains(value), "{name}: {value} in {long}");
+    }
+    // What is asked for support has the same words.
+    let report = said(&["report", "--config", "/no/such/file"]);
+    assert!(report.contains(&long), "{report}");
+}
+
+#[test]
+fn options_of_the_version_without_it_or_with_a_verb_are_refused_and_say_what_is_missing() {
+    for (arguments, hint) in [
+        (&["--verbose"][..], "--version"),
+        (&["--version", "--json"], "--verbose"),
+        (&["--version", "run"], "'run' cannot be used with '--version'"),
+        (&["--"], "Usage: edgeferry"),
+        (&[], "Usage: edgeferry"),
+    ] {
+        let output = edgeferry(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}

@@ -11,7 +11,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -245,14 +245,14 @@ fn a_daemon_whose_links_are_away_is_ready_and_says_all_of_it() {
             let lane = gateway.status().json()["lanes"][0]["queue"].take();
             match is_known {
                 // The sink has a look at the disk for it, on its own thread.
-                true => lane["age_s"].as_f64().is_some_and(|age| age > 1e6).then_some(()),
-                false => (lane["is_age_unknown"] == true).then_some(()),
+                Some(true) => lane["age_s"].as_f64().is_some_and(|age| age > 1e6).then_some(()),
+                _ => (lane["is_age_unknown"] == true).then_some(()),
             }
         },
     );
     let waiting = match is_known {
-        true => "4 waiting, the oldest for",
-        false => "4 waiting, for how long is not known",
+        Some(true) => "4 waiting, the oldest for",
+        _ => "4 waiting, for how long is not known",
     };
     let said = gateway.run("status", &[]);
     let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -299,6 +299,80 @@ fn watching_goes_on_until_it_is_interrupted() {
     watching.signal(Signal::INT);
     let ended = wait::until("it ends", PATIENCE, || watching.0.try_wait().expect("is ours"));
     assert_eq!(ended.code(), Some(1), "the last look found no daemon");
+}
+
+/// What a terminal was told beside text.
+fn escapes(seen: &str) -> BTreeSet<&str> {
+    let behind = seen.split('\x1b').skip(1);
+    let whole = behind.map(|escape| {
+        escape
+            .split_inclusive(|letter: char| letter.is_ascii_alphabetic())
+            .next()
+    });
+    whole.map(Option::unwrap_or_default).collect()
+}
+
+/// What each `stty -a` said of keys that are shown, of lines, and of Ctrl-C.
+fn settings(seen: &str) -> Vec<Vec<&str>> {
+    let said = seen.split("speed ").skip(1);
+    let said = said.map(|said| said.split("\nover").next().unwrap_or_default());
+    let is_of_interest = |word: &&str| {
+        let word = word.trim_start_matches('-');
+        word.starts_with("echo") || ["icanon", "isig"].contains(&word)
+    };
+    said.map(|said| said.split_whitespace().filter(is_of_interest).collect())
+        .collect()
+}
+
+#[test]
+fn watching_on_a_terminal_draws_in_its_place_and_leaves_the_terminal_as_it_was() {
+    const HOME: &str = "\x1b[H";
+    let gateway = Gateway::filled();
+    let _daemon = gateway.daemon();
+    // The shell is interrupted as well, and has to go on: it says how the terminal was left.
+    let shell = format!(
+        "trap : INT; stty -a; {} status --watch 1 --config {}; echo code=$?; stty -a; echo over",
+        env!("CARGO_BIN_EXE_edgeferry"),
+        gateway.path("edgeferry.toml").display()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &shell]);
+    command.arg(gateway.path("typescript")).env("SHELL", "/bin/sh");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut terminal = Daemon(command.spawn().expect("script(1) is there"));
+    let seen =
+        || String::from_utf8_lossy(&fs::read(gateway.path("typescript")).unwrap_or_default()).into_owned();
+    wait::until("it is drawn three times", PATIENCE, || {
+        (seen().matches(HOME).count() >= 3).then_some(())
+    });
+    let mut keyboard = terminal.0.stdin.take().expect("piped");
+    // Ctrl-C
+    keyboard.write_all(b"\x03").expect("it reads");
+    wait::until("the shell goes on", PATIENCE, || {
+        seen().contains("\nover").then_some(())
+    });
+    drop(keyboard);
+    wait::until("it ends", PATIENCE, || terminal.0.try_wait().expect("is ours"));
+    let seen = seen();
+    assert!(seen.contains("code=0"), "{seen:?}");
+    let screens: Vec<&str> = seen.split(HOME).skip(1).collect();
+    assert!(
+        screens
+            .iter()
+            .all(|screen| screen.contains("gw-status: ") && screen.contains("\x1b[J"))
+    );
+    // All that is said to the terminal is where to write, and what to erase.
+    let escapes = escapes(&seen);
+    assert!(escapes.is_subset(&["[H", "[K", "[J"].into()), "{escapes:?}");
+    let settings = settings(&seen);
+    let [before, after] = &settings[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(before, after);
+    assert!(
+        before.contains(&"echo") && before.contains(&"icanon"),
+        "{before:?}"
+    );
 }
 
 #[test]
@@ -418,7 +492,7 @@ fn a_report_has_all_that_helps_and_no_secret_with_a_daemon_and_without() {
     for part in [
         "\"is_running\": false",
         "lanes/default/marks",
-        "librdkafka 2.",
+        "librdkafka       2.",
         "gateway.id = \"gw-status\"",
         "mqtt[0].password_file = ",
         "bytes free",

@@ -19,7 +19,7 @@ const RETAINED: &str = "retained-";
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made or written.
-    #[error("data_dir {path}: {source}")]
+    #[error("data_dir {path}: {source}{}", advice(source))]
     Unusable {
         /// The folder or the file in it.
         path: PathBuf,
@@ -37,6 +37,19 @@ pub enum DataDirError {
         /// Its pid, if it could be read.
         owner: Option<u32>,
     },
+}
+
+/// What a person can do about the reasons that have one answer.
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; name a folder that this user may write, or run as the user that it belongs to"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; under systemd the unit needs ReadWritePaths= for it (docs/systemd.md)"
+        }
+        _ => "",
+    }
 }
 
 /// The locked folder; unlocked when dropped, also by the kernel when the process dies.
@@ -238,6 +251,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         std::os::unix::fs::symlink("/dev/full", dir.path().join("lock")).expect("links");
         DataDir::take(dir.path()).expect("takes");
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_written_comes_with_advice() {
+        let said = |kind: io::ErrorKind| {
+            let (path, source) = (PathBuf::from("/var/lib/edgeferry"), kind.into());
+            DataDirError::Unusable { path, source }.to_string()
+        };
+        assert!(said(io::ErrorKind::PermissionDenied).contains("run as the user that it belongs to"));
+        assert!(said(io::ErrorKind::ReadOnlyFilesystem).contains("ReadWritePaths="));
+        assert!(!said(io::ErrorKind::NotADirectory).contains(';'));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::queue;
 const FILE: &str = "format";
 const NAME: &str = "edgeferry-store";
 /// Layout of the store, described in `docs/disk-format.md`. Chunks have versions of their own, of which this is the highest.
-const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 
 /// The store has a layout that this edgeferry does not know; nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -70,18 +70,31 @@ impl CurrentRoutes {
     }
 }
 
+/// What of a lane goes on in the one that is opened in its place.
+#[derive(Debug, Clone, Default)]
+pub struct Carried {
+    /// What its sink has counted.
+    pub counts: Counts,
+    /// `[[lane]] max_rate`, with what it owes: a lane that is started anew must be no way round a limit.
+    pub allowance: Option<Arc<Allowance>>,
+}
+
 /// What is needed to give a running lane other routes, none of which its own messages take.
 #[derive(Debug)]
 pub struct Points {
     routes: CurrentRoutes,
     former: Vec<Former>,
     view: LaneView,
+    allowance: Option<Arc<Allowance>>,
 }
 
 impl Points {
-    /// What its sink has counted.
-    pub fn counts(&self) -> Counts {
-        self.view.sink.counts()
+    /// What goes on in the next lane of the name, as it is now.
+    pub fn carried(&self) -> Carried {
+        Carried {
+            counts: self.view.sink.counts(),
+            allowance: self.allowance.clone(),
+        }
     }
 
     /// The lane goes by the routes of `config` from now on.
@@ -109,6 +122,8 @@ pub struct OpenLane {
     former: Vec<Former>,
     /// The routes whose messages it brings, or brought.
     interests: Vec<route::Mark>,
+    /// `[[lane]] max_rate`
+    allowance: Option<Arc<Allowance>>,
     view: LaneView,
 }
 
@@ -181,11 +196,11 @@ impl Names {
 }
 
 impl OpenLane {
-    /// Opens the lane's store and reads what its sources remember. Connects nowhere. Its sink's counters go on from `counts`.
+    /// Opens the lane's store and reads what its sources remember. Connects nowhere. What is `carried` goes on.
     ///
     /// # Errors
     /// [`AppError`]
-    pub fn open(plan: &Plan, ground: &Ground, counts: Counts) -> Result<Self, AppError> {
+    pub fn open(plan: &Plan, ground: &Ground, carried: Carried) -> Result<Self, AppError> {
         let (config, data_dir, identity) = (&*ground.config, &*ground.data_dir, &*ground.identity);
         let lane = plan.name.as_str();
         let folder = data_dir.lane(lane);
@@ -216,7 +231,7 @@ impl OpenLane {
         let shared_router = Arc::new(router.clone());
         current.are(Arc::clone(&shared_router));
         let interests = interests(config, lane, &former);
-        let sink = Arc::new(sink::Monitor::after(counts));
+        let sink = Arc::new(sink::Monitor::after(carried.counts));
         let view = LaneView {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
@@ -231,6 +246,7 @@ impl OpenLane {
         let transactional = transactional(lane, ground);
         let is_exactly_once = transactional.is_some();
         let connector = connector(plan, ground, &view.queue, transactional);
+        let allowance = own_allowance(plan, carried.allowance);
         let drain = Drain::new(
             queue.reader,
             router,
@@ -240,7 +256,7 @@ impl OpenLane {
             times,
             (&config.kafka).into(),
         )
-        .limited(gate(plan, ground));
+        .limited(gate(plan, ground, allowance.as_ref()));
         Ok(Self {
             name: plan.name.clone(),
             is_leaving: plan.is_leaving,
@@ -256,6 +272,7 @@ impl OpenLane {
             routes: current,
             former,
             interests,
+            allowance,
             view,
         })
     }
@@ -329,6 +346,7 @@ impl OpenLane {
             routes: self.routes.clone(),
             former: self.former.clone(),
             view: self.view.clone(),
+            allowance: self.allowance.clone(),
         }
     }
 
@@ -553,15 +571,19 @@ fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
 }
 
 /// The limits that the lane shares, and its own.
-fn gate(plan: &Plan, ground: &Ground) -> Gate {
+fn gate(plan: &Plan, ground: &Ground, own: Option<&Arc<Allowance>>) -> Gate {
     let mut gate = Gate::default();
-    if let Some(allowance) = &ground.allowance {
+    for allowance in ground.allowance.iter().chain(own) {
         gate.join(allowance, plan.weight);
     }
-    if let Some(rate) = plan.max_rate {
-        gate.join(&Arc::new(Allowance::new(rate)), plan.weight);
-    }
     gate
+}
+
+/// The limit of the lane alone: the one that it had, while that is the same.
+fn own_allowance(plan: &Plan, before: Option<Arc<Allowance>>) -> Option<Arc<Allowance>> {
+    let rate = plan.max_rate?;
+    let same = before.filter(|before| before.rate() == rate);
+    Some(same.unwrap_or_else(|| Arc::new(Allowance::new(rate))))
 }
 
 fn connector(

@@ -72,7 +72,7 @@ impl Looker {
                 .map_or(self.delivery, |config| config.kafka.delivery.name())
                 .to_owned(),
             unix_ms: now.unix_ms,
-            is_clock_synchronised: now.synchronised,
+            is_clock_synchronised: self.clock.is_synchronised(),
             uptime_s: self.started.elapsed().as_secs(),
             health: state::Health::default(),
             lanes,
@@ -168,6 +168,7 @@ fn lane(view: &LaneView, now: &Stamp) -> state::Lane {
             recognised: recognised.sum(),
             resent: counts.resent,
             unprotected: status.unprotected,
+            unaccounted: status.unaccounted,
             ..ledger(&status.balance)
         },
         queue: state::Queue {
@@ -283,6 +284,7 @@ fn disk(path: &str, lanes: &[LaneView]) -> state::Disk {
         total_bytes: blocks(|space| space.f_blocks),
         written_bytes: wear.written,
         written_last_day_bytes: wear.last_day,
+        written_last_day_over_s: wear.last_day_over.as_secs(),
         projected_per_day_bytes: wear.projected_per_day,
         written_per_payload_byte: wear.per_payload_byte(),
         min_free_bytes: limits().map(|limits| limits.min_free_bytes).max().unwrap_or(0),

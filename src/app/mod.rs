@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use format::FormatError;
+pub(crate) use format::VERSION as STORE_FORMAT;
 pub use hand::Stopped;
 pub(crate) use look::ledger;
 
@@ -116,6 +117,11 @@ pub enum AppError {
     /// A reload could not stop something, so that it cannot be started anew.
     #[error("{0} could not be stopped for a reload; a start of the process goes on with what is stored")]
     NotClosed(String),
+    /// A reload would close lanes that could not be opened again.
+    #[error(
+        "the disk is full: {0}. Nothing was stopped, what is stored goes on to Kafka and makes room: reload again when there is some"
+    )]
+    DiskFull(#[from] queue::NoRoom),
     /// A reload waited for a command in vain.
     #[error(
         "an `edgeferry queue` or `edgeferry dead-letter` command is at work and does not make way: reload again when it is done"
@@ -133,6 +139,7 @@ impl AppError {
             | Self::DeadLetters(_)
             | Self::Known(_)
             | Self::ClockNotes(_)
+            | Self::DiskFull(_)
             | Self::Identity(IdentityError::Io { .. }) => Exit::Storage,
             Self::Identity(_) | Self::LaneMark { .. } => Exit::Usage,
             Self::Source { source, .. } => match source.is_storage() {

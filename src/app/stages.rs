@@ -2,7 +2,7 @@
 //!
 //! `change` exchanges some of them while the others go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::forward::Forwarding;
-use crate::app::lane::{Ground, OpenLane, Outcome, Points};
+use crate::app::lane::{Carried, Ground, OpenLane, Outcome, Points};
 use crate::app::plan::{Plan, plan};
 use crate::app::status::Statuses;
 use crate::app::telling::Tellings;
@@ -25,7 +25,6 @@ use crate::ops::hand::{Hand, HandLane, Known, LetterBox};
 use crate::queue::Ballast;
 use crate::route::Mark;
 use crate::sink::Allowance;
-use crate::sink::monitor::Counts;
 use crate::source::Handover;
 
 mod change;
@@ -92,7 +91,7 @@ impl Stages {
         let mut open = Vec::new();
         for plan in &plans {
             open.extend(
-                open_lane(plan, &ground, Counts::default(), Ran::No)?.map(|lane| (plan.clone(), lane)),
+                open_lane(plan, &ground, Carried::default(), Ran::No)?.map(|lane| (plan.clone(), lane)),
             );
         }
         let mut boxes: Vec<LetterBox> = open.iter().map(|(_, lane)| lane.letters()).collect();
@@ -150,13 +149,13 @@ impl Stages {
         &self.ground.config
     }
 
-    /// Whether this lane runs.
-    pub fn runs(&self, lane: &str) -> bool {
-        self.running.contains_key(lane)
+    /// The lanes that run.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.running.keys().cloned().collect()
     }
 
     /// The folder of the store.
-    pub fn data_dir(&self) -> &DataDir {
+    pub const fn data_dir(&self) -> &Arc<DataDir> {
         &self.ground.data_dir
     }
 
@@ -291,7 +290,7 @@ enum Ran {
 
 /// A lane that no route uses must not keep the others from starting. One that ran must go on: a change that it cannot follow is
 /// refused.
-fn open_lane(plan: &Plan, ground: &Ground, counts: Counts, ran: Ran) -> Result<Option<OpenLane>, AppError> {
+fn open_lane(plan: &Plan, ground: &Ground, carried: Carried, ran: Ran) -> Result<Option<OpenLane>, AppError> {
     let lane = plan.name.as_str();
     let unusable = |source| DataDirError::Unusable {
         path: ground.data_dir.retired(lane),
@@ -299,9 +298,9 @@ fn open_lane(plan: &Plan, ground: &Ground, counts: Counts, ran: Ran) -> Result<O
     };
     retired::revive(&ground.data_dir, lane).map_err(unusable)?;
     if !plan.is_leaving {
-        return OpenLane::open(plan, ground, counts).map(Some);
+        return OpenLane::open(plan, ground, carried).map(Some);
     }
-    match OpenLane::open(plan, ground, counts) {
+    match OpenLane::open(plan, ground, carried) {
         Ok(open) => {
             let backlog = open.view().queue.status().balance.queued;
             tracing::info!(

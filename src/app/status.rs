@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
@@ -19,11 +19,34 @@ use crate::source::{self, STATUS, Status};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All of them, running. Whatever becomes of one, nothing else depends on it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Statuses {
-    tasks: JoinSet<String>,
-    /// By the name of the broker.
-    stops: BTreeMap<String, CancellationToken>,
+    /// By the name of the broker. Some may have ended by themselves.
+    running: BTreeMap<String, Running>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Running {
+    broker: source::Config,
+    stop: CancellationToken,
+    /// Another one goes on in its place.
+    handover: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Whether it says at that broker what this one says.
+    fn is_followed_by(&self, after: &source::Config) -> bool {
+        let before = &self.broker;
+        before.endpoint == after.endpoint && before.status_topic == after.status_topic
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Statuses {
@@ -34,10 +57,7 @@ impl Statuses {
         plans: &[Plan],
         view: &View,
     ) -> Result<Self, AppError> {
-        let mut statuses = Self {
-            tasks: JoinSet::new(),
-            stops: BTreeMap::new(),
-        };
+        let mut statuses = Self::default();
         for broker in &config.brokers {
             statuses.begin(broker, identity, plans, view)?;
         }
@@ -70,12 +90,15 @@ impl Statuses {
                  start on after that"
             ),
             Some(status) => {
-                let stop = CancellationToken::new();
-                self.stops.insert(name.clone(), stop.clone());
-                self.tasks.spawn(async move {
-                    status.run(stop).await;
-                    name
-                });
+                let (stop, handover) = (CancellationToken::new(), CancellationToken::new());
+                let status = status.followed(handover.clone());
+                let running = Running {
+                    broker: broker.clone(),
+                    stop: stop.clone(),
+                    handover,
+                    task: tokio::spawn(status.run(stop)),
+                };
+                self.running.insert(name, running);
             }
             None => {}
         }
@@ -83,7 +106,7 @@ impl Statuses {
     }
 
     /// Says it anew at these brokers, by their tables in `config`; at those that have none any more it says goodbye. The other
-    /// connections stay.
+    /// connections stay. Where the same is said in the same place nobody hears that the gateway stops, for it does not.
     pub(super) async fn renew(
         &mut self,
         names: &[String],
@@ -92,22 +115,21 @@ impl Statuses {
         plans: &[Plan],
         view: &View,
     ) -> Result<(), AppError> {
-        for stop in names.iter().filter_map(|name| self.stops.remove(name)) {
-            stop.cancel();
-        }
-        // Those that go on, and those that ended long ago, do not count.
-        let ended = async {
-            let mut waiting: Vec<&String> = names.iter().collect();
-            while self.tasks.len() > self.stops.len() && !waiting.is_empty() {
-                let Some(ended) = self.tasks.join_next().await else {
-                    break;
-                };
-                waiting.retain(|name| ended.as_ref().ok() != Some(name));
+        let mut leaving: Vec<Running> = names
+            .iter()
+            .filter_map(|name| self.running.remove(name))
+            .collect();
+        for each in &leaving {
+            if config.brokers.iter().any(|after| each.is_followed_by(after)) {
+                each.handover.cancel();
             }
-        };
-        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+            each.stop.cancel();
+        }
+        // A second connection with the same client id would end the first in the middle of its goodbye.
+        if !have_ended(&mut leaving).await {
             tracing::warn!("a broker did not hear in time that its status is told another way");
         }
+        drop(leaving);
         for broker in config
             .brokers
             .iter()
@@ -119,13 +141,110 @@ impl Statuses {
     }
 
     /// Says at each broker that the gateway stops.
-    pub(super) async fn stop(mut self) {
-        for stop in self.stops.values() {
-            stop.cancel();
+    pub(super) async fn stop(self) {
+        let mut leaving: Vec<Running> = self.running.into_values().collect();
+        for each in &leaving {
+            each.stop.cancel();
         }
-        let stopped = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(PATIENCE, stopped).await.is_err() {
+        if !have_ended(&mut leaving).await {
             tracing::warn!("a broker did not hear in time that the gateway stops; it will say offline");
+        }
+    }
+}
+
+/// Waits for those that were told to stop. False when that takes too long; they end as they are dropped.
+async fn have_ended(leaving: &mut [Running]) -> bool {
+    let ended = async {
+        for each in leaving {
+            // However it ended.
+            drop((&mut each.task).await);
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::identity::{self, Machine};
+
+    fn config(lines: &str) -> Config {
+        let text = format!(
+            "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nname = \"a\"\nurl = \"mqtt://127.0.0.1:1\"\n\
+             watch_broker = false\n{lines}[kafka]\nbootstrap_servers = [\"127.0.0.1:1\"]\n[[route]]\nfrom = \"t/{{device}}\"\ntopic = \"t\"\n"
+        );
+        crate::config::parse(Path::new("test.toml"), &text)
+            .expect("valid")
+            .0
+    }
+
+    fn running(broker: &source::Config, goodbye: Duration, has_ended: &Arc<AtomicBool>) -> Running {
+        let (stop, has_ended) = (CancellationToken::new(), Arc::clone(has_ended));
+        let stopped = stop.clone();
+        Running {
+            broker: broker.clone(),
+            stop,
+            handover: CancellationToken::new(),
+            task: tokio::spawn(async move {
+                stopped.cancelled().await;
+                tokio::time::sleep(goodbye).await;
+                has_ended.store(true, Ordering::Relaxed);
+            }),
+        }
+    }
+
+    /// Renews the one at broker `a` with what `after` says of it, beside one that ended long ago. Whether the former had ended
+    /// by then, and whether it was told that another one goes on.
+    async fn renewed(before: &str, after: &str, goodbye: Duration) -> (bool, bool) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let identity = identity::open(dir.path(), "gw".to_owned(), &Machine::read(), false).expect("opens");
+        let (before, after) = (config(before), config(after));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let leaving = running(&before.brokers[0], goodbye, &has_ended);
+        let handover = leaving.handover.clone();
+        let long_over = running(&before.brokers[0], Duration::ZERO, &Arc::default());
+        long_over.stop.cancel();
+        while !long_over.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let mut statuses = Statuses::default();
+        statuses.running.insert("a".to_owned(), leaving);
+        statuses.running.insert("b".to_owned(), long_over);
+        let names = ["a".to_owned()];
+        let view = View::default();
+        statuses
+            .renew(&names, &after, &identity, &[], &view)
+            .await
+            .expect("renews");
+        let has_ended = has_ended.load(Ordering::Relaxed);
+        statuses.stop().await;
+        (has_ended, handover.is_cancelled())
+    }
+
+    const SAME: &str = "status_topic = \"s\"\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_connection_waits_for_the_goodbye_of_this_one_also_where_another_ended_long_ago() {
+        let goodbye = Duration::from_secs(3);
+        let (has_ended, _) = renewed(SAME, SAME, goodbye).await;
+        assert!(has_ended);
+        let (has_ended, _) = renewed(SAME, SAME, PATIENCE * 2).await;
+        assert!(!has_ended, "but not for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_says_it_nowhere_any_more_says_that_the_gateway_stops() {
+        let cases = [
+            ("keep_alive = \"7s\"\nstatus_topic = \"s\"\n", true),
+            ("status_topic = \"other\"\n", false),
+            ("", false),
+        ];
+        for (after, is_quiet) in cases {
+            let (_, quiet) = renewed(SAME, after, Duration::ZERO).await;
+            assert_eq!(quiet, is_quiet, "{after}");
         }
     }
 }

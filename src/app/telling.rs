@@ -24,20 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// All of them, running. Whatever becomes of one, nothing else depends on it.
 #[derive(Debug)]
 pub(super) struct Tellings {
+    config: Arc<Config>,
     kafka: Option<(Arc<TellMonitor>, Threads)>,
     brokers: JoinSet<()>,
+    /// Cancelled where another one goes on: for each broker of the configuration.
+    handovers: Vec<CancellationToken>,
     stop: CancellationToken,
 }
 
 impl Tellings {
     /// Starts those that the configuration asks for. Must be called in a tokio runtime.
     pub(super) fn start(
-        config: &Config,
+        config: &Arc<Config>,
         identity: &Identity,
         look: &Look,
         allowance: Option<Arc<Allowance>>,
     ) -> Result<Self, AppError> {
         let (mut brokers, stop) = (JoinSet::new(), CancellationToken::new());
+        let handovers: Vec<CancellationToken> =
+            config.brokers.iter().map(|_| CancellationToken::new()).collect();
         if let Some(topic) = &config.status.mqtt_topic {
             // The configuration has none of this name; an earlier one may have had, and it may still be emptied.
             let is_taken = look.take().lanes.iter().any(|lane| lane.name == STATE);
@@ -48,7 +53,8 @@ impl Tellings {
                      from the next start on after that"
                 );
             }
-            for broker in config.brokers.iter().filter(|_| !is_taken) {
+            let places = config.brokers.iter().zip(&handovers);
+            for (broker, handover) in places.filter(|_| !is_taken) {
                 let look = look.clone();
                 let words = move |moment| brief(&look.take(), standing(moment));
                 let interval = config.status.interval;
@@ -57,14 +63,42 @@ impl Tellings {
                     broker: broker.name.clone(),
                     source: source::OpenError::Backoff(error),
                 })?;
-                brokers.spawn(telling.run(stop.clone()));
+                brokers.spawn(telling.followed(handover.clone()).run(stop.clone()));
             }
         }
         let kafka = match &config.status.kafka_topic {
             Some(topic) => Some(start_teller(config, topic, identity, look.clone(), allowance)?),
             None => None,
         };
-        Ok(Self { kafka, brokers, stop })
+        Ok(Self {
+            config: Arc::clone(config),
+            kafka,
+            brokers,
+            handovers,
+            stop,
+        })
+    }
+
+    /// Ends them for those of `after`. Where the same is told in the same place nobody hears that the gateway stops, for it does not.
+    pub(super) async fn hand_over(self, after: &Config) {
+        let before = &*self.config;
+        for (broker, handover) in before.brokers.iter().zip(&self.handovers) {
+            let is_there = after
+                .brokers
+                .iter()
+                .any(|other| other.endpoint == broker.endpoint);
+            if is_there && before.status.mqtt_topic == after.status.mqtt_topic {
+                handover.cancel();
+            }
+        }
+        let is_same_cluster = before.kafka.bootstrap_servers == after.kafka.bootstrap_servers;
+        if let Some((monitor, _)) = &self.kafka
+            && is_same_cluster
+            && before.status.kafka_topic == after.status.kafka_topic
+        {
+            monitor.hand_over();
+        }
+        self.stop().await;
     }
 
     /// Says everywhere that the gateway stops.

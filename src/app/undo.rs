@@ -2,13 +2,14 @@
 //!
 //! A lane's routes, its cursor's topics and the filters of its sessions are noted at its opening, and the next opening goes by
 //! them. When another lane cannot be opened nobody wants that configuration any more: what was noted for it would send records
-//! by routes that were never in force, and commit cursors to a topic that may not exist.
+//! by routes that were never in force, and commit cursors to a topic that may not exist. A lane that the configuration would have
+//! brought has not run: its folder goes again, or back to where lanes are put away.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::app::{DataDir, cursor_topic, routing};
+use crate::app::{DataDir, cursor_topic, retired, routing};
 use crate::files::replace;
 
 /// What lanes have noted: some kilobytes each.
@@ -16,6 +17,10 @@ use crate::files::replace;
 pub(super) struct Notes {
     lanes: Vec<String>,
     kept: BTreeMap<PathBuf, Vec<u8>>,
+    /// Folders of lanes, and of their dead letters, that are not there.
+    absent: Vec<PathBuf>,
+    /// Lanes that are put away.
+    away: Vec<String>,
 }
 
 impl Notes {
@@ -24,8 +29,14 @@ impl Notes {
         let lanes: Vec<String> = lanes.map(str::to_owned).collect();
         let paths = lanes.iter().flat_map(|lane| paths(data_dir, lane));
         let kept = paths.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?)));
+        let is_away = |lane: &&String| !data_dir.lane(lane).exists() && data_dir.retired(lane).exists();
+        let folders = lanes
+            .iter()
+            .flat_map(|lane| [data_dir.lane(lane), data_dir.dead_letters(lane)]);
         Self {
             kept: kept.collect(),
+            absent: folders.filter(|folder| !folder.exists()).collect(),
+            away: lanes.iter().filter(is_away).cloned().collect(),
             lanes,
         }
     }
@@ -41,6 +52,13 @@ impl Notes {
             if std::fs::read(path).ok().as_ref() != Some(bytes) {
                 told(path, replace(path, bytes));
             }
+        }
+        for lane in self.away.iter().filter(|lane| data_dir.lane(lane).exists()) {
+            told(&data_dir.lane(lane), retired::retire(data_dir, lane));
+        }
+        // What is stored comes from stages, and none of theirs has begun.
+        for folder in self.absent.iter().filter(|folder| folder.exists()) {
+            told(folder, std::fs::remove_dir_all(folder));
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app;
 use crate::exit::Exit;
+use version::VERSION;
 
 mod check;
 mod pages;
@@ -17,16 +19,10 @@ mod status;
 mod text;
 mod try_route;
 mod verify;
+mod version;
 
 #[cfg(test)]
 mod tests;
-
-/// Says so when the build can be told to break its promises.
-const VERSION: &str = if cfg!(feature = "broken-promises") {
-    concat!(env!("CARGO_PKG_VERSION"), "+broken-promises")
-} else {
-    env!("CARGO_PKG_VERSION")
-};
 
 /// Carries MQTT messages from the edge into Apache Kafka without losing or reordering them.
 #[derive(Debug, Parser)]
@@ -34,11 +30,26 @@ const VERSION: &str = if cfg!(feature = "broken-promises") {
     name = "edgeferry",
     version = VERSION,
     about,
-    after_help = "Example:\n  edgeferry check --config /etc/edgeferry/edgeferry.toml"
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  edgeferry check --config /etc/edgeferry/edgeferry.toml
+  edgeferry --version --verbose"
 )]
 struct Cli {
+    /// Print the version
+    #[arg(long, short = 'V')]
+    version: bool,
+    /// With --version: also what the program was built of and for, and the store format
+    #[arg(long, short, requires = "version")]
+    verbose: bool,
+    /// With --version --verbose: as JSON
+    #[arg(long, requires = "verbose")]
+    json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,7 +145,12 @@ struct ConfigFile {
 /// Does what the command line says. The first argument is the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(&cli.verb),
+        Ok(Cli { verb: Some(verb), .. }) => dispatch(&verb),
+        Ok(cli) if cli.version => version::print(cli.verbose, cli.json),
+        Ok(_) => explain(&Cli::command().error(
+            ErrorKind::MissingSubcommand,
+            "a verb is missing; edgeferry --help lists them",
+        )),
         Err(error) => explain(&error),
     }
 }
@@ -158,7 +174,7 @@ fn dispatch(verb: &Verb) -> Exit {
     }
 }
 
-/// `--help` and `--version` arrive as errors too, but they are what was asked for.
+/// `--help` arrives as an error too, but it is what was asked for.
 fn explain(error: &clap::Error) -> Exit {
     if error.print().is_err() {
         return Exit::Failure;

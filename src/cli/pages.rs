@@ -84,7 +84,7 @@ fn print(text: &[u8]) -> io::Result<()> {
 }
 
 /// Whoever closes the pipe has seen enough.
-fn end(printed: io::Result<()>) -> Exit {
+pub(super) fn end(printed: io::Result<()>) -> Exit {
     match printed {
         Ok(()) => Exit::Stopped,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Stopped,

@@ -121,6 +121,14 @@ impl Difference {
         self.changes.iter().any(|change| is_meant(&change.takes))
     }
 
+    /// Whether `[kafka]` is another one.
+    #[must_use]
+    pub fn is_about_kafka(&self) -> bool {
+        self.changes
+            .iter()
+            .any(|change| change.setting.starts_with("kafka."))
+    }
+
     /// Whether the broker's own table is another one, or new.
     #[must_use]
     pub fn is_about_broker(&self, name: &str) -> bool {
@@ -303,13 +311,8 @@ fn of_queue(old: &Queue, new: &Queue) -> Vec<&'static str> {
 /// Routes have no names: equal ones belong together first, then those with the same filter, then those at the same place.
 fn of_routes(old: &[Route], new: &[Route]) -> Vec<Change> {
     let (mut gone, mut come) = unequal(old, new);
-    if gone.is_empty() && come.is_empty() {
-        let what = "stand in another order";
-        return (old != new)
-            .then(|| change("routes", what, Takes::Order))
-            .into_iter()
-            .collect();
-    }
+    let order = (stay(old, &gone) != stay(new, &come))
+        .then(|| change("routes", "stand in another order", Takes::Order));
     let mut changes = Vec::new();
     let pairs: [IsPair; 2] = [
         |(_, before), (_, after)| before.mark().has_the_filter_of(&after.mark()),
@@ -339,7 +342,18 @@ fn of_routes(old: &[Route], new: &[Route]) -> Vec<Change> {
         change(format!("route[{place}]"), "added", Takes::Route { before, after })
     }));
     changes.sort_by(|one, other| one.setting.cmp(&other.setting));
+    changes.extend(order);
     changes
+}
+
+/// The routes that have their equals in the other file, in their order.
+fn stay<'a>(routes: &'a [Route], unequal: &Placed<'_>) -> Vec<&'a Route> {
+    let places = routes.iter().enumerate();
+    let is_equal = |place: usize| unequal.iter().all(|(other, _)| *other != place);
+    places
+        .filter(|(place, _)| is_equal(*place))
+        .map(|(_, route)| route)
+        .collect()
 }
 
 fn edited(place: usize, before: &Route, after: &Route) -> Change {
@@ -386,6 +400,14 @@ fn of_lanes(old: &[Lane], new: &[Lane]) -> Vec<Change> {
         // What a lane without a table has is told as that of `[queue]`.
         if before.has_table || after.has_table {
             fields.extend(of_queue(&before.queue, &after.queue));
+        }
+        // A lane that leaves keeps its policies as long as it has a table, also one that says nothing else.
+        if fields.is_empty() && before.has_table != after.has_table {
+            fields.push(if after.has_table {
+                "table added"
+            } else {
+                "table removed"
+            });
         }
         if !fields.is_empty() {
             let what = format!("changed ({})", fields.join(", "));

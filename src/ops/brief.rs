@@ -48,7 +48,7 @@ struct Brief<'a> {
     epoch: &'a str,
     edgeferry: &'a str,
     time: String,
-    clock: bool,
+    clock: Option<bool>,
     uptime_s: u64,
     ready: bool,
     buffering: bool,

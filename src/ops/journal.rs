@@ -3,12 +3,19 @@
 //! Own code because of that text. `tracing-journald` sends the same fields, but its `MESSAGE` is the bare message: `journalctl -u
 //! edgeferry` said "stopped" and not why, which only `-o verbose` had. Names and priorities are as there.
 //!
+//! Whoever speaks never waits for the journal, which writes to the medium that may be what stands still: a line that it does not
+//! take at once waits for a thread, `journal`, within `BACKLOG_ENTRIES` and `BACKLOG_BYTES`. What has no room there is lost, and
+//! counted: the journal gets to know how many lines it did not take. Lines stay in their order.
+//!
 //! The protocol is one datagram for each entry (systemd's `NATIVE_JOURNAL_PROTOCOL`). An entry that does not fit into one is cut
 //! instead of being passed in a file: nobody needs a line of more than some kilobytes.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Debug, Write};
+use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
@@ -26,35 +33,164 @@ const VALUE_MAX_BYTES: usize = 8 * 1024;
 const ELLIPSIS: char = '…';
 /// Most fields of one entry; an event has a handful.
 const FIELDS_MAX: usize = 16;
-/// A journal that does not read must not hold up the pipeline for longer; the line is lost then.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Lines that wait for a journal that does not read: what a daemon in trouble says in some minutes.
+const BACKLOG_ENTRIES: usize = 512;
+/// The same in bytes; most lines have less than one KiB.
+const BACKLOG_BYTES: usize = 512 * 1024;
+/// How long the end of the process waits for the journal to take what it has not: the last lines are those that somebody looks for.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Which program speaks.
 const IDENTIFIER: &str = "edgeferry";
 
 /// Sends every event that it is told to the journal.
 #[derive(Debug)]
-pub struct Journal {
-    socket: UnixDatagram,
-    path: PathBuf,
+pub struct Journal(Arc<Line>);
+
+/// The way to the journal of the process, once it is open.
+static OF_THE_PROCESS: OnceLock<Arc<Line>> = OnceLock::new();
+
+/// Waits for the journal to take what was said, for a moment at most. To be called before the process ends.
+pub fn finish() {
+    if let Some(line) = OF_THE_PROCESS.get() {
+        line.finish(GOODBYE);
+    }
 }
 
 impl Journal {
     /// The journal of this machine; `None` where there is none.
     #[must_use]
     pub fn open() -> Option<Self> {
-        Self::at(Path::new(SOCKET)).ok()
+        let journal = Self::at(Path::new(SOCKET)).ok()?;
+        // Of two that are opened by mistake the first is waited for.
+        drop(OF_THE_PROCESS.set(Arc::clone(&journal.0)));
+        Some(journal)
     }
 
-    fn at(path: &Path) -> std::io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+    fn at(path: &Path) -> io::Result<Self> {
         // Whether somebody listens.
-        socket.send_to(&[], path)?;
-        Ok(Self {
-            socket,
+        UnixDatagram::unbound()?.send_to(&[], path)?;
+        let (at_once, patient) = (UnixDatagram::unbound()?, UnixDatagram::unbound()?);
+        at_once.set_nonblocking(true)?;
+        let line = Arc::new(Line {
+            at_once,
+            patient,
             path: path.to_owned(),
-        })
+            backlog: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let carrier = Arc::clone(&line);
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || carrier.carry())?;
+        Ok(Self(line))
     }
+}
+
+/// The way to the journal.
+#[derive(Debug)]
+struct Line {
+    /// Never waits.
+    at_once: UnixDatagram,
+    /// Waits as long as it takes, on the thread alone.
+    patient: UnixDatagram,
+    path: PathBuf,
+    backlog: Mutex<Backlog>,
+    changed: Condvar,
+}
+
+/// What the journal has not taken.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// The first is under way.
+    entries: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Lines that had no room, since that was said last.
+    lost: u64,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.lost == 0
+    }
+
+    fn push(&mut self, entry: Vec<u8>) {
+        let bytes = self.bytes.saturating_add(entry.len());
+        // Behind a loss nothing is kept before that was said: it would seem to be whole.
+        if self.lost > 0 || self.entries.len() >= BACKLOG_ENTRIES || bytes > BACKLOG_BYTES {
+            self.lost = self.lost.saturating_add(1);
+        } else {
+            self.bytes = bytes;
+            self.entries.push_back(entry);
+        }
+    }
+}
+
+impl Line {
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends it, at once or later.
+    fn send(&self, entry: Vec<u8>) {
+        let mut backlog = self.backlog();
+        if backlog.is_empty() {
+            let sent = self.at_once.send_to(&entry, &self.path);
+            // Sent; or nobody is there, and so nobody is left to tell.
+            if !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return;
+            }
+        }
+        backlog.push(entry);
+        self.changed.notify_all();
+    }
+
+    /// Sends what waits, for ever.
+    fn carry(&self) {
+        loop {
+            let backlog = self.backlog();
+            let backlog = self.changed.wait_while(backlog, |backlog| backlog.is_empty());
+            let backlog = backlog.unwrap_or_else(PoisonError::into_inner);
+            let (entry, lost) = match backlog.entries.front() {
+                Some(entry) => (entry.clone(), None),
+                None => (of_lost(backlog.lost), Some(backlog.lost)),
+            };
+            drop(backlog);
+            // Taken; or nobody is there, and so nobody is left to tell.
+            drop(self.patient.send_to(&entry, &self.path));
+            let mut backlog = self.backlog();
+            match lost {
+                Some(told) => backlog.lost = backlog.lost.saturating_sub(told),
+                None => {
+                    let sent = backlog.entries.pop_front();
+                    backlog.bytes = backlog.bytes.saturating_sub(sent.map_or(0, |sent| sent.len()));
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn finish(&self, limit: Duration) {
+        let backlog = self.backlog();
+        let waited = self
+            .changed
+            .wait_timeout_while(backlog, limit, |backlog| !backlog.is_empty());
+        drop(waited);
+    }
+}
+
+/// Says that lines were lost. By hand: this thread may not speak to itself.
+fn of_lost(count: u64) -> Vec<u8> {
+    let mut entry = Vec::new();
+    put(&mut entry, "PRIORITY", priority(Level::WARN));
+    put(&mut entry, "SYSLOG_IDENTIFIER", IDENTIFIER);
+    put(&mut entry, "TARGET", module_path!());
+    put(
+        &mut entry,
+        "MESSAGE",
+        &format!("the journal did not take lines, and they are lost lines={count}"),
+    );
+    put(&mut entry, "F_LINES", &count.to_string());
+    entry
 }
 
 /// Names and values in the order in which they came.
@@ -156,8 +292,7 @@ where
             }
         }
         event.record(&mut fields);
-        // There is nobody left to tell.
-        drop(self.socket.send_to(&entry(event.metadata(), &fields), &self.path));
+        self.0.send(entry(event.metadata(), &fields));
     }
 }
 
@@ -312,6 +447,56 @@ mod tests {
             );
         }
         assert!(entry["F_B"].ends_with(ELLIPSIS), "it says that there was more");
+    }
+
+    #[test]
+    fn a_journal_that_does_not_read_holds_nobody_up_and_hears_how_many_lines_it_did_not_take() {
+        const LINES: u64 = 3000;
+        /// Waiting for so many lines would take far more, whatever the patience for each.
+        const AT_ONCE: Duration = Duration::from_secs(20);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let journal = UnixDatagram::bind(&path).expect("binds");
+        let layer = Journal::at(&path).expect("somebody listens");
+        let line = Arc::clone(&layer.0);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let began = std::time::Instant::now();
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..LINES {
+                tracing::info!(number, "said");
+            }
+        });
+        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+        assert!(line.backlog().entries.len() <= BACKLOG_ENTRIES);
+        journal
+            .set_read_timeout(Some(Duration::from_mins(1)))
+            .expect("a socket");
+        let mut buffer = vec![0; 256 * 1024];
+        let (mut next, mut lost) = (0, None);
+        while lost.is_none() {
+            let length = journal.recv(&mut buffer).expect("in time");
+            let entry = fields(&buffer[..length]);
+            match (entry.get("F_NUMBER"), entry.get("F_LINES")) {
+                (Some(number), _) => {
+                    assert_eq!(*number, next.to_string(), "in their order");
+                    next += 1;
+                }
+                (_, Some(lines)) => {
+                    assert_eq!(entry["PRIORITY"], "4");
+                    lost = lines.parse::<u64>().ok();
+                }
+                // To see whether somebody listens.
+                _ => assert!(entry.is_empty(), "{entry:?}"),
+            }
+        }
+        assert!(next > BACKLOG_ENTRIES as u64, "{next}");
+        assert_eq!(next + lost.expect("it was said"), LINES);
+        line.finish(Duration::from_mins(1));
+        assert!(line.backlog().is_empty());
+        // And from then on as before.
+        line.send(of_lost(7));
+        let length = journal.recv(&mut buffer).expect("at once");
+        assert_eq!(fields(&buffer[..length])["F_LINES"], "7");
     }
 
     #[test]

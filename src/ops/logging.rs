@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::config::Level;
 
 use crate::ops::events;
-use crate::ops::journal::Journal;
+use crate::ops::journal::{self, Journal};
 use filter::Said;
 
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -62,6 +62,11 @@ fn filter_of(level: Level) -> EnvFilter {
 /// A filter that cannot be read counts as none.
 fn from_environment() -> Option<EnvFilter> {
     EnvFilter::try_from_env(FILTER).ok()
+}
+
+/// Has the last lines reach the journal, if it takes them soon. To be called before the process ends.
+pub fn finish() {
+    journal::finish();
 }
 
 /// Starts logging for the whole process, also of panics: one line each, whether they are caught or not. A second call changes nothing.

@@ -21,10 +21,22 @@ use crate::slots::is_full;
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
 /// The ballast is made when this much stays free beside it: otherwise the first append would need it back.
 const MARGIN_BYTES: u64 = 2 * 1024 * 1024;
+/// What a lane takes to be opened at most: two generations are opened for writing, that of its queue and that of its dead letters.
+const LANE_BYTES: u64 = 2 * 1024 * 1024;
 /// A `stat` block (stat(2)).
 const BLOCK_BYTES: u64 = 512;
 /// Written where the file system cannot allocate without writing.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// There is no room to open lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there are {room} bytes of room on the disk, and to open lanes anew may take {needed}")]
+pub struct NoRoom {
+    /// What there is, with the reserve, bytes.
+    pub room: u64,
+    /// What it may take, bytes.
+    pub needed: u64,
+}
 
 /// The reserve of one `data_dir`.
 #[derive(Debug)]
@@ -105,6 +117,25 @@ impl Ballast {
         *held
     }
 
+    /// Whether so many lanes could be closed and opened anew with what is free, and with the reserve if it is there. To be asked
+    /// before the first one is closed: one that is open goes on delivering on a full disk, and makes room.
+    ///
+    /// # Errors
+    /// [`NoRoom`]
+    pub fn has_room_to_open(&self, lanes: usize) -> Result<(), NoRoom> {
+        let reserve = self.reserve();
+        // A file system that does not tell has none, as far as anybody knows.
+        let free = free_bytes(self.folder()).unwrap_or_default();
+        let room = free.saturating_add(reserve);
+        let needed = LANE_BYTES
+            .saturating_mul(lanes as u64)
+            .saturating_add(MARGIN_BYTES);
+        match room >= needed {
+            true => Ok(()),
+            false => Err(NoRoom { room, needed }),
+        }
+    }
+
     /// Does `work`; if that fails for want of space, releases the ballast and does it once more.
     ///
     /// # Errors
@@ -120,9 +151,19 @@ impl Ballast {
         }
     }
 
+    /// What the file holds, bytes. Somebody may have deleted it: that is noticed only when it is needed.
+    fn reserve(&self) -> u64 {
+        let is_held = self.restore();
+        let found = fs::metadata(&self.path).ok().filter(|_| is_held);
+        found.map_or(0, |found| found.blocks().saturating_mul(BLOCK_BYTES))
+    }
+
     fn has_room(&self) -> bool {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        free_bytes(folder).is_ok_and(|free| free >= self.bytes + MARGIN_BYTES)
+        free_bytes(self.folder()).is_ok_and(|free| free >= self.bytes + MARGIN_BYTES)
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// Blocks of its own, also after a power cut.
@@ -203,6 +244,26 @@ mod tests {
         let ballast = Ballast::with_size(dir.path(), u64::MAX / 2);
         assert!(!ballast.is_held() && !ballast.restore() && !ballast.release());
         assert_eq!(disk_bytes(dir.path()), 0);
+    }
+
+    #[test]
+    fn lanes_are_not_closed_where_they_could_not_be_opened_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let without = Ballast::with_size(dir.path(), u64::MAX / 2);
+        let free = free_bytes(dir.path()).expect("tells");
+        assert_eq!(without.has_room_to_open(1), Ok(()), "room, although no reserve");
+        let many = usize::try_from(2 * free / LANE_BYTES).expect("fits");
+        let refused = without.has_room_to_open(many).expect_err("too many");
+        assert_eq!(refused.needed, LANE_BYTES * many as u64 + MARGIN_BYTES);
+        assert!(refused.room < refused.needed, "{refused:?}");
+        assert!(
+            refused.to_string().contains("bytes of room on the disk"),
+            "{refused}"
+        );
+        let ballast = Ballast::with_size(dir.path(), SMALL);
+        assert!(ballast.reserve() >= SMALL);
+        fs::remove_file(&ballast.path).expect("was there");
+        assert_eq!(ballast.reserve(), 0, "somebody deleted it");
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! of a stretch are gone in this way is remembered until the cursor has passed it (`Thinned`), so that a hole over it
 //! does not count them again.
 //!
-//! What is left follows: `queued = received - delivered - dead-lettered - removed`.
+//! What is left follows: `queued = received - delivered - dead-lettered - removed`. Whoever looks counts it once more, by the log:
+//! all behind the cursor, less what is gone from there ([`Ledger::gone_behind`]). The two are the same, or something is wrong.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -218,14 +219,17 @@ struct Values {
 pub struct Ledger {
     inner: Mutex<Inner>,
     /// For those who look: `inner` is held over `fdatasync`.
-    shown: Arc<Mutex<Totals>>,
+    shown: Shown,
 }
+
+/// The values as they were written last.
+type Shown = Arc<Mutex<Arc<Values>>>;
 
 #[derive(Debug)]
 struct Inner {
     file: SlotFile,
     values: Values,
-    shown: Arc<Mutex<Totals>>,
+    shown: Shown,
 }
 
 impl Ledger {
@@ -241,7 +245,7 @@ impl Ledger {
         }
         let was_there = found.is_some();
         let values = found.unwrap_or_default();
-        let shown = Arc::new(Mutex::new(values.totals));
+        let shown = Arc::new(Mutex::new(Arc::new(values.clone())));
         let inner = Mutex::new(Inner {
             file,
             values,
@@ -261,10 +265,22 @@ impl Ledger {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn shown(&self) -> Arc<Values> {
+        Arc::clone(&self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The numbers so far. Waits for no medium.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown().totals
+    }
+
+    /// How many of the sequences behind `cursor` hold no message, with the numbers of the same moment; `None` while the cursor is
+    /// within a rewritten stretch, of which nobody knows where the gaps are. Waits for no medium.
+    #[must_use]
+    pub fn gone_behind(&self, cursor: Seq) -> Option<(Totals, u64)> {
+        let values = self.shown();
+        Some((values.totals, values.gone_behind(cursor)?))
     }
 
     /// All holes that are remembered, in ascending order.
@@ -428,7 +444,7 @@ impl Inner {
             }
             faults::point("ledger.synced");
         }
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = values.totals;
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(values.clone());
         self.values = values;
         Ok(())
     }
@@ -445,6 +461,17 @@ impl Values {
     fn hole_at(&self, seq: Seq) -> Option<Hole> {
         let index = self.holes.partition_point(|hole| hole.last < seq);
         self.holes.get(index).copied().filter(|hole| hole.first <= seq)
+    }
+
+    fn gone_behind(&self, cursor: Seq) -> Option<u64> {
+        let is_across = |known: &Thinned| known.first <= cursor && known.last > cursor && known.removed > 0;
+        if self.thinned.iter().any(is_across) {
+            return None;
+        }
+        let end = Seq(u64::MAX - 1);
+        let holes = self.holes.iter().map(|hole| hole.shared(cursor.next(), end));
+        let thinned = self.thinned.iter().filter(|known| known.first > cursor);
+        Some(holes.sum::<u64>() + thinned.map(|known| known.removed).sum::<u64>())
     }
 
     fn reclaim(&mut self, first: Seq, last: Seq) -> u64 {

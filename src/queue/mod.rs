@@ -55,7 +55,7 @@ mod tail;
 mod wear;
 mod writer;
 
-pub use ballast::Ballast;
+pub use ballast::{Ballast, NoRoom};
 pub use config::{Compression, Config, OnFull, Share};
 pub(crate) use config::{Raw, RawLane, resolve};
 pub use expiry::Now;
@@ -87,6 +87,9 @@ use crate::queue::wear::Meter;
 use crate::queue::writer::unprotected_of;
 use crate::signal::Signal;
 use crate::slots::SlotError;
+
+/// Looks at cursor and ledger until both belong together: the cursor moves some hundred times a second at most.
+const LOOKS_MAX: usize = 8;
 
 /// What writer, reader and onlookers of a lane share.
 #[derive(Debug)]
@@ -240,6 +243,29 @@ impl Shared {
         Balance::of(self.tail.last(), &marks, totals)
     }
 
+    /// The account with what waits counted on its own: what the log has behind the cursor, less what was removed from there. With it
+    /// by how much the account does not add up. `None` where that cannot be counted now.
+    fn counted(&self) -> Option<(Balance, i64)> {
+        let (marks, (totals, gone)) = (0..LOOKS_MAX).find_map(|_| {
+            let marks = self.marks.values();
+            let known = self.ledger.gone_behind(marks.cursor);
+            // The two are written one after the other: a look between them compares what does not belong together.
+            (self.marks.values().cursor == marks.cursor).then_some(known.map(|known| (marks, known)))
+        })??;
+        let last = self.tail.last();
+        let balance = Balance::of(last, &marks, totals);
+        let waiting = i128::from(last.0) - i128::from(marks.cursor.0) - i128::from(gone);
+        let fates = [
+            balance.delivered,
+            balance.dead_lettered,
+            balance.removed.removed(),
+        ];
+        let fates: i128 = fates.into_iter().map(i128::from).sum();
+        let unaccounted = i128::from(balance.received) - fates - waiting;
+        let queued = u64::try_from(waiting).unwrap_or(0);
+        Some((Balance { queued, ..balance }, i64::try_from(unaccounted).ok()?))
+    }
+
     fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.reason.is_none() {
@@ -365,6 +391,10 @@ pub fn peek(folder: &Path) -> Option<Peeked> {
 pub struct Status {
     /// What became of every message.
     pub balance: Balance,
+    /// What was received, less everything in `balance`, where what waits is counted on its own: by the log, the cursor and the holes.
+    /// 0 unless edgeferry is wrong or a file that counts was damaged. `None` where it cannot be counted at the moment, which is
+    /// while the cursor is within a rewritten unit: then `queued` is what is left over.
+    pub unaccounted: Option<i64>,
     /// Space taken on disk, bytes.
     pub bytes: u64,
     /// What was written to the medium.
@@ -392,8 +422,10 @@ impl Monitor {
     /// The state now.
     #[must_use]
     pub fn status(&self) -> Status {
+        let counted = self.0.counted();
         Status {
-            balance: self.0.balance(),
+            balance: counted.map_or_else(|| self.0.balance(), |(balance, _)| balance),
+            unaccounted: counted.map(|(_, unaccounted)| unaccounted),
             bytes: self.0.store.bytes(),
             wear: self.0.meter.wear(),
             full: self.0.full.load(Ordering::Relaxed),

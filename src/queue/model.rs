@@ -463,6 +463,11 @@ impl Model {
         assert_eq!(removed.of(Reason::DroppedNewest), refused, "refused");
         let waiting = |seq, entry: &Entry| seq > cursor && entry.fate == Fate::Kept;
         assert_eq!(queued, count(&waiting), "queued");
+        let unaccounted = self.queue().monitor.status().unaccounted;
+        assert!(
+            matches!(unaccounted, None | Some(0)),
+            "unaccounted: {unaccounted:?}"
+        );
         assert_eq!(received, delivered + dead_lettered + removed.removed() + queued);
     }
 

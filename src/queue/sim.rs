@@ -504,6 +504,7 @@ async fn a_queue_that_delivered_all_it_has_after_a_loss_is_empty() {
     assert_eq!(lane.drain().len(), 5);
     lane.reader.advance(Seq(5), passed(5)).expect("advances");
     assert_eq!(lane.monitor.status().balance.queued, 0);
+    assert_eq!(lane.monitor.status().unaccounted, Some(0));
     let lane = sim.reopen(lane);
     assert_eq!((lost(&lane), lane.monitor.status().balance.queued), (4, 0));
     lane.close();

@@ -25,8 +25,8 @@ const DAY: Duration = Duration::from_hours(24);
 const STEP: Duration = Duration::from_mins(1);
 /// A projection looks back this far.
 const RECENT: usize = 10;
-/// Samples kept: one a step, for a day.
-const SAMPLES: usize = 24 * 60;
+/// Samples kept: one a step, for a day, and the one that it began with.
+const SAMPLES: usize = 24 * 60 + 1;
 /// Largest change of the interval in one step.
 const LARGEST_FACTOR: f64 = 4.0;
 /// Share of the budget that is aimed at.
@@ -43,8 +43,10 @@ pub struct Wear {
     pub written: u64,
     /// Payload bytes that became durable.
     pub payload: u64,
-    /// Bytes written in the last 24 hours.
+    /// Bytes written in the last 24 hours, or since the start of the process if that was later.
     pub last_day: u64,
+    /// How much time that is, a day at most.
+    pub last_day_over: Duration,
     /// Bytes that a day would take at the rate of the last ten minutes.
     pub projected_per_day: u64,
     /// Time between two groups now.
@@ -170,7 +172,10 @@ impl Gauge {
     }
 
     fn wear(&self, now: Instant, written: u64, payload: u64) -> Wear {
-        let day_ago = self.samples.front();
+        // The youngest that is a day old; while nothing is committed nothing is sampled, so there may be several.
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let old = self.samples.iter().rev().find(|(at, _)| age(at) >= DAY);
+        let day_ago = old.or_else(|| self.samples.front());
         let recent = self
             .samples
             .get(self.samples.len().saturating_sub(RECENT))
@@ -180,6 +185,7 @@ impl Gauge {
             written,
             payload,
             last_day: day_ago.map_or(0, |(_, then)| written.saturating_sub(*then)),
+            last_day_over: day_ago.map_or(Duration::ZERO, |(at, _)| age(at).min(DAY)),
             projected_per_day: as_u64(recent * DAY.as_secs_f64()),
             commit_interval: self.interval,
         }
@@ -301,6 +307,7 @@ mod tests {
         let busy = gauge.wear(minutes(60), 65 * MIB, 30 * MIB);
         assert_eq!(busy.projected_per_day, 24 * 60 * MIB);
         assert_eq!(busy.last_day, 60 * MIB);
+        assert_eq!(busy.last_day_over, Duration::from_hours(1), "since the start");
         assert_eq!(busy.per_payload_byte(), Some(65.0 / 30.0));
         for minute in 61..=120 {
             gauge.observe(minutes(minute), 65 * MIB);
@@ -311,7 +318,11 @@ mod tests {
             gauge.observe(minutes(minute), 65 * MIB);
         }
         assert!(gauge.samples.len() <= SAMPLES);
-        assert_eq!(gauge.wear(minutes(3000), 65 * MIB, 30 * MIB).last_day, 0);
+        let idle = gauge.wear(minutes(3000), 65 * MIB, 30 * MIB);
+        assert_eq!((idle.last_day, idle.last_day_over), (0, DAY));
+        // Nothing was committed, and so nothing sampled, for two days.
+        let idle = gauge.wear(minutes(3000) + 2 * DAY, 70 * MIB, 30 * MIB);
+        assert_eq!((idle.last_day, idle.last_day_over), (5 * MIB, DAY));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Kafka client: the only place of the pipeline that makes one. The rest of the sink knows its error codes at most.
 //!
-//! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for.
+//! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for, `polled` who listens.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::message::Seq;
 use crate::queue::Share;
@@ -24,6 +24,7 @@ use crate::sink::producer::{
 use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
+use polled::Polled;
 pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
 pub(super) use settings::{WINDOW_BYTES, WINDOW_RECORDS};
@@ -32,6 +33,7 @@ pub use transactional::Transactional;
 use transactional::{Session, failed};
 
 mod context;
+mod polled;
 mod secrets;
 mod settings;
 mod transactional;
@@ -105,9 +107,10 @@ impl Connector for KafkaConnector {
             tokens: Tokens::new(&self.config.security),
             voice: Arc::clone(&self.voice),
         };
-        let producer = client
+        let producer: BaseProducer<Context> = client
             .create_with_context(context)
             .map_err(|error| error.to_string())?;
+        let producer = Polled::new(producer).map_err(|error| error.to_string())?;
         let transaction = self
             .transactional
             .as_mut()
@@ -202,7 +205,7 @@ impl ProducerContext for Context {
 
 /// A producer on librdkafka.
 pub struct KafkaProducer {
-    producer: ThreadedProducer<Context>,
+    producer: Polled,
     inbox: Arc<Inbox>,
     transaction: Option<Session>,
 }

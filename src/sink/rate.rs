@@ -34,6 +34,8 @@ pub struct Allowance {
 struct Inner {
     compartments: Vec<Compartment>,
     filled_at: Option<Instant>,
+    /// What lanes that are no more owe. It is paid before anything else, or by whoever joins next, who may be the same lane again.
+    owed: f64,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,12 @@ impl Allowance {
         }
     }
 
+    /// What flows in.
+    #[must_use]
+    pub const fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// A compartment for one more lane; the burst is divided anew.
     fn join(&self, weight: f64) -> usize {
         let burst = self.burst();
@@ -85,6 +93,10 @@ impl Allowance {
             None => inner.compartments.push(new),
         }
         inner.divide(burst);
+        let owed = std::mem::take(&mut inner.owed);
+        if let Some(compartment) = inner.compartments.get_mut(seat).filter(|_| owed > 0.0) {
+            compartment.tokens = -owed;
+        }
         seat
     }
 
@@ -93,7 +105,8 @@ impl Allowance {
         let burst = self.burst();
         let mut inner = self.inner();
         if let Some(compartment) = inner.compartments.get_mut(seat) {
-            *compartment = Compartment::VACANT;
+            let left = std::mem::replace(compartment, Compartment::VACANT);
+            inner.owed += (-left.tokens).max(0.0);
         }
         inner.divide(burst);
     }
@@ -167,7 +180,10 @@ impl Inner {
             .filled_at
             .map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         self.filled_at = Some(self.filled_at.map_or(now, |then| then.max(now)));
-        let mut flow = per_second * since.as_secs_f64();
+        let flow = per_second * since.as_secs_f64();
+        let paid = flow.min(self.owed);
+        self.owed -= paid;
+        let mut flow = flow - paid;
         // Each round fills a compartment to the brim or is the last.
         for _ in 0..self.compartments.len() {
             let thirsty = self
@@ -396,6 +412,42 @@ mod tests {
         all[0].charge(&record(50_000));
         assert!(!all[0].is_open(start + Duration::from_secs(49)));
         assert!(all[0].is_open(start + Duration::from_secs(51)));
+    }
+
+    #[test]
+    fn a_lane_in_debt_that_is_started_anew_is_not_forgiven_and_nobody_pays_twice() {
+        let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
+        let join = || {
+            let mut gate = Gate::default();
+            gate.join(&allowance, 1);
+            gate
+        };
+        let start = Instant::now();
+        let mut gate = join();
+        assert!(gate.is_open(start));
+        gate.charge(&record(50_000));
+        drop(gate);
+        let mut again = join();
+        assert!(!again.is_open(start));
+        drop(again);
+        let mut again = join();
+        assert!(!again.is_open(start + Duration::from_secs(49)));
+        assert!(again.is_open(start + Duration::from_secs(51)));
+        // Who owes nothing leaves nothing behind.
+        drop(again);
+        assert!(join().is_open(start + Duration::from_secs(51)));
+    }
+
+    #[test]
+    fn the_debt_of_a_lane_that_is_gone_is_paid_by_what_flows_in() {
+        let mut all = gates(Rate::Bytes(1_000), &[1, 1]);
+        let start = Instant::now();
+        assert!(all.iter_mut().all(|gate| gate.is_open(start)));
+        all[1].charge(&record(20_000));
+        all.pop();
+        all[0].charge(&record(1_000));
+        assert!(!all[0].is_open(start + Duration::from_secs(20)));
+        assert!(all[0].is_open(start + Duration::from_secs(22)));
     }
 
     #[test]

@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct TellMonitor {
     stopping: AtomicBool,
+    handed_over: AtomicBool,
     wake: Signal,
 }
 
@@ -47,6 +48,12 @@ impl TellMonitor {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.wake.raise();
+    }
+
+    /// Ends the thread without a last word: another one goes on in its place.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+        self.stop();
     }
 
     fn is_stopping(&self) -> bool {
@@ -115,7 +122,7 @@ impl<C: Connector> Teller<C> {
             let wait = self.step();
             self.wait(wait);
         }
-        if self.is_there {
+        if self.is_there && !self.monitor.handed_over.load(Ordering::Relaxed) {
             let record = self.record(true);
             drop(self.send(&record, GOODBYE));
         }

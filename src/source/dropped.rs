@@ -9,6 +9,9 @@
 //! | Mosquitto | `$SYS/broker/publish/messages/dropped` | over its limits for a client (`max_queued_messages`, `max_queued_bytes`) |
 //! | EMQX | `$SYS/brokers/NODE/metrics/delivery/dropped/queue_full` | the same (`mqtt.max_mqueue_len`), for each node |
 //!
+//! A broker says its number when it changes, so silence on a connection that is there means nothing. Without a connection the last
+//! number is believed for [`STALE`] and then forgotten.
+//!
 //! EMQX lets only clients of its own machine read `$SYS` unless told otherwise. Other brokers have no such topic that could be
 //! relied on.
 
@@ -32,6 +35,10 @@ pub const FILTERS: [&str; 2] = [
 /// Nodes of a cluster that are counted: more than any has.
 const TOPICS_MAX: usize = 64;
 
+/// How long a number is shown when the connection that heard it is gone: longer than a restart of the broker and the pause
+/// before the next attempt take.
+const STALE: Duration = Duration::from_mins(5);
+
 /// What one broker said. Written by the connection that listens, read by whoever looks.
 #[derive(Debug, Default)]
 pub struct Dropped(Mutex<Counts>);
@@ -39,18 +46,28 @@ pub struct Dropped(Mutex<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     by_topic: BTreeMap<String, u64>,
+    /// Since when nobody listens.
+    gone: Option<Instant>,
     /// Dropped since the log told it last.
     untold: u64,
     told: Repeated,
 }
 
 impl Dropped {
-    /// What it dropped since it started, for any client; `None` when it does not say.
+    /// What it dropped since it started, for any client; `None` when it does not say, or nobody has listened for some minutes.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
+        self.total_at(Instant::now())
+    }
+
+    fn total_at(&self, now: Instant) -> Option<u64> {
         let counts = self.lock();
+        let is_stale = counts
+            .gone
+            .is_some_and(|since| now.duration_since(since) >= STALE);
         let all = counts.by_topic.values();
-        (!counts.by_topic.is_empty()).then(|| all.fold(0_u64, |sum, count| sum.saturating_add(*count)))
+        (!counts.by_topic.is_empty() && !is_stale)
+            .then(|| all.fold(0_u64, |sum, count| sum.saturating_add(*count)))
     }
 
     /// A message of the broker's own. The first number is where counting begins: what was before, nobody here saw.
@@ -64,6 +81,7 @@ impl Dropped {
         if before.is_none() && counts.by_topic.len() >= TOPICS_MAX {
             return;
         }
+        counts.gone = None;
         counts.by_topic.insert(topic.to_owned(), number);
         let grown = match before {
             None => 0,
@@ -72,6 +90,11 @@ impl Dropped {
             Some(before) => number - before,
         };
         counts.untold = counts.untold.saturating_add(grown);
+    }
+
+    /// The connection that listens is over.
+    pub(super) fn gone(&self, now: Instant) {
+        self.lock().gone.get_or_insert(now);
     }
 
     /// Tells what was dropped and not told, now and then.
@@ -131,6 +154,23 @@ mod tests {
         assert_eq!(dropped.total(), None);
         dropped.heard(TOPIC, b" 7\n");
         assert_eq!(dropped.total(), Some(7));
+    }
+
+    #[test]
+    fn a_number_is_forgotten_some_minutes_after_nobody_listens_any_more_and_not_while_the_broker_is_silent() {
+        let (dropped, start) = (Dropped::default(), Instant::now());
+        dropped.heard(TOPIC, b"7");
+        assert_eq!(
+            dropped.total_at(start + 100 * STALE),
+            Some(7),
+            "it says it when it changes"
+        );
+        dropped.gone(start);
+        dropped.gone(start + STALE / 2);
+        assert_eq!(dropped.total_at(start + STALE / 2), Some(7));
+        assert_eq!(dropped.total_at(start + STALE), None);
+        dropped.heard(TOPIC, b"7");
+        assert_eq!(dropped.total_at(start + 2 * STALE), Some(7));
     }
 
     #[test]

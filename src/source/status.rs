@@ -2,8 +2,8 @@
 //! (`status_topic`), and the broker's own word, what it has dropped (`$SYS`, see [`super::dropped`]).
 //!
 //! One connection for both, made with either. Without a `status_topic` nothing depends on it, so whatever becomes of it is
-//! said at debug level alone: the connections of the data say the same. A broker that ends the connection instead of refusing
-//! what it does not let us read is not asked again.
+//! said at debug level alone: the connections of the data say the same. A broker that refuses all that we would hear, or ends the
+//! connection instead, is not asked again before the next start or reload; a connection that was made for nothing else is given back.
 //!
 //! It has no session, and sends with QoS 0: whatever becomes of it, nothing of the data waits
 //! for it. The broker publishes the last will when this connection ends without a goodbye, so `offline` comes one and a
@@ -21,7 +21,9 @@ use tracing::{debug, error, info, warn};
 
 use super::client::v4::V4;
 use super::client::v5::V5;
-use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
+use super::client::{
+    Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity,
+};
 use super::connection::End;
 use super::dropped::{Dropped, FILTERS};
 use super::retry::{Retry, Step, Why};
@@ -76,6 +78,8 @@ pub struct Status {
     dropped: Arc<Dropped>,
     /// Connections that ended when the broker was asked for its own topics.
     unanswered: u32,
+    /// Another one goes on in its place.
+    handover: CancellationToken,
 }
 
 /// How one connection ended.
@@ -112,7 +116,16 @@ impl Status {
             outages: Outages::default(),
             dropped,
             unanswered: 0,
+            handover: CancellationToken::new(),
         }))
+    }
+
+    /// With a token that is cancelled before the stop when another one goes on in its place: then it leaves without a word, for the
+    /// gateway does not stop.
+    #[must_use]
+    pub fn followed(mut self, handover: CancellationToken) -> Self {
+        self.handover = handover;
+        self
     }
 
     /// Whether the gateway's own word is told, so that no lane may have its name.
@@ -147,6 +160,7 @@ impl Status {
                 Over::Stopped => return,
                 Over::Failed(failure) => failure,
             };
+            self.dropped.gone(Instant::now());
             let up = up.map(|at| Instant::now().duration_since(at));
             let Step::Again { wait, why } = self.retry.ended(End::Failed(failure), up) else {
                 return;
@@ -170,6 +184,7 @@ impl Status {
         let (client, mut events) = announcer.announce(self.word(State::Offline));
         let is_watching = self.is_watching();
         let stopped = self.word(State::Stopped);
+        let handover = self.handover.clone();
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
             // A watchdog as for the data: an end that nobody tells is noticed by silence.
@@ -198,8 +213,20 @@ impl Status {
                             }
                         }
                     }
-                    // Whatever it grants: it stays.
-                    Ok(Ok(Event::Granted { .. })) => self.unanswered = 0,
+                    Ok(Ok(Event::Granted { answers, .. })) => {
+                        let is_refused = |answer: &Answer| matches!(answer, Answer::Refused(_));
+                        self.unanswered = 0;
+                        if is_watching && answers.iter().all(is_refused) {
+                            self.unanswered = UNANSWERED_MAX;
+                            debug!(
+                                broker = self.identity.config.name,
+                                "the broker lets nobody hear what it has dropped"
+                            );
+                            if self.topic.is_none() && client.leave().await.is_err() {
+                                return Over::Failed(Failure::Closed);
+                            }
+                        }
+                    }
                     Ok(Ok(Event::Published(said))) => self.dropped.heard(&said.topic, &said.payload),
                     Ok(Ok(Event::DisconnectSent)) => return Over::Stopped,
                     Ok(Ok(_)) => {}
@@ -209,7 +236,7 @@ impl Status {
         let leave = async {
             stop.cancelled().await;
             let goodbye = async {
-                let is_said = match stopped {
+                let is_said = match stopped.filter(|_| !handover.is_cancelled()) {
                     Some(stopped) => client.publish(stopped).await.is_ok(),
                     None => true,
                 };

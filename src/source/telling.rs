@@ -46,6 +46,8 @@ pub struct Telling {
     words: Words,
     retry: Retry,
     outages: Outages,
+    /// Another one goes on in its place.
+    handover: CancellationToken,
 }
 
 impl std::fmt::Debug for Telling {
@@ -78,7 +80,16 @@ impl Telling {
             words,
             retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
             outages: Outages::default(),
+            handover: CancellationToken::new(),
         })
+    }
+
+    /// With a token that is cancelled before the stop when another one goes on in its place: then it leaves without a word, for the
+    /// gateway does not stop.
+    #[must_use]
+    pub fn followed(mut self, handover: CancellationToken) -> Self {
+        self.handover = handover;
+        self
     }
 
     /// Runs until `stop`, and says then that it stops.
@@ -124,8 +135,8 @@ impl Telling {
         };
         let (client, mut events) = announcer.announce(Some(will));
         let (connected, is_connected) = tokio::sync::watch::channel(false);
+        let (identity, handover) = (&self.identity, &self.handover);
         let outages = &mut self.outages;
-        let identity = &self.identity;
         // Polled to its end by one future: it is not cancel safe.
         let listen = async {
             let silence = identity.keep_alive() * 3 + Duration::from_secs(CONNECT_TIMEOUT_S);
@@ -159,10 +170,14 @@ impl Telling {
         let leave = async {
             stop.cancelled().await;
             let goodbye = async {
-                if let Some(last) = say(Moment::Stop).await
-                    && client.publish(last).await.is_ok()
-                    && client.leave().await.is_ok()
-                {
+                let is_said = match handover.is_cancelled() {
+                    true => true,
+                    false => match say(Moment::Stop).await {
+                        Some(last) => client.publish(last).await.is_ok(),
+                        None => false,
+                    },
+                };
+                if is_said && client.leave().await.is_ok() {
                     // Until it has been sent.
                     std::future::pending::<()>().await;
                 }

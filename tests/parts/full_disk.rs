@@ -1,6 +1,7 @@
-//! A disk that somebody else filled: nothing is acknowledged, the daemon lives, starts again after SIGKILL, delivers what it
-//! has, and goes on by itself once there is room.
+//! A disk that somebody else filled: nothing is acknowledged, the daemon lives, starts again after SIGKILL, reloads nothing that it
+//! could not open again, delivers what it has, and goes on by itself once there is room.
 
+use crate::planted::get;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::devices::{Devices, Plan};
@@ -9,7 +10,7 @@ use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER};
-use crate::support::wait;
+use crate::support::{ports, wait};
 
 /// Room for the ballast and the backlog.
 const DISK_MIB: u64 = 64;
@@ -23,9 +24,11 @@ fn a_disk_filled_by_a_neighbour_stops_acknowledging_and_nothing_else() {
     let mut kafka = Kafka::start();
     let mosquitto = Mosquitto::start();
     let topic = kafka.fresh_topic("telemetry");
+    let port = ports::free();
     let config = Config::usual("5", &mosquitto, &kafka, &topic)
         .queue("min_free_bytes = 0")
         .data_dir(&disk.path().join("store"))
+        .http(&format!("listen = \"127.0.0.1:{port}\""))
         .impatient();
     let mark = mosquitto.mark();
     let mut daemon = Daemon::start(&config);
@@ -45,8 +48,20 @@ fn a_disk_filled_by_a_neighbour_stops_acknowledging_and_nothing_else() {
     wait::until("edgeferry says that it cannot store", ACK_LIMIT, || {
         daemon.log().contains("cannot store").then_some(())
     });
+    assert_is_told(&daemon, &disk, port);
     daemon.kill();
     daemon.restart();
+    // The ballast is given away, and the neighbour takes that too: lanes that were closed now could not be opened again.
+    if let Err(error) = std::fs::remove_file(disk.path().join("store/ballast")) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    }
+    disk.eat();
+    daemon.reconfigure(&config.clone().queue("max_age = \"99h\""));
+    let (code, said, complaint) = daemon.reload();
+    assert_eq!(code, Some(74), "{said}{complaint}");
+    assert!(complaint.contains("the disk is full"), "{complaint}");
+    assert!(complaint.contains("Nothing was stopped"), "{complaint}");
+    daemon.assert_alive();
     kafka.restart();
     let mut oracle = Oracle::new(&kafka, &topic);
     // The neighbour is still there.
@@ -56,8 +71,66 @@ fn a_disk_filled_by_a_neighbour_stops_acknowledging_and_nothing_else() {
     sent.merge(waiting);
     oracle.until_all_there(&sent, PATIENCE);
     daemon.assert_alive();
+    // The same reload, now that there is room.
+    wait::until("there is room again", ACK_LIMIT, || {
+        (daemon.reload().0 == Some(0)).then_some(())
+    });
     daemon.terminate();
     let verdict = oracle.verdict(&sent);
     eprintln!("{verdict}");
     verdict.assert_clean();
+}
+
+/// On a full disk everybody who looks is told so, and nobody needs room for it.
+fn assert_is_told(daemon: &Daemon, disk: &Disk, port: u16) {
+    let state = wait::until("the state says it", ACK_LIMIT, || {
+        let (code, out, err) = daemon.ask("status", &["--json"]);
+        let state: serde_json::Value = serde_json::from_str(&out).expect("a state");
+        let failure = state["lanes"][0]["queue"]["failure"].as_str()?;
+        assert_eq!(code, Some(1), "nothing can be stored: not ready. {err}");
+        assert!(!failure.is_empty());
+        Some(state)
+    });
+    let ledger = &state["lanes"][0]["ledger"];
+    assert_eq!(
+        (&ledger["queued"], &ledger["unaccounted"]),
+        (&MESSAGES.into(), &0.into()),
+        "{ledger}"
+    );
+    let (code, out, err) = daemon.ask("status", &[]);
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(code == Some(1) && err.is_empty(), "{out}{err}");
+    assert!(
+        words.contains("messages cannot be stored") && words.contains("min_free_bytes"),
+        "{out}"
+    );
+    for (path, status, said) in [
+        ("/api/status", " 200 ", "messages cannot be stored"),
+        ("/metrics", " 200 ", "edgeferry_queue_failed{lane=\"default\"} 1"),
+        ("/health/ready", " 503 ", "\"ready\":false"),
+        // It does what it can, so nobody should restart it.
+        ("/health/live", " 200 ", "true"),
+        ("/", " 200 ", "</html>"),
+    ] {
+        let answer = wait::until("it answers", ACK_LIMIT, || get(port, path, ""));
+        assert!(
+            answer.contains(status) && answer.contains(said),
+            "{path}: {answer}"
+        );
+    }
+    let (code, report, err) = daemon.ask("report", &[]);
+    assert!(
+        code == Some(0) && report.contains("messages cannot be stored"),
+        "{report}{err}"
+    );
+    // A report that has no room is not left in half.
+    let file = disk.path().join("report.txt");
+    let (code, _, err) = daemon.ask("report", &["--output", file.to_str().expect("text")]);
+    assert!(code == Some(1) && err.contains("cannot write"), "{code:?} {err}");
+    let there = std::fs::read_dir(disk.path()).expect("lists");
+    let names = there.map(|entry| entry.expect("item").file_name().to_string_lossy().into_owned());
+    assert!(
+        !names.into_iter().any(|name| name.starts_with("report")),
+        "nothing is left behind"
+    );
 }

@@ -10,6 +10,7 @@
 //! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
+//! | [`capacity`] | what a message takes on the disk and on the link is what `docs/capacity.md` says |
 //! | [`check_live`] | what Kafka has for a configuration; missing topics are made when that is said, and only then |
 //! | [`clocks`] | a clock ahead, in 1970, synchronised later: nothing lost, corrected where Kafka has not seen it, same bytes where it has |
 //! | [`kafka_outage`] | Kafka away for longer than every timeout of librdkafka; killed, paused and restarted under load |
@@ -17,11 +18,13 @@
 //! | [`links`] | a broker that moves or advertises a dead address; `max_rate`, `weight`, codecs, presets |
 //! | [`security`] | TLS, mutual TLS, every SASL mechanism, the least rights; each refused, put right, and nothing lost |
 //! | [`broker_faults`] | three brokers: each killed, stopped, paused; two away; leaders moved; answers swallowed, connections cut |
+//! | [`fleet`] | many gateways on one broker and one Kafka topic: order, connections, memory |
 //! | [`monitoring`] | metrics, alert rules and dashboard say the same; a real Prometheus scrapes and evaluates |
 //! | [`mqtt_transports`] | TCP, TLS, WebSocket, both, and a Unix socket, each with both versions, all at once |
 //! | [`mqtt_security`] | TLS, client certificates, passwords and rights at the MQTT broker; each refusal clear; renewed files |
 //! | [`gateway_status`] | the gateway's own retained word: online, offline after a kill, stopped; never in the way of data |
 //! | [`broker_watch`] | what a broker says it has dropped is heard beside the data; one that does not let us is left alone |
+//! | [`mosquitto_config`] | `config/mosquitto.conf`: what is kept for edgeferry, what a crash of Mosquitto takes, the Unix socket |
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
@@ -42,6 +45,7 @@
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
 //! | [`reload`] | the configuration changes under load: routes, lanes, limits, secrets; what is wrong or needs a restart changes nothing |
+//! | [`replacement`] | a board dies with a backlog: another takes over its store, or imports it from the card |
 //! | [`retained`] | retained messages are not new again after a restart or a lost session; times that ascend for each key |
 //! | [`routes_live`] | what routes promise, with an MQTT 5 publisher: properties byte for byte, refusals, filters, odd JSON |
 //! | [`overlap`] | filters that overlap in part: each message once through each route, whatever the broker sends |
@@ -53,7 +57,7 @@
 //! | [`consumer_groups`] | partitions × consumers × groups: work shared complete and disjoint, sums right at every step; even spread |
 //! | [`sample_consumer`] | `examples/consumer`: each id processed once, also over restarts and crashes |
 //! | [`interop`] | every shipped example for another system, end to end: its samples, and what must not be forwarded |
-//! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances |
+//! | [`systemd`] | the units on a real systemd in a container: sandbox, user, secrets, watchdog, exit codes, stop, reboot, instances; README and pages followed word for word; the container image |
 //! | [`status_topics`] | `[status]`: the state in Kafka and at the brokers; never queued, never in the way of data |
 //! | [`verify`] | `edgeferry verify` reads Kafka back: what is well, missing, there twice, out of order, explained, not to be known |
 //! | [`bad_input`] | messages that cannot be forwarded let their neighbours pass; wrong configurations are refused |
@@ -75,6 +79,7 @@ mod bad_input;
 mod boot;
 mod broker_faults;
 mod broker_watch;
+mod capacity;
 mod check_live;
 mod clean_root;
 mod clocks;
@@ -82,6 +87,7 @@ mod consumer_groups;
 mod dead_letters;
 mod delivery;
 mod exactly_once;
+mod fleet;
 mod full_disk;
 mod full_queue;
 mod gateway_status;
@@ -95,6 +101,7 @@ mod ledger;
 mod links;
 mod mismatch;
 mod monitoring;
+mod mosquitto_config;
 mod mosquitto_outage;
 mod mqtt_security;
 mod mqtt_transports;
@@ -107,6 +114,7 @@ mod queue_in_hand;
 mod redelivery;
 mod refused;
 mod reload;
+mod replacement;
 mod retained;
 mod routes_live;
 mod sample_consumer;

@@ -421,7 +421,7 @@ fn a_gateway_with_nothing_the_matter_is_quiet_over_all_that_it_prints() {
     busy.lanes[0].queue.bytes = busy.lanes[0].queue.max_bytes / 10 * 9;
     busy.lanes[0].ledger.removed.insert("damaged".into(), 5);
     busy.lanes[0].letters.lost = 2;
-    busy.is_clock_synchronised = false;
+    busy.is_clock_synchronised = None;
     assert_eq!(alerts_of(&gateway::judged(busy)), [""; 0]);
     // It is seen when there is something.
     let away = alerts_of(&gateway::away());

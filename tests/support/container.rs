@@ -26,6 +26,8 @@ const REQUIRED: &str = "EDGEFERRY_SYSTEMD_TESTS";
 /// Where units, users and configuration go, as a package would put them there.
 const UNITS: &str = "usr/lib/systemd/system";
 const USERS: &str = "usr/lib/sysusers.d/edgeferry.conf";
+/// What starts Debian's Mosquitto with the system.
+const MOSQUITTO_AT_BOOT: &str = "etc/systemd/system/multi-user.target.wants/mosquitto.service";
 /// Names that only these machines know, and the one that every system knows.
 const HOSTS: &str = "127.0.0.1 localhost broker.test\n::1 localhost\n";
 
@@ -34,12 +36,50 @@ const HOSTS: &str = "127.0.0.1 localhost broker.test\n::1 localhost\n";
 pub struct Container {
     nspawn: Mutex<Process>,
     root: Scratch,
+    furniture: Furniture,
+}
+
+/// What is in a system of edgeferry when it boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Furniture {
+    /// The binary, the units and the user, as a package would put them there.
+    Installed,
+    /// Nothing: for those who install it themselves.
+    Bare,
 }
 
 /// The one that tests share which do not disturb each other; `None` where no system can be booted, which is said then.
 pub fn shared() -> Option<&'static Container> {
     static SHARED: OnceLock<Option<Container>> = OnceLock::new();
     SHARED.get_or_init(Container::boot).as_ref()
+}
+
+/// The files of the system, in the folder `root` of this one, for a test that boots nothing; `None` where tests cannot have it,
+/// which is said then.
+///
+/// # Panics
+///
+/// When it should be possible and is not.
+pub fn copy_of_the_system() -> Option<Scratch> {
+    is_possible().then(|| {
+        let scratch = Scratch::new("system");
+        furnish(&scratch, Furniture::Bare);
+        scratch
+    })
+}
+
+/// Whether a system can be booted here; says so when it cannot.
+fn is_possible() -> bool {
+    let Err(reason) = possible() else { return true };
+    let required = std::env::var_os(REQUIRED).is_some_and(|word| word == "required");
+    assert!(!required, "no real systemd here: {reason}");
+    // Past the test harness, which shows only what failed tests say.
+    drop(writeln!(
+        std::io::stderr(),
+        "SKIPPED: {}: no real systemd here: {reason}",
+        std::thread::current().name().unwrap_or("a test")
+    ));
+    false
 }
 
 impl Container {
@@ -49,22 +89,31 @@ impl Container {
     ///
     /// When it should be possible and is not.
     pub fn boot() -> Option<Self> {
-        if let Err(reason) = possible() {
-            let required = std::env::var_os(REQUIRED).is_some_and(|word| word == "required");
-            assert!(!required, "no real systemd here: {reason}");
-            // Past the test harness, which shows only what failed tests say.
-            drop(writeln!(
-                std::io::stderr(),
-                "SKIPPED: {}: no real systemd here: {reason}",
-                std::thread::current().name().unwrap_or("a test")
-            ));
+        Self::boot_with(Furniture::Installed)
+    }
+
+    /// The same, but nothing of edgeferry is in it, and no service of it is in the way: Mosquitto is there, and not enabled.
+    ///
+    /// # Panics
+    ///
+    /// As [`Container::boot`].
+    pub fn boot_bare() -> Option<Self> {
+        Self::boot_with(Furniture::Bare)
+    }
+
+    fn boot_with(furniture: Furniture) -> Option<Self> {
+        if !is_possible() {
             return None;
         }
         let began = Instant::now();
         let root = Scratch::new("machine");
-        furnish(&root);
-        let nspawn = Mutex::new(launch(&root));
-        let container = Self { nspawn, root };
+        furnish(&root, furniture);
+        let nspawn = Mutex::new(launch(&root, furniture));
+        let container = Self {
+            nspawn,
+            root,
+            furniture,
+        };
         container.until_up();
         eprintln!("a system is up after {:?}", began.elapsed());
         Some(container)
@@ -95,7 +144,7 @@ impl Container {
             self.nspawn().ended()
         });
         assert_eq!(ended.code(), Some(REBOOT), "{ended}");
-        *self.nspawn() = launch(&self.root);
+        *self.nspawn() = launch(&self.root, self.furniture);
         self.until_up();
     }
 
@@ -147,7 +196,7 @@ impl Container {
 }
 
 /// Boots what is in `scratch`.
-fn launch(scratch: &Scratch) -> Process {
+fn launch(scratch: &Scratch, furniture: Furniture) -> Process {
     let log = scratch.path().with_extension("console");
     let name = scratch.path().file_name().expect("it has one").to_string_lossy();
     Process::spawn("systemd-nspawn", &program("systemd-nspawn"), &log, |command| {
@@ -155,8 +204,10 @@ fn launch(scratch: &Scratch) -> Process {
             .args(["--quiet", "--register=no", "--keep-unit", "--boot"])
             // Two with one name would share a folder of systemd-nspawn.
             .arg(format!("--machine=edgeferry-{}-{name}", std::process::id()))
-            .arg(format!("--directory={}", scratch.join("root").display()))
-            .arg(format!("--bind-ro={}:/usr/bin/edgeferry", binary().display()));
+            .arg(format!("--directory={}", scratch.join("root").display()));
+        if furniture == Furniture::Installed {
+            command.arg(format!("--bind-ro={}:/usr/bin/edgeferry", binary().display()));
+        }
     })
 }
 
@@ -174,9 +225,18 @@ fn inside(leader: u32, command: &[&str]) -> Command {
 }
 
 /// Copies the system and puts into it what a package would.
-fn furnish(scratch: &Scratch) {
+fn furnish(scratch: &Scratch, furniture: Furniture) {
     let root = scratch.join("root");
     say(Command::new("cp").arg("-a").arg(template()).arg(&root)).expect("the copy can be made");
+    std::fs::write(root.join("etc/hosts"), HOSTS).expect("the root is ours");
+    // A reboot is no new machine.
+    let machine_id = format!("{:032x}\n", rand::random::<u128>());
+    std::fs::write(root.join("etc/machine-id"), machine_id).expect("the root is ours");
+    // The network is ours: its port would be one of this machine, and there is only one.
+    drop(std::fs::remove_file(root.join(MOSQUITTO_AT_BOOT)));
+    if furniture == Furniture::Bare {
+        return;
+    }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
     let put = |from: &str, to: &str| {
         let to = root.join(to);
@@ -188,9 +248,6 @@ fn furnish(scratch: &Scratch) {
     put("edgeferry.sysusers.conf", USERS);
     let write = |path: &str, text: &str| std::fs::write(root.join(path), text).expect("the root is ours");
     write("usr/bin/edgeferry", "");
-    write("etc/hosts", HOSTS);
-    // A reboot is no new machine.
-    write("etc/machine-id", &format!("{:032x}\n", rand::random::<u128>()));
     std::fs::create_dir_all(root.join("etc/edgeferry")).expect("the root is ours");
     say(Command::new(program("chroot")).arg(&root).arg("systemd-sysusers")).expect("the user can be made");
 }
@@ -232,6 +289,6 @@ fn template() -> PathBuf {
         let name = release
             .lines()
             .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        super::kafka::cache().join(format!("machine-1-{}", name.unwrap_or("unknown")))
+        super::kafka::cache().join(format!("machine-2-{}", name.unwrap_or("unknown")))
     })
 }

@@ -36,7 +36,7 @@ pub fn calm() -> State {
         epoch: "019ad8e27c41a0b5".into(),
         delivery: "at-least-once".into(),
         unix_ms: now_ms(),
-        is_clock_synchronised: true,
+        is_clock_synchronised: Some(true),
         uptime_s: 19 * 86_400 + 7_000,
         health: Health::default(),
         lanes: vec![lane, alarms()],
@@ -46,6 +46,7 @@ pub fn calm() -> State {
             total_bytes: Some(15_600_000_000),
             written_bytes: 61_000_000_000,
             written_last_day_bytes: 3_350_000_000,
+            written_last_day_over_s: 86_400,
             projected_per_day_bytes: 3_100_000_000,
             written_per_payload_byte: Some(2.4),
             min_free_bytes: 64 << 20,
@@ -187,6 +188,13 @@ pub fn hostile() -> State {
 /// Markup, an attribute's end, a handler, a direction, and a template.
 pub const HOSTILE: &str = "</p>'\"><img src=x onerror=\"window.owned=1\"><script>window.owned=1</script>${window.owned=1}\u{202e}&amp;";
 
+fn quiet_hour() -> LastHour {
+    LastHour {
+        over_s: 3600,
+        ..LastHour::default()
+    }
+}
+
 fn lane(name: &str, delivered: u64) -> Lane {
     let removed = [
         ("damaged", 0),
@@ -217,6 +225,7 @@ fn lane(name: &str, delivered: u64) -> Lane {
             recognised: 311,
             resent: 1_920,
             unprotected: 0,
+            unaccounted: Some(0),
         },
         queue: Queue {
             bytes: 9_437_184,
@@ -255,7 +264,7 @@ fn lane(name: &str, delivered: u64) -> Lane {
             troubled: vec![tally("press-4", 9_402_114, Some("the payload is no JSON"))],
             busiest_share: Some(0.228),
         },
-        last_hour: LastHour::default(),
+        last_hour: quiet_hour(),
     }
 }
 

@@ -173,6 +173,11 @@ impl Kafka {
         self.port
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("kafka is running").id()
+    }
+
     /// Whether there is a process; a paused one counts.
     pub fn is_running(&self) -> bool {
         self.process.is_some()

@@ -88,6 +88,34 @@ impl Mosquitto {
         }
     }
 
+    /// A running broker with a configuration of its own; told its port and its folder, which has a `store` in it. It logs to standard
+    /// error what [`Mosquitto::log`] looks for.
+    pub fn start_as(configuration: impl FnOnce(u16, &std::path::Path) -> String) -> Self {
+        let mut broker = Self::absent();
+        let log: Vec<String> = USUAL_LOG.iter().map(|kind| format!("log_type {kind}")).collect();
+        let text = configuration(broker.port, broker.folder.path());
+        let text = format!(
+            "user root\nlog_dest stderr\nlog_timestamp false\n{}\n{text}",
+            log.join("\n")
+        );
+        std::fs::write(broker.folder.join("mosquitto.conf"), text).expect("the folder is writable");
+        broker.restart();
+        broker
+    }
+
+    /// Has it write its database, as it does every `autosave_interval`; returns when it has.
+    pub fn save(&mut self) {
+        const WRITTEN: &str = "Saving in-memory database";
+        let before = self.log().matches(WRITTEN).count();
+        let process = self.process.as_mut().expect("mosquitto is running");
+        process.signal(Signal::USR1);
+        wait::until("mosquitto saves its database", LIMIT, || {
+            (self.log().matches(WRITTEN).count() > before).then_some(())
+        });
+        // It has one thread, and answers nobody before it has written.
+        drop(super::mqtt::Link::knock(self.port));
+    }
+
     /// The port that clients use.
     pub fn port(&self) -> u16 {
         self.port

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet};
-use rumqttc::{Connect, PubAck, Publish, QoS, Subscribe};
+use rumqttc::{Connect, Login, PubAck, Publish, QoS, Subscribe};
 
 /// Larger than anything the tests send.
 const MAX_PACKET_BYTES: usize = 32 * 1024 * 1024;
@@ -28,6 +28,22 @@ pub struct Link {
 impl Link {
     /// Connects and waits for the CONNACK. Keep-alive is off: a paused broker is waited for.
     pub fn connect(port: u16, client_id: &str, clean_session: bool) -> io::Result<Self> {
+        Self::connect_as(port, client_id, clean_session, None)
+    }
+
+    /// Waits until the broker has looked at a connection: it refuses this one for its empty name with a lasting session, or hears
+    /// nothing more of it.
+    pub fn knock(port: u16) -> io::Result<Self> {
+        Self::connect_as(port, "", false, None)
+    }
+
+    /// The same with a user name and a password.
+    pub fn connect_as(
+        port: u16,
+        client_id: &str,
+        clean_session: bool,
+        login: Option<(&str, &str)>,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         let mut link = Self {
@@ -39,6 +55,7 @@ impl Link {
         let mut connect = Connect::new(client_id);
         connect.keep_alive = 0;
         connect.clean_session = clean_session;
+        connect.login = login.map(|(user, password)| Login::new(user, password));
         link.queue(&Packet::Connect(connect));
         link.flush()?;
         match link.receive(ANSWER_LIMIT)? {

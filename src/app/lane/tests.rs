@@ -20,7 +20,7 @@ fn ground(data_dir: &Arc<DataDir>) -> Ground {
         config: Arc::new(config),
         data_dir: Arc::clone(data_dir),
         identity: Arc::new(identity),
-        clock: Clock::with_probe(1, || true),
+        clock: Clock::with_probe(1, || Some(true)),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
         nudge: Arc::default(),
@@ -40,7 +40,7 @@ fn leaving(data_dir: &Arc<DataDir>) -> OpenLane {
         },
         is_leaving: true,
     };
-    OpenLane::open(&plan, &ground, Counts::default()).expect("opens")
+    OpenLane::open(&plan, &ground, Carried::default()).expect("opens")
 }
 
 /// Stores one message in the lane.
@@ -161,7 +161,7 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
         config: Arc::new(config.clone()),
         data_dir: Arc::clone(&data_dir),
         identity: Arc::new(identity),
-        clock: Clock::with_probe(1, || true),
+        clock: Clock::with_probe(1, || Some(true)),
         handover: Arc::default(),
         ballast: Arc::new(Ballast::open(data_dir.path())),
         nudge: Arc::default(),
@@ -196,4 +196,26 @@ fn keep_latest_takes_a_message_for_the_value_of_whom_the_sink_sends_it_to() {
     let is_same = |seq| key_of(&message("a/1/x", seq)) == key_of(&message("a/1/y", seq));
     assert!(!is_same(10), "two values for the readers of `kinds`");
     assert!(is_same(11));
+}
+
+#[test]
+fn a_lane_that_is_started_anew_keeps_its_own_limit_unless_that_is_another_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
+    let rate = |text: &str| crate::settings::Rate::Messages(text.parse().expect("a number"));
+    let mut plan = Plan {
+        weight: 1,
+        max_rate: Some(rate("5")),
+        name: "old".to_owned(),
+        queue: ground(&data_dir).config.queue.clone(),
+        is_leaving: true,
+    };
+    let first = own_allowance(&plan, None).expect("has a limit");
+    let again = own_allowance(&plan, Some(Arc::clone(&first))).expect("has a limit");
+    assert!(Arc::ptr_eq(&first, &again), "with what it owes");
+    plan.max_rate = Some(rate("6"));
+    let other = own_allowance(&plan, Some(Arc::clone(&first))).expect("has a limit");
+    assert!(!Arc::ptr_eq(&first, &other));
+    plan.max_rate = None;
+    assert!(own_allowance(&plan, Some(first)).is_none());
 }

@@ -190,6 +190,20 @@ mod tests {
     }
 
     #[test]
+    fn routes_of_a_lane_that_change_places_start_it_anew_also_where_a_route_of_another_lane_changes_too() {
+        let more = "[[route]]\nfrom = \"u/{device}\"\ntopic = \"u\"\nbroker = \"a\"\n";
+        let (head, routes) = BASE.split_once("[[route]]").expect("has routes");
+        let (first, second) = routes.split_once("[[route]]").expect("two");
+        let old = format!("{head}{more}[[route]]{first}[[route]]{second}");
+        let other = second.replace("topic = \"a\"", "topic = \"b\"");
+        let new = format!("{head}[[route]]{first}{more}[[route]]{other}");
+        let difference = Difference::between(&config(&old), &config(&new));
+        assert!(difference.takes(|takes| *takes == Takes::Order), "{difference}");
+        let (old, new) = (config(&old), config(&new));
+        assert!(own(&old, "default").ne(own(&new, "default")));
+    }
+
+    #[test]
     fn a_broker_that_comes_is_about_the_lanes_whose_routes_take_it() {
         let any = BASE.replace("broker = \"a\"\n", "");
         let new = format!("{any}[[mqtt]]\nname = \"c\"\nurl = \"mqtt://127.0.0.3\"\n");

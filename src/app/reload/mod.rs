@@ -159,15 +159,10 @@ async fn apply(
     stages: &mut Stages,
     stop: &CancellationToken,
 ) -> Result<Result<String, Refusal>, AppError> {
-    let new = match read(file) {
-        Ok(config) => config,
+    let (new, difference) = match look_at(file, stages).await? {
+        Ok(wanted) => wanted,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let old = Arc::clone(stages.config());
-    let difference = Difference::between(&old, &new);
-    if let Err(refusal) = judge::judge(stages, &new, &difference) {
-        return Ok(Err(refusal));
-    }
     if difference.is_empty() {
         return Ok(Ok(
             "reloaded: nothing is different in the file; secrets and certificates are read again".to_owned(),
@@ -191,6 +186,22 @@ async fn apply(
             Mistake::plain("edgeferry is stopping: the reload is not done".to_owned()),
         )),
     })
+}
+
+/// What the file says, what is different in it, and whether that can be applied. On a thread of its own: nobody can promise how long
+/// files take on a bad card, and this one serves all MQTT connections.
+async fn look_at(file: &Path, stages: &Stages) -> Result<Result<(Config, Difference), Refusal>, AppError> {
+    let (old, data_dir) = (Arc::clone(stages.config()), Arc::clone(stages.data_dir()));
+    let (running, file) = (stages.names(), file.to_owned());
+    let looked = tokio::task::spawn_blocking(move || {
+        let new = read(&file)?;
+        let difference = Difference::between(&old, &new);
+        judge::judge(&data_dir, &running, &new, &difference)?;
+        Ok((new, difference))
+    });
+    looked
+        .await
+        .map_err(|error| AppError::StageEnded(format!("look at the configuration ({error})")))
 }
 
 /// The file, checked; warnings are said.

@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ran, Running, Stages, open_lane};
 use crate::app::forward::Forwarding;
-use crate::app::lane::{Ground, OpenLane, Outcome};
+use crate::app::lane::{Carried, Ground, OpenLane, Outcome};
 use crate::app::plan::{Plan, plan};
 use crate::app::reload::impact::{self, Known};
 use crate::app::{AppError, DataDirError, letters, undo};
 use crate::config::Config;
 use crate::config::difference::{Difference, Takes};
 use crate::ops::hand::{HandLane, LetterBox};
+use crate::queue::NoRoom;
 use crate::sink::Allowance;
-use crate::sink::monitor::Counts;
 
 /// How long a command of a person may take to notice that it has to make way: it looks between two blocks, and waits no
 /// longer than it takes a bad card to give one.
@@ -52,8 +52,16 @@ pub enum Changed {
 struct Opening {
     plans: Vec<Plan>,
     ground: Ground,
-    /// Counters of the lanes that ran, by name: each of them has to be opened.
-    counts: BTreeMap<String, Counts>,
+    /// Of the lanes that ran, by name: each of them has to be opened.
+    carried: BTreeMap<String, Carried>,
+}
+
+/// What the store says of lanes.
+struct Survey {
+    /// The lanes that are to run.
+    plans: Vec<Plan>,
+    /// The brokers that keep a session for a lane that runs.
+    sessions: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Stages {
@@ -67,52 +75,42 @@ impl Stages {
         difference: &Difference,
         stop: &CancellationToken,
     ) -> Result<Changed, AppError> {
-        let plans = match plan(config, &self.ground.data_dir) {
-            Ok(plans) => plans,
+        if stop.is_cancelled() {
+            return Ok(Changed::Interrupted);
+        }
+        let Survey { plans, sessions } = match self.survey(config).await? {
+            Ok(survey) => survey,
             Err(error) => return Ok(Changed::Refused(error.into())),
         };
-        let affected = match self.affected(config, difference, &plans) {
-            Ok(affected) => affected,
-            Err(error) => return Ok(Changed::Refused(error.into())),
-        };
+        let affected = self.affected(config, difference, &plans, &sessions);
         let is_opened =
             |plan: &&Plan| !self.running.contains_key(&plan.name) || affected.contains(&plan.name);
         let opened: Vec<Plan> = plans.iter().filter(is_opened).cloned().collect();
         let moves_lanes = !opened.is_empty() || !affected.is_empty();
-        if moves_lanes && !self.pause_hand(stop).await {
-            return Ok(Changed::Refused(AppError::HandBusy));
+        if moves_lanes {
+            if let Err(error) = self.room_for(opened.len().max(affected.len())).await? {
+                return Ok(Changed::Refused(error.into()));
+            }
+            if !self.pause_hand(stop).await {
+                return Ok(Changed::Refused(AppError::HandBusy));
+            }
         }
         let began = Instant::now();
         let forwards = difference.takes(|takes| matches!(takes, Takes::Forwarding | Takes::AllLanes));
         if moves_lanes || forwards {
             self.stop_forwarding().await?;
         }
-        let mut refused = None;
-        if moves_lanes {
-            let ground = self.ground_of(config, difference);
-            let old: Vec<Plan> = self.plans_of(&affected);
-            let counts = self.take_down(&affected, stop).await?;
-            if stop.is_cancelled() {
-                return Ok(Changed::Interrupted);
+        let ground = self.ground_of(config, difference);
+        let refused = match moves_lanes {
+            true => self.move_lanes(&opened, &affected, ground, stop).await?,
+            false => {
+                self.ground = ground;
+                None
             }
-            let new = Opening {
-                plans: opened.clone(),
-                ground,
-                counts: counts.clone(),
-            };
-            refused = match self.open(new).await? {
-                Ok((ground, open)) => {
-                    self.ground = ground;
-                    self.bring_up(open, &affected).await?;
-                    None
-                }
-                Err(error) => {
-                    self.open_as_before(old, counts, &affected).await?;
-                    Some(error)
-                }
-            };
-        } else {
-            self.ground = self.ground_of(config, difference);
+        };
+        if stop.is_cancelled() {
+            // What stands beside the lanes is to be stopped, too.
+            return Ok(Changed::Interrupted);
         }
         self.view.settled();
         if refused.is_none() {
@@ -130,6 +128,63 @@ impl Stages {
         })
     }
 
+    /// Exchanges the lanes. Gives why the new ones cannot be opened; then the old ones run again. Once `stop` has come, those that are
+    /// down stay so.
+    async fn move_lanes(
+        &mut self,
+        opened: &[Plan],
+        affected: &BTreeSet<String>,
+        ground: Ground,
+        stop: &CancellationToken,
+    ) -> Result<Option<AppError>, AppError> {
+        let old: Vec<Plan> = self.plans_of(affected);
+        let carried = self.take_down(affected, stop).await?;
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
+        let new = Opening {
+            plans: opened.to_vec(),
+            ground,
+            carried: carried.clone(),
+        };
+        match self.open(new, stop).await? {
+            // Closed again as this goes.
+            _ if stop.is_cancelled() => Ok(None),
+            Ok((ground, open)) => {
+                self.ground = ground;
+                self.bring_up(open, affected).await?;
+                Ok(None)
+            }
+            Err(error) => {
+                self.open_as_before(old, carried, affected, stop).await?;
+                Ok(Some(error))
+            }
+        }
+    }
+
+    /// What the store says of lanes. Folders are read for it.
+    async fn survey(&self, config: &Arc<Config>) -> Result<Result<Survey, DataDirError>, AppError> {
+        let (config, data_dir) = (Arc::clone(config), Arc::clone(&self.ground.data_dir));
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        beside("look at the store", move || {
+            let sessions = names.into_iter().map(|lane| {
+                let sessions = data_dir.sessions(&lane)?;
+                Ok((lane, sessions))
+            });
+            Ok(Survey {
+                sessions: sessions.collect::<Result<_, DataDirError>>()?,
+                plans: plan(&config, &data_dir)?,
+            })
+        })
+        .await
+    }
+
+    /// Whether the disk has room to open so many lanes.
+    async fn room_for(&self, lanes: usize) -> Result<Result<(), NoRoom>, AppError> {
+        let ballast = Arc::clone(&self.ground.ballast);
+        beside("look at the disk", move || ballast.has_room_to_open(lanes)).await
+    }
+
     /// Files may have changed: links that are not well are tried with them at once.
     pub fn try_links(&self) {
         for lane in self.view.lanes() {
@@ -145,23 +200,18 @@ impl Stages {
         config: &Config,
         difference: &Difference,
         plans: &[Plan],
-    ) -> Result<BTreeSet<String>, DataDirError> {
-        let mut brokers = Vec::with_capacity(self.running.len());
-        for (name, lane) in &self.running {
+        sessions: &BTreeMap<String, BTreeSet<String>>,
+    ) -> BTreeSet<String> {
+        let brokers = |(name, lane): (&String, &Running)| {
             // A broker that comes back may still keep a session, with what waits in it.
-            let mut own = self.ground.data_dir.sessions(name)?;
+            let mut own = sessions.get(name).cloned().unwrap_or_default();
             own.extend(lane.brokers.iter().cloned());
-            brokers.push(own);
-        }
+            own
+        };
+        let brokers: Vec<BTreeSet<String>> = self.running.iter().map(brokers).collect();
         let lanes = self.running.values().zip(&brokers);
         let lanes: Vec<Known<'_>> = lanes.map(|(lane, brokers)| lane.known(brokers)).collect();
-        Ok(impact::affected(
-            &self.ground.config,
-            config,
-            difference,
-            &lanes,
-            plans,
-        ))
+        impact::affected(&self.ground.config, config, difference, &lanes, plans)
     }
 
     fn plans_of(&self, names: &BTreeSet<String>) -> Vec<Plan> {
@@ -220,12 +270,12 @@ impl Stages {
         Ok(())
     }
 
-    /// Stops these lanes side by side, and waits until their stores are closed. Returns their counters as they stood then.
+    /// Stops these lanes side by side, and waits until their stores are closed. Returns what goes on of them.
     async fn take_down(
         &mut self,
         names: &BTreeSet<String>,
         stop: &CancellationToken,
-    ) -> Result<BTreeMap<String, Counts>, AppError> {
+    ) -> Result<BTreeMap<String, Carried>, AppError> {
         self.view.exchange(names);
         for lane in names.iter().filter_map(|name| self.running.get(name)) {
             lane.hand.shut();
@@ -260,9 +310,9 @@ impl Stages {
     }
 
     /// Lets go of lanes that have stopped. What of dead letters nobody runs any more is let go of too: it may be theirs again.
-    /// Returns the counters of the lanes: what was delivered while they stopped is in them.
-    async fn close(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Counts>, AppError> {
-        let mut counts = BTreeMap::new();
+    /// Returns what goes on of them: what was delivered while they stopped is in their counters.
+    async fn close(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Carried>, AppError> {
+        let mut carried = BTreeMap::new();
         let mut traces: Vec<(String, Weak<()>)> = Vec::new();
         for orphan in self.orphans.drain(..) {
             traces.push((orphan.lane, orphan.letters.trace()));
@@ -276,7 +326,7 @@ impl Stages {
                 hand.release(name);
             }
             if let Some(lane) = self.running.remove(name) {
-                counts.insert(name.clone(), lane.points.counts());
+                carried.insert(name.clone(), lane.points.carried());
                 traces.extend(lane.traces.into_iter().map(|trace| (name.clone(), trace)));
             }
         }
@@ -288,59 +338,43 @@ impl Stages {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(counts)
+        Ok(carried)
     }
 
-    /// Opens lanes, all of them or none. Stores are read meanwhile, so another thread does it.
+    /// Opens lanes, all of them or none. Stores are read meanwhile, so another thread does it; at a stop the lanes that run do not wait for it.
     async fn open(
         &self,
         opening: Opening,
+        stop: &CancellationToken,
     ) -> Result<Result<(Ground, Vec<(Plan, OpenLane)>), AppError>, AppError> {
-        let opened = tokio::task::spawn_blocking(move || {
-            let Opening {
-                plans,
-                ground,
-                mut counts,
-            } = opening;
-            let before = undo::Notes::of(&ground.data_dir, plans.iter().map(|plan| plan.name.as_str()));
-            let mut open = Vec::new();
-            for plan in plans {
-                let (counts, ran) = match counts.remove(&plan.name) {
-                    Some(counts) => (counts, Ran::Yes),
-                    None => (Counts::default(), Ran::No),
-                };
-                match open_lane(&plan, &ground, counts, ran) {
-                    Ok(lane) => open.extend(lane.map(|lane| (plan, lane))),
-                    Err(error) => {
-                        // No lane may write there any more.
-                        drop(open);
-                        before.put_back(&ground.data_dir);
-                        return Err(error);
-                    }
-                }
+        let mut opened = std::pin::pin!(beside("opening of lanes", move || open_all(opening)));
+        tokio::select! {
+            opened = &mut opened => opened,
+            () = stop.cancelled() => {
+                self.stop_lanes();
+                opened.await
             }
-            Ok((ground, open))
-        });
-        opened
-            .await
-            .map_err(|error| AppError::StageEnded(format!("opening of lanes ({error})")))
+        }
     }
 
-    /// The way back: the lanes that were there, with the configuration that was. What the new one made (a lane that nobody has
-    /// used yet) is emptied and put away at the next change or start.
+    /// The way back: the lanes that were there, with the configuration that was.
     async fn open_as_before(
         &mut self,
         plans: Vec<Plan>,
-        counts: BTreeMap<String, Counts>,
+        carried: BTreeMap<String, Carried>,
         affected: &BTreeSet<String>,
+        stop: &CancellationToken,
     ) -> Result<(), AppError> {
         let old = Opening {
             plans,
             ground: self.ground.clone(),
-            counts,
+            carried,
         };
-        let (_, open) = self.open(old).await??;
-        self.bring_up(open, affected).await
+        let (_, open) = self.open(old, stop).await??;
+        match stop.is_cancelled() {
+            true => Ok(()),
+            false => self.bring_up(open, affected).await,
+        }
     }
 
     /// Opened lanes join the others and begin to work.
@@ -359,7 +393,7 @@ impl Stages {
         let ground = self.ground.clone();
         let hand = self.hand.as_ref().map(|(hand, _)| Arc::clone(hand));
         // Stores are opened and read for this: the lanes that stay must not wait for it.
-        let exchanged = tokio::task::spawn_blocking(move || {
+        let exchanged = beside("exchange of lanes", move || {
             let Ground {
                 config,
                 data_dir,
@@ -373,9 +407,7 @@ impl Stages {
             }
             Ok::<_, AppError>(orphans)
         });
-        self.orphans = exchanged
-            .await
-            .map_err(|error| AppError::StageEnded(format!("exchange of lanes ({error})")))??;
+        self.orphans = exchanged.await??;
         self.run(open)?;
         let running = &self.running;
         let is_there = |broker: &str, lane: &str| {
@@ -420,7 +452,7 @@ impl Stages {
             |takes: &Takes| matches!(takes, Takes::Telling | Takes::Broker(_) | Takes::AllLanes);
         if difference.takes(by_other_means) {
             if let Some(tellings) = self.tellings.take() {
-                tellings.stop().await;
+                tellings.hand_over(config).await;
             }
             self.tellings = Some(self.start_tellings()?);
         }
@@ -441,6 +473,42 @@ impl Running {
             brokers,
         }
     }
+}
+
+/// Opens lanes, all of them or none; of none it notes anything then.
+fn open_all(opening: Opening) -> Result<(Ground, Vec<(Plan, OpenLane)>), AppError> {
+    let Opening {
+        plans,
+        ground,
+        mut carried,
+    } = opening;
+    let before = undo::Notes::of(&ground.data_dir, plans.iter().map(|plan| plan.name.as_str()));
+    let mut open = Vec::new();
+    for plan in plans {
+        let (carried, ran) = match carried.remove(&plan.name) {
+            Some(carried) => (carried, Ran::Yes),
+            None => (Carried::default(), Ran::No),
+        };
+        match open_lane(&plan, &ground, carried, ran) {
+            Ok(lane) => open.extend(lane.map(|lane| (plan, lane))),
+            Err(error) => {
+                // No lane may write there any more.
+                drop(open);
+                before.put_back(&ground.data_dir);
+                return Err(error);
+            }
+        }
+    }
+    Ok((ground, open))
+}
+
+/// Does work that reads or writes files, on a thread beside the one that serves all connections.
+async fn beside<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AppError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| AppError::StageEnded(format!("{what} ({error})")))
 }
 
 #[cfg(test)]

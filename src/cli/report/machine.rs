@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use crate::cli::text::put;
+use crate::cli::version::Facts;
 
 /// A file of `/proc` or `/etc` is some kilobytes; no more of it is read.
 const LINE_BYTES_MAX: usize = 300;
 
 /// Versions of what is in the program and below it.
 pub fn versions() -> String {
-    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system = value(&system, "PRETTY_NAME=")
         .unwrap_or("not known")
@@ -18,10 +18,8 @@ pub fn versions() -> String {
         .to_owned();
     let kernel = rustix::system::uname();
     format!(
-        "edgeferry {} for {} {}\nlibrdkafka {librdkafka}\nsystem {system}\nkernel {} {} {}\n",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
-        std::env::consts::OS,
+        "{}system {system}\nkernel {} {} {}\n",
+        Facts::gather().text(),
         kernel.sysname().to_string_lossy(),
         kernel.release().to_string_lossy(),
         kernel.version().to_string_lossy(),

@@ -10,7 +10,8 @@
 //! * every text of a file with mistakes: a secret may stand where a secret does not belong.
 //!
 //! Paths of files are said, what is in the files never. At last [`Redacted::scrub`] takes out of the whole report what the files of
-//! secrets hold, wherever it may have come from.
+//! secrets hold, wherever it may have come from. What cannot be read cannot be looked for either: the report says which files
+//! those are.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use toml::Value;
 
 use crate::cli::text::put;
 use crate::config::{self, LoadError};
-use crate::{secret, sink};
+use crate::secret::{self, SecretError};
+use crate::sink;
 
 /// Parts of names of secrets.
 const SECRET_WORDS: [&str; 14] = [
@@ -75,17 +77,22 @@ pub fn read(path: &Path) -> Redacted {
     }
     // An error of the parser quotes the file, so it is not said; where it is was said above.
     let table: toml::Table = source.parse().unwrap_or_default();
-    let mut secrets = Vec::new();
+    let (mut secrets, mut unread) = (Vec::new(), Vec::new());
     let mut line = |name: &str, value: &Value| {
         let shown = shown(name, value, loaded.is_ok());
         put(&mut text, format_args!("{name} = {shown}\n"));
-        if let Value::String(file) = value {
-            secrets.extend(held_by(name, Path::new(file)));
+        match value {
+            Value::String(file) if is_file_of_secrets(name) => match held_by(Path::new(file)) {
+                Ok(held) => secrets.extend(held),
+                Err(error) => unread.push(format!("{name}: {}", why_unread(&error))),
+            },
+            _ => {}
         }
     };
     for (name, value) in &table {
         flatten(name, value, &mut line);
     }
+    text.push_str(&not_looked_for(&unread));
     let configured = table.get("gateway").and_then(|gateway| gateway.get("data_dir"));
     let data_dir = match &loaded {
         Ok((config, _)) => Some(config.gateway.data_dir.clone()),
@@ -219,20 +226,46 @@ fn without_credentials(text: &str) -> String {
     format!("{scheme}://{authority}{path}{query}")
 }
 
-/// The lines of a file of secrets, as far as it can be read now.
-fn held_by(name: &str, file: &Path) -> Vec<String> {
-    if !is_path(name) || last(name) == "data_dir" || PUBLIC.iter().any(|end| name.ends_with(end)) {
-        return Vec::new();
-    }
-    let Ok(bytes) = secret::bytes(file, secret::SECRET_BYTES_MAX) else {
-        return Vec::new();
-    };
+fn is_file_of_secrets(name: &str) -> bool {
+    is_path(name) && last(name) != "data_dir" && !PUBLIC.iter().any(|end| name.ends_with(end))
+}
+
+/// The lines of a file of secrets.
+fn held_by(file: &Path) -> Result<Vec<String>, SecretError> {
+    let bytes = secret::bytes(file, secret::SECRET_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(str::trim);
-    lines
+    Ok(lines
         .filter(|line| line.len() >= SCRUBBED_MIN && !line.starts_with("-----"))
         .map(str::to_owned)
-        .collect()
+        .collect())
+}
+
+/// Without the path: where none belongs it may be a secret.
+fn why_unread(error: &SecretError) -> String {
+    match error {
+        SecretError::Unreadable { source, .. } => source.kind().to_string(),
+        SecretError::NoFile(_) => "is not a file".to_owned(),
+        SecretError::TooLarge { limit, .. } => format!("is over {limit} bytes"),
+        SecretError::NoCredentials(_) => {
+            "is a credential of the service, and CREDENTIALS_DIRECTORY is not set here".to_owned()
+        }
+        SecretError::Empty(_) | SecretError::NoText(_) => "holds no line of text".to_owned(),
+    }
+}
+
+/// Says which files of secrets could not be read, if any.
+fn not_looked_for(unread: &[String]) -> String {
+    if unread.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nThese files of secrets cannot be read here, so what they hold was not looked for in this report. Make it as root or as \
+                    the user of the daemon, or look through it for them:\n"
+        .to_owned();
+    for one in unread {
+        put(&mut text, format_args!("  {one}\n"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -338,6 +371,40 @@ x-what = "hunter2"
             redacted.scrub(text),
             "a (redacted) b (redacted) c (redacted) public words -----BEGIN KEY-----"
         );
+    }
+
+    #[test]
+    fn files_of_secrets_that_cannot_be_read_are_named_without_their_paths() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("password"), "hunter2\n").expect("writes");
+        std::fs::create_dir(path("folder")).expect("makes");
+        let text = format!(
+            "[kafka]\npassword_file = {:?}\nkey_file = {:?}\nca_file = {:?}\n[[mqtt]]\npassword_file = {:?}\n",
+            path("password"),
+            path("folder"),
+            path("no-ca"),
+            path("hunter3"),
+        );
+        std::fs::write(path("edgeferry.toml"), text).expect("writes");
+        let text = read(&path("edgeferry.toml")).text;
+        let (_, unread) = text
+            .split_once("These files of secrets cannot be read here")
+            .expect("some");
+        assert!(unread.contains("  kafka.key_file: is not a file\n"), "{unread}");
+        assert!(
+            unread.contains("  mqtt[0].password_file: entity not found\n"),
+            "{unread}"
+        );
+        assert_eq!(unread.matches("_file").count(), 2, "{unread}");
+        assert!(!unread.contains("hunter") && !text.contains("hunter"), "{text}");
+        // Where all can be read nothing is said.
+        std::fs::write(
+            path("edgeferry.toml"),
+            format!("[kafka]\npassword_file = {:?}\n", path("password")),
+        )
+        .expect("writes");
+        assert!(!read(&path("edgeferry.toml")).text.contains("cannot be read"));
     }
 
     #[test]

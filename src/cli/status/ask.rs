@@ -1,10 +1,12 @@
 //! Asks the daemon of a store how it is, through the control socket, within a limit of time.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::holder;
@@ -120,17 +122,33 @@ pub(super) fn foreign(path: &Path, source: io::Error) -> AskError {
 /// What came of a conversation that was begun; inside it, that nobody listens.
 type Conversation = Result<Result<Box<State>, io::Error>, AskError>;
 
-/// On a thread of its own: a stopped process may let even the connecting wait.
+/// The sockets at which somebody of this process still waits for an answer.
+static ASKING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn asking() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    ASKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// On a thread of its own: a stopped process may let even the connecting wait, for ever. One at a time: who looks again and again
+/// would leave a thread and a connection behind with each look.
 fn converse_in_time(socket: &Path, folder: &Path) -> Conversation {
     let (done, is_done) = sync_channel(1);
     let path = socket.to_owned();
+    if !asking().insert(path.clone()) {
+        return Err(AskError::Silent {
+            pid: holder::of(folder),
+        });
+    }
     let spawned = std::thread::Builder::new()
         .name("asking".to_owned())
         .spawn(move || {
+            let said = converse(&path);
+            asking().remove(&path);
             // Nobody waits any more when this fails.
-            drop(done.send(converse(&path)));
+            drop(done.send(said));
         });
     if let Err(source) = spawned {
+        asking().remove(socket);
         return Err(AskError::Socket {
             path: socket.to_owned(),
             source,
@@ -234,6 +252,27 @@ mod tests {
         assert!(asked(b"").contains("it is stopping, or it belongs to another user"));
         let refused = asked(b"{\"error\":{\"exit\":64,\"message\":\"use another edgeferry\"}}\n");
         assert_eq!(refused, "the daemon does not say: use another edgeferry");
+    }
+
+    #[test]
+    fn who_still_waits_for_an_answer_is_not_asked_for_by_one_more_thread() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let listener = UnixListener::bind(control::path(dir.path())).expect("binds");
+        let folder = dir.path().to_owned();
+        let first = std::thread::spawn(move || ask(&folder).expect_err("no state").to_string());
+        let (silent, _) = listener.accept().expect("it asks");
+        for _ in 0..10 {
+            let error = ask(dir.path()).expect_err("no state").to_string();
+            assert!(error.contains("does not answer"), "{error}");
+        }
+        listener.set_nonblocking(true).expect("a socket");
+        assert!(listener.accept().is_err(), "nobody else came");
+        drop(silent);
+        assert!(first.join().expect("ends").contains("it closed the connection"));
+        // And then it is asked again.
+        drop(listener);
+        let error = ask(dir.path());
+        assert!(matches!(&error, Ok(Found::Stopped(_))), "{error:?}");
     }
 
     #[test]

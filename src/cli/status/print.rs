@@ -141,6 +141,9 @@ fn put_ledger(out: &mut String, ledger: &Ledger) {
     if !reasons.is_empty() {
         put(&mut text, format_args!(" ({})", reasons.join(", ")));
     }
+    if let Some(off) = ledger.unaccounted.filter(|count| *count != 0) {
+        put(&mut text, format_args!(", UNACCOUNTED {off}"));
+    }
     out.push_str(&wrap(&text, "  ledger   ", "           "));
     let beside = [
         ("recognised", ledger.recognised),
@@ -206,7 +209,11 @@ fn put_disk(out: &mut String, disk: &Disk) {
     };
     put(
         &mut text,
-        format_args!("; {} written in 24 h", ByteSize(disk.written_last_day_bytes)),
+        format_args!(
+            "; {} written {}",
+            ByteSize(disk.written_last_day_bytes),
+            written_over(disk.written_last_day_over_s)
+        ),
     );
     if let Some(budget) = disk.budget_per_day_bytes {
         put(&mut text, format_args!(" of {} a day", ByteSize(budget)));
@@ -216,6 +223,15 @@ fn put_disk(out: &mut String, disk: &Disk) {
     }
     out.push('\n');
     out.push_str(&wrap(&format!("{}: {text}", disk.path), "disk  ", "      "));
+}
+
+/// Nobody counts what was written before the start.
+fn written_over(seconds: u64) -> String {
+    match seconds {
+        86_400.. => "in 24 h".to_owned(),
+        3600.. => format!("in the {} h since the start", seconds / 3600),
+        _ => format!("in the {} min since the start", seconds / 60),
+    }
 }
 
 fn put_certificate(out: &mut String, certificate: &Certificate, now_ms: i64) {

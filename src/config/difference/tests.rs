@@ -332,6 +332,14 @@ fn routes_are_told_by_what_they_say_then_by_their_filter_then_by_their_place() {
         "routes stand in another order"
     );
     assert_eq!(
+        said(&three, &routes(&[("b", "b"), ("a", "a"), ("c", "other")])),
+        "route[2] changed (topic); routes stand in another order"
+    );
+    assert_eq!(
+        said(&three, &routes(&[("x", "x"), ("c", "c"), ("a", "a")])),
+        "route[0] added; route[1] removed; routes stand in another order"
+    );
+    assert_eq!(
         said(
             &routes(&[("a", "a"), ("a", "b")]),
             &routes(&[("a", "a"), ("a", "c")])
@@ -374,6 +382,41 @@ fn the_line_for_people_names_tables_and_settings() {
         said(&one, &secured),
         "kafka.max_rate changed; kafka.compression changed"
     );
+}
+
+#[test]
+fn a_table_that_says_nothing_but_the_name_of_a_lane_is_a_difference() {
+    // A lane that is being emptied keeps its policies as long as it has a table.
+    let without = format!("{}[queue]\nmax_age = \"1h\"\n", routes(&[("a", "a")]));
+    let with = format!("{without}[[lane]]\nname = \"default\"\n");
+    assert_eq!(said(&without, &with), "lane default changed (table added)");
+    assert_eq!(said(&with, &without), "lane default changed (table removed)");
+    let said_too = format!("{without}[[lane]]\nname = \"default\"\nweight = 7\n");
+    assert_eq!(said(&without, &said_too), "lane default changed (weight)");
+}
+
+#[test]
+fn what_goes_along_with_a_broker_is_done_and_not_told() {
+    let one = routes(&[("a", "a")]);
+    let quicker = one.replace("url =", "keep_alive = \"7s\"\nurl =");
+    let difference = Difference::between(&parse(&one), &parse(&quicker));
+    assert_eq!(difference.to_string(), "mqtt default changed (keep_alive)");
+    assert!(
+        difference.takes(|takes| matches!(takes, Takes::Status(_))),
+        "its client is another one"
+    );
+}
+
+#[test]
+fn only_settings_of_kafka_are_about_kafka() {
+    let one = routes(&[("a", "a")]);
+    let about_kafka = |new: &str| Difference::between(&parse(&one), &parse(new)).is_about_kafka();
+    assert!(about_kafka(
+        &one.replace("[kafka]", "[kafka]\ncompression = \"zstd\"")
+    ));
+    assert!(!about_kafka(&format!(
+        "{one}[dead_letter]\nmax_bytes = \"32 MiB\"\n"
+    )));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{COMMANDS_MAX, Reloads};
@@ -21,6 +22,10 @@ const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(30);
 /// A wait looks this often whether a stop has begun.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a reload is waited for: each lane takes some 20 s at most, and there are few. It holds one of few places.
+const RELOAD_PATIENCE: Duration = Duration::from_mins(5);
+/// How often is looked whether it is done: a person waits for it.
+const RELOAD_LOOK: Duration = Duration::from_millis(50);
 /// Answers go out this fast at most, bytes per second: a fifth of what a card reads, so that delivery goes on beside an
 /// export of the whole queue.
 const RATE: f64 = 8.0 * 1024.0 * 1024.0;
@@ -101,22 +106,46 @@ fn try_serve(
 
 /// Has the configuration read again, and waits for what comes of it: the daemon answers, or ends.
 fn reload(reloads: &Reloads, say: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<Answer> {
-    let (reply, answer) = oneshot::channel();
-    let sent = reloads.try_send(reply).ok();
-    Ok(match sent.and_then(|()| answer.blocking_recv().ok()) {
-        Some(Ok(line)) => {
-            say(Answer::Note(line))?;
-            Answer::done(Exit::Stopped)
+    let (reply, mut answer) = oneshot::channel();
+    if reloads.try_send(reply).is_err() {
+        return Ok(stopping());
+    }
+    let began = Instant::now();
+    loop {
+        match answer.try_recv() {
+            Ok(Ok(line)) => {
+                say(Answer::Note(line))?;
+                return Ok(Answer::done(Exit::Stopped));
+            }
+            Ok(Err((exit, message))) => {
+                return Ok(Answer::Error {
+                    exit: exit as u8,
+                    message,
+                });
+            }
+            Err(TryRecvError::Closed) => return Ok(stopping()),
+            Err(TryRecvError::Empty) if began.elapsed() >= RELOAD_PATIENCE => return Ok(still_at_it()),
+            Err(TryRecvError::Empty) => std::thread::park_timeout(RELOAD_LOOK),
         }
-        Some(Err((exit, message))) => Answer::Error {
-            exit: exit as u8,
-            message,
-        },
-        None => Answer::Error {
-            exit: Exit::Failure as u8,
-            message: HandError::Stopping.to_string(),
-        },
-    })
+    }
+}
+
+fn stopping() -> Answer {
+    Answer::Error {
+        exit: Exit::Failure as u8,
+        message: HandError::Stopping.to_string(),
+    }
+}
+
+/// It goes on all the same, but nobody keeps one of few places for ever.
+fn still_at_it() -> Answer {
+    Answer::Error {
+        exit: Exit::Failure as u8,
+        message: format!(
+            "the reload has taken {} min and is not done: `edgeferry status` and the log say what comes of it",
+            RELOAD_PATIENCE.as_secs() / 60
+        ),
+    }
 }
 
 /// Nothing was begun.
@@ -195,6 +224,11 @@ impl Patient<'_> {
     fn patiently(&self, mut attempt: impl FnMut(&UnixStream) -> io::Result<usize>) -> io::Result<usize> {
         let began = Instant::now();
         loop {
+            // Before each attempt: who sends a byte now and then never lets one time out.
+            let is_over = self.until.get().is_some_and(|until| Instant::now() >= until);
+            if is_over || began.elapsed() >= IDLE {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             match attempt(self.stream) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 }
@@ -202,10 +236,6 @@ impl Patient<'_> {
             }
             if self.hand.is_closing() {
                 return Err(io::Error::other("edgeferry is stopping"));
-            }
-            let is_over = self.until.get().is_some_and(|until| Instant::now() >= until);
-            if is_over || began.elapsed() >= IDLE {
-                return Err(io::ErrorKind::TimedOut.into());
             }
         }
     }

@@ -208,3 +208,18 @@ fn a_reload_is_answered_with_what_came_of_it_when_it_is_over() {
     let over = reloaded(None).concat();
     assert!(over.contains("edgeferry is stopping"), "{over}");
 }
+
+#[test]
+fn who_sends_a_byte_now_and_then_keeps_no_place_for_long() {
+    with_client(|socket| {
+        let mut client = connect(socket);
+        // Shorter than any patience of the other side: a read that would have come back is a pause.
+        let pause = Duration::from_millis(100);
+        client.set_read_timeout(Some(pause)).expect("can be set");
+        let until = std::time::Instant::now() + PATIENCE;
+        let mut answer = [0; 1];
+        while client.write_all(b"x").is_ok() && !matches!(io::Read::read(&mut client, &mut answer), Ok(0)) {
+            assert!(std::time::Instant::now() < until, "it has its place still");
+        }
+    });
+}

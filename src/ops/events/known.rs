@@ -274,6 +274,11 @@ pub const KNOWN: &[Known] = &[
         "see what the error names, and restart when convenient",
     ),
     error("http: the thread ended in disorder", &[], BUG),
+    warn(
+        "http: the thread looks at something that does not answer; it is left behind",
+        &[],
+        "look at `dmesg` and the medium of data_dir: it holds up whoever reads it",
+    ),
     error(
         "http: the history of the page has a gap; it goes on",
         &["error"],

@@ -24,7 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -40,6 +40,11 @@ use service::Site;
 
 /// How long until an address is tried again that cannot be had.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long its end may take when it is dropped.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The server, running. Ends when it is dropped.
 #[derive(Debug)]
@@ -87,8 +92,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
-        // It waits for nothing but the network, so it ends with what it is just making.
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+        let Some(thread) = self.thread.take() else { return };
+        // It ends with what it is just making, which may be a look at a medium that stalls: no stop waits for that.
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() >= PATIENCE {
+                tracing::warn!("http: the thread looks at something that does not answer; it is left behind");
+                return;
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        if thread.join().is_err() {
             tracing::error!("http: the thread ended in disorder");
         }
     }

@@ -435,6 +435,22 @@ fn a_look_that_panics_ends_nothing_but_its_answer_and_the_history_goes_on() {
 }
 
 #[test]
+fn a_look_that_does_not_come_back_does_not_hold_up_the_end() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let look = move || {
+        // A medium that stalls.
+        held.lock().unwrap().recv().unwrap_or_default();
+        sample::state()
+    };
+    let server = start_with(look, None);
+    let began = Instant::now();
+    drop(server);
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    drop(release);
+}
+
+#[test]
 fn a_daemon_that_hangs_is_not_alive() {
     let with = |is_live: bool| {
         let look = move || {

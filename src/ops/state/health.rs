@@ -86,6 +86,7 @@ fn of_lane(lane: &Lane, state: &State) -> Vec<Advice> {
     }
     advice.extend(of_store(lane, state));
     advice.extend(of_losses(lane, state));
+    advice.extend(of_account(lane, state));
     advice.extend(of_letters(lane, state));
     advice.extend(of_backlog(lane, state));
     advice
@@ -192,10 +193,25 @@ fn of_losses(lane: &Lane, state: &State) -> Vec<Advice> {
     advice
 }
 
+/// Messages of which nobody knows what became of them, or which were counted twice.
+fn of_account(lane: &Lane, state: &State) -> Option<Advice> {
+    let unaccounted = lane.ledger.unaccounted.filter(|count| *count != 0)?;
+    let what = match unaccounted {
+        1.. => format!("of {unaccounted} messages nobody knows what became of them"),
+        _ => format!("{} messages are counted twice", unaccounted.unsigned_abs()),
+    };
+    Some(error(
+        format!("{}the account does not add up: {what}", prefix(lane, state)),
+        "see by `edgeferry verify` whether Kafka has all messages, and send `edgeferry report` in: this is a fault of edgeferry, or a \
+         file of the store was damaged",
+    ))
+}
+
 /// The time that the numbers of the last hour cover.
 fn lately(lane: &Lane) -> String {
     match lane.last_hour.over_s {
         3600.. => "in the last hour".to_owned(),
+        0..60 => "since the start just now".to_owned(),
         over_s => format!("since the start {} min ago", over_s / 60),
     }
 }
@@ -223,7 +239,7 @@ fn of_letters(lane: &Lane, state: &State) -> Vec<Advice> {
 fn of_backlog(lane: &Lane, state: &State) -> Vec<Advice> {
     let is_away = matches!(lane.kafka, Link::Down(_) | Link::Connecting);
     let oldest = match lane.queue.age_s {
-        Some(age) if age >= OLD_BACKLOG_S => format!("the oldest for {:.1} h", age / 3600.0),
+        Some(age) if age >= OLD_BACKLOG_S => format!("the oldest for {}", hours(age)),
         // It may be old: nobody should find out after a week.
         None if lane.queue.is_age_unknown && lane.kafka_away_s.is_some_and(|away| away >= LONG_AWAY_S) => {
             "for how long is not known".to_owned()
@@ -239,6 +255,20 @@ fn of_backlog(lane: &Lane, state: &State) -> Vec<Advice> {
         "see whether the network and the brokers of kafka.bootstrap_servers can be reached from here; the messages are safe \
          as long as the queue has room",
     )]
+}
+
+/// As people say it.
+fn hours(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an age in whole minutes"
+    )]
+    let minutes = (seconds / 60.0) as u64;
+    match (minutes / 60, minutes % 60) {
+        (hours @ 24.., _) => format!("{} d {} h", hours / 24, hours % 24),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// Of brokers, each once, whatever the number of lanes that are connected to it.
@@ -287,7 +317,7 @@ fn of_certificate(certificate: &Certificate, state: &State) -> Option<Advice> {
     let ends = certificate.not_after_unix_ms?;
     Some(match certificates::stage(ends, state.unix_ms)? {
         // By a clock that may be ahead nothing has expired.
-        Stage::Over(_) if !state.is_clock_synchronised => warning(
+        Stage::Over(_) if state.is_clock_synchronised == Some(false) => warning(
             format!("the certificate of {name} has expired, if the clock is right"),
             "see to the clock first",
         ),
@@ -328,11 +358,12 @@ fn of_whole(state: &State) -> Vec<Advice> {
             "raise commit_interval_max, which trades latency for wear, have less sent, or raise flash_budget",
         ));
     }
-    if !state.is_clock_synchronised {
+    // Where nobody can know it there is nothing to see to, and an advice that always stands is read by nobody.
+    if state.is_clock_synchronised == Some(false) {
         advice.push(warning(
-            "the clock is not known to be right".to_owned(),
-            "see `timedatectl`: systemd-timesyncd says when it is (with chrony this cannot be known). Times of messages are \
-             corrected once it is, where Kafka has not seen them",
+            "the clock is not synchronised yet".to_owned(),
+            "see `timedatectl`: the time server must be reached once after each start. Times of messages are corrected then, \
+             where Kafka has not seen them",
         ));
     }
     advice
@@ -497,7 +528,7 @@ mod tests {
         );
         // By a clock that may be ahead nothing has expired for sure.
         let mut state = with(-1);
-        state.is_clock_synchronised = false;
+        state.is_clock_synchronised = Some(false);
         let advice = Health::of(&state).advice;
         assert!(
             advice.iter().all(|advice| advice.level == Level::Warning),
@@ -601,7 +632,7 @@ mod tests {
         only(
             &state,
             Level::Warning,
-            "9 messages wait, the oldest for 1.5 h",
+            "9 messages wait, the oldest for 1 h 30 min",
             "network",
             "buffering",
         );
@@ -782,16 +813,45 @@ mod tests {
     }
 
     #[test]
+    fn an_account_that_does_not_add_up_is_an_error_either_way_and_none_where_it_cannot_be_counted() {
+        for (unaccounted, what) in [
+            (3, "of 3 messages nobody knows"),
+            (-2, "2 messages are counted twice"),
+        ] {
+            let mut state = well();
+            lane(&mut state).ledger.unaccounted = Some(unaccounted);
+            only(
+                &state,
+                Level::Error,
+                what,
+                "edgeferry verify",
+                "THE ACCOUNT IS WRONG by",
+            );
+            assert_eq!(Health::of(&state).level, Grade::Bad);
+        }
+        let mut state = well();
+        lane(&mut state).ledger.unaccounted = None;
+        assert_eq!(Health::of(&state).advice, []);
+    }
+
+    #[test]
     fn a_clock_that_may_be_wrong_is_told() {
         let mut state = well();
-        state.is_clock_synchronised = false;
+        state.is_clock_synchronised = Some(false);
         only(
             &state,
             Level::Warning,
-            "the clock is not known to be right",
+            "the clock is not synchronised yet",
             "timedatectl",
             "all is well",
         );
+    }
+
+    #[test]
+    fn a_clock_of_which_nobody_can_know_is_no_standing_advice() {
+        let mut state = well();
+        state.is_clock_synchronised = None;
+        assert_eq!(Health::of(&state).advice, []);
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub struct State {
     pub delivery: String,
     /// When this was taken.
     pub unix_ms: i64,
-    /// Whether the clock is known to be right.
-    pub is_clock_synchronised: bool,
+    /// Whether the clock is right; `None` where nothing on the machine says so either way.
+    #[serde(default)]
+    pub is_clock_synchronised: Option<bool>,
     /// Since the start of the process, seconds.
     pub uptime_s: u64,
     /// What it comes to.
@@ -237,7 +238,7 @@ pub struct Broker {
     pub away_s: Option<u64>,
 }
 
-/// `received = delivered + queued + dead_lettered + sum of removed`, always.
+/// `received = delivered + queued + dead_lettered + sum of removed + unaccounted`, and the last is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     /// Messages that were acknowledged.
@@ -250,6 +251,10 @@ pub struct Ledger {
     pub dead_lettered: u64,
     /// Removed, by reason; all reasons, also those with 0.
     pub removed: BTreeMap<String, u64>,
+    /// What was received, less all of the above, where `queued` is counted on its own, by the log. 0 unless edgeferry is wrong or a
+    /// file that counts was damaged; `None` where it cannot be counted at the moment: then `queued` is what is left over.
+    #[serde(default)]
+    pub unaccounted: Option<i64>,
     /// Beside the account, since the start: redeliveries of the broker that were recognised and not stored again.
     pub recognised: u64,
     /// Beside the account, since the start: records of messages that had been handed to the Kafka client before.
@@ -355,8 +360,11 @@ pub struct Disk {
     pub total_bytes: Option<u64>,
     /// Written since the start of the process.
     pub written_bytes: u64,
-    /// Written in the last 24 hours.
+    /// Written in the last 24 hours, or since the start of the process if that was later: nobody counted before.
     pub written_last_day_bytes: u64,
+    /// How much time those cover, seconds: less than a day means since the start.
+    #[serde(default)]
+    pub written_last_day_over_s: u64,
     /// What a day would take at the rate of the last ten minutes.
     pub projected_per_day_bytes: u64,
     /// Bytes written for each byte of payload.

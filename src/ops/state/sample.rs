@@ -13,7 +13,7 @@ pub fn state() -> State {
         epoch: "00000000000000a1".to_owned(),
         delivery: "at-least-once".to_owned(),
         unix_ms: 1_795_000_000_000,
-        is_clock_synchronised: true,
+        is_clock_synchronised: Some(true),
         uptime_s: 86_400,
         health: Health {
             is_ready: false,
@@ -49,6 +49,7 @@ pub fn state() -> State {
             total_bytes: Some(16_000_000_000),
             written_bytes: 3_000_000,
             written_last_day_bytes: 2_000_000,
+            written_last_day_over_s: 86_400,
             projected_per_day_bytes: 2_500_000,
             written_per_payload_byte: Some(2.6),
             min_free_bytes: 64 << 20,
@@ -102,6 +103,7 @@ fn lane(name: &str, kafka: Link, queued: u64) -> Lane {
             recognised: 7,
             resent: 11,
             unprotected: 2,
+            unaccounted: Some(0),
         },
         queue: Queue {
             bytes: 300_000,

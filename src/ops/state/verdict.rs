@@ -17,6 +17,7 @@ pub(super) struct Verdict {
 /// The first of these that holds, the worst first. `advice` is what a person should do.
 pub(super) fn of(state: &State, advice: &[Advice]) -> Verdict {
     let found = lost(state)
+        .or_else(|| miscounted(state))
         .or_else(|| stalled(state))
         .or_else(|| no_lane(state))
         .or_else(|| stuck(state))
@@ -114,6 +115,27 @@ fn lost(state: &State) -> Option<Verdict> {
             "Messages were lost.",
             format!("The store is damaged: {missing} missing, found in the last hour. What else is stored is delivered."),
             format!("DAMAGE: {were} lost in the last hour; {}", waiting(state)),
+        )
+    })
+}
+
+/// Nobody can say that it is safe while messages are missing from the account.
+fn miscounted(state: &State) -> Option<Verdict> {
+    let off = |lane: &Lane| lane.ledger.unaccounted.map_or(0, i64::unsigned_abs);
+    let off = sum(state, off);
+    (off > 0).then(|| {
+        verdict(
+            Grade::Bad,
+            "The account does not add up.",
+            format!(
+                "It is wrong by {}. `edgeferry verify` says whether Kafka has all of them.",
+                plural(off, "message", "messages")
+            ),
+            format!(
+                "THE ACCOUNT IS WRONG by {}; {}",
+                plural(off, "message", "messages"),
+                waiting(state)
+            ),
         )
     })
 }

@@ -325,7 +325,7 @@ impl Bench {
             cursor: Seq::ZERO,
         };
         let notes = Notes::open(&folder, true, at).expect("opens");
-        let clock = Clock::with_probe(BOOT, || SYNCHRONISED.get());
+        let clock = Clock::with_probe(BOOT, || Some(SYNCHRONISED.get()));
         let times = Times::new(clock, notes, RecordTimestamp::Arrival);
         let dead_letters = Arc::new(dead_letters);
         let monitor = Arc::new(Monitor::default());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Beside, Context, TRANSACTION_TIMEOUT};
@@ -151,7 +151,7 @@ fn refusal(consumer: &BaseConsumer<Beside>) -> Option<KafkaError> {
 impl Session {
     pub(super) fn take_over(
         &mut self,
-        producer: &ThreadedProducer<Context>,
+        producer: &BaseProducer<Context>,
         patience: Duration,
     ) -> Result<Committed, TransactionError> {
         if !self.is_initialised {
@@ -213,7 +213,7 @@ impl Session {
 
     pub(super) fn commit(
         &mut self,
-        producer: &ThreadedProducer<Context>,
+        producer: &BaseProducer<Context>,
         cursor: Seq,
         patience: Duration,
     ) -> Result<(), TransactionError> {
@@ -232,7 +232,7 @@ impl Session {
 
     fn send_cursor(
         &self,
-        producer: &ThreadedProducer<Context>,
+        producer: &BaseProducer<Context>,
         cursor: Seq,
         patience: Duration,
     ) -> Result<(), KafkaError> {

@@ -189,6 +189,17 @@ fn a_stop_says_a_last_word_where_somebody_hears_it() {
     assert_eq!(away.counts(), (0, 0));
 }
 
+#[test]
+fn who_is_followed_by_another_one_says_no_last_word() {
+    let kafka = Kafka::default();
+    let monitor: Arc<TellMonitor> = Arc::default();
+    let mut heard = teller(&kafka, Gate::default(), &monitor);
+    heard.step();
+    monitor.hand_over();
+    heard.run();
+    assert_eq!(kafka.script().got.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn kafka_that_comes_and_goes_for_an_hour_leaves_dozens_of_lines_about_the_state() {
     let mut outages = Outages::default();

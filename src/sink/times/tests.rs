@@ -15,7 +15,7 @@ fn times(basis: RecordTimestamp) -> (Times, tempfile::TempDir) {
         cursor: Seq::ZERO,
     };
     let notes = Notes::open(folder.path(), true, at).expect("opens");
-    let times = Times::new(Clock::with_probe(BOOT, || true), notes, basis);
+    let times = Times::new(Clock::with_probe(BOOT, || Some(true)), notes, basis);
     (times, folder)
 }
 

@@ -74,7 +74,11 @@ impl Peer {
     }
 
     async fn grant(&self) {
-        let answers = vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())];
+        self.answer(vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())])
+            .await;
+    }
+
+    async fn answer(&self, answers: Vec<Answer>) {
         self.say(Ok(Event::Granted {
             packet_id: 1,
             answers,
@@ -100,12 +104,23 @@ fn start() -> (
     CancellationToken,
     tokio::task::JoinHandle<()>,
 ) {
+    followed(CancellationToken::new())
+}
+
+fn followed(
+    handover: CancellationToken,
+) -> (
+    mpsc::Receiver<Peer>,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\nstatus_topic = \"e/{gateway}\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
     let status = Status::new(&config.brokers[0], "gw-7", Arc::default())
         .expect("valid bounds")
-        .expect("a topic");
+        .expect("a topic")
+        .followed(handover);
     assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
     let (connected, peers) = mpsc::channel(AHEAD);
     let stop = CancellationToken::new();
@@ -129,6 +144,24 @@ async fn online_is_said_when_connected_and_stopped_before_the_goodbye() {
         peer.requests.recv().await,
         Some(None),
         "DISCONNECT comes behind it"
+    );
+    peer.say(Ok(Event::DisconnectSent)).await;
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_followed_by_another_one_leaves_without_a_word() {
+    let handover = CancellationToken::new();
+    let (mut peers, stop, task) = followed(handover.clone());
+    let mut peer = peers.recv().await.expect("a connection");
+    peer.connect().await;
+    peer.requests.recv().await.flatten().expect("online");
+    handover.cancel();
+    stop.cancel();
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT, and nothing before it"
     );
     peer.say(Ok(Event::DisconnectSent)).await;
     task.await.expect("it ends");
@@ -255,5 +288,39 @@ async fn a_broker_that_ends_the_connection_when_asked_is_not_asked_for_ever() {
             None => assert!(!goes_on, "there is nothing else to do"),
         }
         task.await.expect("it ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_hears_nothing_because_all_is_refused_is_given_back_unless_it_tells_something() {
+    let refused = || vec![Answer::Refused("0x87".to_owned()); FILTERS.len()];
+    for (lines, stays) in [("", false), ("status_topic = \"e/{gateway}\"", true)] {
+        let status = made(lines, &Arc::default()).expect("it watches");
+        let (connected, mut peers) = mpsc::channel(AHEAD);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+        let mut peer = peers.recv().await.expect("a connection");
+        peer.connect().await;
+        peer.answer(refused()).await;
+        if stays {
+            assert!(
+                peer.requests.recv().await.is_some_and(|word| word.is_some()),
+                "online"
+            );
+            assert!(
+                timeout(Duration::from_secs(1), peer.requests.recv())
+                    .await
+                    .is_err(),
+                "it stays"
+            );
+            stop.cancel();
+            drop(peer);
+        } else {
+            assert_eq!(peer.requests.recv().await, Some(None), "a goodbye");
+            peer.say(Ok(Event::DisconnectSent)).await;
+        }
+        task.await.expect("it ends");
+        assert!(peers.recv().await.is_none(), "and does not come back");
     }
 }

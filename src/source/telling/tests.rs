@@ -88,6 +88,16 @@ fn start() -> (
     CancellationToken,
     tokio::task::JoinHandle<()>,
 ) {
+    followed(CancellationToken::new())
+}
+
+fn followed(
+    handover: CancellationToken,
+) -> (
+    mpsc::Receiver<Peer>,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
     let text = "[gateway]\nid = \"gw-7\"\ndata_dir = \"/d\"\n[[mqtt]]\nurl = \"mqtt://b\"\n\
                 [kafka]\nbootstrap_servers = [\"k:9092\"]\n[[route]]\nfrom = \"d/{device}\"\ntopic = \"t\"\n";
     let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
@@ -102,6 +112,7 @@ fn start() -> (
     });
     let telling =
         Telling::new(&config.brokers[0], "gw-7", "e/{gateway}/state", INTERVAL, words).expect("valid bounds");
+    let telling = telling.followed(handover);
     assert_eq!(telling.identity.client_id, "edgeferry-gw-7-state");
     let (connected, peers) = mpsc::channel(AHEAD);
     let stop = CancellationToken::new();
@@ -126,6 +137,24 @@ async fn the_state_is_told_when_connected_at_each_interval_and_at_the_stop() {
         peer.requests.recv().await,
         Some(None),
         "DISCONNECT comes behind it"
+    );
+    peer.say(Ok(Event::DisconnectSent)).await;
+    task.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_followed_by_another_one_leaves_without_a_word() {
+    let handover = CancellationToken::new();
+    let (mut peers, stop, task) = followed(handover.clone());
+    let mut peer = peers.recv().await.expect("a connection");
+    peer.connect().await;
+    assert_eq!(peer.heard().await, "Now");
+    handover.cancel();
+    stop.cancel();
+    assert_eq!(
+        peer.requests.recv().await,
+        Some(None),
+        "DISCONNECT, and nothing before it"
     );
     peer.say(Ok(Event::DisconnectSent)).await;
     task.await.expect("it ends");

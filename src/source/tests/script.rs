@@ -322,7 +322,7 @@ impl Gateway {
             series_of: SeriesOf(Arc::new(|_| Vec::new())),
             link: Arc::new(told),
             counters: Arc::clone(&counters),
-            clock: Clock::with_probe(boot, || true),
+            clock: Clock::with_probe(boot, || Some(true)),
             nudge: Arc::clone(&nudge),
         });
         let source = source.expect("valid parts");

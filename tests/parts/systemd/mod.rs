@@ -6,9 +6,14 @@
 
 mod endings;
 mod files;
+mod image;
 mod instances;
+mod package;
+mod pages;
+mod readme;
 mod reloads;
 mod sandbox;
 mod secrets;
 mod stops;
 mod unit;
+mod walk;

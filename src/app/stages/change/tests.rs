@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::app::DataDir;
+use crate::app::reload::Requests;
 use crate::app::reload::judge::judge;
+use crate::app::reload::refusal::Refusal;
+use crate::app::{DataDir, View};
 use crate::identity::{self, Machine};
-use crate::message::{Arrival, Delivery, SessionTag, Stamp};
+use crate::message::Arrival;
+use crate::ops::hand::Verb;
 
 const BASE: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
     bootstrap_servers = [\"127.0.0.1:1\"]\n[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\n";
@@ -32,9 +34,13 @@ struct Bench {
 
 impl Bench {
     fn start(text: &str) -> Self {
-        let dir = tempfile::tempdir().expect("temp dir");
+        Self::start_in(tempfile::tempdir().expect("temp dir"), text)
+    }
+
+    fn start_in(dir: tempfile::TempDir, text: &str) -> Self {
         let data_dir = Arc::new(DataDir::take(dir.path()).expect("takes"));
-        let identity = identity::open(dir.path(), "gw".to_owned(), &Machine::read(), false).expect("opens");
+        let has_log = data_dir.has_log();
+        let identity = identity::open(dir.path(), "gw".to_owned(), &Machine::read(), has_log).expect("opens");
         let (reloads, _) = mpsc::channel(1);
         let stages = Stages::start(&config(text), &data_dir, &identity, reloads).expect("starts");
         Self { stages, dir }
@@ -66,29 +72,7 @@ impl Bench {
     async fn store(&self, lane: &str) {
         let door = &self.stages.running.get(lane).expect("runs").hand.door;
         let intake = door.lock().expect("whole").as_ref().expect("open").intake();
-        let arrival = Arrival {
-            broker: Arc::from("default"),
-            topic: "a/d".to_owned(),
-            payload: Bytes::from_static(b"waits"),
-            oversize: None,
-            properties: None,
-            delivery: Delivery {
-                session: SessionTag(1),
-                position: 1,
-                packet_id: 1,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: 1,
-            },
-            stamp: Stamp {
-                unix_ms: 1000,
-                boot_ms: 1,
-                boot: 7,
-                synchronised: true,
-            },
-            origin: None,
-        };
+        let arrival = Arrival::trial(1, "a/d", "waits");
         let room = intake.reserve(arrival.cost()).await.expect("open");
         intake.offer_at(1, arrival, room, false).expect("open");
         let mut durable = intake.durable();
@@ -119,6 +103,41 @@ impl Bench {
             .filter(is_note)
             .map(|name| (name.clone(), text(&name)))
             .collect()
+    }
+
+    fn judge(&self, text: &str, difference: &Difference) -> Result<(), Refusal> {
+        let (data_dir, running) = (self.stages.data_dir(), self.stages.names());
+        judge(data_dir, &running, &config(text), difference)
+    }
+
+    /// Whether a command of a person is served: nothing is paused any more.
+    async fn serves(&self) -> bool {
+        let (hand, _) = self.stages.hand.as_ref().expect("is there");
+        let hand = Arc::clone(hand);
+        let listed = tokio::task::spawn_blocking(move || {
+            hand.serve(&Verb::List { lane: None }, &mut std::io::empty(), &mut |_| Ok(()))
+        });
+        listed.await.expect("no panic").is_ok()
+    }
+
+    /// Messages that a lane has and Kafka has not.
+    fn queued(&self, lane: &str) -> u64 {
+        let lanes = self.stages.view.lanes();
+        let lane = lanes.iter().find(|known| known.name == lane).expect("runs");
+        lane.queue.balance().queued
+    }
+
+    /// Cancels the token as soon as it is seen that something is so. Looks each time that the change waits for something.
+    fn cancel_when(&self, is_so: impl Fn(&View) -> bool + Send + 'static) -> CancellationToken {
+        let (stop, view) = (CancellationToken::new(), self.stages.view());
+        let canceller = stop.clone();
+        tokio::spawn(async move {
+            while !is_so(&view) {
+                tokio::task::yield_now().await;
+            }
+            canceller.cancel();
+        });
+        stop
     }
 
     async fn end(mut self) {
@@ -162,8 +181,7 @@ async fn a_lane_that_cannot_be_opened_takes_all_of_them_back() {
     assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
     assert_eq!(bench.lanes(), ["default"]);
     assert_eq!(**bench.stages.config(), *config(BASE));
-    let (hand, _) = bench.stages.hand.as_ref().expect("is there");
-    assert!(hand.is_idle());
+    assert!(bench.serves().await, "commands wait no longer");
     std::fs::remove_file(bench.dir.path().join("lanes/alarms")).expect("removes");
     assert_eq!(
         bench.anew(&format!("{other}{ALARMS}")).await,
@@ -173,11 +191,14 @@ async fn a_lane_that_cannot_be_opened_takes_all_of_them_back() {
 }
 
 #[tokio::test]
-async fn a_store_that_somebody_does_not_let_go_of_ends_the_daemon_instead_of_a_lane() {
-    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
+async fn a_store_that_somebody_does_not_let_go_of_ends_the_daemon_instead_of_a_lane_and_a_start_has_what_it_had()
+ {
+    let both = format!("{BASE}{ALARMS}");
+    let mut bench = Bench::start(&both);
+    bench.store("alarms").await;
+    // As a thread does that hangs: the lane has told it to end, and waits no longer.
     let held = bench.stages.view.lanes();
-    let limited =
-        format!("{BASE}{ALARMS}").replace("name = \"alarms\"", "name = \"alarms\"\nmax_age = \"1h\"");
+    let limited = both.replace("name = \"alarms\"", "name = \"alarms\"\nmax_age = \"1h\"");
     let ended = bench.change_to(&limited, &CancellationToken::new()).await;
     let Err(error @ AppError::NotClosed(_)) = ended else {
         panic!("{ended:?}");
@@ -192,16 +213,160 @@ async fn a_store_that_somebody_does_not_let_go_of_ends_the_daemon_instead_of_a_l
         "so that the service manager starts it anew"
     );
     drop(held);
+    let Bench { mut stages, dir } = bench;
+    stages.stop().await;
+    drop(stages);
+    let bench = Bench::start_in(dir, &limited);
+    assert_eq!(bench.queued("alarms"), 1);
     bench.end().await;
 }
 
 #[tokio::test]
-async fn a_stop_that_comes_during_a_change_stops_everything_at_once() {
+async fn a_stop_that_comes_while_a_lane_stops_stops_all_of_them_at_once() {
     let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
-    let stop = CancellationToken::new();
-    stop.cancel();
+    let stop = bench.cancel_when(|view| view.lanes_and_exchanged().1.contains("alarms"));
     let changed = bench.change_to(BASE, &stop).await;
     assert!(matches!(changed, Ok(Changed::Interrupted)), "{changed:?}");
+    let left = &bench.stages.running;
+    assert!(left.contains_key("default"));
+    assert!(left.values().all(|lane| lane.stop.is_cancelled()));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_while_lanes_are_opened_leaves_them_closed() {
+    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
+    let stop = bench.cancel_when(|view| {
+        let (lanes, exchanged) = view.lanes_and_exchanged();
+        exchanged.contains("alarms") && lanes.iter().all(|lane| lane.name != "alarms")
+    });
+    let changed = bench.change_to(BASE, &stop).await;
+    assert!(matches!(changed, Ok(Changed::Interrupted)), "{changed:?}");
+    assert!(!bench.stages.running.contains_key("alarms"));
+    assert_eq!(bench.lanes(), ["default"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_lane_that_a_refused_configuration_would_have_brought_leaves_no_folder() {
+    let mut bench = Bench::start(BASE);
+    let path = |name: &str| bench.dir.path().join(name);
+    std::fs::create_dir_all(path("retired/old")).expect("makes");
+    std::fs::write(path("retired/old/ledger"), b"").expect("writes");
+    std::fs::write(path("lanes/alarms"), b"no folder").expect("writes");
+    let folders = [path("lanes/new"), path("lanes/old"), path("dead-letters/new")];
+    let (file, put_away) = (path("lanes/alarms"), path("retired/old"));
+    let lane = |name: &str| {
+        ALARMS
+            .replace("alarms", name)
+            .replace("\"a/", &format!("\"{name}/"))
+    };
+    let wanted = format!("{BASE}{}{}{ALARMS}", lane("new"), lane("old"));
+    let refused = bench.change_to(&wanted, &CancellationToken::new()).await;
+    assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
+    for folder in &folders {
+        assert!(!folder.exists(), "{}", folder.display());
+    }
+    assert!(put_away.exists(), "it is where it was");
+    std::fs::remove_file(file).expect("removes");
+    let nothing = format!("{BASE}[log]\nlevel = \"debug\"\n");
+    assert_eq!(
+        bench.anew(&nothing).await,
+        [""; 0],
+        "nothing is left to be emptied"
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_key_a_cursor_topic_and_another_way_of_delivery_take_the_backlog_along() {
+    let keys = tempfile::tempdir().expect("temp dir");
+    let key = keys.path().join("key");
+    std::fs::write(&key, "0123456789abcdef".repeat(4)).expect("writes");
+    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
+    bench.store("alarms").await;
+    let own = format!("name = \"alarms\"\nkey_file = {:?}", key.display().to_string());
+    let sealed = format!("{BASE}{}", ALARMS.replacen("name = \"alarms\"", &own, 1));
+    assert_eq!(bench.anew(&sealed).await, ["alarms"]);
+    assert_eq!(bench.queued("alarms"), 1);
+    let once = sealed.replace("[kafka]", "[kafka]\ndelivery = \"exactly-once\"");
+    assert_eq!(bench.anew(&once).await, ["default", "alarms"]);
+    let elsewhere = once.replace("[kafka]", "[kafka]\ncursor_topic = \"cursors\"");
+    assert_eq!(bench.anew(&elsewhere).await, ["default", "alarms"]);
+    let noted = bench.notes("alarms");
+    assert!(noted["cursor-topics.json"].contains("cursors"), "{noted:?}");
+    assert_eq!(bench.anew(&sealed).await, ["default", "alarms"]);
+    assert_eq!(bench.queued("alarms"), 1);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_lane_of_another_name_has_its_routes_and_the_former_one_is_emptied() {
+    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
+    bench.store("alarms").await;
+    let renamed = format!("{BASE}{}", ALARMS.replace("\"alarms\"", "\"urgent\""));
+    let mut anew = bench.anew(&renamed).await;
+    anew.sort();
+    assert_eq!(anew, ["alarms", "urgent"]);
+    let is_leaving = |name: &str| bench.stages.running.get(name).expect("runs").plan.is_leaving;
+    assert!(is_leaving("alarms") && !is_leaving("urgent") && !is_leaving("default"));
+    assert_eq!(bench.queued("alarms"), 1, "until Kafka has it");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_of_another_name_is_another_broker() {
+    let named = |name: &str| BASE.replace("[[mqtt]]", &format!("[[mqtt]]\nname = \"{name}\""));
+    let mut bench = Bench::start(&named("one"));
+    assert_eq!(bench.anew(&named("other")).await, ["default"]);
+    let brokers = &bench.stages.running.get("default").expect("runs").brokers;
+    assert_eq!(*brokers, ["other"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_file_of_kafka_that_cannot_be_read_is_not_in_the_way_of_what_is_not_about_kafka() {
+    let secret =
+        "[kafka]\ntls = true\nsasl = \"plain\"\nusername = \"me\"\npassword_file = \"/no/such/file\"";
+    let before = BASE.replace("[kafka]", secret);
+    let bench = Bench::start(&before);
+    let judged = |text: &str| bench.judge(text, &Difference::between(bench.stages.config(), &config(text)));
+    assert!(judged(&format!("{before}[dead_letter]\nmax_bytes = \"32 MiB\"\n")).is_ok());
+    let about_it = judged(&before.replace("[kafka]", "[kafka]\ncompression = \"zstd\""));
+    let refused = about_it.expect_err("it would not get in");
+    assert!(refused.why[0].in_full.contains("/no/such/file"), "{refused:?}");
+    assert!(judged(&before).is_err(), "it is what the reload is for");
+    bench.end().await;
+}
+
+/// A file that is read for as long as somebody wants: it is a pipe.
+#[tokio::test]
+async fn all_connections_are_served_while_the_configuration_is_read_and_judged() {
+    let mut bench = Bench::start(BASE);
+    let file = bench.dir.path().join("edgeferry.toml");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    let (reloads, mut requests) = Requests::channel();
+    drop(reloads);
+    let hangup = crate::app::reload::hangup().expect("a handler");
+    requests.of_file(&file, hangup);
+    // Written by the thread that serves the connections: were it the one that reads, nobody would ever write.
+    let (text, written) = (BASE.to_owned(), file.clone());
+    let served = tokio::spawn(async move {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let writing = tokio::task::spawn_blocking(move || std::fs::write(written, text));
+        writing.await.expect("no panic").expect("writes");
+    });
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let stop = CancellationToken::new();
+    let reload = requests.reload(&mut bench.stages, vec![answer], &stop);
+    let done = tokio::time::timeout(Duration::from_secs(60), reload).await;
+    done.expect("in time").expect("goes on");
+    served.await.expect("no panic");
+    let said = answered.await.expect("an answer").expect("not refused");
+    assert!(said.contains("nothing is different"), "{said}");
     bench.end().await;
 }
 
@@ -238,7 +403,7 @@ async fn a_lane_that_loses_its_key_with_its_table_is_refused_and_goes_on() {
     bench.store("alarms").await;
     let difference = Difference::between(bench.stages.config(), &config(BASE));
     assert!(
-        judge(&bench.stages, &config(BASE), &difference).is_err(),
+        bench.judge(BASE, &difference).is_err(),
         "before anything is stopped"
     );
     // Whatever else keeps it from being opened.

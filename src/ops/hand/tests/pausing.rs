@@ -89,3 +89,71 @@ fn an_exchange_waits_for_whoever_lists_the_lanes() {
     listed.expect("lists");
     assert!(gateway.hand.is_idle());
 }
+
+/// Gives a file line by line, and has lanes exchanged from one of them on.
+struct PausesAt<'a> {
+    hand: &'a Hand,
+    lines: Vec<&'a [u8]>,
+    left: usize,
+}
+
+impl io::Read for PausesAt<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let from = io::BufRead::fill_buf(self)?;
+        let length = from.len().min(into.len());
+        into[..length].copy_from_slice(&from[..length]);
+        io::BufRead::consume(self, length);
+        Ok(length)
+    }
+}
+
+impl io::BufRead for PausesAt<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.lines.first().is_some_and(|line| line.is_empty()) {
+            self.lines.remove(0);
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                self.hand.pause();
+            }
+        }
+        Ok(self.lines.first().copied().unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(line) = self.lines.first_mut() {
+            *line = &line[amount..];
+        }
+    }
+}
+
+#[test]
+fn an_import_at_work_makes_way_and_the_same_again_brings_the_rest_and_nothing_twice() {
+    let (here, there) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
+    let first = Gateway::open(here.path(), "gw-a", 0xa).with(1..=2_500);
+    let (file, ids) = (first.export(Filter::default()), first.ids());
+    first.close();
+    let second = Gateway::open(there.path(), "gw-b", 0xb);
+    let mut input = PausesAt {
+        hand: &second.hand,
+        lines: file.as_bytes().split_inclusive(|byte| *byte == b'\n').collect(),
+        left: 2_000,
+    };
+    let verb = Verb::Import {
+        into: None,
+        again: false,
+    };
+    let ended = second.hand.serve(&verb, &mut input, &mut |_| Ok(()));
+    assert!(matches!(ended, Err(HandError::Reloading)), "{ended:?}");
+    assert!(second.hand.is_idle(), "it holds no lane");
+    second.hand.resume();
+    let taken = second.ids().len();
+    assert!(taken < 2_500, "{taken}");
+    let (again, outcome, _) = second.import(&file);
+    assert_eq!(outcome.expect("imported"), Exit::Stopped);
+    assert_eq!((again.known, again.taken), (taken as u64, 2_500 - taken as u64));
+    assert_eq!(second.ids(), ids, "each once, in order");
+    second.close();
+}

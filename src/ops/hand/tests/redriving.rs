@@ -79,6 +79,54 @@ fn a_redrive_into_a_queue_that_stays_full_ends_and_can_go_on_later() {
 }
 
 #[test]
+fn a_redrive_at_work_makes_way_and_the_same_again_brings_each_letter_once() {
+    let (dir, kept) = (
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    );
+    let small = queue::Config {
+        max_bytes: 1,
+        min_free_bytes: 0,
+        ..queue::Config::default()
+    };
+    let letters = letters(kept.path(), 1..=3);
+    let first = Gateway::open_with(dir.path(), "gw", 5, &small).with([1]);
+    let mut first = with_letters(first, &letters);
+    // It waits for a full queue, as long as that delivers.
+    first.hand.delivers = true;
+    first.hand.held_patience = PATIENCE;
+    let hand = &first.hand;
+    let outcome = std::thread::scope(|scope| {
+        let redriving = scope.spawn(move || {
+            let verb = Verb::Redrive {
+                filter: LetterFilter::default(),
+                into: None,
+            };
+            hand.serve(&verb, &mut io::empty(), &mut |_| Ok(()))
+        });
+        let deadline = Instant::now() + PATIENCE;
+        while letters.pending().is_none() {
+            assert!(Instant::now() < deadline, "it hands letters over");
+            std::thread::park_timeout(LOOK);
+        }
+        assert!(!hand.is_idle());
+        hand.pause();
+        redriving.join().expect("no panic")
+    });
+    assert!(matches!(outcome, Err(HandError::Reloading)), "{outcome:?}");
+    assert!(first.hand.is_idle(), "it holds no lane");
+    assert_eq!(letters.stand().letters, 3);
+    first.monitor().close();
+    first.close();
+
+    let second = with_letters(Gateway::open(dir.path(), "gw", 5), &letters);
+    assert_eq!(redrive(&second).expect("redriven"), Exit::Stopped);
+    assert_eq!(letters.stand().letters, 0);
+    assert_eq!(second.ids().len(), 4, "each of them once");
+    second.close();
+}
+
+#[test]
 fn a_letter_that_no_route_wants_stays_a_letter_and_that_is_said() {
     let (dir, kept) = (
         tempfile::tempdir().expect("temp dir"),

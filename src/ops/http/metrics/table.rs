@@ -76,8 +76,12 @@ pub const TABLE: &[Metric] = &[
         name: "edgeferry_clock_synchronised",
         kind: Gauge,
         labels: &[],
-        help: "1 if the gateway's clock is known to be right; with chrony nobody knows, and it is 0.",
-        read: |state, out| one(out, state.is_clock_synchronised),
+        help: "1 once the gateway's clock is synchronised, by systemd-timesyncd; not there where nobody says it, as with chrony.",
+        read: |state, out| {
+            if let Some(is_synchronised) = state.is_clock_synchronised {
+                one(out, is_synchronised);
+            }
+        },
     },
     // The ledger.
     Metric {
@@ -96,6 +100,21 @@ pub const TABLE: &[Metric] = &[
                     ("removed", ledger.removed.values().sum()),
                 ] {
                     out.push((vec![lane.name.as_str().into(), account.into()], count.into()));
+                }
+            }
+        },
+    },
+    Metric {
+        name: "edgeferry_ledger_unaccounted_messages",
+        kind: Gauge,
+        labels: &["lane"],
+        help: "received less all other accounts, with what waits counted on its own: 0, or something is wrong. Not there while it cannot be counted.",
+        read: |state, out| {
+            for lane in &state.lanes {
+                if let Some(count) = lane.ledger.unaccounted {
+                    #[expect(clippy::cast_precision_loss, reason = "exact below 2⁵³ messages")]
+                    let count = count as f64;
+                    out.push((vec![lane.name.as_str().into()], count.into()));
                 }
             }
         },
@@ -466,7 +485,7 @@ pub const TABLE: &[Metric] = &[
         name: "edgeferry_disk_written_last_day_bytes",
         kind: Gauge,
         labels: &[],
-        help: "Bytes written to the disk in the last 24 hours.",
+        help: "Bytes written to the disk in the last 24 hours, or since the start if that was later.",
         read: |state, out| one(out, state.disk.written_last_day_bytes),
     },
     Metric {

@@ -82,3 +82,27 @@ async fn routes_that_change_behind_a_failure_bring_nothing_to_kafka_again_that_i
     // And then they count.
     bench.until(|bench| !bench.drain.monitor.has_new_routes());
 }
+
+/// A transaction with a record and a letter of one message is taken back, and a route is written above. The record is by the number of
+/// the route that refused it then.
+#[tokio::test]
+async fn no_record_is_left_out_when_routes_change_their_numbers_behind_a_transaction_that_is_taken_back() {
+    let route = "[[route]]\nfrom = \"devices/{device}/{kind}\"\n";
+    let two = format!("{route}topic = \"telemetry\"\n{route}topic = \"copy\"\nkey = \"{{kind}}\"\n");
+    let above = "[[lane]]\nname = \"fast\"\n[[route]]\nlane = \"fast\"\nfrom = \"alarms/{device}\"\ntopic = \"alarms\"\n";
+    let messages = ["devices/d/x=a", "devices/d/=b", "devices/d/x=c"];
+    let mut bench = Bench::routed(&two, &messages).await;
+    bench.drain.transactions = Some(Transactions::default());
+    // Nothing commits, however often it is tried.
+    bench.kafka.cluster().ledger.refuses_commits();
+    bench.until(|bench| bench.dead().len() == 1);
+    bench.until(|bench| bench.kafka.cluster().connects > 1);
+    let shifted = parse_routes(&format!("{above}{two}"));
+    bench.drain.monitor.reroute(Router::new(shifted, "gw", "default"));
+    bench.until(|bench| !bench.drain.monitor.has_new_routes());
+    bench.kafka.cluster().ledger.takes_commits();
+    bench.until_empty();
+    assert_eq!(bench.kafka.on("telemetry"), ["a", "b", "c"], "each once");
+    assert_eq!(bench.kafka.on("copy"), ["a", "c"]);
+    assert_eq!(bench.dead().len(), 1, "kept once");
+}

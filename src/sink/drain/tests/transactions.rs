@@ -38,6 +38,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// From now on no commit is carried out.
+    pub(super) fn refuses_commits(&mut self) {
+        self.faults = VecDeque::from([CommitFault::Refused; 1_000]);
+    }
+
+    /// From now on commits are carried out.
+    pub(super) fn takes_commits(&mut self) {
+        self.faults.clear();
+    }
+
     /// What a producer of this epoch hears when it stores something.
     pub(super) fn refusal(&self, epoch: u64) -> Option<Code> {
         let code = match self.is_silent {

@@ -1,0 +1,6 @@
+
+case "$1" in
+    install | upgrade)
+        if command -v look_at_processor >/dev/null; then look_at_processor; fi
+        ;;
+esac

@@ -1,0 +1,119 @@
+//! What can be seen of the package in a minute: made of the binary under test, installed in a clean root, removed, purged. And what a
+//! release needs of its changelog. `./dev package-test` does all of it with what is shipped.
+#![expect(clippy::expect_used, reason = "the helpers of a test may give up")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_edgeferry");
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(source(path)).expect("it is there")
+}
+
+/// Runs a script of the project; what it says when it fails.
+fn run(script: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(source(script))
+        .args(arguments)
+        .output()
+        .expect("the script is there");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    }
+}
+
+/// The clean system that `./dev setup` makes; none where nobody could install anything in it, which is said then.
+fn root() -> Option<String> {
+    let root = std::env::var("EDGEFERRY_MACHINE_ROOT").unwrap_or_default();
+    let reason = if !rustix::process::geteuid().is_root() {
+        "only root can install it in a clean root"
+    } else if !Path::new(&root).is_dir() {
+        "EDGEFERRY_MACHINE_ROOT names no system: ./dev test does"
+    } else if std::env::consts::ARCH != "x86_64" {
+        "the trial package is made on x86-64 only"
+    } else {
+        return Some(root);
+    };
+    // Past the test harness, which shows only what failed tests say.
+    drop(writeln!(std::io::stderr(), "SKIPPED: the package: {reason}"));
+    None
+}
+
+#[test]
+fn a_package_of_this_binary_is_installed_removed_and_purged_in_a_clean_root() {
+    let Some(root) = root() else { return };
+    let out = tempfile::tempdir().expect("there is room");
+    let into = out.path().join("packages");
+    let into = into.to_str().expect("it is UTF-8");
+    let made = run(
+        "packaging/build.sh",
+        &["--trial", "+smoke", "--binary", BINARY, "--out", into, "amd64"],
+    );
+    assert!(made.is_ok(), "{made:?}");
+    let package = format!(
+        "{into}/edgeferry_{}+smoke_amd64.deb",
+        env!("CARGO_PKG_VERSION").replace('-', "~")
+    );
+    let lived = run("packaging/tests/inside.sh", &[&root, "smoke.sh", &package]);
+    assert_eq!(lived.as_deref().map(str::trim), Ok("installed, removed, purged"));
+}
+
+#[test]
+fn a_debug_build_is_packed_for_tests_only() {
+    let said = run("packaging/build.sh", &["--binary", BINARY, "amd64", "arm64"]);
+    let said = said.expect_err("one program is not for two machines");
+    assert!(said.contains("--binary is the program of one ARCH"), "{said}");
+    let said = run("packaging/build.sh", &["sparc"]).expect_err("there is no such package");
+    assert!(
+        said.contains("'sparc' is no architecture of these packages"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_changelog_has_the_version_or_something_unreleased_on_top() {
+    let changelog = read("CHANGELOG.md");
+    let headings: Vec<&str> = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let top = headings.first().copied().unwrap_or_default();
+    let of_version = |heading: &str| heading.split(' ').next() == Some(version);
+    assert!(
+        top == "Unreleased" || of_version(top),
+        "on top is {top:?}: write Unreleased, or {version} and its date"
+    );
+    for heading in headings.iter().filter(|heading| **heading != "Unreleased") {
+        let date = heading
+            .split_once(" (")
+            .and_then(|(_, date)| date.strip_suffix(')'));
+        let is_date = |date: &str| date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
+        assert!(
+            date.is_some_and(is_date),
+            "{heading:?}: write VERSION (YYYY-MM-DD)"
+        );
+    }
+    let (_, below) = changelog.split_once("\n## ").expect("it has a heading");
+    let part = below.split("\n## ").next().unwrap_or_default();
+    assert!(
+        part.lines().any(|line| line.starts_with("* ")),
+        "{top} says nothing"
+    );
+}
+
+#[test]
+fn every_exception_of_deny_has_its_reason() {
+    let deny = read("deny.toml");
+    let reasons = deny.matches("reason = ").count();
+    let exceptions = deny.matches("{ crate = ").count();
+    assert_eq!(reasons, exceptions, "every exception of deny.toml has its reason");
+}

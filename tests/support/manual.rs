@@ -1,0 +1,120 @@
+//! A page of the documentation as somebody follows it: commands, files, lines to edit.
+//!
+//! | in the page | is |
+//! | --- | --- |
+//! | a fence in `sh` | commands, run as root in the order of the page |
+//! | a fence whose first line is `# /a/path` | a file to write there |
+//! | a fence in `toml edit` | lines to change in `/etc/edgeferry/edgeferry.toml` |
+//! | `<!-- not run: REASON -->` above a fence | nobody can run it in a container |
+//! | `<!-- run by: tests/FILE -->` above a fence | that test does |
+
+use std::path::Path;
+
+/// What a page wants of its reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Lines for a shell.
+    Commands(String),
+    /// A file, and what shall be in it.
+    File(String, String),
+    /// Lines of the configuration.
+    Edits(Vec<String>),
+    /// Commands that are not for a container, and why; or the test that runs them.
+    Elsewhere(String),
+}
+
+/// Above a fence.
+const NOT_RUN: &str = "<!-- not run: ";
+const RUN_BY: &str = "<!-- run by: ";
+const END: &str = " -->";
+
+/// A page of `docs/`, or `README.md`.
+pub fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The part of a page below a heading, up to the next one of the same level.
+pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, below) = page
+        .split_once(&format!("\n{heading}\n"))
+        .expect("it has that heading");
+    let level = heading.split(' ').next().expect("it begins with #");
+    below
+        .split(&format!("\n{level} "))
+        .next()
+        .expect("there is a first part")
+}
+
+/// Every step of a page, in its order.
+pub fn steps(page: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut parts = page.split("\n```");
+    let mut before = parts.next().unwrap_or_default();
+    while let (Some(block), after) = (parts.next(), parts.next()) {
+        let (language, text) = block.split_once('\n').expect("a fence ends with its line");
+        steps.extend(step(before, language.trim(), text));
+        before = after.unwrap_or_default();
+    }
+    steps
+}
+
+fn step(before: &str, language: &str, text: &str) -> Option<Step> {
+    let above = before.lines().next_back().unwrap_or_default();
+    let path = text.lines().next().and_then(|line| line.strip_prefix("# /"));
+    if let Some(reason) = above
+        .strip_prefix(NOT_RUN)
+        .and_then(|rest| rest.strip_suffix(END))
+    {
+        assert!(reason.len() > 10, "{above:?}: say why");
+        return Some(Step::Elsewhere(reason.to_owned()));
+    }
+    if let Some(test) = above.strip_prefix(RUN_BY).and_then(|rest| rest.strip_suffix(END)) {
+        let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(test).is_file();
+        assert!(
+            exists && test.starts_with("tests/"),
+            "{above:?}: there is no such test"
+        );
+        return Some(Step::Elsewhere(test.to_owned()));
+    }
+    assert!(!above.starts_with("<!--"), "{above:?} is no mark that is known");
+    match (language, path) {
+        ("sh", _) => Some(Step::Commands(text.to_owned())),
+        ("toml edit", _) => Some(Step::Edits(edits(text))),
+        (_, Some(path)) => Some(Step::File(format!("/{path}"), format!("{text}\n"))),
+        _ => {
+            let typed = text.lines().any(|line| line.starts_with("$ "));
+            assert!(!typed, "commands stand in a fence of their own, in sh: {text}");
+            None
+        }
+    }
+}
+
+fn edits(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.contains('='));
+    lines.map(str::to_owned).collect()
+}
+
+/// The commands of some lines for a shell: continued lines are one, comments are none.
+pub fn commands(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(|line| line.split(" && ").map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The configuration with one of its lines changed: the one marked `<<<` that sets the same key.
+pub fn edited(config: &str, line: &str) -> String {
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+    let wanted = key(line).unwrap_or_else(|| panic!("{line:?} sets nothing"));
+    let is_meant = |old: &&str| old.ends_with("# <<<") && key(old).as_ref() == Some(&wanted);
+    assert_eq!(
+        config.lines().filter(is_meant).count(),
+        1,
+        "one line marked <<< sets {wanted}"
+    );
+    let lines = config.lines().map(|old| if is_meant(&old) { line } else { old });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
