@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 
 /// Tells the service manager that the store is open and the stages run.
@@ -15,11 +16,13 @@ pub fn reloaded(line: &str) {
 }
 
 /// Tells it that a reload has begun; [`reloaded`] ends it. `Type=notify-reload` needs the time with it.
+///
+/// Not by `NotifyState::monotonic_usec_now` (sd-notify 0.5.0): on 32 bits it multiplies within 32 bits, which panics from 36 minutes
+/// after a boot on. `tests/arm/run.rs` found it.
 pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "no clock for the service manager"),
-    }
+    let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+    let now = i128::try_from(now.as_micros()).unwrap_or(i128::MAX);
+    send(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
 }
 
 /// Tells it that a stop has begun.
