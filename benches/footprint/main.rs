@@ -52,7 +52,6 @@ use variant::Parts;
 fn main() {
     let options = Options::from_arguments(std::env::args().skip(1)).unwrap_or_else(|complaint| {
         eprintln!("footprint: {complaint}\n{}", options::USAGE);
-        #[expect(clippy::exit, reason = "the end of a program that was called wrongly")]
         std::process::exit(64);
     });
     let mut goals = Goals::default();

@@ -158,12 +158,11 @@ impl Line {
             // Taken; or nobody is there, and so nobody is left to tell.
             drop(self.patient.send_to(&entry, &self.path));
             let mut backlog = self.backlog();
-            match lost {
-                Some(told) => backlog.lost = backlog.lost.saturating_sub(told),
-                None => {
-                    let sent = backlog.entries.pop_front();
-                    backlog.bytes = backlog.bytes.saturating_sub(sent.map_or(0, |sent| sent.len()));
-                }
+            if let Some(told) = lost {
+                backlog.lost = backlog.lost.saturating_sub(told);
+            } else {
+                let sent = backlog.entries.pop_front();
+                backlog.bytes = backlog.bytes.saturating_sub(sent.map_or(0, |sent| sent.len()));
             }
             self.changed.notify_all();
         }

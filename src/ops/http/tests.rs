@@ -436,7 +436,7 @@ fn a_look_that_panics_ends_nothing_but_its_answer_and_the_history_goes_on() {
 
 #[test]
 fn a_look_that_does_not_come_back_does_not_hold_up_the_end() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = std::sync::Mutex::new(held);
     let look = move || {
         // A medium that stalls.

@@ -362,7 +362,7 @@ async fn all_connections_are_served_while_the_configuration_is_read_and_judged()
     let (answer, answered) = tokio::sync::oneshot::channel();
     let stop = CancellationToken::new();
     let reload = requests.reload(&mut bench.stages, vec![answer], &stop);
-    let done = tokio::time::timeout(Duration::from_secs(60), reload).await;
+    let done = tokio::time::timeout(Duration::from_mins(1), reload).await;
     done.expect("in time").expect("goes on");
     served.await.expect("no panic");
     let said = answered.await.expect("an answer").expect("not refused");
