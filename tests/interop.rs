@@ -42,6 +42,8 @@ fn the_tables_in_the_shipped_file_load_and_say_the_defaults() {
     let mut formats = Vec::new();
     for table in lines.split("[route.").skip(1) {
         let (format, settings) = table.split_once("]\n").expect("a header");
+        // What is commented out behind the last format is another table.
+        let settings = settings.split("[[").next().expect("one part at least");
         let route = |settings: &str| {
             let begin = "[[route]]\nfrom = \"a/{device}/{name}\"\n";
             // WASP reads no other topic, which is a warning.

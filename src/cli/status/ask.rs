@@ -271,10 +271,10 @@ mod tests {
         // Closed, or reset, as the request was not read.
         let error = first.join().expect("ends");
         assert!(!error.contains("does not answer"), "{error}");
-        // And then it is asked again.
+        // And then it is asked again: nobody listens any more, and there is no store.
         drop(listener);
         let error = ask(dir.path());
-        assert!(matches!(&error, Ok(Found::Stopped(_))), "{error:?}");
+        assert!(matches!(&error, Err(AskError::NoStore(_))), "{error:?}");
     }
 
     #[test]
