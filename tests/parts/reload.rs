@@ -599,8 +599,10 @@ fn fifty_reloads_without_load_leave_no_memory_no_thread_and_no_file_behind() {
     }
     let last = settled(daemon.id());
     eprintln!("threads and open files after 10 reloads: {first:?}, after 50: {last:?}");
-    // The very same: one that stays behind at every tenth reload is one too many.
-    assert_eq!(last, first);
+    // A thread for file work lives on for 10 s behind its work, and a client has one connection more or less. One that stays behind
+    // at every tenth reload makes four.
+    assert!(last.0 < first.0 + 4, "threads");
+    assert!(last.1 < first.1 + 4, "files");
     let (first, last) = (sizes[9], sizes[49]);
     eprintln!("anonymous memory after 10 reloads: {first}, after 50: {last} bytes");
     assert!(last <= first + MEMORY_SLACK, "{sizes:?}");
