@@ -1,10 +1,10 @@
 //! The clocks behind a [`Stamp`]: wall clock, time since boot, which boot, and whether the wall clock is
 //! right.
 //!
-//! The last is known from `systemd-timesyncd` only. The kernel's own word (`adjtimex`) would hold for every time service,
-//! but no well-kept crate asks for it safely (rustix 1.1 and nix 0.31 do not have it, clock-steering 0.2 has no word for
-//! `STA_UNSYNC`), and what chrony keeps on disk (its drift file) survives reboots and so does not tell about this one. With
-//! chrony a right clock is therefore stamped as not known to be synchronised. Where it cannot be known at all nobody is told to
+//! The last is known from `systemd-timesyncd` only. The kernel's own word (`adjtimex`) would hold for every time service, but
+//! no safe crate was found that asks for it (rustix 1.1 does not), and what chrony keeps on disk (its drift file) survives
+//! reboots and so does not tell about this one. With chrony a right clock is therefore stamped as not known to be synchronised.
+//! Where it cannot be known at all nobody is told to
 //! see to it: see [`Clock::is_synchronised`].
 //!
 //! What can be said later of times that were wrong is in [`facts`].
