@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -530,8 +530,41 @@ fn get(port: u16, path: &str, accept: &str) -> Option<String> {
     head.contains(" 200 ").then(|| body.to_owned())
 }
 
+/// A pipe that somebody has open for reading, or nothing.
+fn read_by_somebody(pipe: &Path) -> Option<File> {
+    // Without a reader this is refused instead of waiting for one (fifo(7)).
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("a flag");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).custom_flags(flags).open(pipe).ok()
+}
+
 #[test]
-fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_no_look() {
+fn a_reload_whose_file_stalls_holds_up_no_stop() {
+    let gateway = Gateway::new();
+    let mut daemon = gateway.daemon();
+    // A medium that gives nothing: the file is opened, and no byte of it comes.
+    let file = gateway.path("edgeferry.toml");
+    fs::remove_file(&file).expect("was there");
+    let made = Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    daemon.signal(Signal::HUP);
+    let stalled = wait::until("the file is read", PATIENCE, || read_by_somebody(&file));
+    let began = std::time::Instant::now();
+    daemon.signal(Signal::TERM);
+    let ended = wait::until("it stops", PATIENCE, || daemon.0.try_wait().expect("is ours"));
+    assert_eq!(ended.code(), Some(0), "in order");
+    // Far below what a service manager allows, which is 90 s.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let log = fs::read_to_string(gateway.path("log")).expect("reads");
+    assert!(
+        log.contains("edgeferry is stopping: the reload is not done"),
+        "{log}"
+    );
+    drop(stalled);
+}
+
+#[test]
+fn a_secret_in_a_file_that_a_reload_refuses_is_in_no_answer_no_log_and_no_look() {
     const MISPLACED: &str = "correct-horse-battery";
     let gateway = Gateway::filled();
     let port = {
@@ -548,16 +581,27 @@ fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_
     assert_ne!(wrong, config);
     fs::write(&path, wrong).expect("writes");
     let refused = gateway.run("reload", &[]);
+    let about = format!("mqtt[0].password_file: holds {} characters", MISPLACED.len());
     assert!(
-        refused.code == 64 && refused.err.contains(MISPLACED),
-        "who asks is told all of it: {refused:?}"
+        refused.code == 64 && refused.err.contains(&about),
+        "who asks is told where it is: {refused:?}"
+    );
+    let checked = gateway.run("check", &[]);
+    assert!(
+        checked.code == 64 && checked.err.contains(&about),
+        "check says the same: {checked:?}"
     );
     let log = fs::read_to_string(gateway.path("log")).expect("reads");
-    assert!(log.contains(MISPLACED), "{log}");
-    let mut looks = vec![(
-        "report, with the wrong file".to_owned(),
-        gateway.run("report", &[]).out,
-    )];
+    assert!(log.contains(&about), "{log}");
+    let mut looks = vec![
+        ("the answer to reload".to_owned(), refused.err),
+        ("the answer to check".to_owned(), checked.err),
+        ("the log".to_owned(), log),
+        (
+            "report, with the wrong file".to_owned(),
+            gateway.run("report", &[]).out,
+        ),
+    ];
     fs::write(&path, config).expect("writes");
     let state = gateway.status();
     let not_applied = &state.json()["health"]["not_applied"];

@@ -232,8 +232,28 @@ impl Shared {
         let through = self.behind_holes(cursor);
         if through > cursor {
             self.marks.set_cursor(through, Passed::default())?;
+            self.settle();
         }
         Ok(())
+    }
+
+    /// The cursor moved: what was guessed of damage behind it is put right.
+    fn settle(&self) {
+        if !self.ledger.has_guessed() {
+            return;
+        }
+        let passed = || {
+            let marks = self.marks.values();
+            (marks.cursor, marks.done())
+        };
+        match self.ledger.settle(passed) {
+            Ok(0) => {}
+            Ok(off) => tracing::info!(
+                messages = off,
+                "so many more messages were lost by damage in a rewritten unit than was guessed"
+            ),
+            Err(error) => tracing::warn!(%error, "cannot put right what was guessed of damage"),
+        }
     }
 
     /// The account now.

@@ -36,6 +36,8 @@ struct Inner {
     filled_at: Option<Instant>,
     /// What lanes that are no more owe. It is paid before anything else, or by whoever joins next, who may be the same lane again.
     owed: f64,
+    /// The weight of the heaviest of them: who has less, and would pay it off for ever, is none of them.
+    owed_by: f64,
 }
 
 #[derive(Debug)]
@@ -93,9 +95,10 @@ impl Allowance {
             None => inner.compartments.push(new),
         }
         inner.divide(burst);
-        let owed = std::mem::take(&mut inner.owed);
+        let owed = if weight >= inner.owed_by { inner.owed } else { 0.0 };
         if let Some(compartment) = inner.compartments.get_mut(seat).filter(|_| owed > 0.0) {
             compartment.tokens = -owed;
+            (inner.owed, inner.owed_by) = (0.0, 0.0);
         }
         seat
     }
@@ -106,7 +109,10 @@ impl Allowance {
         let mut inner = self.inner();
         if let Some(compartment) = inner.compartments.get_mut(seat) {
             let left = std::mem::replace(compartment, Compartment::VACANT);
-            inner.owed += (-left.tokens).max(0.0);
+            if left.tokens < 0.0 {
+                inner.owed -= left.tokens;
+                inner.owed_by = inner.owed_by.max(left.weight);
+            }
         }
         inner.divide(burst);
     }
@@ -183,6 +189,9 @@ impl Inner {
         let flow = per_second * since.as_secs_f64();
         let paid = flow.min(self.owed);
         self.owed -= paid;
+        if self.owed <= 0.0 {
+            self.owed_by = 0.0;
+        }
         let mut flow = flow - paid;
         // Each round fills a compartment to the brim or is the last.
         for _ in 0..self.compartments.len() {
@@ -448,6 +457,27 @@ mod tests {
         all[0].charge(&record(1_000));
         assert!(!all[0].is_open(start + Duration::from_secs(20)));
         assert!(all[0].is_open(start + Duration::from_secs(22)));
+    }
+
+    #[test]
+    fn the_debt_of_a_lane_does_not_fall_on_who_has_to_wait_for_all_lanes() {
+        let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
+        let lane = || {
+            let mut gate = Gate::default();
+            gate.join(&allowance, 1);
+            gate
+        };
+        let start = Instant::now();
+        let mut gate = lane();
+        assert!(gate.is_open(start));
+        gate.charge(&record(10_000));
+        drop(gate);
+        let mut status = Gate::default();
+        status.join_last(&allowance);
+        assert!(status.is_open(start), "it owes nothing");
+        let mut again = lane();
+        assert!(!again.is_open(start + Duration::from_secs(9)), "it is still owed");
+        assert!(again.is_open(start + Duration::from_secs(11)));
     }
 
     #[test]

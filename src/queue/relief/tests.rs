@@ -189,9 +189,19 @@ fn copy(from: &Path) -> tempfile::TempDir {
 
 /// Everything that is received ends in one place, and all that is queued is delivered.
 fn assert_accounts(lane: &mut Lane) -> Vec<u64> {
+    // Counted on its own, by the log: before the cursor is within a rewritten unit, and when it has left it.
+    assert_eq!(lane.queue.monitor.status().unaccounted, Some(0));
+    let waiting = lane.balance().queued;
     let delivered = positions(&lane.deliver());
+    assert_eq!(lane.queue.monitor.status().unaccounted, Some(0));
     let balance = lane.balance();
     assert_eq!(balance.queued, 0, "{balance:?}");
+    let expired = balance.removed.of(Reason::Expired);
+    assert!(
+        (delivered.len() as u64..=delivered.len() as u64 + expired).contains(&waiting),
+        "{waiting} waited, {} came",
+        delivered.len()
+    );
     assert_eq!(
         balance.received,
         balance.delivered + balance.dead_lettered + balance.removed.removed(),
