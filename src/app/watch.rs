@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
 use crate::app::view::{LaneView, View};
+use crate::faults;
 use crate::link::Link;
 use crate::ops::{Look, systemd};
 use crate::outages::{Repeated, Say};
@@ -103,7 +104,7 @@ impl Vigil {
 
 /// How long it has hung, by the silence of its threads and the time that what should move has stood.
 fn stalled(silence: Duration, standstill: Duration) -> Option<Duration> {
-    let limits = [(silence, HANG), (standstill, STANDSTILL)];
+    let limits = [(silence, faults::hang_limit(HANG)), (standstill, STANDSTILL)];
     let over = limits.into_iter().filter(|(time, limit)| time >= limit);
     over.map(|(time, _)| time).max()
 }

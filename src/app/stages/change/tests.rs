@@ -272,7 +272,7 @@ async fn a_stop_that_comes_while_lanes_are_opened_leaves_nothing_of_what_they_we
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_file_that_stalls() {
-    let (release, stalled) = std::sync::mpsc::channel::<()>();
+    let (release, stalled) = std::sync::mpsc::sync_channel::<()>(1);
     let stop = CancellationToken::new();
     let look = look_beside("look", move || stalled.recv().is_ok(), &stop);
     let (looked, ()) = tokio::join!(look, async { stop.cancel() });
