@@ -111,11 +111,12 @@ as_root() {
 # developer's machine should not get a new listener by running tests.
 # One at a time, so that no run takes away what another one stands on; and what a killed run left behind is known by its words.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d words='# ./dev, while it installs packages'
+    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry policy=/usr/sbin/policy-rc.d words='# ./dev, while it installs packages'
     (
         # shellcheck disable=SC2317,SC2329 # the trap calls it
         unforbid() { if grep -qsxF "$words" "$policy"; then as_root rm -f "$policy"; fi; }
-        exec 8>>"${TMPDIR:-/tmp}/edgeferry-setup.$EUID.lock"
+        mkdir -p "$cache"
+        exec 8>>"$cache/setup.lock"
         flock 8
         trap unforbid EXIT
         trap 'exit 1' HUP INT TERM
@@ -255,11 +256,11 @@ need_emulation() {
     for name in qemu-arm qemu-aarch64; do
         [[ -e $registry/$name ]] && continue
         # Another run may have been faster.
-        say "this kernel now runs programs for ${name#qemu-} by itself, until the next start (to end that: echo -1 >$registry/$name)"
         cat "/usr/lib/binfmt.d/$name.conf" 2>/dev/null >"$registry/register" || [[ -e $registry/$name ]] || {
             say "the kernel does not take $name in $registry: programs for ARM cannot run here"
             return 1
         }
+        say "this kernel now runs programs for ${name#qemu-} by itself, until its next start; to end that: echo -1 >$registry/$name"
     done
 }
 
