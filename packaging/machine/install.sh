@@ -71,7 +71,7 @@ swap() {
 
 # What was staged when it was given up, for want of room or patience.
 clean_up() {
-    while IFS= read -r file; do rm -f "$file.edgeferry-new"; done <"$work/staged"
+    while IFS= read -r file; do rm -f "$file.edgeferry-new" || true; done <"$work/staged"
     rm -rf "$work"
 }
 

@@ -133,7 +133,7 @@ says "it has something in it that is no message and could be wanted: $sudo_expor
 says "kept $store"
 rm "$sudo_export"
 install_it "$second"
-run_a_gateway
+run_a_gateway "$store"
 run dpkg --purge edgeferry
 says "$store is in use by another program"
 says "kept $store: it is in use by another program"
@@ -171,7 +171,7 @@ grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replac
 run dpkg --force-confold --configure edgeferry
 grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replaced"
 belongs "$config" 'root:edgeferry 640'
-install_it "$first"
+run dpkg --force-confold --install "$first"
 run dpkg --force-confnew --install /tmp/changed.deb
 grep -q '^# A setting of a later version' "$config" || miss "the new configuration is not there"
 belongs "$config" 'root:edgeferry 640'
@@ -185,18 +185,20 @@ make_dummy() {
     run dpkg-deb --root-owner-group -Znone --build "/tmp/$1" "/tmp/$1.deb"
 }
 make_dummy needed ''
-make_dummy instead $'Conflicts: needed\nReplaces: needed\nProvides: needed\n'
+make_dummy instead $'Conflicts: needed\nReplaces: needed\n'
 run dpkg --install /tmp/needed.deb
 sed -i 's/^Depends: /&needed, /' /tmp/changed/DEBIAN/control
 run dpkg-deb --root-owner-group -Znone --build /tmp/changed /tmp/changed.deb
 run dpkg --force-confold --install /tmp/changed.deb
 run dpkg --auto-deconfigure --install /tmp/instead.deb
+says "De-configuring edgeferry"
 has /etc/systemd/system/multi-user.target.wants/edgeferry.service
-run dpkg --configure --pending
+run dpkg --force-depends --configure edgeferry
 has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 
 # --- A removal that is given up undoes what it did
 
+# shellcheck disable=SC2016 # prerm expands it
 printf '\nif [ "$1" = remove ] && [ -e /tmp/give-up ]; then exit 1; fi\n' >>/var/lib/dpkg/info/edgeferry.prerm
 touch /tmp/give-up
 refused dpkg --remove edgeferry

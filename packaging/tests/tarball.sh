@@ -93,7 +93,7 @@ has_no "$config"
 run /tmp/unpacked/install.sh
 [[ $(queued) == "$backlog" ]] || miss "a purge took messages"
 run edgeferry queue purge --all --yes
-run_a_gateway
+run_a_gateway "$store"
 run /tmp/unpacked/install.sh --uninstall
 says "$store is in use by another program: it is kept"
 end_the_gateway
@@ -114,9 +114,11 @@ says "nothing was installed by this script"
 
 run /tmp/unpacked/install.sh
 before=$(sha256sum /usr/bin/edgeferry "$list" "$config")
-mkdir /usr/share/doc/edgeferry/changelog.gz.edgeferry-new
+mv /usr/share/fish /tmp/fish
+touch /usr/share/fish
 refused /tmp/unpacked/install.sh
-rmdir /usr/share/doc/edgeferry/changelog.gz.edgeferry-new
+rm /usr/share/fish
+mv /tmp/fish /usr/share/fish
 [[ $(sha256sum /usr/bin/edgeferry "$list" "$config") == "$before" ]] || miss "an installation that failed changed files"
 [[ -z $(find / -xdev -name '*.edgeferry-new') ]] || miss "there are halves of files: $(find / -xdev -name '*.edgeferry-new')"
 run /tmp/unpacked/install.sh --uninstall --purge

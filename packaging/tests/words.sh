@@ -34,8 +34,9 @@ make_backlog() {
     [[ $(queued) -gt 0 ]] || miss "there is no backlog"
 }
 
-# A gateway runs that no service manager knows of.
+# A gateway runs on the store $1 that no service manager knows of.
 run_a_gateway() {
+    local store=$1
     setpriv --reuid=edgeferry --regid=edgeferry --init-groups edgeferry run >/tmp/gateway.log 2>&1 &
     gateway=$!
     for _ in $(seq 600); do
