@@ -21,7 +21,7 @@ const AFTER: &str = "\
 #!/bin/sh
 set -e
 systemd-sysusers edgeferry.conf
-chgrp edgeferry /etc/edgeferry /etc/edgeferry/edgeferry.toml
+chgrp edgeferry /etc/edgeferry/edgeferry.toml
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 ";
 const CONFIGURATION: &str = "/etc/edgeferry/edgeferry.toml\n";
