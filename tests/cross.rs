@@ -42,7 +42,10 @@ fn items(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let entries = fs::read_dir(folder).expect("a folder of the project");
     let paths = entries.map(|entry| entry.expect("readable").path());
     let (folders, others): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
-    (folders, others.into_iter().filter(|path| path.is_file()).collect())
+    (
+        folders,
+        others.into_iter().filter(|path| path.is_file()).collect(),
+    )
 }
 
 /// All files below a folder.
@@ -55,8 +58,20 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// All files of the project that may be scripts.
 fn files() -> Vec<PathBuf> {
     let (_, mut files) = items(&root());
-    let folders = [".ci", "benches", "cross", "packaging", "scripts", "systemd", "tests"];
-    files.extend(folders.iter().flat_map(|folder| files_below(&root().join(folder))));
+    let folders = [
+        ".ci",
+        "benches",
+        "cross",
+        "packaging",
+        "scripts",
+        "systemd",
+        "tests",
+    ];
+    files.extend(
+        folders
+            .iter()
+            .flat_map(|folder| files_below(&root().join(folder))),
+    );
     files
 }
 
@@ -184,7 +199,10 @@ fn the_check_and_the_package_allow_the_same_libraries() {
     assert!(output.status.success(), "{said}");
     let table = String::from_utf8(output.stdout).expect("text");
     assert_eq!(table.lines().count(), 13, "{table}");
-    assert!(table.contains("libc.so.6 yes yes") && table.contains("libz.so.1 no no"), "{table}");
+    assert!(
+        table.contains("libc.so.6 yes yes") && table.contains("libz.so.1 no no"),
+        "{table}"
+    );
     for line in table.lines() {
         assert!(!line.contains("yes no") && !line.contains("no yes"), "{line}");
     }

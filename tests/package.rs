@@ -77,7 +77,10 @@ fn a_debug_build_is_packed_for_tests_only() {
     let out = tempfile::tempdir().expect("there is room");
     let into = out.path().join("packages");
     let into = into.to_str().expect("it is UTF-8");
-    let said = run("packaging/build.sh", &["--binary", BINARY, "--out", into, "amd64"]);
+    let said = run(
+        "packaging/build.sh",
+        &["--binary", BINARY, "--out", into, "amd64"],
+    );
     let said = said.expect_err("it is no program for gateways");
     assert!(
         said.contains("which not every gateway has") && said.contains("only be packed with --trial"),
@@ -92,12 +95,16 @@ fn a_folder_that_has_more_in_it_than_packages_is_not_replaced() {
     let kept = home.path().join("letters.txt");
     std::fs::write(&kept, "mine").expect("there is room");
     let into = home.path().to_str().expect("it is UTF-8");
-    let refused = || run("packaging/build.sh", &["--out", into, "amd64"]).expect_err("it is somebody's folder");
+    let refused =
+        || run("packaging/build.sh", &["--out", into, "amd64"]).expect_err("it is somebody's folder");
     let said = refused();
     assert!(said.contains("is not empty, and has no packages"), "{said}");
     std::fs::write(home.path().join("SHA256SUMS"), "").expect("there is room");
     let said = refused();
-    assert!(said.contains("has more in it than packages") && said.contains("letters.txt"), "{said}");
+    assert!(
+        said.contains("has more in it than packages") && said.contains("letters.txt"),
+        "{said}"
+    );
     assert_eq!(std::fs::read_to_string(&kept).expect("it is there"), "mine");
 }
 

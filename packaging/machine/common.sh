@@ -18,7 +18,10 @@ make_user() {
     if command -v systemd-sysusers >/dev/null; then
         systemd-sysusers /usr/lib/sysusers.d/edgeferry.conf
     elif ! id edgeferry >/dev/null 2>&1; then
-        useradd --system --user-group --home-dir /var/lib/edgeferry --no-create-home --shell /usr/sbin/nologin \
+        # Somebody may have made the group before.
+        if grep -q '^edgeferry:' /etc/group; then group='--gid edgeferry'; else group=--user-group; fi
+        # shellcheck disable=SC2086 # one or two words
+        useradd --system $group --home-dir /var/lib/edgeferry --no-create-home --shell /usr/sbin/nologin \
             --comment 'edgeferry gateway' edgeferry
     fi
     # It may name brokers and users, and is nobody else's business. Whom an administrator gave it to, it stays with.

@@ -37,6 +37,9 @@ look_at_machine() {
     if ! command -v systemctl >/dev/null && [ -z "$without_systemd" ]; then
         refuse "there is no systemd on this machine. With --without-systemd everything but the units is installed, and you start 'edgeferry run' yourself"
     fi
+    if ! command -v systemd-sysusers >/dev/null && ! command -v useradd >/dev/null && ! id edgeferry >/dev/null 2>&1; then
+        refuse "there is neither systemd-sysusers nor useradd on this machine: make a system user 'edgeferry' with a group of its name first"
+    fi
     status=0
     program=$here/files/usr/bin/edgeferry
     said=$("$program" --version 2>&1) || status=$?

@@ -3,6 +3,7 @@
 //! `./dev package-test` makes the packages, names them, and runs this in each release of Debian; `packaging/tests/` has what can be
 //! seen without a running systemd.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -118,11 +119,25 @@ fn a_program_that_would_refuse_the_file_is_not_started(unit: &Unit<'_>, old: &st
     let present = std::fs::read_to_string(&format).expect("it is there");
     std::fs::write(&format, "edgeferry-store 99\n").expect("the root is ours");
     let said = dpkg(machine, &["--install", new]);
-    assert!(said.contains("written by a newer edgeferry (format 99)"), "{said}");
+    assert!(
+        said.contains("written by a newer edgeferry (format 99)"),
+        "{said}"
+    );
     assert_eq!(unit.property("MainPID"), before);
     std::fs::write(&format, present).expect("the root is ours");
+    // Whoever maintains the machine wants no restarts now.
+    let policy = machine.path("/usr/sbin/policy-rc.d");
+    std::fs::write(&policy, "#!/bin/sh\nexit 101\n").expect("the root is ours");
+    std::fs::set_permissions(&policy, PermissionsExt::from_mode(0o755)).expect("the root is ours");
     let said = dpkg(machine, &["--install", new]);
-    assert!(said.contains("edgeferry.service runs with the new program"), "{said}");
+    assert!(said.contains("policy-rc.d forbids a restart"), "{said}");
+    assert_eq!(unit.property("MainPID"), before);
+    std::fs::remove_file(&policy).expect("the root is ours");
+    let said = dpkg(machine, &["--install", new]);
+    assert!(
+        said.contains("edgeferry.service runs with the new program"),
+        "{said}"
+    );
     assert_ne!(unit.property("MainPID"), before);
 }
 
@@ -136,7 +151,12 @@ fn a_removal_that_is_given_up_starts_again(unit: &Unit<'_>, east: &Unit<'_>) {
     assert!(!output.status.success(), "{output:?}");
     std::fs::write(machine.path(script), whole).expect("the root is ours");
     for unit in [unit, east] {
-        assert_eq!(unit.property("ActiveState"), "active", "{}: {output:?}", unit.name);
+        assert_eq!(
+            unit.property("ActiveState"),
+            "active",
+            "{}: {output:?}",
+            unit.name
+        );
         assert_eq!(unit.property("UnitFileState"), "enabled", "{}", unit.name);
     }
 }
