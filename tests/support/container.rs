@@ -254,6 +254,8 @@ fn furnish(scratch: &Scratch, furniture: Furniture) {
 
 /// Whether a system can be booted here.
 fn possible() -> Result<(), String> {
+    // Once for all tests: two at a time under one name would be in each other's way, and a probe that fails is a skip.
+    static BOOTS: OnceLock<Result<(), String>> = OnceLock::new();
     if !rustix::process::geteuid().is_root() {
         return Err("only root can boot one".into());
     }
@@ -261,8 +263,6 @@ fn possible() -> Result<(), String> {
     if !template.is_dir() {
         return Err(format!("{} is missing: ./dev setup makes it", template.display()));
     }
-    // Once for all tests: two at a time under one name would be in each other's way, and a probe that fails is a skip.
-    static BOOTS: OnceLock<Result<(), String>> = OnceLock::new();
     BOOTS.get_or_init(|| probe(&template)).clone()
 }
 
