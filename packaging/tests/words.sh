@@ -37,6 +37,8 @@ make_backlog() {
 # A gateway runs on the store $1 that no service manager knows of.
 run_a_gateway() {
     local store=$1
+    # The store is that gateway's.
+    sed -i 's|^# id = "pi-{serial}"|id = "gw-of-the-test"|' /etc/edgeferry/edgeferry.toml
     setpriv --reuid=edgeferry --regid=edgeferry --init-groups edgeferry run >/tmp/gateway.log 2>&1 &
     gateway=$!
     for _ in $(seq 600); do
