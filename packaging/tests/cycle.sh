@@ -113,7 +113,7 @@ brought_back() {
 }
 # The partition was not mounted, and is.
 mounted() {
-    mount -t tmpfs -o size=64m store "$store"
+    mount -t tmpfs -o size=512m store "$store"
     cp -a /tmp/card/. "$store"
 }
 kept_after used
@@ -145,7 +145,7 @@ install_it "$second"
 remove_it
 rm -rf "$store"
 install -d "$store"
-mount -t tmpfs -o size=64m store "$store"
+mount -t tmpfs -o size=512m store "$store"
 chown edgeferry: "$store"
 install_it "$second"
 make_backlog "$store"
