@@ -36,10 +36,11 @@ struct Running {
 }
 
 impl Running {
-    /// Whether it says at that broker what this one says.
+    /// Whether it says at that broker what this one says. One that may be refused does not count: nobody would take back what
+    /// this one said last.
     fn is_followed_by(&self, after: &source::Config) -> bool {
         let before = &self.broker;
-        before.endpoint == after.endpoint && before.status_topic == after.status_topic
+        before.is_same_way_in(after) && before.status_topic == after.status_topic
     }
 }
 
@@ -240,6 +241,8 @@ mod tests {
         let cases = [
             ("keep_alive = \"7s\"\nstatus_topic = \"s\"\n", true),
             ("status_topic = \"other\"\n", false),
+            ("username = \"somebody\"\nstatus_topic = \"s\"\n", false),
+            ("version = \"3.1.1\"\nstatus_topic = \"s\"\n", false),
             ("", false),
         ];
         for (after, is_quiet) in cases {

@@ -83,10 +83,7 @@ impl Tellings {
     pub(super) async fn hand_over(self, after: &Config) {
         let before = &*self.config;
         for (broker, handover) in before.brokers.iter().zip(&self.handovers) {
-            let is_there = after
-                .brokers
-                .iter()
-                .any(|other| other.endpoint == broker.endpoint);
+            let is_there = after.brokers.iter().any(|other| broker.is_same_way_in(other));
             if is_there && before.status.mqtt_topic == after.status.mqtt_topic {
                 handover.cancel();
             }

@@ -29,14 +29,15 @@ impl Notes {
         let lanes: Vec<String> = lanes.map(str::to_owned).collect();
         let paths = lanes.iter().flat_map(|lane| paths(data_dir, lane));
         let kept = paths.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?)));
-        let is_away = |lane: &&String| !data_dir.lane(lane).exists() && data_dir.retired(lane).exists();
-        let folders = lanes
-            .iter()
-            .flat_map(|lane| [data_dir.lane(lane), data_dir.dead_letters(lane)]);
+        let is_away = |lane: &String| !data_dir.lane(lane).exists() && data_dir.retired(lane).exists();
+        // One that was put away is put away again and never deleted: it knows which sequences are used.
+        let (away, here): (Vec<_>, Vec<_>) = lanes.iter().cloned().partition(is_away);
+        let queues = here.iter().map(|lane| data_dir.lane(lane));
+        let folders = queues.chain(lanes.iter().map(|lane| data_dir.dead_letters(lane)));
         Self {
             kept: kept.collect(),
             absent: folders.filter(|folder| !folder.exists()).collect(),
-            away: lanes.iter().filter(is_away).cloned().collect(),
+            away,
             lanes,
         }
     }
@@ -76,5 +77,41 @@ fn paths(data_dir: &DataDir, lane: &str) -> Vec<PathBuf> {
 fn told(path: &Path, done: io::Result<()>) {
     if let Err(error) = done {
         tracing::error!(path = %path.display(), %error, "cannot put back what was noted for a configuration that is refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A configuration that would have brought a lane back is refused; gives what its folder has after that.
+    fn refused(dir: &Path, prevent: impl FnOnce(&DataDir)) -> Option<Vec<u8>> {
+        let data_dir = DataDir::take(dir).expect("opens");
+        fs::create_dir_all(data_dir.retired("a")).expect("makes");
+        fs::write(data_dir.retired("a").join("marks"), "used").expect("writes");
+        let notes = Notes::of(&data_dir, ["a"].into_iter());
+        retired::revive(&data_dir, "a").expect("comes back");
+        prevent(&data_dir);
+        notes.put_back(&data_dir);
+        fs::read(data_dir.lane("a").join("marks")).ok()
+    }
+
+    #[test]
+    fn a_lane_that_came_back_for_a_refused_configuration_is_put_away_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        assert_eq!(refused(dir.path(), |_| ()), None);
+        assert_eq!(
+            fs::read(dir.path().join("retired/a/marks")).expect("kept"),
+            b"used"
+        );
+    }
+
+    #[test]
+    fn a_lane_that_cannot_be_put_away_keeps_the_sequences_that_it_used() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let in_the_way = |data_dir: &DataDir| fs::create_dir(data_dir.retired("a")).expect("makes");
+        assert_eq!(refused(dir.path(), in_the_way).as_deref(), Some(&b"used"[..]));
     }
 }

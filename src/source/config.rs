@@ -84,6 +84,20 @@ impl Config {
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.name == other.name || self.endpoint.is_same_place(&other.endpoint)
     }
+
+    /// Whoever was let in with one is let in with the other: the same place, and the same proof of who comes.
+    pub(crate) fn is_same_way_in(&self, other: &Self) -> bool {
+        let way_in = |config: &Self| {
+            (
+                config.version,
+                config.tls.clone(),
+                config.client_id.clone(),
+                config.username.clone(),
+                config.password_file.clone(),
+            )
+        };
+        self.endpoint == other.endpoint && way_in(self) == way_in(other)
+    }
 }
 
 /// `[[mqtt]]` as it is written.
