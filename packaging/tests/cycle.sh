@@ -190,7 +190,8 @@ run dpkg --install /tmp/needed.deb
 sed -i 's/^Depends: /&needed, /' /tmp/changed/DEBIAN/control
 run dpkg-deb --root-owner-group -Znone --build /tmp/changed /tmp/changed.deb
 run dpkg --force-confold --install /tmp/changed.deb
-run dpkg --auto-deconfigure --install /tmp/instead.deb
+# It tries to configure edgeferry again at once, and cannot: what it needs is not there yet, as in the middle of a release upgrade.
+refused dpkg --auto-deconfigure --install /tmp/instead.deb
 says "De-configuring edgeferry"
 has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 run dpkg --force-depends --configure edgeferry
