@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::access::{self, Failure};
 use super::bounds::message_id;
-use super::print::{self, Printer};
+use super::print::Printer;
 use super::{Filters, file};
 use crate::cli::ConfigFile;
 use crate::exit::Exit;
@@ -145,14 +145,7 @@ impl LetterFilters {
 
 /// Does what the command line says.
 pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
-    crate::ops::logging::init_quiet();
-    match try_run(arguments) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            print::error(&failure.to_string());
-            failure.exit()
-        }
-    }
+    access::told(|| try_run(arguments))
 }
 
 fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
