@@ -11,7 +11,7 @@ cross_tools() {
 # Made beside the final place and renamed, as everything in scripts/setup.sh: an interrupted download never looks complete. A Python
 # environment keeps its place in its scripts, so what is moved is a plain folder of packages.
 need_cross_tools() {
-    local tools parent tmp
+    local tools parent tmp name version
     tools=$(cross_tools)
     if [[ ! -d $tools ]]; then
         say "fetching cargo-zigbuild and zig (about 100 MB) into $tools"
@@ -26,6 +26,10 @@ need_cross_tools() {
         mv -T "$tmp/tools" "$tools" 2>/dev/null || [[ -d $tools ]]
         rm -rf "$tmp"
     fi
+    # Whoever names a folder could have others in it, which write other bytes.
+    while read -r name version; do
+        [[ -d $tools/${name//-/_}-$version.dist-info ]] || fail "$tools has no $name $version, which cross/requirements.txt asks for"
+    done < <(sed -n 's/^\([a-z-]*\)==\([^ ]*\).*/\1 \2/p' cross/requirements.txt)
     # cargo-zigbuild asks these before it looks for a zig in PATH.
     export CARGO_ZIGBUILD_ZIG_PATH=$tools/ziglang/zig
     export PATH=$tools/bin:$PATH
