@@ -16,6 +16,8 @@ features=(--no-default-features --features static)
 # the program (where it would look for engines and modules, and the command that compiled it).
 reproducible() {
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} library hash
+    # Flags for compilers are words between spaces, and have no quotes.
+    [[ "$PWD $cargo_home" != *' '*' '* ]] || fail "there is a space in $PWD or $cargo_home: build in a folder without one"
     # Where rustup has installed rust-src, rustc names the standard library's files by their place on this machine.
     library=$(rustc --print sysroot)/lib/rustlib/src/rust
     hash=$(rustc -vV | sed -n 's/^commit-hash: //p')

@@ -7,7 +7,8 @@ export LC_ALL=C
 source "$(dirname "${BASH_SOURCE[0]}")/targets.sh"
 
 # Libraries that every system with that C library has. libgcc_s is not part of it, but of every system that has a package manager.
-system_libraries='^(ld-linux.*|libc|libm|libpthread|libdl|librt|libutil|libgcc_s)\.so\.[0-9]+$'
+# packaging/parts/tree.sh knows the packages of the same ones; a test holds the two together.
+system_libraries='^(ld-linux.*|libc|libm|libpthread|libdl|librt|libresolv|libgcc_s)\.so\.[0-9]+$'
 
 problems=0
 problem() {

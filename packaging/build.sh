@@ -21,7 +21,7 @@ source packaging/parts/tarball.sh
 usage="usage: ./dev package [--check] [--out FOLDER] [--binary FILE] [--trial SUFFIX] [ARCH...]
   ARCH             arm64, armhf, amd64; all three without a name
   --check          make everything twice, and fail unless the bytes are the same
-  --out FOLDER     instead of target/packages; what is in it is replaced
+  --out FOLDER     instead of target/packages; packages of an earlier run that are in it are replaced
   --binary FILE    pack this program instead of what ./dev cross builds; with one ARCH
   --speaker FILE   the program for this machine that says the manual and the completions, instead of what ./dev cross builds
   --trial SUFFIX   for tests only: a debug build may be packed, without licences and SBOM; SUFFIX goes behind the version"
@@ -52,6 +52,14 @@ done
 [[ -z $given || ${#architectures[@]} -eq 1 ]] || fail "--binary is the program of one ARCH: name it"$'\n'"$usage"
 [[ -z $trial || $trial =~ ^[+~][a-z0-9]+$ ]] || fail "--trial wants + or ~ and letters behind it, for example +test2"
 out=$(realpath --canonicalize-missing "${out:-$target_folder/packages}")
+# It is replaced as a whole, so it must be one that was made here.
+if [[ -e $out && ! -f $out/SHA256SUMS && -n $(ls -A "$out" 2>/dev/null || echo 'no folder') ]]; then
+    fail "$out is not empty, and has no packages of an earlier run (SHA256SUMS): name a folder that is new, empty or only for packages"
+fi
+if [[ -f $out/SHA256SUMS ]]; then
+    foreign=$(find "$out" -mindepth 1 ! -name 'edgeferry[_-]*' ! -name SHA256SUMS -print -quit)
+    [[ -z $foreign ]] || fail "$out has more in it than packages: $foreign. Name a folder that is new, empty or only for packages"
+fi
 
 # --- What is packed ----------------------------------------------------------------------------------
 
@@ -73,12 +81,13 @@ build_programs() {
 speaker() {
     local candidate native
     native=$target_folder/cross/$(triple "$(dpkg --print-architecture)")/edgeferry
-    for candidate in "$voice" "$given" "$native"; do
+    for candidate in "$voice" "$given"; do
         if [[ -n $candidate && $("$candidate" --version 2>/dev/null) == "edgeferry $version" ]]; then
             echo "$candidate"
             return
         fi
     done
+    # One that lies there can be of an older commit with the same version: cargo knows.
     say "manual and completions come out of the program: building one that runs on this machine"
     cross/build.sh "$(cross_name "$(dpkg --print-architecture)")" >&2
     echo "$native"
@@ -87,9 +96,7 @@ speaker() {
 # Everything for $architectures, into the folder $1.
 make_all() {
     local into=$1 work architecture tree pages
-    work=$(mktemp -d "${TMPDIR:-/tmp}/edgeferry-package.XXXXXX")
-    # shellcheck disable=SC2064 # the folder of now
-    trap "rm -rf '$work'" EXIT
+    work=$(mktemp -d "$fresh/work.XXXXXX")
     mkdir -p "$into" "$work/shared"
     pages=$(speaker)
     make_pages "$pages" "$work/shared"
@@ -108,31 +115,37 @@ make_all() {
     done
     (cd "$into" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$work/sums" && mv "$work/sums" SHA256SUMS && chmod 644 SHA256SUMS)
     rm -rf "$work"
-    trap - EXIT
 }
 
 [[ -n $SOURCE_DATE_EPOCH ]] || fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release (seconds since 1970)"
 need_packages package
+if [[ -n $given ]]; then look_at_program "${architectures[0]}" "$given"; fi
+if [[ -z $trial && -n $(git status --porcelain --untracked-files=no 2>/dev/null) ]]; then
+    fail "files of this checkout differ from its commit, whose time and number the packages would bear: commit them, or put them away"
+fi
 if [[ -z $trial ]]; then
     need_cargo
     need_tool cargo-cyclonedx
 fi
 build_programs
 
-# Beside the final place: what is there is whole, whatever happens here.
-fresh=$(mktemp -d "${TMPDIR:-/tmp}/edgeferry-packages.XXXXXX")
+# Beside the final place, so that it gets there by being renamed: what is there is whole, whatever happens here.
+mkdir -p "$(dirname "$out")"
+fresh=$(mktemp -d "$(dirname "$out")/.packages.XXXXXX")
+trap 'rm -rf --one-file-system "$fresh"' EXIT
 make_all "$fresh/one"
 if [[ -n $check ]]; then
     say "once more, to compare"
     # Neither the hour nor the zone, the locale or the mask of whoever packs may be in it.
     (umask 077 && export TZ=Pacific/Chatham LC_ALL=C && make_all "$fresh/two")
-    diff -r "$fresh/one" "$fresh/two" >&2 || fail "not the same bytes twice: $fresh/one and $fresh/two are kept"
+    if ! diff -r "$fresh/one" "$fresh/two" >&2; then
+        trap - EXIT
+        fail "not the same bytes twice: $fresh/one and $fresh/two are kept"
+    fi
     say "the same bytes twice"
 fi
-rm -rf "$out"
-mkdir -p "$(dirname "$out")"
-cp -r "$fresh/one" "$out"
-rm -rf "$fresh"
-chmod 755 "$out"
+chmod 755 "$fresh/one"
+if [[ -e $out ]]; then mv -T "$out" "$fresh/former"; fi
+mv -T "$fresh/one" "$out"
 cat "$out/SHA256SUMS"
 say "in $out"

@@ -1754,6 +1754,24 @@ fn files_of_the_queue_and_of_kafka_are_looked_at_by_check() {
 }
 
 #[test]
+fn a_package_asks_for_the_file_alone_and_not_for_those_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgeferry.toml");
+    let ask = |kafka: &str, queue: &str| {
+        std::fs::write(&file, format!("{REST}[queue]\n{queue}{KAFKA}{kafka}{ROUTE}")).unwrap();
+        let output = run(&["check", "--file-only", "--config", file.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = ask("ca_file = \"/no/such/ca.pem\"\n", "key_file = \"/no/such/key\"\n");
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let (code, said) = ask("", "key_fil = \"/no/such/key\"\n");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains(":6: queue.key_fil: "), "{said}");
+    let both = run(&["check", "--file-only", "--live"]);
+    assert_eq!(both.status.code(), Some(64), "{both:?}");
+}
+
+#[test]
 fn credentials_of_a_service_are_a_warning_where_there_are_none() {
     let credential = "\"$CREDENTIALS_DIRECTORY/it\"\n";
     let (code, said) = check_here(

@@ -34,21 +34,77 @@ fn run(command: &mut Command) -> (Output, String) {
     (output, said)
 }
 
-/// All scripts: those by name, and those that begin with a line that says so.
+/// Parts of scripts that run on the machine of a user, with any POSIX shell.
+const ON_A_GATEWAY: &str = "packaging/machine";
+
+/// What lies in a folder of the project.
+fn items(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).expect("a folder of the project");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    let (folders, others): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+    (
+        folders,
+        others.into_iter().filter(|path| path.is_file()).collect(),
+    )
+}
+
+/// All files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let (folders, mut files) = items(folder);
+    files.extend(folders.iter().flat_map(|folder| files_below(folder)));
+    files
+}
+
+/// All files of the project that may be scripts.
+fn files() -> Vec<PathBuf> {
+    let (_, mut files) = items(&root());
+    let folders = [
+        ".ci",
+        "benches",
+        "cross",
+        "packaging",
+        "scripts",
+        "systemd",
+        "tests",
+    ];
+    files.extend(
+        folders
+            .iter()
+            .flat_map(|folder| files_below(&root().join(folder))),
+    );
+    files
+}
+
+/// All scripts for bash: those by name, and those that begin with a line that says so.
 fn scripts() -> Vec<PathBuf> {
-    let folders = ["", "cross", "packaging", "scripts"].map(|folder| root().join(folder));
-    let files = folders
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).expect("a folder of the project"));
-    let paths = files
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.is_file());
     let is_script = |path: &PathBuf| {
         let text = fs::read(path).expect("readable");
         path.extension().is_some_and(|extension| extension == "sh")
             || text.starts_with(b"#!/usr/bin/env bash")
+            || text.starts_with(b"#!/bin/bash")
     };
-    paths.filter(is_script).collect()
+    let all = files().into_iter().filter(is_script);
+    all.filter(|path| !path.starts_with(root().join(ON_A_GATEWAY)))
+        .collect()
+}
+
+/// The scripts of the package, and the archive's, as they are packed: parts of one another.
+fn scripts_on_a_gateway(folder: &TempDir) -> Vec<PathBuf> {
+    let part = |name: &str| read(&format!("{ON_A_GATEWAY}/{name}.sh"));
+    let head = format!(
+        "#!/bin/sh\nset -e\nVERSION=1 ARCHITECTURE=armhf\nexport VERSION ARCHITECTURE\n{}{}",
+        part("common"),
+        part("armv7")
+    );
+    let names = ["preinst", "postinst", "prerm", "postrm", "install"];
+    let parts = fs::read_dir(root().join(ON_A_GATEWAY)).expect("it is there");
+    assert_eq!(parts.count(), names.len() + 2, "one is not looked at here");
+    let write = |name: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("{head}{}", part(name))).expect("there is room");
+        path
+    };
+    names.map(write).into()
 }
 
 /// The rows of cross/targets.sh: name, triple, glibc, machine, loader.
@@ -96,7 +152,11 @@ fn verdict(flags: &[&str]) -> Option<(bool, String)> {
 #[test]
 fn every_script_parses_and_shellcheck_finds_nothing() {
     let scripts = scripts();
-    assert!(scripts.len() >= 5, "{scripts:?}");
+    let has = |name: &str| scripts.contains(&root().join(name));
+    assert!(
+        has("dev") && has("packaging/tests/cycle.sh") && has("packaging/parts/tree.sh"),
+        "{scripts:?}"
+    );
     for script in &scripts {
         let (output, said) = run(Command::new("bash").arg("-n").arg(script));
         assert!(output.status.success(), "{said}");
@@ -106,6 +166,46 @@ fn every_script_parses_and_shellcheck_finds_nothing() {
         .args(&scripts));
     let found = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{found}{said}");
+}
+
+#[test]
+fn scripts_that_run_on_a_gateway_are_for_any_shell() {
+    let folder = TempDir::new().expect("there is room");
+    for script in &scripts_on_a_gateway(&folder) {
+        let (output, said) = run(Command::new("dash").arg("-n").arg(script));
+        assert!(output.status.success(), "{said}");
+        let (output, said) = run(Command::new("shellcheck").args(["-s", "sh"]).arg(script));
+        let found = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{found}{said}");
+    }
+}
+
+/// A program that passes the check must be one that can be packed.
+#[test]
+fn the_check_and_the_package_allow_the_same_libraries() {
+    const BOTH: &str = r#"
+        set -euo pipefail
+        eval "$(grep '^system_libraries=' cross/check.sh)"
+        source packaging/parts/tree.sh
+        trial=''
+        for library in libc.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libresolv.so.2 ld-linux-x86-64.so.2 \
+            ld-linux-armhf.so.3 libgcc_s.so.1 libutil.so.1 libstdc++.so.6 libssl.so.3 libz.so.1; do
+            check=no package=no
+            [[ ! $library =~ $system_libraries ]] || check=yes
+            ! package_of "$library" >/dev/null || package=yes
+            echo "$library $check $package"
+        done"#;
+    let (output, said) = run(Command::new("bash").args(["-c", BOTH]));
+    assert!(output.status.success(), "{said}");
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(table.lines().count(), 13, "{table}");
+    assert!(
+        table.contains("libc.so.6 yes yes") && table.contains("libz.so.1 no no"),
+        "{table}"
+    );
+    for line in table.lines() {
+        assert!(!line.contains("yes no") && !line.contains("no yes"), "{line}");
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ fn root() -> Option<String> {
     } else {
         return Some(root);
     };
+    let required = std::env::var_os("EDGEFERRY_SYSTEMD_TESTS").is_some_and(|word| word == "required");
+    assert!(!required, "the package: {reason}");
     // Past the test harness, which shows only what failed tests say.
     drop(writeln!(std::io::stderr(), "SKIPPED: the package: {reason}"));
     None
@@ -68,6 +70,46 @@ fn a_package_of_this_binary_is_installed_removed_and_purged_in_a_clean_root() {
 
 #[test]
 fn a_debug_build_is_packed_for_tests_only() {
+    // It looks at the libraries first, and those are not all linked in.
+    if cfg!(feature = "static") || std::env::consts::ARCH != "x86_64" {
+        return;
+    }
+    let out = tempfile::tempdir().expect("there is room");
+    let into = out.path().join("packages");
+    let into = into.to_str().expect("it is UTF-8");
+    let said = run(
+        "packaging/build.sh",
+        &["--binary", BINARY, "--out", into, "amd64"],
+    );
+    let said = said.expect_err("it is no program for gateways");
+    assert!(
+        said.contains("which not every gateway has") && said.contains("only be packed with --trial"),
+        "{said}"
+    );
+    assert!(!Path::new(into).exists(), "nothing is made");
+}
+
+#[test]
+fn a_folder_that_has_more_in_it_than_packages_is_not_replaced() {
+    let home = tempfile::tempdir().expect("there is room");
+    let kept = home.path().join("letters.txt");
+    std::fs::write(&kept, "mine").expect("there is room");
+    let into = home.path().to_str().expect("it is UTF-8");
+    let refused =
+        || run("packaging/build.sh", &["--out", into, "amd64"]).expect_err("it is somebody's folder");
+    let said = refused();
+    assert!(said.contains("is not empty, and has no packages"), "{said}");
+    std::fs::write(home.path().join("SHA256SUMS"), "").expect("there is room");
+    let said = refused();
+    assert!(
+        said.contains("has more in it than packages") && said.contains("letters.txt"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&kept).expect("it is there"), "mine");
+}
+
+#[test]
+fn what_cannot_be_packed_is_refused_before_anything_is_built() {
     let said = run("packaging/build.sh", &["--binary", BINARY, "amd64", "arm64"]);
     let said = said.expect_err("one program is not for two machines");
     assert!(said.contains("--binary is the program of one ARCH"), "{said}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use edgeferry::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use edgeferry::message::{Arrival, Epoch};
 use edgeferry::queue;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::goals::Goals;
 use crate::memory::mb;
 use crate::options::Options;
 use crate::sample::{Memory, median};
+use crate::support::arrival;
 use crate::support::config::Config;
 use crate::support::daemon::{STOP_LIMIT, binary};
 use crate::support::kafka::Kafka;
@@ -196,29 +197,8 @@ impl Load {
         let payload: Bytes = (0..PAYLOAD_BYTES / 8)
             .flat_map(|_| self.noise.next().to_le_bytes())
             .collect();
-        Arrival {
-            broker: "local".into(),
-            topic: format!("devices/d{}/telemetry", self.made % 100),
-            payload,
-            oversize: None,
-            properties: None,
-            delivery: Delivery {
-                session: SessionTag(0x1234_5678_9abc_def0),
-                position: self.made,
-                packet_id: (self.made % 1000) as u16 + 1,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: self.noise.next(),
-            },
-            stamp: Stamp {
-                unix_ms: 1_767_225_600_000 + self.made.cast_signed(),
-                boot_ms: 1_000_000 + self.made,
-                boot: 0xfeed_beef_dead_cafe,
-                synchronised: true,
-            },
-            origin: None,
-        }
+        let topic = format!("devices/d{}/telemetry", self.made % 100);
+        arrival::live(self.made, topic, payload, &mut self.noise)
     }
 }
 

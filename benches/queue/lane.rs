@@ -1,15 +1,15 @@
 //! An open queue with its writer's thread, fed like a source feeds it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use edgeferry::message::{Arrival, Delivery, Epoch, SessionTag, Stamp};
+use edgeferry::message::{Arrival, Epoch};
 use edgeferry::queue::intake::Position;
 use edgeferry::queue::{self, Intake, Monitor, Passed, Reader};
 use tokio::sync::watch;
 
+use crate::support::arrival;
 use crate::support::seed::Seed;
 use crate::support::telemetry::Telemetry;
 
@@ -19,7 +19,6 @@ const SEED: u64 = 1;
 
 /// Makes the messages.
 pub struct Load {
-    broker: Arc<str>,
     telemetry: Telemetry,
     noise: Seed,
     /// Payloads of random bytes in place of readings.
@@ -32,7 +31,6 @@ pub struct Load {
 impl Load {
     pub fn new(random: bool, rate: u32) -> Self {
         Self {
-            broker: "default".into(),
             telemetry: Telemetry::new(SEED, rate),
             noise: Seed::new(SEED),
             random,
@@ -52,29 +50,7 @@ impl Load {
             reading.into()
         };
         self.bytes += payload.len() as u64;
-        Arrival {
-            broker: Arc::clone(&self.broker),
-            topic,
-            payload,
-            oversize: None,
-            properties: None,
-            delivery: Delivery {
-                session: SessionTag(0x1234_5678_9abc_def0),
-                position: self.made,
-                packet_id: (self.made % 1000) as u16 + 1,
-                qos: 1,
-                dup: false,
-                retained: false,
-                fingerprint: self.noise.next(),
-            },
-            stamp: Stamp {
-                unix_ms: 1_767_225_600_000 + self.made.cast_signed(),
-                boot_ms: 1_000_000 + self.made,
-                boot: 0xfeed_beef_dead_cafe,
-                synchronised: true,
-            },
-            origin: None,
-        }
+        arrival::live(self.made, topic, payload, &mut self.noise)
     }
 }
 

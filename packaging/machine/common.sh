@@ -1,9 +1,11 @@
 # What the scripts of the Debian package and install.sh share. On the machine of a user, with any POSIX shell.
 
 CONFIG=/etc/edgeferry/edgeferry.toml
-# Stores of which everything was delivered when the program was removed: a purge may delete these. A store is not written to for
-# that, and what a purge finds changed since is kept.
+# Stores in which nothing waited for delivery when the program was removed, each with a fingerprint: a purge may delete these, if they are
+# what they were. A store is not written to for that.
 DELIVERED=/var/lib/misc/edgeferry.delivered
+# What a removal stopped and disabled, for a removal that is given up half-way. Not for longer than the machine runs.
+STOPPED=/run/edgeferry.stopped
 # Longest look at one store, seconds: an index of a million messages opens in one. A card that is about to die must not hold a removal.
 LOOK_LIMIT=120
 
@@ -16,7 +18,10 @@ make_user() {
     if command -v systemd-sysusers >/dev/null; then
         systemd-sysusers /usr/lib/sysusers.d/edgeferry.conf
     elif ! id edgeferry >/dev/null 2>&1; then
-        useradd --system --user-group --home-dir /var/lib/edgeferry --no-create-home --shell /usr/sbin/nologin \
+        # Somebody may have made the group before.
+        if grep -q '^edgeferry:' /etc/group; then group='--gid edgeferry'; else group=--user-group; fi
+        # shellcheck disable=SC2086 # one or two words
+        useradd --system $group --home-dir /var/lib/edgeferry --no-create-home --shell /usr/sbin/nologin \
             --comment 'edgeferry gateway' edgeferry
     fi
     # It may name brokers and users, and is nobody else's business. Whom an administrator gave it to, it stays with.
@@ -25,24 +30,79 @@ make_user() {
     fi
 }
 
-# The gateways of this machine that systemd has something to do for: edgeferry.service and instances of edgeferry@.service.
-running_units() {
-    systemctl list-units --plain --no-legend --state=active,activating,reloading 'edgeferry.service' 'edgeferry@*.service' | cut -d' ' -f1
+# The gateways of this machine in one of the states $1: edgeferry.service and instances of edgeferry@.service.
+units() {
+    systemctl list-units --plain --no-legend --state="$1" 'edgeferry.service' 'edgeferry@*.service' | cut -d' ' -f1
 }
+
+# Those that systemd has something to do for.
+running_units() { units active,activating,reloading; }
 
 # Those that start by themselves when the machine does.
 enabled_units() {
-    for link in /etc/systemd/system/*.wants/edgeferry.service /etc/systemd/system/*.wants/edgeferry@*.service; do
+    for link in /etc/systemd/system/*.wants/edgeferry.service /etc/systemd/system/*.wants/edgeferry@*.service \
+        /etc/systemd/system/*.requires/edgeferry.service /etc/systemd/system/*.requires/edgeferry@*.service; do
         if [ -L "$link" ]; then basename "$link"; fi
-    done
+    done | sort -u
 }
 
-# What runs is stopped by its own program, and started by the new one; what does not run stays as it is.
+# systemd refuses it when /run is full, and can be too busy to answer. Neither may leave a package half-installed.
+reload_units() {
+    systemd_runs || return 0
+    systemctl daemon-reload || say "systemd did not read its units again: systemctl daemon-reload, once it can"
+}
+
+# The configuration file of a unit, as its command line names it.
+config_of() {
+    named=$(systemctl show --value --property=ExecStart "$1" | sed -n 's/.* --config[= ]\([^ ;]*\).*/\1/p' | head -n 1)
+    echo "${named:-$CONFIG}"
+}
+
+# The `data_dir` of a configuration file.
+store_of() {
+    sed -n "s/^[[:space:]]*data_dir[[:space:]]*=[[:space:]]*[\"']\([^\"']*\)[\"'].*/\1/p" "$1" 2>/dev/null | head -n 1
+}
+
+# Why the new program would not start as this unit, if it would not. Only what it is sure to refuse: an expired certificate keeps no gateway
+# from starting, and does not matter here.
+why_not() {
+    its_config=$(config_of "$1")
+    if ! why=$(timeout "$LOOK_LIMIT" edgeferry check --file-only --config "$its_config" 2>&1); then
+        echo "${why:-edgeferry check did not answer}"
+        return
+    fi
+    its_store=$(store_of "$its_config")
+    its_format=$(sed -n 's/^edgeferry-store *\([0-9][0-9]*\).*/\1/p' "${its_store:-/nowhere}/format" 2>/dev/null) || true
+    format=$(edgeferry --version --verbose --json | sed -n 's/.*"store_format": *\([0-9]*\).*/\1/p')
+    if [ -n "$its_format" ] && [ -n "$format" ] && [ "$its_format" -gt "$format" ]; then
+        echo "$its_store was written by a newer edgeferry (format $its_format); this one reads up to $format. Install the newer one again"
+    fi
+}
+
+# Whoever prepares an image or a window for maintenance may forbid restarts.
+may_restart() {
+    [ -x /usr/sbin/policy-rc.d ] || return 0
+    answer=0
+    /usr/sbin/policy-rc.d "$1" restart >/dev/null 2>&1 || answer=$?
+    [ "$answer" != 101 ]
+}
+
+# What runs is stopped by its own program, and started by the new one; what does not run stays as it is. A gateway that the new program
+# would not start is better off with the old one, which has its file open.
 start_again() {
     systemd_runs || return 0
-    systemctl daemon-reload
+    reload_units
     for unit in $(running_units); do
-        if systemctl try-restart "$unit"; then
+        if ! may_restart "$unit"; then
+            say "$unit goes on with the old program, because /usr/sbin/policy-rc.d forbids a restart: systemctl restart $unit"
+            continue
+        fi
+        why=$(why_not "$unit")
+        if [ -n "$why" ]; then
+            say "$unit was not restarted, and goes on with the old program until it ends: the new one would not start."
+            printf '%s\n' "$why" >&2
+            say "Mend that, then: systemctl restart $unit"
+        elif systemctl try-restart "$unit"; then
             say "$unit runs with the new program: $(systemctl show --value --property=StatusText "$unit")"
         else
             say "$unit did not start again. Its store is as it was. It said:"
@@ -55,67 +115,163 @@ start_again() {
 # For whoever has just installed it.
 say_how_to_go_on() {
     if [ -n "$(enabled_units)" ]; then return 0; fi
+    if systemd_runs && [ -n "$(running_units)" ]; then return 0; fi
     say "not enabled and not started, because it has to know first where its brokers are:"
     say "  edit $CONFIG, then: edgeferry check --live && systemctl enable --now edgeferry"
 }
 
+# Stops and disables all gateways, and notes which: a removal can still be given up.
 stop_everything() {
+    mkdir -p "${STOPPED%/*}"
+    : >"$STOPPED"
     if systemd_runs; then
-        for unit in $(running_units); do
+        # Also those that are about to end: they have their store until then.
+        for unit in $(units active,activating,reloading,deactivating); do
             say "stopping $unit"
-            systemctl stop "$unit"
+            echo "ran $unit" >>"$STOPPED"
+            systemctl stop "$unit" || say "$unit could not be stopped"
         done
     fi
     if command -v systemctl >/dev/null; then
         for unit in $(enabled_units); do
-            systemctl --quiet disable "$unit"
+            echo "enabled $unit" >>"$STOPPED"
+            systemctl --quiet disable "$unit" || say "$unit could not be disabled: systemctl disable $unit"
         done
     fi
 }
 
+# The package stays after all.
+undo_stop() {
+    [ -f "$STOPPED" ] || return 0
+    reload_units
+    while read -r what unit; do
+        case "$what" in
+            enabled) systemctl --quiet enable "$unit" || say "$unit could not be enabled again: systemctl enable $unit" ;;
+            ran) ! systemd_runs || systemctl start "$unit" || say "$unit did not start again: journalctl -u $unit says why" ;;
+        esac
+    done <"$STOPPED"
+    rm -f "$STOPPED" "$DELIVERED"
+}
+
+# What an earlier removal noted is about another time.
+forget_removal() { rm -f "$STOPPED" "$DELIVERED"; }
+
 # The sum of the numbers behind a name in JSON.
 sum_of() { grep -o "\"$1\":[0-9]*" | awk -F: '{ sum += $2 } END { print sum + 0 }'; }
 
+# A daemon has the lock of its store, whoever started it. What cannot be asked counts as in use.
+is_in_use() { [ -e "$1/lock" ] && ! flock --nonblock "$1/lock" true; }
+
+# What tells a store from any other and from itself at another time: no copy has these inode numbers and times of change, and no clock that goes
+# wrong makes them come again. Fails when something cannot be read, or where `find` cannot say it.
+fingerprint() {
+    files=$(cd "$1" && find . ! -type d -printf '%i %s %T@ %C@ %P\n' 2>/dev/null) || return 1
+    printf '%s\n' "$files" | LC_ALL=C sort | sha256sum | cut -d' ' -f1
+}
+
+# What is in a store's folder and no part of a store that is in order: exports, another store, and generations that only
+# `edgeferry queue salvage` may still read. docs/disk-format.md has what belongs there.
+strange_in() {
+    find "$1" -mindepth 1 -maxdepth 1 ! -name format ! -name lock ! -name control.sock ! -name imports.json ! -name ballast \
+        ! -name identity.json ! -name lanes ! -name dead-letters ! -name retired ! -name lost+found &&
+        find "$1" \( -name '*.damaged-*' -o -name '*.kept-*' \) -prune
+}
+
+# Looks at the store of configuration $1: true when nothing in it waits for delivery, otherwise it says what does.
+is_delivered() {
+    store=$(store_of "$1")
+    if is_in_use "$store"; then
+        say "$store is in use by another program: it is kept"
+        return 1
+    fi
+    status=0
+    queue=$(timeout "$LOOK_LIMIT" edgeferry queue ls --json --config "$1" 2>&1) || status=$?
+    letters=
+    [ "$status" != 0 ] || letters=$(timeout "$LOOK_LIMIT" edgeferry dead-letter ls --json --config "$1" 2>&1) || status=$?
+    if [ "$status" = 124 ]; then
+        # It was ended before it could give back what root made there.
+        chown -Rh --reference="$store" "$store" || true
+    fi
+    if [ "$status" != 0 ] || [ "$(echo "$queue" | grep -c '"lane":{')" != "$(echo "$queue" | grep -c '"failure":null')" ]; then
+        say "$store is kept; what is in it cannot be said: $(echo "$queue $letters" | tail -n 1)"
+        return 1
+    fi
+    queued=$(echo "$queue" | sum_of queued)
+    dead=$(echo "$letters" | sum_of letters)
+    if [ "$queued" != 0 ] || [ "$dead" != 0 ]; then
+        say "$store keeps $queued messages that are not delivered, and $dead dead letters"
+        return 1
+    fi
+    if ! strange=$(strange_in "$store" 2>&1) || [ -n "$strange" ]; then
+        say "$store is kept: it has something in it that is no message and could be wanted: $(echo "$strange" | head -n 3 | paste -sd' ')"
+        return 1
+    fi
+}
+
 # Says for each store what is in it that was not delivered, while there still is a program to ask, and notes those that have nothing.
 note_what_is_left() {
-    noted=''
+    free='' kept=''
     for config in /etc/edgeferry/*.toml; do
         [ -f "$config" ] || continue
-        store=$(sed -n "s/^[[:space:]]*data_dir[[:space:]]*=[[:space:]]*[\"']\([^\"']*\)[\"'].*/\1/p" "$config" | head -n 1)
+        store=$(store_of "$config")
         if [ -z "$store" ] || [ ! -d "$store" ]; then continue; fi
-        if queue=$(timeout "$LOOK_LIMIT" edgeferry queue ls --json --config "$config" 2>&1) &&
-            letters=$(timeout "$LOOK_LIMIT" edgeferry dead-letter ls --json --config "$config" 2>&1) &&
-            [ "$(echo "$queue" | grep -c '"lane":{')" = "$(echo "$queue" | grep -c '"failure":null')" ]; then
-            queued=$(echo "$queue" | sum_of queued)
-            dead=$(echo "$letters" | sum_of letters)
-            if [ "$queued" = 0 ] && [ "$dead" = 0 ]; then
-                noted="$noted$store
+        if is_delivered "$config"; then
+            free="$free$store
 "
-                continue
-            fi
-            say "$store keeps $queued messages that are not delivered, and $dead dead letters"
         else
-            say "$store is kept; what is in it cannot be said: $(echo "$queue $letters" | tail -n 1)"
+            kept="$kept$store
+"
         fi
     done
-    # After all looks, so that nothing in a store is newer.
     mkdir -p "${DELIVERED%/*}"
-    printf '%s' "$noted" >"$DELIVERED"
+    # After all looks: a look takes the lock, and two configurations may name one store.
+    printf '%s' "$free" | sort -u | while IFS= read -r store; do
+        if printf '%s' "$kept" | grep -qxF "$store"; then continue; fi
+        if sum=$(fingerprint "$store"); then echo "$sum $store"; fi
+    done >"$DELIVERED"
+}
+
+# Deletes a store. The partition that it may be stays, and so does what somebody mounted inside.
+delete_store() {
+    if mountpoint -q "$1"; then
+        find "$1" -xdev -mindepth 1 ! -path "$1/lost+found" ! -path "$1/lost+found/*" -delete
+    else
+        rm -rf --one-file-system "$1"
+    fi
+}
+
+# Deletes the store $1 if it is exactly what was noted. With its lock held, so that no daemon uses it meanwhile.
+purge_store() {
+    status=4
+    if [ -f "$1/lock" ]; then
+        status=0
+        (
+            flock --nonblock 9 || exit 3
+            sum=$(fingerprint "$1") && grep -qxF "$sum $1" "$DELIVERED" 2>/dev/null || exit 4
+            delete_store "$1" || exit 5
+        ) 9<"$1/lock" || status=$?
+    fi
+    case "$status" in
+        0) say "deleted $1: nothing in it waited for delivery" ;;
+        3) say "kept $1: it is in use by another program" ;;
+        5) say "$1 could not be deleted as a whole; nothing in it waited for delivery: rm -r $1" ;;
+        *)
+            say "kept $1 ($(du -sh "$1" | cut -f1)): it may have messages that were not delivered."
+            say "  Installed again, edgeferry delivers them. To give them up: rm -r $1"
+            ;;
+    esac
 }
 
 # Deletes the stores in which nothing was left, and only those. Messages do not vanish because a program does.
 purge_stores() {
     for store in /var/lib/edgeferry /var/lib/edgeferry-*; do
-        if [ ! -d "$store" ] || [ -L "$store" ]; then continue; fi
-        if grep -qxF "$store" "$DELIVERED" 2>/dev/null && [ -z "$(find "$store" -newer "$DELIVERED" | head -n 1)" ]; then
-            rm -rf "$store"
-            say "deleted $store: everything in it was delivered"
-        else
-            say "kept $store ($(du -sh "$store" | cut -f1)): it may have messages that were not delivered."
-            say "  Installed again, edgeferry delivers them. To give them up: rm -r $store"
+        if [ -L "$store" ]; then
+            say "kept $store: it is a link to $(readlink "$store")"
+        elif [ -d "$store" ]; then
+            purge_store "$store"
         fi
     done
-    rm -f "$DELIVERED"
+    forget_removal
     if [ -n "$(ls -A /etc/edgeferry 2>/dev/null)" ]; then
         say "kept in /etc/edgeferry, because no package put it there: $(cd /etc/edgeferry && echo *)"
     fi

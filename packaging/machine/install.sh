@@ -10,7 +10,7 @@ usage: ./install.sh [--without-systemd]       install or upgrade
        ./install.sh --uninstall [--purge]     remove; configuration and stores stay
 
   --without-systemd  on a machine that has none: you start 'edgeferry run' as the user edgeferry yourself
-  --purge            also delete $CONFIG, and stores of which everything was delivered
+  --purge            also delete $CONFIG, and stores in which nothing waits for delivery
 TEXT
 }
 
@@ -19,19 +19,33 @@ refuse() {
     exit 1
 }
 
+# dpkg must know nothing of it: what it removes or purges later would be the files of this installation.
+look_at_package() {
+    command -v dpkg-query >/dev/null || return 0
+    case "$(dpkg-query --show --showformat='${db:Status-Status}' edgeferry 2>/dev/null)" in
+        '' | not-installed) ;;
+        config-files)
+            refuse "the Debian package edgeferry was removed and still owns $CONFIG: copy that, then apt purge edgeferry (stores with messages are kept)"
+            ;;
+        *) refuse "edgeferry is installed as a Debian package: upgrade it with that (apt install ./edgeferry_..._$ARCHITECTURE.deb), or purge it first" ;;
+    esac
+}
+
 look_at_machine() {
     if command -v look_at_processor >/dev/null; then look_at_processor; fi
-    if command -v dpkg-query >/dev/null && dpkg-query --show --showformat='${Status}' edgeferry 2>/dev/null | grep -q ' installed'; then
-        refuse "edgeferry is installed as a Debian package: upgrade it with that (apt install ./edgeferry_..._$ARCHITECTURE.deb), or remove it first"
-    fi
+    look_at_package
     if ! command -v systemctl >/dev/null && [ -z "$without_systemd" ]; then
         refuse "there is no systemd on this machine. With --without-systemd everything but the units is installed, and you start 'edgeferry run' yourself"
     fi
+    if ! command -v systemd-sysusers >/dev/null && ! command -v useradd >/dev/null && ! id edgeferry >/dev/null 2>&1; then
+        refuse "there is neither systemd-sysusers nor useradd on this machine: make a system user 'edgeferry' with a group of its name first"
+    fi
     status=0
-    said=$("$here/files/usr/bin/edgeferry" --version 2>&1) || status=$?
+    program=$here/files/usr/bin/edgeferry
+    said=$("$program" --version 2>&1) || status=$?
     case "$status" in
         0) ;;
-        126 | 127) refuse "the program does not run on this machine ($(uname -m)): $said. It is for $ARCHITECTURE and glibc; is this the right archive?" ;;
+        126 | 127) refuse "the program does not run on this machine ($(uname -m)): $said. It is for $ARCHITECTURE and glibc; is this the right archive, and may programs run in $here (noexec)?" ;;
         132) refuse "this machine's processor does not know the instructions of the program; it is for $ARCHITECTURE" ;;
         *) refuse "the program does not run on this machine: $said" ;;
     esac
@@ -40,67 +54,104 @@ look_at_machine() {
     fi
 }
 
-# Copies one file beside its place and renames it: a running program keeps its own, and a power cut leaves the old one or the new one.
-place() {
-    mkdir -p "$(dirname "/$1")"
-    cp "$here/files/$1" "/$1.edgeferry-new"
-    chmod "$2" "/$1.edgeferry-new"
-    chown 0:0 "/$1.edgeferry-new"
-    mv "/$1.edgeferry-new" "/$1"
+# Copies one file ($1) beside its place ($2), with mode $3, for `swap`.
+stage() {
+    mkdir -p "$(dirname "$2")"
+    echo "$2" >>"$work/staged"
+    (umask 077 && cp "$1" "$2.edgeferry-new")
+    chown 0:0 "$2.edgeferry-new"
+    chmod "$3" "$2.edgeferry-new"
+}
+
+# Renames all that is staged: a running program keeps its own file. What is renamed is on the disk before, so a power cut leaves an old file or a new
+# one, and never half of one.
+swap() {
+    sync
+    while IFS= read -r file; do mv -f "$file.edgeferry-new" "$file"; done <"$work/staged"
+    : >"$work/staged"
+    sync
+}
+
+# What was staged when it was given up, for want of room or patience.
+clean_up() {
+    while IFS= read -r file; do rm -f "$file.edgeferry-new" || true; done <"$work/staged"
+    rm -rf "$work"
+}
+
+# The files of this version, one in a line, with the two that the script makes.
+list_files() {
+    (cd "$here/files" && find . -type f) | sed 's|^\.||' | grep -v '^/etc/' >"$work/all"
+    if [ -n "$without_systemd" ]; then grep -v '^/usr/lib/systemd/' "$work/all"; else cat "$work/all"; fi >"$work/files"
+    { cat "$work/files" && echo "$SHIPPED" && echo "$LIST"; } | LC_ALL=C sort >"$work/new"
+    # Until what this version has no more is gone, the list has both: an installation that is cut short can be removed as well.
+    if [ -f "$LIST" ]; then cp "$LIST" "$work/old"; else : >"$work/old"; fi
+    LC_ALL=C sort -u "$work/old" "$work/new" >"$work/both"
+}
+
+stage_config() {
+    if [ ! -e "$CONFIG" ]; then
+        stage "$here/files$CONFIG" "$CONFIG" 640
+    elif [ -f "$SHIPPED" ] && ! cmp -s "$SHIPPED" "$here/files$CONFIG"; then
+        say "your $CONFIG is as it was. The shipped one has changed: $SHIPPED"
+    fi
+    stage "$here/files$CONFIG" "$SHIPPED" 644
 }
 
 place_files() {
-    (cd "$here/files" && find . -type f) | sed 's|^\./||' | grep -v '^etc/' | LC_ALL=C sort >"$work/new"
-    if [ -n "$without_systemd" ]; then
-        grep -v '^usr/lib/systemd/' "$work/new" >"$work/some"
-        mv "$work/some" "$work/new"
-    fi
+    list_files
+    stage "$work/both" "$LIST" 644
     while IFS= read -r file; do
         case "$file" in
-            usr/bin/*) place "$file" 755 ;;
-            *) place "$file" 644 ;;
+            /usr/bin/*) stage "$here/files$file" "$file" 755 ;;
+            *) stage "$here/files$file" "$file" 644 ;;
         esac
-    done <"$work/new"
+    done <"$work/files"
+    stage_config
+    swap
     # What this version has no more.
-    if [ -f "$LIST" ]; then
-        sed 's|^/||' "$LIST" | grep -vxF -f "$work/new" | while IFS= read -r file; do rm -f "/$file"; done
-    fi
-}
-
-place_config() {
-    if [ ! -e "$CONFIG" ]; then
-        place "${CONFIG#/}" 640
-    elif [ -f "$work/shipped-before" ] && ! cmp -s "$work/shipped-before" "$here/files$CONFIG"; then
-        say "your $CONFIG is as it was. The shipped one has changed: $SHIPPED"
-    fi
-    cp "$here/files$CONFIG" "$SHIPPED"
-    chmod 644 "$SHIPPED"
-    { sed 's|^|/|' "$work/new" && echo "$SHIPPED" && echo "$LIST"; } >"$LIST"
+    grep -vxF -f "$work/new" "$work/old" | while IFS= read -r file; do rm -f "$file"; done
+    stage "$work/new" "$LIST" 644
+    swap
 }
 
 install_it() {
     look_at_machine
-    if [ -f "$SHIPPED" ]; then cp "$SHIPPED" "$work/shipped-before"; fi
+    is_upgrade=''
+    if [ -f "$LIST" ]; then is_upgrade=yes; fi
     place_files
-    place_config
     make_user
+    forget_removal
     start_again
     say "$VERSION is installed"
-    if [ -z "$without_systemd" ]; then say_how_to_go_on; fi
+    if [ -z "$without_systemd" ]; then
+        say_how_to_go_on
+    elif [ -n "$is_upgrade" ]; then
+        say "a program that runs is the old one until you restart it"
+    fi
+}
+
+remove_files() {
+    cp "$LIST" "$work/list"
+    while IFS= read -r file; do rm -f "$file"; done <"$work/list"
+    # The folders that are edgeferry's alone, where nobody else has something in them.
+    for folder in /usr/share/doc/edgeferry /usr/share/edgeferry; do
+        if [ -d "$folder" ]; then find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
+    done
+    reload_units
+    rm -f "$STOPPED"
+    say "removed; configuration (/etc/edgeferry) and stores (/var/lib/edgeferry*) stay"
 }
 
 uninstall_it() {
-    [ -f "$LIST" ] || refuse "$LIST is missing: nothing was installed by this script"
-    stop_everything
-    note_what_is_left
-    cp "$LIST" "$work/list"
-    while IFS= read -r file; do
-        rm -f "$file"
-        # And the folders that nobody else has something in.
-        rmdir -p "$(dirname "$file")" 2>/dev/null || true
-    done <"$work/list"
-    if systemd_runs; then systemctl daemon-reload; fi
-    say "removed; configuration (/etc/edgeferry) and stores (/var/lib/edgeferry*) stay"
+    if [ -n "$purge" ]; then look_at_package; fi
+    if [ -f "$LIST" ]; then
+        stop_everything
+        note_what_is_left
+        remove_files
+    elif [ -z "$purge" ] || [ ! -e "$DELIVERED" ]; then
+        # The note is what a removal leaves for a purge.
+        refuse "$LIST is missing: nothing was installed by this script"
+    fi
     if [ -n "$purge" ]; then
         rm -f "$CONFIG"
         rmdir /etc/edgeferry 2>/dev/null || true
@@ -128,6 +179,8 @@ if [ -n "$purge" ] && [ -z "$uninstall" ]; then refuse "--purge goes with --unin
 [ "$(id -u)" = 0 ] || refuse "only root can install it: sudo ./install.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+: >"$work/staged"
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
 umask 022
 if [ -n "$uninstall" ]; then uninstall_it; else install_it; fi

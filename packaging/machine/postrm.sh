@@ -1,7 +1,8 @@
 
 case "$1" in
     remove)
-        if systemd_runs; then systemctl daemon-reload; fi
+        reload_units
+        rm -f "$STOPPED"
         say "configuration (/etc/edgeferry) and stores (/var/lib/edgeferry*) stay"
         ;;
     purge)

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # facts.sh, which is sourced before it, sets them
 # A Debian package of a tree. dpkg-deb, and not a tool on top of it: docs/decisions/0030-packages.md. Sourced by packaging/build.sh.
 
 # What has to be installed for the program $1.

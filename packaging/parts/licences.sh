@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # facts.sh, which is sourced before it, sets them
 # The licences of everything that is linked in: crates, C libraries and Rust's standard library, each by what its own source says.
 # cargo-deny decides what may be linked at all (./dev deny). Sourced by packaging/build.sh.
 

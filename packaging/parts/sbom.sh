@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # facts.sh, which is sourced before it, sets them
 # What the program is made of, for machines: CycloneDX. Crates by cargo-cyclonedx, C libraries beside them. Sourced by
 # packaging/build.sh.
 
@@ -11,7 +12,8 @@ make_sbom() {
         licenses: [{expression: .[2]}], purl: "pkg:generic/\(.[0])@\(.[1])",
         externalReferences: [{type: "website", url: .[3]}]
     })')
-    # It writes beside Cargo.toml, nowhere else.
+    # It writes beside Cargo.toml, nowhere else, and would change a lock file that is not up to date.
+    cargo metadata --locked --format-version 1 --no-deps >/dev/null
     cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target "$(triple "$architecture")" \
         --no-default-features --features "$shipped_features" --override-filename "$name.part"
     # Without what differs at each run or on each machine: a number, and where the source lies.

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # facts.sh, which is sourced before it, sets them
 # The same tree with a script that installs it, for distributions that have no dpkg. Sourced by packaging/build.sh.
 
 # The tarball for architecture $1 of the tree $2, into folder $3.

@@ -80,24 +80,149 @@ install_it "$second"
 # The shipped configuration is there again.
 [[ $(queued) == "$backlog" ]] || miss "a purge took messages"
 
-# --- What was delivered goes with a purge, unless it was used since
+# --- What was delivered goes with a purge, if it is what it was at the removal
 
-run edgeferry queue purge --all --yes
-[[ $(queued) == 0 ]] || miss "there should be nothing left"
-run dpkg --remove edgeferry
-grep -q "keeps" "$said" && miss "it speaks of messages that are not there"
-# Somebody runs another program on it before the purge.
-touch "$store/identity.json" --date='+1 second'
+empty() {
+    run edgeferry queue purge --all --yes
+    [[ $(queued) == 0 ]] || miss "there should be nothing left"
+}
+
+remove_it() {
+    run dpkg --remove edgeferry
+    ! grep -q "keeps" "$said" || miss "it speaks of messages that are not there"
+}
+
+# What a removal noted is about that day: $1 happens to the store between it and the purge.
+kept_after() {
+    empty
+    remove_it
+    "$1"
+    run dpkg --purge edgeferry
+    says "kept $store"
+    has "$store/identity.json"
+    install_it "$second"
+}
+
+cp -a "$store" /tmp/card
+# Somebody runs another program on it. A clock may be behind.
+used() { touch "$store/identity.json" --date='2001-01-01'; }
+# The store of a dead board is put there, with its times.
+brought_back() {
+    rm -r "$store"
+    cp -a /tmp/card "$store"
+}
+# The partition was not mounted, and is.
+mounted() {
+    mount -t tmpfs -o size=512m store "$store"
+    cp -a /tmp/card/. "$store"
+}
+kept_after used
+kept_after brought_back
+[[ $(queued) == "$backlog" ]] || miss "the messages of the other board are gone"
+kept_after mounted
+[[ $(queued) == "$backlog" ]] || miss "the messages of the partition are gone"
+umount "$store"
+
+# --- What is no message, and a gateway that systemd does not know, keep a store
+
+empty
+sudo_export=$store/letters.jsonl
+touch "$sudo_export"
 run dpkg --purge edgeferry
+says "it has something in it that is no message and could be wanted: $sudo_export"
 says "kept $store"
+rm "$sudo_export"
 install_it "$second"
+run_a_gateway "$store"
 run dpkg --purge edgeferry
-says "deleted $store: everything in it was delivered"
-has_no "$store"
-rm /etc/edgeferry/kafka-password
+says "$store is in use by another program"
+says "kept $store: it is in use by another program"
+end_the_gateway
 install_it "$second"
+
+# --- A partition of its own is emptied, and the purge does not fail of it
+
+remove_it
+rm -rf "$store"
+install -d "$store"
+mount -t tmpfs -o size=512m store "$store"
+chown edgeferry: "$store"
+install_it "$second"
+make_backlog "$store"
+empty
+mkdir "$store/lost+found"
+run dpkg --purge edgeferry
+says "deleted $store: nothing in it waited for delivery"
+[[ $(ls -A "$store") == lost+found ]] || miss "the partition still has $(ls -A "$store")"
+umount "$store"
+rmdir "$store"
+
+# --- A new shipped configuration: yours stays, if you say so; a question without a terminal leaves everything running as it is
+
+install_it "$first"
+sed -i 's|^# id = "pi-{serial}"|id = "gw-of-the-test"|' "$config"
+mkdir /tmp/changed
+dpkg-deb --raw-extract "$second" /tmp/changed
+echo '# A setting of a later version.' >>/tmp/changed/etc/edgeferry/edgeferry.toml
+sed -i 's/^Version: .*/&+conf/' /tmp/changed/DEBIAN/control
+run dpkg-deb --root-owner-group -Znone --build /tmp/changed /tmp/changed.deb
+refused dpkg --install /tmp/changed.deb </dev/null
+grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replaced without an answer"
+run dpkg --force-confold --configure edgeferry
+grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replaced"
+belongs "$config" 'root:edgeferry 640'
+run dpkg --force-confold --install "$first"
+run dpkg --force-confnew --install /tmp/changed.deb
+grep -q '^# A setting of a later version' "$config" || miss "the new configuration is not there"
+belongs "$config" 'root:edgeferry 640'
+
+# --- What edgeferry needs is replaced by something else: that is no removal
+
+run systemctl enable edgeferry.service
+make_dummy() {
+    mkdir -p "/tmp/$1/DEBIAN"
+    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: test <test@localhost>\nDescription: test\n%s' "$1" "$2" >"/tmp/$1/DEBIAN/control"
+    run dpkg-deb --root-owner-group -Znone --build "/tmp/$1" "/tmp/$1.deb"
+}
+make_dummy needed ''
+make_dummy instead $'Conflicts: needed\nReplaces: needed\n'
+run dpkg --install /tmp/needed.deb
+sed -i 's/^Depends: /&needed, /' /tmp/changed/DEBIAN/control
+run dpkg-deb --root-owner-group -Znone --build /tmp/changed /tmp/changed.deb
+run dpkg --force-confold --install /tmp/changed.deb
+# It tries to configure edgeferry again at once, and cannot: what it needs is not there yet, as in the middle of a release upgrade.
+refused dpkg --auto-deconfigure --install /tmp/instead.deb
+says "De-configuring edgeferry"
+has /etc/systemd/system/multi-user.target.wants/edgeferry.service
+run dpkg --force-depends --configure edgeferry
+has /etc/systemd/system/multi-user.target.wants/edgeferry.service
+
+# --- A removal that is given up undoes what it did
+
+# shellcheck disable=SC2016 # prerm expands it
+printf '\nif [ "$1" = remove ] && [ -e /tmp/give-up ]; then exit 1; fi\n' >>/var/lib/dpkg/info/edgeferry.prerm
+touch /tmp/give-up
+refused dpkg --remove edgeferry
+has /usr/bin/edgeferry
+has /etc/systemd/system/multi-user.target.wants/edgeferry.service
+rm /tmp/give-up
+
+# --- The archive's installation is taken over, with what only that had
+
+run dpkg --purge edgeferry
+mkdir -p /usr/share/doc/edgeferry
+touch /usr/share/doc/edgeferry/of-the-archive
+printf '/usr/share/doc/edgeferry/of-the-archive\n/usr/bin/edgeferry\n' >/usr/share/doc/edgeferry/installed-files
+install_it "$second"
+has_no /usr/share/doc/edgeferry/of-the-archive
+has_no /usr/share/doc/edgeferry/installed-files
+has /usr/bin/edgeferry
+
+# --- Nothing is left behind
+
+rm /etc/edgeferry/kafka-password
 run dpkg --purge edgeferry
 has_no /etc/edgeferry
-[[ -z $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*' -not -path '/var/cache/*' -not -path '/var/log/*') ]] ||
-    miss "left behind: $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*' -not -path '/var/cache/*' -not -path '/var/log/*')"
+left=$(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*' -not -path '/var/cache/*' -not -path '/var/log/*')
+[[ -z $left ]] || miss "left behind: $left"
 echo "installed, upgraded, downgraded, removed, purged"

@@ -20,7 +20,13 @@ mount -t tmpfs -o size=1g,mode=755 layer "$layer"
 mkdir "$layer"/{upper,work,root}
 mount -t overlay -o "lowerdir=$root,upperdir=$layer/upper,workdir=$layer/work" overlay "$layer/root"
 mount -t proc proc "$layer/root/proc"
-mount --bind /dev "$layer/root/dev"
+# Root in there has no business with the disks of this machine.
+mount -t tmpfs -o size=1m,mode=755 devices "$layer/root/dev"
+for device in null zero full random urandom tty; do
+    touch "$layer/root/dev/$device"
+    mount --bind "/dev/$device" "$layer/root/dev/$device"
+done
+ln -s /proc/self/fd "$layer/root/dev/fd"
 install -m 755 "$here/words.sh" "$here/$script" "$layer/root/tmp/"
 cp "$here/../../tests/golden/export-v1.jsonl" "$layer/root/tmp/backlog.jsonl"
 # A clean root has none: its first boot would make it.

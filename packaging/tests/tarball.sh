@@ -26,6 +26,15 @@ refused /tmp/unpacked/install.sh --force
 says "'--force' is not known"
 refused /tmp/unpacked/install.sh --uninstall
 says "nothing was installed by this script"
+refused /tmp/unpacked/install.sh --uninstall --purge
+says "nothing was installed by this script"
+# To dpkg it may be a package that was removed: a purge of that would take this installation's configuration.
+printf '#!/bin/sh\necho config-files\n' >/usr/bin/dpkg-query
+chmod 755 /usr/bin/dpkg-query
+refused /tmp/unpacked/install.sh
+says "was removed and still owns $config"
+has_no /usr/bin/edgeferry
+rm /usr/bin/dpkg-query
 mv /usr/bin/systemctl /usr/bin/systemctl.away
 refused /tmp/unpacked/install.sh
 says "there is no systemd on this machine"
@@ -33,6 +42,8 @@ has_no /usr/bin/edgeferry
 run /tmp/unpacked/install.sh --without-systemd
 has_no /usr/lib/systemd/system/edgeferry.service
 run edgeferry check
+run /tmp/unpacked/install.sh --without-systemd
+says "a program that runs is the old one until you restart it"
 run /tmp/unpacked/install.sh --uninstall --purge
 has_no "$config"
 mv /usr/bin/systemctl.away /usr/bin/systemctl
@@ -73,7 +84,7 @@ has_no /usr/share/doc/edgeferry
 has "$config"
 has "$store"
 
-# --- A purge
+# --- A purge; also of a gateway that systemd knows nothing of
 
 run /tmp/unpacked/install.sh
 run /tmp/unpacked/install.sh --uninstall --purge
@@ -82,9 +93,35 @@ has_no "$config"
 run /tmp/unpacked/install.sh
 [[ $(queued) == "$backlog" ]] || miss "a purge took messages"
 run edgeferry queue purge --all --yes
+run_a_gateway "$store"
+run /tmp/unpacked/install.sh --uninstall
+says "$store is in use by another program: it is kept"
+end_the_gateway
 run /tmp/unpacked/install.sh --uninstall --purge
-says "deleted $store: everything in it was delivered"
+says "kept $store"
+run /tmp/unpacked/install.sh
+run edgeferry queue ls
+# The purge may come later.
+run /tmp/unpacked/install.sh --uninstall
+run /tmp/unpacked/install.sh --uninstall --purge
+says "deleted $store: nothing in it waited for delivery"
 has_no "$store"
+has_no "$config"
+refused /tmp/unpacked/install.sh --uninstall --purge
+says "nothing was installed by this script"
+
+# --- What stands in the way of an installation leaves no half of it
+
+run /tmp/unpacked/install.sh
+before=$(sha256sum /usr/bin/edgeferry "$list" "$config")
+mv /usr/share/fish /tmp/fish
+touch /usr/share/fish
+refused /tmp/unpacked/install.sh
+rm /usr/share/fish
+mv /tmp/fish /usr/share/fish
+[[ $(sha256sum /usr/bin/edgeferry "$list" "$config") == "$before" ]] || miss "an installation that failed changed files"
+[[ -z $(find / -xdev -name '*.edgeferry-new') ]] || miss "there are halves of files: $(find / -xdev -name '*.edgeferry-new')"
+run /tmp/unpacked/install.sh --uninstall --purge
 [[ -z $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*') ]] ||
     miss "left behind: $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*')"
 echo "the tarball installed, upgraded, removed, purged without dpkg"

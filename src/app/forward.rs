@@ -8,7 +8,7 @@ use crate::app::{AppError, View};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ops::hand::LetterBox;
-use crate::queue::{Reason, Share};
+use crate::queue::Reason;
 use crate::sink::KafkaConnector;
 use crate::sink::dead_letter::forward::{Cursor, ForwardMonitor, Forwarder, LaneNow, Outbox};
 
@@ -40,13 +40,7 @@ impl Forwarding {
         let monitor = Arc::new(ForwardMonitor::default());
         let waker = Arc::clone(&monitor);
         let client_id = format!("edgeferry-{}-dead-letters", identity.gateway);
-        let connector = KafkaConnector::new(
-            &config.kafka,
-            &client_id,
-            Share::smallest(),
-            None,
-            Arc::new(move || waker.wake()),
-        );
+        let connector = KafkaConnector::beside(&config.kafka, &client_id, Arc::new(move || waker.wake()));
         let boxes = boxes.into_iter().map(|letters| outbox(letters, identity, view));
         let forwarder = Forwarder::new(topic, connector, boxes.collect(), Arc::clone(&monitor));
         let mut threads = Threads::new(1);

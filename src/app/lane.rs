@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::app::cursor_topic::cursor_topics;
+use crate::app::lane_view::{BrokerView, LaneView};
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
-use crate::app::view::{BrokerView, LaneView};
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Stored;
 use crate::ops::hand::{HandLane, LetterBox};
+use crate::queue::seal::Keys;
 use crate::queue::{self, Ballast, Door, Outside, Owner, Queue, Recalled, Writer};
 use crate::route::{self, Destination, Former, Router};
 use crate::sink::dead_letter::KeepError;
@@ -78,6 +79,8 @@ pub struct Carried {
     pub counts: Counts,
     /// `[[lane]] max_rate`, with what it owes: a lane that is started anew must be no way round a limit.
     pub allowance: Option<Arc<Allowance>>,
+    /// Its keys, for when it is opened as it was.
+    pub keys: Option<Keys>,
 }
 
 /// What is needed to give a running lane other routes, none of which its own messages take.
@@ -87,6 +90,7 @@ pub struct Points {
     former: Vec<Former>,
     view: LaneView,
     allowance: Option<Arc<Allowance>>,
+    keys: Keys,
 }
 
 impl Points {
@@ -95,6 +99,7 @@ impl Points {
         Carried {
             counts: self.view.sink.counts(),
             allowance: self.allowance.clone(),
+            keys: Some(self.keys.clone()),
         }
     }
 
@@ -125,6 +130,7 @@ pub struct OpenLane {
     interests: Vec<route::Mark>,
     /// `[[lane]] max_rate`
     allowance: Option<Arc<Allowance>>,
+    keys: Keys,
     view: LaneView,
 }
 
@@ -208,12 +214,16 @@ impl OpenLane {
         let is_new = !folder.exists();
         // Told what the log holds, once that is open; nothing is compacted before the writer runs.
         let current = CurrentRoutes::default();
-        let outside = outside(ground, current.clone(), lane);
+        let outside = Outside {
+            keys: carried.keys,
+            ..outside(ground, current.clone(), lane)
+        };
         // What opening finds to be lost is news, so this is from before.
         let before = queue::peek(&folder).map(|peeked| peeked.balance);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
+        let keys = queue.keys.clone();
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
-            letters::open(config, data_dir, identity, lane, queue.keys.clone())
+            letters::open(config, data_dir, identity, lane, keys.clone())
         })?;
         dead_letters.recall(queue.reader.cursor(), queue.reader.reach())?;
         let sources = open_sources(plan, ground, &queue)?;
@@ -260,16 +270,13 @@ impl OpenLane {
             sources,
             door: queue.door,
             writer: queue.writer,
-            drain: if is_exactly_once {
-                drain.exactly_once()
-            } else {
-                drain
-            },
+            drain: as_ordered(drain, is_exactly_once),
             router: shared_router,
             routes: current,
             former,
             interests,
             allowance,
+            keys,
             view,
         })
     }
@@ -344,6 +351,7 @@ impl OpenLane {
             former: self.former.clone(),
             view: self.view.clone(),
             allowance: self.allowance.clone(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -409,6 +417,14 @@ impl Lane {
         if joined.await.is_err() {
             tracing::error!(stage = name, "a stage did not end in time");
         }
+    }
+}
+
+/// With records and cursor as one transaction, where that is asked for.
+fn as_ordered(drain: Drain<KafkaConnector>, is_exactly_once: bool) -> Drain<KafkaConnector> {
+    match is_exactly_once {
+        true => drain.exactly_once(),
+        false => drain,
     }
 }
 
@@ -557,6 +573,7 @@ fn outside(ground: &Ground, current: CurrentRoutes, lane: &str) -> Outside {
         series_of: Some(series_of(ground, lane)),
         key_of: Some(Arc::new(owner_of)),
         ballast: Some(Arc::clone(&ground.ballast)),
+        keys: None,
     }
 }
 
@@ -573,7 +590,7 @@ fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
 fn gate(plan: &Plan, ground: &Ground, own: Option<&Arc<Allowance>>) -> Gate {
     let mut gate = Gate::default();
     for allowance in ground.allowance.iter().chain(own) {
-        gate.join(allowance, plan.weight);
+        gate.join(allowance, &plan.name, plan.weight);
     }
     gate
 }

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::ops::Look;
 use crate::ops::brief::{Standing, brief};
-use crate::queue::Share;
 use crate::sink::telling::{TellMonitor, Teller};
 use crate::sink::{Allowance, Gate, KafkaConnector};
 use crate::source::{self, Moment, STATE, Telling};
@@ -134,13 +133,7 @@ fn start_teller(
     let monitor = Arc::new(TellMonitor::default());
     let waker = Arc::clone(&monitor);
     let client_id = format!("edgeferry-{}-status", identity.gateway);
-    let connector = KafkaConnector::new(
-        &config.kafka,
-        &client_id,
-        Share::smallest(),
-        None,
-        Arc::new(move || waker.wake()),
-    );
+    let connector = KafkaConnector::beside(&config.kafka, &client_id, Arc::new(move || waker.wake()));
     let mut gate = Gate::default();
     if let Some(allowance) = allowance {
         gate.join_last(&allowance);

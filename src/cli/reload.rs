@@ -14,14 +14,7 @@ use crate::ops::hand::{Answer, Verb};
 
 /// Does what the command line says.
 pub(super) fn run(file: &Path) -> Exit {
-    crate::ops::logging::init_quiet();
-    match try_run(file) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            print::error(&failure.to_string());
-            failure.exit()
-        }
-    }
+    access::told(|| try_run(file))
 }
 
 fn try_run(file: &Path) -> Result<Exit, Failure> {

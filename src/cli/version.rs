@@ -79,6 +79,8 @@ impl Facts {
     pub(super) fn gather() -> Self {
         let on = [
             ("demo", cfg!(feature = "demo")),
+            // OpenSSL, zlib and zstd are in the program, not those of the system.
+            ("static", cfg!(feature = "static")),
             ("broken-promises", cfg!(feature = "broken-promises")),
         ];
         Self {

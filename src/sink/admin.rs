@@ -3,20 +3,16 @@
 //! A client beside the pipeline's, with the same settings, and only while `edgeferry check --live` runs.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::OAuthToken;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
-use crate::sink::kafka::{Beside, SecretError, settings_beside};
+use crate::sink::kafka::{Beside, Ear, Reasons, SecretError, settings_beside};
 use crate::sink::{Config, Sasl};
 
 /// Patience with the cluster until it answers the first time: a slow link and a handshake, and short enough for a person.
@@ -25,8 +21,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The client is asked for its own news this often while it connects.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Reasons that a person is shown when the cluster does not answer.
-const REASONS_MAX: usize = 5;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +73,7 @@ pub struct Topic {
 /// A connection to one cluster for questions.
 pub struct Admin {
     probe: BaseProducer<Ear>,
-    ear: Arc<Mutex<Vec<String>>>,
+    reasons: Reasons,
     client: Option<AdminClient<Beside>>,
     runtime: tokio::runtime::Runtime,
     servers: String,
@@ -100,17 +94,13 @@ impl Admin {
     /// [`AdminError`]
     pub fn connect(config: &Config, client_id: &str) -> Result<(Self, usize), AdminError> {
         let settings = settings_beside(config, client_id)?;
-        let ear = Arc::new(Mutex::new(Vec::new()));
-        let context = Ear {
-            beside: Beside::new(config),
-            reasons: Arc::clone(&ear),
-        };
+        let reasons = Reasons::default();
         let probe = settings
-            .create_with_context(context)
+            .create_with_context(Ear::new(config, reasons.clone()))
             .map_err(AdminError::Client)?;
         let admin = Self {
             probe,
-            ear,
+            reasons,
             client: admin_client(config, &settings)?,
             runtime: tokio::runtime::Builder::new_current_thread().build()?,
             servers: config.bootstrap_servers.join(", "),
@@ -139,7 +129,7 @@ impl Admin {
     fn unreachable(&self) -> AdminError {
         AdminError::Unreachable {
             servers: self.servers.clone(),
-            reasons: self.ear.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            reasons: self.reasons.so_far(),
         }
     }
 
@@ -266,35 +256,4 @@ fn topic(found: &MetadataTopic, settings: Result<BTreeMap<String, String>, Code>
         in_sync: fewest(|partition| partition.isr().len()),
         settings,
     }
-}
-
-/// Remembers what the client says is wrong.
-struct Ear {
-    beside: Beside,
-    reasons: Arc<Mutex<Vec<String>>>,
-}
-
-impl ClientContext for Ear {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        self.beside.generate_oauth_token(config)
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.beside.log(level, facility, message);
-    }
-
-    fn error(&self, _error: KafkaError, reason: &str) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.len() < REASONS_MAX && !reasons.iter().any(|known| known == reason) {
-            reasons.push(reason.to_owned());
-        }
-    }
-}
-
-impl ProducerContext for Ear {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: ()) {}
 }

@@ -24,6 +24,7 @@ use crate::sink::producer::{
 use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
+pub use ear::{Ear, Reasons};
 use polled::Polled;
 pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
@@ -33,6 +34,7 @@ pub use transactional::Transactional;
 use transactional::{Session, failed};
 
 mod context;
+mod ear;
 mod polled;
 mod secrets;
 mod settings;
@@ -77,6 +79,12 @@ impl KafkaConnector {
             transactional,
             wake,
         }
+    }
+
+    /// A connector for what goes to Kafka beside the lanes, with little memory.
+    #[must_use]
+    pub fn beside(config: &Config, client_id: &str, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self::new(config, client_id, Share::smallest(), None, wake)
     }
 
     /// Settings of a producer, with secrets as they are now.

@@ -5,19 +5,15 @@
 //! Topics are read one after the other, each up to where it ended when its turn came. Only committed records are seen.
 
 use std::collections::HashSet;
-use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::OAuthToken;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use crate::sink::Config;
-use crate::sink::kafka::{Beside, PRODUCER_ONLY, SecretError, settings_beside};
+use crate::sink::kafka::{Ear, PRODUCER_ONLY, Reasons, SecretError, settings_beside};
 
 /// Patience with the cluster until it answers the first time: a slow link and a handshake, and short enough for a person.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
@@ -27,8 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_mins(1);
 /// The caller is asked this often whether to go on, and told how far it is.
 const GLANCE: Duration = Duration::from_millis(200);
-/// Reasons that a person is shown when the cluster does not answer.
-const REASONS_MAX: usize = 5;
 /// Records that wait in memory, KiB: enough for a fast link.
 const BUFFER_KBYTES: &str = "16384";
 /// Name of the group that is never joined.
@@ -100,7 +94,7 @@ pub type Flow<B> = std::ops::ControlFlow<B>;
 /// A connection to one cluster for reading.
 pub struct Reader {
     consumer: BaseConsumer<Ear>,
-    ear: Arc<Mutex<Vec<String>>>,
+    reasons: Reasons,
 }
 
 impl std::fmt::Debug for Reader {
@@ -128,13 +122,11 @@ impl Reader {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", BUFFER_KBYTES);
-        let ear = Arc::new(Mutex::new(Vec::new()));
-        let context = Ear {
-            beside: Beside::new(config),
-            reasons: Arc::clone(&ear),
-        };
-        let consumer = settings.create_with_context(context).map_err(ReadError::Client)?;
-        let reader = Self { consumer, ear };
+        let reasons = Reasons::default();
+        let consumer = settings
+            .create_with_context(Ear::new(config, reasons.clone()))
+            .map_err(ReadError::Client)?;
+        let reader = Self { consumer, reasons };
         reader.wait_for_cluster(config)?;
         Ok(reader)
     }
@@ -153,15 +145,11 @@ impl Reader {
                 _ => {
                     return Err(ReadError::Unreachable {
                         servers: config.bootstrap_servers.join(", "),
-                        reasons: self.reasons(),
+                        reasons: self.reasons.so_far(),
                     });
                 }
             }
         }
-    }
-
-    fn reasons(&self) -> Vec<String> {
-        self.ear.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The names of all topics that this user may see, without Kafka's own.
@@ -328,7 +316,7 @@ impl Reader {
                 Some(Ok(_)) | None => {}
             }
             if heard.elapsed() >= SILENCE {
-                let (topic, reasons) = (topic.to_owned(), self.reasons());
+                let (topic, reasons) = (topic.to_owned(), self.reasons.so_far());
                 return Err(ReadError::Silent { topic, reasons });
             }
         }
@@ -363,30 +351,3 @@ fn refused(topic: &str, error: &KafkaError) -> ReadError {
         code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
     }
 }
-
-/// Remembers what the client says is wrong.
-struct Ear {
-    beside: Beside,
-    reasons: Arc<Mutex<Vec<String>>>,
-}
-
-impl ClientContext for Ear {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        self.beside.generate_oauth_token(config)
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.beside.log(level, facility, message);
-    }
-
-    fn error(&self, _error: KafkaError, reason: &str) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.len() < REASONS_MAX && !reasons.iter().any(|known| known == reason) {
-            reasons.push(reason.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for Ear {}

@@ -71,6 +71,8 @@ mod line;
 mod redelivery;
 mod retained;
 mod retry;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod stamping;
 mod status;

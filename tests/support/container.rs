@@ -254,6 +254,8 @@ fn furnish(scratch: &Scratch, furniture: Furniture) {
 
 /// Whether a system can be booted here.
 fn possible() -> Result<(), String> {
+    // Once for all tests: two at a time under one name would be in each other's way, and a probe that fails is a skip.
+    static BOOTS: OnceLock<Result<(), String>> = OnceLock::new();
     if !rustix::process::geteuid().is_root() {
         return Err("only root can boot one".into());
     }
@@ -261,8 +263,14 @@ fn possible() -> Result<(), String> {
     if !template.is_dir() {
         return Err(format!("{} is missing: ./dev setup makes it", template.display()));
     }
+    BOOTS.get_or_init(|| probe(&template)).clone()
+}
+
+/// Runs nothing in the system, as a container.
+fn probe(template: &Path) -> Result<(), String> {
     let mut probe = Command::new("systemd-nspawn");
     probe
+        .arg(format!("--machine=edgeferry-probe-{}", std::process::id()))
         .args(["--quiet", "--register=no", "--keep-unit", "--read-only"])
         .arg(format!("--directory={}", template.display()))
         .args(["--pipe", "true"]);
@@ -283,12 +291,21 @@ fn say(command: &mut Command) -> Result<(), String> {
 
 /// The system that `./dev setup` made.
 fn template() -> PathBuf {
+    // Which one is the present one stands in the script that makes it.
+    const SETUP: &str = include_str!("../../scripts/setup.sh");
+    let number = SETUP
+        .split_once("/edgeferry/machine-")
+        .and_then(|(_, behind)| behind.split('-').next());
     let named = std::env::var_os("EDGEFERRY_MACHINE_ROOT").map(PathBuf::from);
     named.unwrap_or_else(|| {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let name = release
             .lines()
             .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        super::kafka::cache().join(format!("machine-2-{}", name.unwrap_or("unknown")))
+        super::kafka::cache().join(format!(
+            "machine-{}-{}",
+            number.expect("setup.sh names it"),
+            name.unwrap_or("unknown")
+        ))
     })
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod again;
+pub mod arrival;
 pub mod browser;
 pub mod cluster;
 pub mod config;

@@ -21,7 +21,7 @@ const AFTER: &str = "\
 #!/bin/sh
 set -e
 systemd-sysusers edgeferry.conf
-chgrp edgeferry /etc/edgeferry /etc/edgeferry/edgeferry.toml
+chgrp edgeferry /etc/edgeferry/edgeferry.toml
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 ";
 const CONFIGURATION: &str = "/etc/edgeferry/edgeferry.toml\n";
@@ -80,7 +80,13 @@ fn make(folder: &Path) -> PathBuf {
     write("conffiles", CONFIGURATION, 0o644);
     write("postinst", AFTER, 0o755);
     std::fs::set_permissions(tree.path(), PermissionsExt::from_mode(0o755)).expect("it is ours");
-    let package = folder.join("edgeferry_0.1.0_all.deb");
+    // Pages pick it by what Debian calls this machine.
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        _ => "armhf",
+    };
+    let package = folder.join(format!("edgeferry_0.1.0_{machine}.deb"));
     let mut build = Command::new(program("dpkg-deb"));
     build
         .args(["--root-owner-group", "-Znone", "--build"])

@@ -70,6 +70,15 @@ impl Failure {
     }
 }
 
+/// Does one command, says on standard error why it failed, and ends with the code of that.
+pub(in crate::cli) fn told(command: impl FnOnce() -> Result<Exit, Failure>) -> Exit {
+    crate::ops::logging::init_quiet();
+    command().unwrap_or_else(|failure| {
+        print::error(&failure.to_string());
+        failure.exit()
+    })
+}
+
 /// Where answers go.
 pub(in crate::cli) type Answers<'a> = &'a mut dyn FnMut(Answer) -> io::Result<()>;
 

@@ -166,14 +166,7 @@ struct Filters {
 
 /// Does what the command line says.
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    crate::ops::logging::init_quiet();
-    match try_run(arguments) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            print::error(&failure.to_string());
-            failure.exit()
-        }
-    }
+    access::told(|| try_run(arguments))
 }
 
 fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {

@@ -2,94 +2,20 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::super::client::{Answer, Gone};
+use super::super::client::Answer;
+use super::super::scripted::{Peer, Script};
 use super::*;
 
-/// Events, and requests, that nobody has taken: more than any test makes.
-const AHEAD: usize = 100;
+/// Requests that no peer has taken: more than any test makes.
+const ROOM: usize = 100;
 
-/// The broker's end of one connection.
-struct Peer {
-    will: Option<Announcement>,
-    events: mpsc::Sender<Result<Event, Failure>>,
-    requests: mpsc::Receiver<Option<Announcement>>,
-    listens: Arc<std::sync::atomic::AtomicBool>,
+async fn grant(peer: &Peer) {
+    answer(peer, vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())]).await;
 }
 
-/// Makes connections, and hands their other ends to the test.
-struct Script(mpsc::Sender<Peer>);
-struct ScriptClient(
-    mpsc::Sender<Option<Announcement>>,
-    Arc<std::sync::atomic::AtomicBool>,
-);
-struct ScriptEvents(mpsc::Receiver<Result<Event, Failure>>);
-
-impl Announcer for Script {
-    type Client = ScriptClient;
-    type Events = ScriptEvents;
-
-    fn announce(&self, will: Option<Announcement>) -> (ScriptClient, ScriptEvents) {
-        let (events, said) = mpsc::channel(AHEAD);
-        let (request, requests) = mpsc::channel(AHEAD);
-        let peer = Peer {
-            will,
-            events,
-            requests,
-            listens: Arc::default(),
-        };
-        let listens = Arc::clone(&peer.listens);
-        drop(self.0.try_send(peer));
-        (ScriptClient(request, listens), ScriptEvents(said))
-    }
-}
-
-impl Announce for ScriptClient {
-    async fn publish(&self, what: Announcement) -> Result<(), Gone> {
-        self.0.send(Some(what)).await.map_err(|_| Gone)
-    }
-
-    async fn listen(&self, filters: &[&str]) -> Result<(), Gone> {
-        assert_eq!(filters, FILTERS);
-        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn leave(&self) -> Result<(), Gone> {
-        self.0.send(None).await.map_err(|_| Gone)
-    }
-}
-
-impl Events for ScriptEvents {
-    async fn next(&mut self) -> Result<Event, Failure> {
-        match self.0.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Peer {
-    async fn say(&self, event: Result<Event, Failure>) {
-        self.events.send(event).await.expect("somebody listens");
-    }
-
-    async fn grant(&self) {
-        self.answer(vec![Answer::Granted(0), Answer::Refused("0x87".to_owned())])
-            .await;
-    }
-
-    async fn answer(&self, answers: Vec<Answer>) {
-        self.say(Ok(Event::Granted {
-            packet_id: 1,
-            answers,
-        }))
-        .await;
-    }
-
-    async fn connect(&self) {
-        let session_present = false;
-        self.say(Ok(Event::Connected { session_present })).await;
-    }
+async fn answer(peer: &Peer, answers: Vec<Answer>) {
+    let packet_id = 1;
+    peer.say(Ok(Event::Granted { packet_id, answers })).await;
 }
 
 fn state(what: &Announcement) -> String {
@@ -122,10 +48,10 @@ fn followed(
         .expect("a topic")
         .followed(handover);
     assert_eq!(status.identity.client_id, "edgeferry-gw-7-status");
-    let (connected, peers) = mpsc::channel(AHEAD);
+    let (script, peers) = Script::new(ROOM);
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+    let task = tokio::spawn(async move { status.drive(&script, &stopping).await });
     (peers, stop, task)
 }
 
@@ -236,14 +162,14 @@ fn a_connection_is_made_for_what_is_to_be_said_or_heard() {
 async fn without_a_topic_nothing_is_told_and_the_broker_is_listened_to() {
     let dropped = Arc::default();
     let status = made("", &dropped).expect("it watches");
-    let (connected, mut peers) = mpsc::channel(AHEAD);
+    let (script, mut peers) = Script::new(ROOM);
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+    let task = tokio::spawn(async move { status.drive(&script, &stopping).await });
     let mut peer = peers.recv().await.expect("a connection");
     assert_eq!(peer.will, None, "nothing is left behind");
     peer.connect().await;
-    peer.grant().await;
+    grant(&peer).await;
     peer.say(Ok(Event::Published(crate::source::client::Publish::for_test(
         FILTERS[0], b"12",
     ))))
@@ -252,7 +178,7 @@ async fn without_a_topic_nothing_is_told_and_the_broker_is_listened_to() {
         tokio::task::yield_now().await;
     }
     assert_eq!(dropped.total(), Some(12));
-    assert!(peer.listens.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(peer.filters(), FILTERS);
     stop.cancel();
     assert_eq!(
         peer.requests.recv().await,
@@ -268,10 +194,10 @@ async fn a_broker_that_ends_the_connection_when_asked_is_not_asked_for_ever() {
     let dropped = Arc::default();
     for (lines, goes_on) in [("", false), ("status_topic = \"e/{gateway}\"", true)] {
         let status = made(lines, &dropped).expect("it watches");
-        let (connected, mut peers) = mpsc::channel(AHEAD);
+        let (script, mut peers) = Script::new(ROOM);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
-        let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+        let task = tokio::spawn(async move { status.drive(&script, &stopping).await });
         for _ in 0..UNANSWERED_MAX {
             let peer = peers.recv().await.expect("a connection");
             peer.connect().await;
@@ -281,8 +207,8 @@ async fn a_broker_that_ends_the_connection_when_asked_is_not_asked_for_ever() {
             Some(peer) => {
                 assert!(goes_on);
                 peer.connect().await;
-                peer.grant().await;
-                assert!(!peer.listens.load(std::sync::atomic::Ordering::Relaxed));
+                grant(&peer).await;
+                assert!(peer.filters().is_empty());
                 stop.cancel();
             }
             None => assert!(!goes_on, "there is nothing else to do"),
@@ -296,13 +222,13 @@ async fn a_connection_that_hears_nothing_because_all_is_refused_is_given_back_un
     let refused = || vec![Answer::Refused("0x87".to_owned()); FILTERS.len()];
     for (lines, stays) in [("", false), ("status_topic = \"e/{gateway}\"", true)] {
         let status = made(lines, &Arc::default()).expect("it watches");
-        let (connected, mut peers) = mpsc::channel(AHEAD);
+        let (script, mut peers) = Script::new(ROOM);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
-        let task = tokio::spawn(async move { status.drive(&Script(connected), &stopping).await });
+        let task = tokio::spawn(async move { status.drive(&script, &stopping).await });
         let mut peer = peers.recv().await.expect("a connection");
         peer.connect().await;
-        peer.answer(refused()).await;
+        answer(&peer, refused()).await;
         if stays {
             assert!(
                 peer.requests.recv().await.is_some_and(|word| word.is_some()),

@@ -2,78 +2,14 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::super::client::Gone;
+use super::super::scripted::{Peer, Script};
 use super::*;
 
-/// Events that nobody has taken: more than any test makes.
-const AHEAD: usize = 100;
+/// The link takes one word at a time.
+const ROOM: usize = 1;
 
-/// The broker's end of one connection.
-struct Peer {
-    will: Announcement,
-    events: mpsc::Sender<Result<Event, Failure>>,
-    requests: mpsc::Receiver<Option<Announcement>>,
-}
-
-/// Makes connections, and hands their other ends to the test. Each has room for one request.
-struct Script(mpsc::Sender<Peer>);
-struct ScriptClient(mpsc::Sender<Option<Announcement>>);
-struct ScriptEvents(mpsc::Receiver<Result<Event, Failure>>);
-
-impl Announcer for Script {
-    type Client = ScriptClient;
-    type Events = ScriptEvents;
-
-    fn announce(&self, will: Option<Announcement>) -> (ScriptClient, ScriptEvents) {
-        let (events, said) = mpsc::channel(AHEAD);
-        let (request, requests) = mpsc::channel(1);
-        let peer = Peer {
-            will: will.expect("a will"),
-            events,
-            requests,
-        };
-        drop(self.0.try_send(peer));
-        (ScriptClient(request), ScriptEvents(said))
-    }
-}
-
-impl Announce for ScriptClient {
-    async fn listen(&self, _filters: &[&str]) -> Result<(), Gone> {
-        unreachable!("whoever only tells listens to nothing")
-    }
-
-    async fn publish(&self, what: Announcement) -> Result<(), Gone> {
-        self.0.send(Some(what)).await.map_err(|_| Gone)
-    }
-
-    async fn leave(&self) -> Result<(), Gone> {
-        self.0.send(None).await.map_err(|_| Gone)
-    }
-}
-
-impl Events for ScriptEvents {
-    async fn next(&mut self) -> Result<Event, Failure> {
-        match self.0.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Peer {
-    async fn say(&self, event: Result<Event, Failure>) {
-        self.events.send(event).await.expect("somebody listens");
-    }
-
-    async fn connect(&self) {
-        let session_present = false;
-        self.say(Ok(Event::Connected { session_present })).await;
-    }
-
-    async fn heard(&mut self) -> String {
-        let said = self.requests.recv().await.flatten().expect("a word");
-        text(&said)
-    }
+async fn heard(peer: &mut Peer) -> String {
+    text(&peer.requests.recv().await.flatten().expect("a word"))
 }
 
 fn text(what: &Announcement) -> String {
@@ -114,10 +50,10 @@ fn followed(
         Telling::new(&config.brokers[0], "gw-7", "e/{gateway}/state", INTERVAL, words).expect("valid bounds");
     let telling = telling.followed(handover);
     assert_eq!(telling.identity.client_id, "edgeferry-gw-7-state");
-    let (connected, peers) = mpsc::channel(AHEAD);
+    let (script, peers) = Script::new(ROOM);
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let task = tokio::spawn(async move { telling.drive(&Script(connected), &stopping).await });
+    let task = tokio::spawn(async move { telling.drive(&script, &stopping).await });
     (peers, stop, task)
 }
 
@@ -125,14 +61,14 @@ fn followed(
 async fn the_state_is_told_when_connected_at_each_interval_and_at_the_stop() {
     let (mut peers, stop, task) = start();
     let mut peer = peers.recv().await.expect("a connection");
-    assert_eq!(text(&peer.will), "Will");
+    assert_eq!(peer.will.as_ref().map(text).as_deref(), Some("Will"));
     peer.connect().await;
-    assert_eq!(peer.heard().await, "Now");
+    assert_eq!(heard(&mut peer).await, "Now");
     let begin = Instant::now();
-    assert_eq!(peer.heard().await, "Now");
+    assert_eq!(heard(&mut peer).await, "Now");
     assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
     stop.cancel();
-    assert_eq!(peer.heard().await, "Stop");
+    assert_eq!(heard(&mut peer).await, "Stop");
     assert_eq!(
         peer.requests.recv().await,
         Some(None),
@@ -148,7 +84,7 @@ async fn who_is_followed_by_another_one_leaves_without_a_word() {
     let (mut peers, stop, task) = followed(handover.clone());
     let mut peer = peers.recv().await.expect("a connection");
     peer.connect().await;
-    assert_eq!(peer.heard().await, "Now");
+    assert_eq!(heard(&mut peer).await, "Now");
     handover.cancel();
     stop.cancel();
     assert_eq!(
@@ -167,7 +103,7 @@ async fn a_link_that_takes_nothing_gathers_nothing() {
     peer.connect().await;
     // Within the patience with a silent broker.
     sleep(INTERVAL * 5).await;
-    assert_eq!(peer.heard().await, "Now");
+    assert_eq!(heard(&mut peer).await, "Now");
     assert!(
         peer.requests.len() <= 1,
         "what waited longer than one was never made"
@@ -183,7 +119,8 @@ async fn it_comes_back_and_tells_at_once() {
     for _ in 0..3 {
         let mut peer = peers.recv().await.expect("a connection");
         peer.connect().await;
-        assert_eq!(peer.heard().await, "Now");
+        assert_eq!(heard(&mut peer).await, "Now");
+        assert!(peer.filters().is_empty(), "whoever only tells listens to nothing");
         peer.say(Err(Failure::Unreachable("no route".to_owned()))).await;
     }
     stop.cancel();

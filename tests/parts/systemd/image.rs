@@ -101,7 +101,8 @@ impl Image {
         self.root.join("root").join(path.trim_start_matches('/'))
     }
 
-    /// Process 1 of a namespace, root read-only but for the volume.
+    /// Process 1 of a namespace, root read-only but for the volume. It dies with the `unshare` that we hold: a change of the user
+    /// clears what `--kill-child` asked the kernel for (`prctl(2)`), so it is asked again behind that.
     fn run(&self) -> Process {
         let root = self.root.join("root").display().to_string();
         let log = self.root.path().with_extension("log");
@@ -109,7 +110,7 @@ impl Image {
             "mount --bind {root} {root} && mount --bind {root}/var/lib/edgeferry {root}/var/lib/edgeferry \
              && mount -o remount,bind,ro {root} && mount -t proc proc {root}/proc && mount --rbind /dev {root}/dev \
              && exec chroot {root} setpriv --reuid {} --regid {} --clear-groups --no-new-privs --bounding-set=-all \
-             --inh-caps=-all \"$@\"",
+             --inh-caps=-all --pdeathsig KILL \"$@\"",
             self.id(0),
             self.id(1)
         );
@@ -224,5 +225,9 @@ fn a_second_container_on_the_same_volume_ends_with_74() {
     let mut second = image.run();
     let status = wait::until("the second one gives up", LIMIT, || second.ended());
     assert_eq!(status.code(), Some(74), "{}", second.log());
+    let leader = Image::leader(&first).expect("it runs");
     drop(first);
+    wait::until("the first one is gone with its namespace", LIMIT, || {
+        (!std::path::Path::new(&format!("/proc/{leader}")).exists()).then_some(())
+    });
 }

@@ -3,6 +3,7 @@
 //! `./dev package-test` makes the packages, names them, and runs this in each release of Debian; `packaging/tests/` has what can be
 //! seen without a running systemd.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -95,8 +96,69 @@ fn upgrade_and_downgrade_in_a_kafka_outage_lose_nothing_and_a_purge_takes_only_w
     let mut oracle = Oracle::new(&kafka, &topic);
     oracle.until_all_there(&sent, PATIENCE);
     oracle.verdict(&sent).assert_clean();
+    a_program_that_would_refuse_the_file_is_not_started(&unit, &old, &new);
+    a_removal_that_is_given_up_starts_again(&unit, &east);
     delivered_and_removed(&machine, &unit);
     oracle.verdict(&sent).assert_clean();
+}
+
+/// The old program goes on with the file that it has read, until somebody mends it.
+fn a_program_that_would_refuse_the_file_is_not_started(unit: &Unit<'_>, old: &str, new: &str) {
+    let machine = unit.machine;
+    let file = machine.path(&unit.config);
+    let good = std::fs::read_to_string(&file).expect("it is there");
+    let before = unit.property("MainPID");
+    machine.write(&unit.config, &format!("of_a_former_version = 1\n{good}"));
+    let said = dpkg(machine, &["--install", old]);
+    assert!(said.contains("edgeferry.service was not restarted"), "{said}");
+    assert!(said.contains("of_a_former_version"), "{said}");
+    assert_eq!(unit.property("MainPID"), before);
+    // What a newer version wrote.
+    machine.write(&unit.config, &good);
+    let format = machine.path(&unit.store).join("format");
+    let present = std::fs::read_to_string(&format).expect("it is there");
+    std::fs::write(&format, "edgeferry-store 99\n").expect("the root is ours");
+    let said = dpkg(machine, &["--install", new]);
+    assert!(
+        said.contains("written by a newer edgeferry (format 99)"),
+        "{said}"
+    );
+    assert_eq!(unit.property("MainPID"), before);
+    std::fs::write(&format, present).expect("the root is ours");
+    // Whoever maintains the machine wants no restarts now.
+    let policy = machine.path("/usr/sbin/policy-rc.d");
+    std::fs::write(&policy, "#!/bin/sh\nexit 101\n").expect("the root is ours");
+    std::fs::set_permissions(&policy, PermissionsExt::from_mode(0o755)).expect("the root is ours");
+    let said = dpkg(machine, &["--install", new]);
+    assert!(said.contains("policy-rc.d forbids a restart"), "{said}");
+    assert_eq!(unit.property("MainPID"), before);
+    std::fs::remove_file(&policy).expect("the root is ours");
+    let said = dpkg(machine, &["--install", new]);
+    assert!(
+        said.contains("edgeferry.service runs with the new program"),
+        "{said}"
+    );
+    assert_ne!(unit.property("MainPID"), before);
+}
+
+/// Something else in the removal fails: the package stays, and so do the gateways.
+fn a_removal_that_is_given_up_starts_again(unit: &Unit<'_>, east: &Unit<'_>) {
+    let machine = unit.machine;
+    let script = "/var/lib/dpkg/info/edgeferry.prerm";
+    let whole = std::fs::read_to_string(machine.path(script)).expect("it is installed");
+    std::fs::write(machine.path(script), format!("{whole}\nexit 1\n")).expect("the root is ours");
+    let output = machine.try_run(&["dpkg", "--remove", "edgeferry"]);
+    assert!(!output.status.success(), "{output:?}");
+    std::fs::write(machine.path(script), whole).expect("the root is ours");
+    for unit in [unit, east] {
+        assert_eq!(
+            unit.property("ActiveState"),
+            "active",
+            "{}: {output:?}",
+            unit.name
+        );
+        assert_eq!(unit.property("UnitFileState"), "enabled", "{}", unit.name);
+    }
 }
 
 /// The service runs when the package is removed, and everything was delivered.
@@ -123,7 +185,7 @@ fn delivered_and_removed(machine: &Container, unit: &Unit<'_>) {
     let said = dpkg(machine, &["--purge", "edgeferry"]);
     for store in [&*unit.store, "/var/lib/edgeferry-east"] {
         assert!(
-            said.contains(&format!("deleted {store}: everything in it was delivered")),
+            said.contains(&format!("deleted {store}: nothing in it waited for delivery")),
             "{said}"
         );
         assert!(!machine.path(store).exists());

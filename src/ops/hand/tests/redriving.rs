@@ -5,6 +5,10 @@ use crate::queue::seal::Keys;
 use crate::route::Refusal;
 use crate::sink::dead_letter::DeadLetters;
 
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("temp dir")
+}
+
 /// Letters of messages that an earlier log had.
 fn letters(folder: &Path, seqs: impl IntoIterator<Item = u64>) -> Arc<DeadLetters> {
     let open = || DeadLetters::open(folder, Epoch(1), 1 << 24, Keys::default()).expect("opens");
@@ -33,6 +37,19 @@ fn with_letters(gateway: Gateway, letters: &Arc<DeadLetters>) -> Gateway {
     }
 }
 
+/// A queue that one message fills; it waits for room as long as it delivers.
+fn full(folder: &Path, letters: &Arc<DeadLetters>) -> Gateway {
+    let small = queue::Config {
+        max_bytes: 1,
+        min_free_bytes: 0,
+        ..queue::Config::default()
+    };
+    let gateway = Gateway::open_with(folder, "gw", 5, &small).with([1]);
+    let mut gateway = with_letters(gateway, letters);
+    gateway.hand.delivers = true;
+    gateway
+}
+
 fn redrive(gateway: &Gateway) -> Result<Exit, HandError> {
     let verb = Verb::Redrive {
         filter: LetterFilter::default(),
@@ -43,19 +60,9 @@ fn redrive(gateway: &Gateway) -> Result<Exit, HandError> {
 
 #[test]
 fn a_redrive_into_a_queue_that_stays_full_ends_and_can_go_on_later() {
-    let (dir, kept) = (
-        tempfile::tempdir().expect("temp dir"),
-        tempfile::tempdir().expect("temp dir"),
-    );
-    let small = queue::Config {
-        max_bytes: 1,
-        min_free_bytes: 0,
-        ..queue::Config::default()
-    };
+    let (dir, kept) = (folder(), folder());
     let letters = letters(kept.path(), 1..=3);
-    let first = Gateway::open_with(dir.path(), "gw", 5, &small).with([1]);
-    let mut first = with_letters(first, &letters);
-    first.hand.delivers = true;
+    let mut first = full(dir.path(), &letters);
     first.hand.held_patience = LOOK;
     // The second one must not take what is on its way for what was never taken.
     for _ in 0..2 {
@@ -80,20 +87,9 @@ fn a_redrive_into_a_queue_that_stays_full_ends_and_can_go_on_later() {
 
 #[test]
 fn a_redrive_at_work_makes_way_and_the_same_again_brings_each_letter_once() {
-    let (dir, kept) = (
-        tempfile::tempdir().expect("temp dir"),
-        tempfile::tempdir().expect("temp dir"),
-    );
-    let small = queue::Config {
-        max_bytes: 1,
-        min_free_bytes: 0,
-        ..queue::Config::default()
-    };
+    let (dir, kept) = (folder(), folder());
     let letters = letters(kept.path(), 1..=3);
-    let first = Gateway::open_with(dir.path(), "gw", 5, &small).with([1]);
-    let mut first = with_letters(first, &letters);
-    // It waits for a full queue, as long as that delivers.
-    first.hand.delivers = true;
+    let mut first = full(dir.path(), &letters);
     first.hand.held_patience = PATIENCE;
     let hand = &first.hand;
     let outcome = std::thread::scope(|scope| {
@@ -128,10 +124,7 @@ fn a_redrive_at_work_makes_way_and_the_same_again_brings_each_letter_once() {
 
 #[test]
 fn a_letter_that_no_route_wants_stays_a_letter_and_that_is_said() {
-    let (dir, kept) = (
-        tempfile::tempdir().expect("temp dir"),
-        tempfile::tempdir().expect("temp dir"),
-    );
+    let (dir, kept) = (folder(), folder());
     let letters = {
         let open = || DeadLetters::open(kept.path(), Epoch(1), 1 << 24, Keys::default()).expect("opens");
         let letters = open();
