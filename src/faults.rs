@@ -9,6 +9,8 @@
 //! Own code because it is this small: the `fail` crate knows no SIGKILL, and its switch is a cargo feature that
 //! `cargo test` and `cargo bench` would share.
 
+use std::time::Duration;
+
 use crate::message::Seq;
 
 /// `NAME:N`: the process ends with SIGKILL when it passes the point NAME for the Nth time, counted from 1.
@@ -53,6 +55,35 @@ pub const CLOCK_FILE: &str = "EDGEFERRY_CLOCK_FILE";
 
 /// Stands in for the kernel's boot id.
 pub const BOOT_ID: &str = "EDGEFERRY_BOOT_ID";
+
+/// A file: as long as it is there, a thread that comes to the place that it names stays there, as one does that hangs.
+pub const HANG_FILE: &str = "EDGEFERRY_HANG_FILE";
+/// Milliseconds after which a silent thread counts as hung, and as one that does not end, in the place of the limits that are built in.
+pub const HANG_LIMIT: &str = "EDGEFERRY_HANG_LIMIT_MS";
+
+/// A round of a sink.
+pub const SINK_ROUND: &str = "sink.round";
+/// A round of a writer.
+pub const WRITER_ROUND: &str = "writer.round";
+
+/// A place at which a thread may hang on order.
+#[inline]
+pub fn hang(name: &'static str) {
+    #[cfg(debug_assertions)]
+    armed::hang(name);
+    #[cfg(not(debug_assertions))]
+    let _: &str = name;
+}
+
+/// How long a thread may be silent: `limit`, unless a test has less patience.
+#[inline]
+#[must_use]
+pub fn hang_limit(limit: Duration) -> Duration {
+    #[cfg(debug_assertions)]
+    return armed::hang_limit().unwrap_or(limit);
+    #[cfg(not(debug_assertions))]
+    limit
+}
 
 /// A point at which a crash matters.
 #[inline]
@@ -159,9 +190,12 @@ mod armed {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
     use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_process};
 
+    /// How often a thread that hangs looks whether it still has to.
+    const LOOK: Duration = Duration::from_millis(50);
     static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
         let order = std::env::var(super::KILL_AT).ok()?;
         let (name, pass) = order.rsplit_once(':')?;
@@ -170,6 +204,12 @@ mod armed {
     static CLOCK_SHIFT_MS: LazyLock<i64> = LazyLock::new(|| number(std::env::var(super::CLOCK_SHIFT).ok()));
     static CLOCK_FILE: LazyLock<Option<PathBuf>> =
         LazyLock::new(|| std::env::var_os(super::CLOCK_FILE).map(PathBuf::from));
+    static HANG_FILE: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os(super::HANG_FILE).map(PathBuf::from));
+    static HANG_LIMIT: LazyLock<Option<Duration>> = LazyLock::new(|| {
+        let limit = std::env::var(super::HANG_LIMIT).ok()?;
+        limit.parse().ok().map(Duration::from_millis)
+    });
     static PASSES: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn pass(name: &'static str) {
@@ -184,6 +224,17 @@ mod armed {
                 std::thread::park();
             }
         }
+    }
+
+    pub(super) fn hang(name: &'static str) {
+        let is_ordered = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == name);
+        while HANG_FILE.as_ref().is_some_and(is_ordered) {
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
+    pub(super) fn hang_limit() -> Option<Duration> {
+        *HANG_LIMIT
     }
 
     pub(super) fn clock_shift_ms() -> i64 {

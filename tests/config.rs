@@ -1828,7 +1828,13 @@ fn a_certificate_and_the_key_of_another_one_are_found_by_check() {
 fn a_file_that_depends_on_the_folder_is_refused_and_only_credentials_are_replaced() {
     let said = check("username = \"u\"\npassword_file = \"secret\"\n", "", "");
     assert!(
-        said.starts_with("mqtt[0].password_file: \"secret\" is relative"),
+        said.starts_with("mqtt[0].password_file: holds 6 characters that are no absolute path (not quoted")
+            && said.contains("write an absolute path"),
+        "{said}"
+    );
+    let said = check("username = \"u\"\npassword_file = \"./secret\"\n", "", "");
+    assert!(
+        said.starts_with("mqtt[0].password_file: \"./secret\" is relative"),
         "{said}"
     );
     let said = check("", "ca_file = \"$HOME/ca.pem\"\n", "");
@@ -1840,6 +1846,59 @@ fn a_file_that_depends_on_the_folder_is_refused_and_only_credentials_are_replace
     accepted(&format!(
         "{REST}username = \"u\"\npassword_file = \"$CREDENTIALS_DIRECTORY/p\"\n{KAFKA}{ROUTE}"
     ));
+}
+
+#[test]
+fn a_secret_where_the_path_of_a_file_belongs_is_quoted_in_no_form() {
+    const SECRET: &str = "7396104825";
+    let forms = [
+        format!("\"{SECRET}\""),
+        format!("\"p/{SECRET}==\""),
+        format!("\"${SECRET}\""),
+        format!("'{SECRET}'"),
+        format!("[\"{SECRET}\"]"),
+        format!("[{SECRET}]"),
+        format!("{{ a = \"{SECRET}\" }}"),
+        SECRET.to_owned(),
+        format!("h{SECRET}"),
+        format!("\"{SECRET}"),
+        format!("\"{SECRET}\\q\""),
+        format!("{SECRET}.5"),
+    ];
+    let lane = "[[lane]]\nname = \"b\"\n";
+    let mqtt = ["password_file", "ca_file", "cert_file", "key_file"].map(|key| ("mqtt[0]", key));
+    let kafka = [
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "key_password_file",
+        "password_file",
+        "token_file",
+    ];
+    let rest = [
+        ("http", "token_file"),
+        ("queue", "key_file"),
+        ("queue", "old_key_files"),
+        ("lane[0]", "key_file"),
+        ("lane[0]", "old_key_files"),
+    ];
+    let all = mqtt
+        .into_iter()
+        .chain(kafka.map(|key| ("kafka", key)))
+        .chain(rest);
+    for (table, key) in all {
+        for form in &forms {
+            let line = format!("{key} = {form}\n");
+            let said = match table {
+                "mqtt[0]" => refused(&format!("{REST}username = \"u\"\n{line}{KAFKA}{ROUTE}")),
+                "kafka" => refused(&format!("{REST}{KAFKA}{line}{ROUTE}")),
+                "lane[0]" => refused(&format!("{REST}{KAFKA}{ROUTE}{lane}{line}")),
+                table => refused(&format!("{REST}{KAFKA}{ROUTE}[{table}]\n{line}")),
+            };
+            assert!(!said.contains(SECRET), "{table} {line}: {said}");
+            assert!(said.contains(key), "{table} {line}: {said}");
+        }
+    }
 }
 
 #[test]
@@ -1986,7 +2045,10 @@ fn http_is_on_loopback_by_default_and_elsewhere_needs_a_token() {
         "{said}"
     );
     let said = refused(&with("token_file = \"token\"\n"));
-    assert!(said.contains("is relative"), "{said}");
+    assert!(
+        said.contains("holds 5 characters that are no absolute path"),
+        "{said}"
+    );
     let said = refused(&with("token_file = \"\"\n"));
     assert!(said.contains("http.token_file: is empty"), "{said}");
 }

@@ -15,12 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use edgeferry::app::DataDir;
+use edgeferry::faults;
 use edgeferry::ops::State;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -98,7 +100,13 @@ impl Gateway {
 
     /// A daemon on it, that answers.
     fn daemon(&self) -> Daemon {
+        self.daemon_with(&[])
+    }
+
+    /// One with these variables.
+    fn daemon_with(&self, variables: &[(&str, String)]) -> Daemon {
         let mut command = self.command("run", &[]);
+        command.envs(variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(self.path("log")).expect("creates"));
         let mut daemon = Daemon(command.spawn().expect("starts"));
@@ -530,8 +538,41 @@ fn get(port: u16, path: &str, accept: &str) -> Option<String> {
     head.contains(" 200 ").then(|| body.to_owned())
 }
 
+/// A pipe that somebody has open for reading, or nothing.
+fn read_by_somebody(pipe: &Path) -> Option<File> {
+    // Without a reader this is refused instead of waiting for one (fifo(7)).
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("a flag");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).custom_flags(flags).open(pipe).ok()
+}
+
 #[test]
-fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_no_look() {
+fn a_reload_whose_file_stalls_holds_up_no_stop() {
+    let gateway = Gateway::new();
+    let mut daemon = gateway.daemon();
+    // A medium that gives nothing: the file is opened, and no byte of it comes.
+    let file = gateway.path("edgeferry.toml");
+    fs::remove_file(&file).expect("was there");
+    let made = Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    daemon.signal(Signal::HUP);
+    let stalled = wait::until("the file is read", PATIENCE, || read_by_somebody(&file));
+    let began = std::time::Instant::now();
+    daemon.signal(Signal::TERM);
+    let ended = wait::until("it stops", PATIENCE, || daemon.0.try_wait().expect("is ours"));
+    assert_eq!(ended.code(), Some(0), "in order");
+    // Far below what a service manager allows, which is 90 s.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let log = fs::read_to_string(gateway.path("log")).expect("reads");
+    assert!(
+        log.contains("edgeferry is stopping: the reload is not done"),
+        "{log}"
+    );
+    drop(stalled);
+}
+
+#[test]
+fn a_secret_in_a_file_that_a_reload_refuses_is_in_no_answer_no_log_and_no_look() {
     const MISPLACED: &str = "correct-horse-battery";
     let gateway = Gateway::filled();
     let port = {
@@ -548,16 +589,27 @@ fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_
     assert_ne!(wrong, config);
     fs::write(&path, wrong).expect("writes");
     let refused = gateway.run("reload", &[]);
+    let about = format!("mqtt[0].password_file: holds {} characters", MISPLACED.len());
     assert!(
-        refused.code == 64 && refused.err.contains(MISPLACED),
-        "who asks is told all of it: {refused:?}"
+        refused.code == 64 && refused.err.contains(&about),
+        "who asks is told where it is: {refused:?}"
+    );
+    let checked = gateway.run("check", &[]);
+    assert!(
+        checked.code == 64 && checked.err.contains(&about),
+        "check says the same: {checked:?}"
     );
     let log = fs::read_to_string(gateway.path("log")).expect("reads");
-    assert!(log.contains(MISPLACED), "{log}");
-    let mut looks = vec![(
-        "report, with the wrong file".to_owned(),
-        gateway.run("report", &[]).out,
-    )];
+    assert!(log.contains(&about), "{log}");
+    let mut looks = vec![
+        ("the answer to reload".to_owned(), refused.err),
+        ("the answer to check".to_owned(), checked.err),
+        ("the log".to_owned(), log),
+        (
+            "report, with the wrong file".to_owned(),
+            gateway.run("report", &[]).out,
+        ),
+    ];
     fs::write(&path, config).expect("writes");
     let state = gateway.status();
     let not_applied = &state.json()["health"]["not_applied"];
@@ -591,4 +643,177 @@ fn a_secret_in_a_file_that_a_reload_refuses_is_in_its_answer_and_the_log_and_in_
         }
     }
     drop(daemon);
+}
+
+#[test]
+fn a_thread_that_hangs_is_named_and_keeps_no_stop_from_its_end_and_no_message_from_its_place() {
+    for place in [faults::SINK_ROUND, faults::WRITER_ROUND] {
+        let gateway = Gateway::filled();
+        let order = gateway.path("hang");
+        let mut daemon = gateway.daemon_with(&[
+            (faults::HANG_FILE, order.display().to_string()),
+            // More than the sink takes for a question to Kafka, which is away.
+            (faults::HANG_LIMIT, "8000".to_owned()),
+        ]);
+        fs::write(&order, place).expect("writes");
+        wait::until("the state says that it hangs", PATIENCE, || {
+            let state = gateway.status().json();
+            (state["lanes"][0]["stalled_s"].as_u64()? >= 8).then_some(())
+        });
+        daemon.signal(Signal::TERM);
+        let ended = wait::until("it stops", PATIENCE, || daemon.0.try_wait().expect("is ours"));
+        assert_eq!(ended.code(), Some(0), "{place}");
+        let log = fs::read_to_string(gateway.path("log")).expect("reads");
+        assert!(log.contains("a stage did not end in time"), "{place}: {log}");
+        fs::remove_file(&order).expect("was there");
+        let _again = gateway.daemon();
+        let ledger = &gateway.status().json()["lanes"][0]["ledger"];
+        assert_eq!(
+            (&ledger["received"], &ledger["queued"]),
+            (&4.into(), &4.into()),
+            "{place}"
+        );
+    }
+}
+
+/// Exports of one device each: four messages together.
+fn exports(gateway: &Gateway) -> Vec<String> {
+    let devices = ["d0", "d1", "d2"].iter();
+    let export = |device: &&str| {
+        let file = gateway.path(&format!("export-{device}")).display().to_string();
+        let said = gateway.run("queue", &["export", "--device", device, "--output", &file]);
+        assert_eq!(said.code, 0, "{said:?}");
+        file
+    };
+    devices.map(export).collect()
+}
+
+/// The number in front of some words.
+fn told(said: &str, words: &str) -> Option<u64> {
+    let (before, _) = said.split_once(words)?;
+    before.split_whitespace().next_back()?.parse().ok()
+}
+
+/// Imports and purges, all at the same time. Gives how many messages they say that they took and removed.
+fn change_at_once(gateway: &Gateway, files: &[String]) -> (u64, u64) {
+    let imports = files
+        .iter()
+        .map(|file| gateway.command("queue", &["import", file]));
+    let purge = || gateway.command("queue", &["purge", "--device", "d2", "--yes"]);
+    let mut commands: Vec<Command> = imports.chain([purge(), purge()]).collect();
+    let start = |command: &mut Command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("starts")
+    };
+    let running: Vec<Child> = commands.iter_mut().map(start).collect();
+    let (mut taken, mut removed) = (0, 0);
+    for child in running {
+        let output = child.wait_with_output().expect("ends");
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        if output.status.code() == Some(0) {
+            taken += told(&out, " messages taken").unwrap_or(0);
+            removed += told(&out, " messages removed").unwrap_or(0);
+        } else {
+            let is_refused =
+                err.contains("other commands are at work") || err.contains("the store is in use");
+            assert!(is_refused && out.is_empty(), "{:?}: {out}{err}", output.status);
+        }
+    }
+    (taken, removed)
+}
+
+#[test]
+fn commands_that_change_the_queue_at_the_same_time_leave_an_account_of_all_that_they_did() {
+    let source = Gateway::filled();
+    let files = exports(&source);
+    for round in 0..6 {
+        let gateway = Gateway::new();
+        // Behind a daemon, and on a stopped store, where the others are told that it is in use.
+        let daemon = Some(gateway.daemon()).filter(|_| round % 2 == 0);
+        let (taken, removed) = change_at_once(&gateway, &files);
+        assert!(taken > 0, "somebody comes first");
+        let _after = daemon.is_none().then(|| gateway.daemon());
+        let ledger = &gateway.status().json()["lanes"][0]["ledger"];
+        assert_eq!(
+            (
+                &ledger["received"],
+                &ledger["removed"]["purged"],
+                &ledger["queued"]
+            ),
+            (&taken.into(), &removed.into(), &(taken - removed).into()),
+            "{ledger}"
+        );
+        assert_eq!(ledger["unaccounted"], 0, "{ledger}");
+        assert_eq!(gateway.run("queue", &["verify"]).code, 0);
+    }
+}
+
+/// What a process has in memory now and had at most, KiB (proc(5)).
+fn memory(daemon: &Daemon) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.0.id())).expect("it runs");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{name} in {status}"))
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// What abuse may cost, KiB: 10 MB of HTTP at the very worst (ARCHITECTURE.md), eight connections to the socket with 64 KiB each, and what the
+/// allocator keeps of it.
+const ABUSE_KIB: u64 = 20 * 1024;
+
+#[test]
+fn abuse_of_http_and_of_the_socket_takes_no_more_memory_than_is_said() {
+    const MANY: usize = 200;
+    let gateway = Gateway::filled();
+    let free = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = free.local_addr().expect("bound").port();
+    drop(free);
+    let path = gateway.path("edgeferry.toml");
+    let config = fs::read_to_string(&path).expect("reads");
+    fs::write(&path, format!("{config}[http]\nlisten = \"127.0.0.1:{port}\"\n")).expect("writes");
+    let daemon = gateway.daemon();
+    for address in ["/", "/metrics", "/api/status", "/api/history"] {
+        wait::until("the address answers", PATIENCE, || get(port, address, "*/*"));
+    }
+    let (before, _) = memory(&daemon);
+    let much = vec![b'x'; 1024 * 1024];
+    // Whatever the daemon does with them, they stay open to the end.
+    let mut open: Vec<Box<dyn std::any::Any>> = Vec::new();
+    for number in 0..MANY {
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+            stream
+                .set_write_timeout(Some(Duration::from_millis(20)))
+                .expect("a socket");
+            let head: &[u8] = match number % 4 {
+                // No end to the headers, to the address, to the body; and one that is never read.
+                0 => b"GET / HTTP/1.1\r\nhost: localhost\r\nx-long: ",
+                1 => b"GET /",
+                2 => b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000000\r\n\r\n",
+                _ => b"GET /api/history HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            };
+            // It closes when it has had enough: that is what is wanted.
+            let sent = stream.write_all(head).and_then(|()| stream.write_all(&much));
+            drop(sent);
+            open.push(Box::new(stream));
+        }
+        if let Ok(mut stream) = UnixStream::connect(gateway.path("store/control.sock")) {
+            stream
+                .set_write_timeout(Some(Duration::from_millis(20)))
+                .expect("a socket");
+            drop(stream.write_all(&much));
+            open.push(Box::new(stream));
+        }
+    }
+    assert!(open.len() > MANY, "both were reached");
+    let (_, most) = memory(&daemon);
+    assert!(most <= before + ABUSE_KIB, "{most} KiB at most, {before} before");
+    drop(open);
+    wait::until("it goes on", PATIENCE, || {
+        (gateway.status().code == 0).then_some(())
+    });
 }

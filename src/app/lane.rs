@@ -19,6 +19,7 @@ use crate::app::threads::Threads;
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};
+use crate::faults;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Stored;
@@ -415,7 +416,8 @@ impl Lane {
     }
 
     async fn join(&mut self, name: &str) {
-        let joined = tokio::time::timeout(THREAD_PATIENCE, self.threads.join(name));
+        let patience = faults::hang_limit(THREAD_PATIENCE);
+        let joined = tokio::time::timeout(patience, self.threads.join(name));
         if joined.await.is_err() {
             tracing::error!(stage = name, "a stage did not end in time");
         }

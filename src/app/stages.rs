@@ -30,6 +30,7 @@ use crate::source::Handover;
 mod change;
 
 pub use change::Changed;
+pub(super) use change::look_beside;
 
 /// Everything that runs.
 #[derive(Debug)]

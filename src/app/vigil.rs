@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::app::lane_view::LaneView;
+use crate::faults;
 use crate::link::Link;
 use crate::outages::{Repeated, Say};
 use crate::pulse::Pulse;
@@ -97,7 +98,7 @@ impl Vigil {
 
 /// How long it has hung, by the silence of its threads and the time that what should move has stood.
 fn stalled(silence: Duration, standstill: Duration) -> Option<Duration> {
-    let limits = [(silence, HANG), (standstill, STANDSTILL)];
+    let limits = [(silence, faults::hang_limit(HANG)), (standstill, STANDSTILL)];
     let over = limits.into_iter().filter(|(time, limit)| time >= limit);
     over.map(|(time, _)| time).max()
 }

@@ -127,6 +127,15 @@ impl Book {
         }
     }
 
+    /// Records that were in Kafka already, under the same id, over all lanes.
+    pub(super) fn repeated(&self) -> u64 {
+        let lanes = self.lanes.values();
+        lanes
+            .flat_map(|seen| seen.delivered.values())
+            .map(|delivered| delivered.again)
+            .sum()
+    }
+
     /// Messages acknowledged, and messages in Kafka, over all lanes.
     pub(super) fn totals(&self) -> (usize, usize) {
         let lanes = self.lanes.values();

@@ -26,6 +26,10 @@ pub(super) struct Report {
     pub(super) starts: u32,
     pub(super) kills: u32,
     pub(super) acknowledged_on_full_disk: u64,
+    pub(super) published_on_full_disk: u64,
+    pub(super) acknowledged_while_refused: u64,
+    pub(super) stored_while_refused: u64,
+    pub(super) repeated_after_late_answers: u64,
     pub(super) lanes: Vec<Row>,
     pub(super) findings: Vec<Finding>,
     /// What was left out, and what could not be tried.

@@ -95,6 +95,13 @@ pub(super) struct Course {
     pub(super) findings: Vec<Finding>,
     /// Acknowledged while no file could grow.
     pub(super) acknowledged_on_full_disk: usize,
+    /// Published in the same time.
+    pub(super) published_on_full_disk: usize,
+    /// While the brokers of Kafka answered with errors: acknowledged to MQTT, and come to Kafka.
+    pub(super) acknowledged_while_refused: usize,
+    pub(super) stored_while_refused: u64,
+    /// Records that came to Kafka again because the daemon died before Kafka's answers came.
+    pub(super) repeated_after_late_answers: u64,
     /// Not everything was in Kafka in the end.
     pub(super) is_cut_short: bool,
 }
@@ -166,16 +173,19 @@ impl<'a, W: Write> Drill<'a, W> {
         self.publish_for(3)?;
         self.start()?;
         self.publish_for(8)?;
-        self.hear()?;
-        self.scene.cluster.bring_back()?;
-        Ok(())
+        self.hear()
     }
 
     fn kafka_refuses(&mut self) -> Result<(), DrillError> {
         self.phase("Kafka is back, and its brokers answer with errors");
         let errors: Vec<Error> = ERRORS.iter().copied().cycle().take(ERRORS_COUNT).collect();
         self.scene.cluster.refuse(&errors);
+        let (acknowledged, stored) = (self.book().totals().0, self.scene.reader.records());
+        self.scene.cluster.bring_back()?;
         self.publish_for(12)?;
+        let after = self.book().totals().0;
+        self.course.acknowledged_while_refused = after - acknowledged;
+        self.course.stored_while_refused = self.scene.reader.records() - stored;
         // Behind an error a real broker refuses what follows, because a sequence is missing. The mock checks none: should one
         // request still be refused, and the next one of the same connection be stored, the client would take the first for
         // stored, as it may. So no request is stored on a connection that had an error.
@@ -190,6 +200,7 @@ impl<'a, W: Write> Drill<'a, W> {
     fn kafka_is_slow(&mut self) -> Result<(), DrillError> {
         self.phase("Kafka answers late; kill -9 before it does");
         self.flow()?;
+        let before = self.book().repeated();
         let while_slow = self.part(6).max(SLOW_MIN);
         self.scene.cluster.answer_after(2 * while_slow)?;
         self.publish_until(Instant::now() + while_slow)?;
@@ -197,7 +208,12 @@ impl<'a, W: Write> Drill<'a, W> {
         self.scene.cluster.answer_after(Duration::ZERO)?;
         self.start()?;
         self.publish_for(4)?;
-        self.hear()
+        self.hear()?;
+        // What is sent again comes before everything else.
+        self.flow()?;
+        let after = self.book().repeated();
+        self.course.repeated_after_late_answers = after - before;
+        Ok(())
     }
 
     /// Publishes until records come to Kafka.
@@ -218,11 +234,12 @@ impl<'a, W: Write> Drill<'a, W> {
         let each = usize::try_from(FULL_VOLUME / messages.max(1)).unwrap_or(FILL_PAD);
         self.pad = each.clamp(SHORT, FILL_PAD);
         self.publish_for(2)?;
-        let before = self.book().totals().0;
+        let (before, published) = (self.book().totals().0, self.published());
         self.fill_disk(true)?;
         self.publish_for(8)?;
         let after = self.book().totals().0;
         self.course.acknowledged_on_full_disk = after - before;
+        self.course.published_on_full_disk = self.published() - published;
         self.kill()?;
         self.start()?;
         self.publish_for(3)?;
@@ -370,6 +387,14 @@ impl<'a, W: Write> Drill<'a, W> {
     }
 
     // --- The devices ----------------------------------------------------------------------------------
+
+    fn published(&self) -> usize {
+        self.scene
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
 
     fn part(&self, percent: u32) -> Duration {
         self.whole * percent / 100

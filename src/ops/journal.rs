@@ -5,7 +5,8 @@
 //!
 //! Whoever speaks never waits for the journal, which writes to the medium that may be what stands still: a line that it does not
 //! take at once waits for a thread, `journal`, within `BACKLOG_ENTRIES` and `BACKLOG_BYTES`. What has no room there is lost, and
-//! counted: the journal gets to know how many lines it did not take. Lines stay in their order.
+//! counted: the journal gets to know how many lines it did not take. So is what the system refuses to send. Only while nobody listens
+//! there nothing is counted: nobody is left to tell. Lines stay in their order.
 //!
 //! The protocol is one datagram for each entry (systemd's `NATIVE_JOURNAL_PROTOCOL`). An entry that does not fit into one is cut
 //! instead of being passed in a file: nobody needs a line of more than some kilobytes.
@@ -39,6 +40,8 @@ const BACKLOG_ENTRIES: usize = 512;
 const BACKLOG_BYTES: usize = 512 * 1024;
 /// How long the end of the process waits for the journal to take what it has not: the last lines are those that somebody looks for.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// How long after the word of lost lines could not be sent it is tried again: the system has no memory for it, mostly.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Which program speaks.
 const IDENTIFIER: &str = "edgeferry";
 
@@ -113,6 +116,13 @@ impl Backlog {
         self.entries.is_empty() && self.lost == 0
     }
 
+    /// The first line is sent, or cannot be.
+    fn pop(&mut self, is_lost: bool) {
+        let sent = self.entries.pop_front();
+        self.bytes = self.bytes.saturating_sub(sent.map_or(0, |sent| sent.len()));
+        self.lost = self.lost.saturating_add(u64::from(is_lost));
+    }
+
     fn push(&mut self, entry: Vec<u8>) {
         let bytes = self.bytes.saturating_add(entry.len());
         // Behind a loss nothing is kept before that was said: it would seem to be whole.
@@ -134,10 +144,11 @@ impl Line {
     fn send(&self, entry: Vec<u8>) {
         let mut backlog = self.backlog();
         if backlog.is_empty() {
-            let sent = self.at_once.send_to(&entry, &self.path);
-            // Sent; or nobody is there, and so nobody is left to tell.
-            if !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                return;
+            match self.at_once.send_to(&entry, &self.path) {
+                Ok(_) => return,
+                Err(error) if is_nobody_there(&error) => return,
+                // The thread waits for it, or counts what can never be sent.
+                Err(_) => {}
             }
         }
         backlog.push(entry);
@@ -155,14 +166,17 @@ impl Line {
                 None => (of_lost(backlog.lost), Some(backlog.lost)),
             };
             drop(backlog);
-            // Taken; or nobody is there, and so nobody is left to tell.
-            drop(self.patient.send_to(&entry, &self.path));
+            let sent = self.patient.send_to(&entry, &self.path);
+            let is_refused = sent.is_err_and(|error| !is_nobody_there(&error));
             let mut backlog = self.backlog();
-            if let Some(told) = lost {
-                backlog.lost = backlog.lost.saturating_sub(told);
-            } else {
-                let sent = backlog.entries.pop_front();
-                backlog.bytes = backlog.bytes.saturating_sub(sent.map_or(0, |sent| sent.len()));
+            match lost {
+                Some(_) if is_refused => {
+                    drop(backlog);
+                    std::thread::park_timeout(AGAIN);
+                    continue;
+                }
+                Some(told) => backlog.lost = backlog.lost.saturating_sub(told),
+                None => backlog.pop(is_refused),
             }
             self.changed.notify_all();
         }
@@ -175,6 +189,14 @@ impl Line {
             .wait_timeout_while(backlog, limit, |backlog| !backlog.is_empty());
         drop(waited);
     }
+}
+
+/// Then nobody is left to tell that a line is lost, either.
+fn is_nobody_there(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
 }
 
 /// Says that lines were lost. By hand: this thread may not speak to itself.
@@ -406,6 +428,31 @@ mod tests {
         ] {
             assert_eq!(entry[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn a_line_that_the_system_refuses_to_send_is_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let journal = UnixDatagram::bind(&path).expect("binds");
+        journal
+            .set_read_timeout(Some(Duration::from_mins(1)))
+            .expect("a socket");
+        let line = Journal::at(&path).expect("somebody listens").0;
+        line.send(vec![b'x'; 4 * 1024 * 1024]);
+        line.finish(Duration::from_mins(1));
+        let mut buffer = vec![0; 256 * 1024];
+        assert_eq!(
+            journal.recv(&mut buffer).expect("in time"),
+            0,
+            "whether somebody listens"
+        );
+        let length = journal.recv(&mut buffer).expect("in time");
+        assert_eq!(fields(&buffer[..length])["F_LINES"], "1");
+        // Nobody is left to tell.
+        drop(journal);
+        line.send(b"MESSAGE=gone\n".to_vec());
+        assert!(line.backlog().is_empty());
     }
 
     #[test]

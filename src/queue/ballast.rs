@@ -124,16 +124,7 @@ impl Ballast {
     /// [`NoRoom`]
     pub fn has_room_to_open(&self, lanes: usize) -> Result<(), NoRoom> {
         let reserve = self.reserve();
-        // A file system that does not tell has none, as far as anybody knows.
-        let free = free_bytes(self.folder()).unwrap_or_default();
-        let room = free.saturating_add(reserve);
-        let needed = LANE_BYTES
-            .saturating_mul(lanes as u64)
-            .saturating_add(MARGIN_BYTES);
-        match room >= needed {
-            true => Ok(()),
-            false => Err(NoRoom { room, needed }),
-        }
+        room_to_open(lanes, free_bytes(self.folder()), reserve)
     }
 
     /// Does `work`; if that fails for want of space, releases the ballast and does it once more.
@@ -159,7 +150,7 @@ impl Ballast {
     }
 
     fn has_room(&self) -> bool {
-        free_bytes(self.folder()).is_ok_and(|free| free >= self.bytes + MARGIN_BYTES)
+        has_room_for(self.bytes, free_bytes(self.folder()))
     }
 
     fn folder(&self) -> &Path {
@@ -198,6 +189,32 @@ impl Ballast {
         {
             tracing::warn!(%error, "cannot remove half a ballast");
         }
+    }
+}
+
+/// Whether `bytes` and a margin fit. A file system without figures shows it by taking them.
+fn has_room_for(bytes: u64, free: io::Result<u64>) -> bool {
+    match free {
+        Ok(free) => free >= bytes + MARGIN_BYTES,
+        Err(error) => error.kind() == io::ErrorKind::Unsupported,
+    }
+}
+
+/// Whether so many lanes can be opened with what is free and the reserve. A file system without figures that took the reserve takes
+/// more, as far as anybody knows.
+fn room_to_open(lanes: usize, free: io::Result<u64>, reserve: u64) -> Result<(), NoRoom> {
+    let free = match free {
+        Ok(free) => free,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported && reserve > 0 => return Ok(()),
+        Err(_) => 0,
+    };
+    let room = free.saturating_add(reserve);
+    let needed = LANE_BYTES
+        .saturating_mul(lanes as u64)
+        .saturating_add(MARGIN_BYTES);
+    match room >= needed {
+        true => Ok(()),
+        false => Err(NoRoom { room, needed }),
     }
 }
 
@@ -264,6 +281,20 @@ mod tests {
         assert!(ballast.reserve() >= SMALL);
         fs::remove_file(&ballast.path).expect("was there");
         assert_eq!(ballast.reserve(), 0, "somebody deleted it");
+    }
+
+    #[test]
+    fn a_file_system_without_figures_is_believed_when_it_takes_the_reserve() {
+        let untold = || Err(io::ErrorKind::Unsupported.into());
+        let unreadable = || Err(io::ErrorKind::PermissionDenied.into());
+        assert!(has_room_for(SMALL, untold()), "the allocation shows it");
+        assert!(!has_room_for(SMALL, Ok(SMALL)) && !has_room_for(SMALL, unreadable()));
+        assert_eq!(room_to_open(100, untold(), SMALL), Ok(()));
+        for free in [untold(), Ok(0), unreadable()] {
+            let refused = room_to_open(100, free, 0).expect_err("no reserve, no figures");
+            assert_eq!(refused.room, 0);
+        }
+        assert!(room_to_open(100, Ok(0), SMALL).is_err(), "a full disk is one");
     }
 
     #[test]

@@ -175,6 +175,10 @@ impl RawLane {
 
 /// Checks the keys of a table; `base` stands in for what is missing or has a problem.
 pub(crate) fn resolve(raw: Raw, base: &Config, section: &mut Section<'_, '_>) -> Config {
+    section.absolute("key_file", raw.key_file.as_deref());
+    for (index, path) in raw.old_key_files.iter().flatten().enumerate() {
+        section.absolute(&format!("old_key_files[{index}]"), Some(path));
+    }
     let size = |bytes: u64| Size(bytes);
     let max_bytes = section.at_least("max_bytes", raw.max_bytes, size(base.max_bytes), Size::mib(16));
     let min_free = raw.min_free_bytes.unwrap_or(size(base.min_free_bytes));

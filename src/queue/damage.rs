@@ -449,9 +449,7 @@ impl Expected {
         let balance = driven.balance();
         let done = balance.delivered + balance.dead_lettered + balance.removed.removed();
         let unaccounted = driven.queue.monitor.status().unaccounted;
-        outcome.check(matches!(unaccounted, None | Some(0)), || {
-            format!("unaccounted: {unaccounted:?}")
-        });
+        outcome.check(unaccounted == Some(0), || format!("unaccounted: {unaccounted:?}"));
         outcome.check(balance.received == done && balance.queued == 0, || {
             format!("the account does not hold: {balance:?}")
         });

@@ -8,6 +8,9 @@
 //! of a stretch are gone in this way is remembered until the cursor has passed it (`Thinned`), so that a hole over it
 //! does not count them again.
 //!
+//! Where damage takes a block of a rewritten unit nobody knows how many messages were in it: that is guessed, and put right once the
+//! cursor has passed the unit, because then it is known how many came out of the rest of it ([`Ledger::settle`]).
+//!
 //! What is left follows: `queued = received - delivered - dead-lettered - removed`. Whoever looks counts it once more, by the log:
 //! all behind the cursor, less what is gone from there ([`Ledger::gone_behind`]). The two are the same, or something is wrong.
 
@@ -419,6 +422,36 @@ impl Ledger {
         Ok(count)
     }
 
+    /// Whether damage in a rewritten stretch was counted by a guess.
+    #[must_use]
+    pub fn has_guessed(&self) -> bool {
+        let values = self.shown();
+        values.thinned.iter().any(|known| values.damage_in(known) > 0)
+    }
+
+    /// Puts right what was guessed of rewritten stretches that the cursor has passed: what is missing in the account, or too much in
+    /// it, was lost by the damage there, or was not. `passed` gives the cursor and how many messages were delivered, kept as dead
+    /// letters, filtered or expired. More than the damage can have held is another mistake, and stays to be seen. Returns by how much
+    /// `damaged` changed.
+    ///
+    /// # Errors
+    /// [`SlotError`]: nothing changes; it is found again at the next call.
+    pub fn settle(&self, passed: impl FnOnce() -> (Seq, u64)) -> Result<i64, SlotError> {
+        let mut inner = self.inner();
+        // Asked now: while this is locked nothing of what the cursor has not passed is forgotten.
+        let (cursor, done) = passed();
+        let Some(off) = inner.values.off_by(cursor, done).filter(|off| *off != 0) else {
+            return Ok(0);
+        };
+        let mut values = inner.values.clone();
+        if !values.settle(cursor, off) {
+            return Ok(0);
+        }
+        // A power cut takes it back, and the next start finds it again.
+        inner.write(values, false)?;
+        Ok(off)
+    }
+
     /// Counts removals that leave no hole. Durable when `durably`; otherwise it survives SIGKILL only, and the next
     /// durable write takes it along.
     ///
@@ -465,13 +498,49 @@ impl Values {
 
     fn gone_behind(&self, cursor: Seq) -> Option<u64> {
         let is_across = |known: &Thinned| known.first <= cursor && known.last > cursor && known.removed > 0;
-        if self.thinned.iter().any(is_across) {
+        // With the last place taken there may be holes that nobody remembers.
+        if self.thinned.iter().any(is_across) || self.holes.len() >= HOLES_MAX {
             return None;
         }
         let end = Seq(u64::MAX - 1);
         let holes = self.holes.iter().map(|hole| hole.shared(cursor.next(), end));
         let thinned = self.thinned.iter().filter(|known| known.first > cursor);
         Some(holes.sum::<u64>() + thinned.map(|known| known.removed).sum::<u64>())
+    }
+
+    /// How many sequences of a rewritten stretch were taken by damage: as many messages at most.
+    fn damage_in(&self, known: &Thinned) -> u64 {
+        let damaged = self.holes.iter().filter(|hole| hole.reason == Reason::Damaged);
+        damaged.map(|hole| hole.shared(known.first, known.last)).sum()
+    }
+
+    /// How many messages up to `cursor` are missing in the account, of which `done` are in the marks. `None` where it cannot be counted.
+    fn off_by(&self, cursor: Seq, done: u64) -> Option<i64> {
+        let gone_behind = self.gone_behind(cursor)?;
+        let counted = i128::from(done) + i128::from(self.totals.sequences());
+        i64::try_from(i128::from(cursor.0) + i128::from(gone_behind) - counted).ok()
+    }
+
+    /// Takes what is missing for damage in the stretches that the cursor has passed. False when it is too much for that.
+    fn settle(&mut self, cursor: Seq, off: i64) -> bool {
+        let passed = self.thinned.iter().enumerate();
+        let passed = passed.filter(|(_, known)| known.last <= cursor);
+        let guessed: Vec<(usize, u64)> = passed
+            .map(|(index, known)| (index, self.damage_in(known)))
+            .filter(|(_, damage)| *damage > 0)
+            .collect();
+        let most: u64 = guessed.iter().map(|(_, damage)| damage).sum();
+        if off.unsigned_abs() > most {
+            return false;
+        }
+        let Some(known) = guessed.last().and_then(|(index, _)| self.thinned.get_mut(*index)) else {
+            return false;
+        };
+        // After a power cut the cursor may be before it again: then this is what is gone there.
+        known.removed = known.removed.saturating_add_signed(off);
+        let damaged = self.totals.total(Reason::Damaged);
+        *damaged = damaged.saturating_add_signed(off);
+        true
     }
 
     fn reclaim(&mut self, first: Seq, last: Seq) -> u64 {
@@ -565,12 +634,33 @@ impl Values {
         self.thinned.retain(|known| known.removed > 0);
     }
 
+    /// Forgets what the cursor has passed for good. What was guessed is settled when the cursor is within no rewritten stretch, so it is
+    /// kept, with the damage in it, as long as one that touches it.
+    fn forget_passed(&mut self, done: Seq) {
+        let mut open = None;
+        let mut kept = Vec::with_capacity(self.thinned.len());
+        for known in self.thinned.iter().rev() {
+            let is_followed = open == Some(known.last.next()) && self.damage_in(known) > 0;
+            if known.last > done || is_followed {
+                open = Some(known.first);
+                kept.push(*known);
+            }
+        }
+        kept.reverse();
+        self.thinned = kept;
+        let thinned = &self.thinned;
+        let is_needed = |hole: &Hole| {
+            let lies_in = |known: &Thinned| hole.shared(known.first, known.last) > 0;
+            hole.reason == Reason::Damaged && thinned.iter().any(lies_in)
+        };
+        self.holes.retain(|hole| hole.last > done || is_needed(hole));
+    }
+
     /// Sorts, merges what touches, forgets what is done with, keeps to the limit.
     fn tidy(&mut self, done: Seq) {
         self.thinned.sort_by_key(|known| known.first);
-        self.thinned.retain(|known| known.last > done);
         self.holes.sort_by_key(|hole| hole.first);
-        self.holes.retain(|hole| hole.last > done);
+        self.forget_passed(done);
         self.holes.dedup_by(|hole, before| {
             let touches = before.reason == hole.reason && before.last.next() == hole.first;
             if touches {
@@ -649,6 +739,105 @@ mod tests {
             .expect("records");
         assert_eq!(ledger.totals().removed(), 100);
         assert!(ledger.inner().values.thinned.is_empty());
+    }
+
+    fn settle(ledger: &Ledger, cursor: u64, done: u64) -> i64 {
+        ledger.settle(|| (Seq(cursor), done)).expect("settles")
+    }
+
+    #[test]
+    fn what_was_guessed_of_damage_in_a_rewritten_unit_is_put_right_behind_it() {
+        // Of 30 messages 17 were left out; of the other 13 so many were in the ten sequences that are damaged.
+        for really in [0, 2, 5, 9] {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let ledger = open(dir.path());
+            replace(&ledger, 1, 30, 17);
+            assert!(!ledger.has_guessed());
+            ledger
+                .record(hole(11, 20, Reason::Damaged), Seq::ZERO)
+                .expect("records");
+            assert!(ledger.has_guessed());
+            let delivered = 13 - really;
+            assert_eq!(settle(&ledger, 15, 1), 0, "within it nobody knows");
+            let guessed = ledger.totals().of(Reason::Damaged);
+            let off = settle(&ledger, 30, delivered);
+            assert_eq!(
+                off,
+                i64::try_from(really).expect("few") - i64::try_from(guessed).expect("few")
+            );
+            let ledger = open(dir.path());
+            assert_eq!(
+                ledger.totals().of(Reason::Damaged),
+                really,
+                "{guessed} were guessed"
+            );
+            assert_eq!(settle(&ledger, 30, delivered), 0, "once");
+            let (totals, gone) = ledger.gone_behind(Seq::ZERO).expect("counts");
+            assert_eq!(totals.of(Reason::Superseded), 17);
+            assert_eq!(
+                30 - gone,
+                delivered,
+                "also when a power cut takes the cursor back"
+            );
+        }
+    }
+
+    #[test]
+    fn what_damage_cannot_explain_stays_to_be_seen() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        replace(&ledger, 1, 30, 17);
+        assert_eq!(settle(&ledger, 30, 10), 0, "no damage at all");
+        ledger
+            .record(hole(11, 13, Reason::Damaged), Seq::ZERO)
+            .expect("records");
+        let guessed = ledger.totals();
+        assert_eq!(
+            settle(&ledger, 30, 1),
+            0,
+            "three sequences do not hold eleven messages"
+        );
+        assert_eq!(ledger.totals(), guessed);
+    }
+
+    #[test]
+    fn what_was_guessed_is_remembered_until_the_cursor_is_within_no_rewritten_unit() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        replace(&ledger, 1, 30, 17);
+        replace(&ledger, 31, 60, 10);
+        ledger
+            .record(hole(11, 20, Reason::Damaged), Seq::ZERO)
+            .expect("records");
+        // The cursor went from one to the other in one step, for good.
+        ledger
+            .record(hole(90, 90, Reason::Damaged), Seq(33))
+            .expect("records");
+        assert_ne!(settle(&ledger, 60, 11 + 20), 0);
+        assert_eq!(ledger.totals().of(Reason::Damaged), 2 + 1);
+        ledger
+            .record(hole(92, 92, Reason::Damaged), Seq(60))
+            .expect("records");
+        assert!(ledger.inner().values.thinned.is_empty());
+        assert_eq!(
+            ledger.holes(),
+            [hole(90, 90, Reason::Damaged), hole(92, 92, Reason::Damaged)]
+        );
+    }
+
+    #[test]
+    fn with_more_holes_than_can_be_remembered_nobody_says_how_many_wait() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ledger = open(dir.path());
+        for number in 1..=HOLES_MAX as u64 {
+            assert!(ledger.gone_behind(Seq::ZERO).is_some(), "{number}");
+            let mut values = ledger.inner().values.clone();
+            values.holes.push(hole(2 * number, 2 * number, Reason::Damaged));
+            let mut inner = ledger.inner();
+            *inner.shown.lock().expect("whole") = Arc::new(values.clone());
+            inner.values = values;
+        }
+        assert_eq!(ledger.gone_behind(Seq::ZERO), None);
     }
 
     #[test]

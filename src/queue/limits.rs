@@ -111,9 +111,13 @@ impl Gauge {
 /// Space on the file system of `path` that an ordinary user may fill, bytes.
 ///
 /// # Errors
-/// What statvfs(3) answers.
+/// What statvfs(3) answers; [`io::ErrorKind::Unsupported`] where it has no figures, as with some network file systems and those in
+/// user space.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
+    if stat.f_blocks == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -201,5 +205,7 @@ mod tests {
     fn the_file_system_says_what_is_free() {
         assert!(free_bytes(Path::new("/")).expect("there") > 0);
         free_bytes(Path::new("/nowhere")).expect_err("not there");
+        let untold = free_bytes(Path::new("/proc")).expect_err("it has no blocks");
+        assert_eq!(untold.kind(), io::ErrorKind::Unsupported);
     }
 }

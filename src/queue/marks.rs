@@ -39,6 +39,16 @@ pub struct Values {
     pub unprotected: u64,
 }
 
+impl Values {
+    /// How many messages the cursor has passed, in whichever of these ways.
+    pub(super) const fn done(&self) -> u64 {
+        self.delivered
+            .saturating_add(self.dead_lettered)
+            .saturating_add(self.expired)
+            .saturating_add(self.filtered)
+    }
+}
+
 /// What became of the messages that a cursor move passes; those that are missing are the ledger's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Passed {

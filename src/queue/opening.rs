@@ -256,6 +256,8 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
     {
         tracing::warn!(%error, "cannot write the marks now");
     }
+    // A crash may have come between the cursor and this.
+    shared.settle();
     faults::point("open.reset");
     key_ids::note(&shared.folder, &shared.keys, place.next, place.values.cursor)?;
     shared.sweep();

@@ -26,12 +26,7 @@ const USED_UNSEEN: u64 = 1 << 32;
 
 /// A store without its ledger: the messages before the cursor that are not accounted for were removed or never there.
 pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
-    let done = found
-        .delivered
-        .saturating_add(found.dead_lettered)
-        .saturating_add(found.expired)
-        .saturating_add(found.filtered);
-    match found.cursor.0.saturating_sub(done) {
+    match found.cursor.0.saturating_sub(found.done()) {
         0 => Ok(()),
         count => {
             tracing::warn!(
@@ -82,7 +77,8 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
             stored
         };
         let removed = ledger.totals().sequences();
-        let behind = ledger.gone(cursor.next(), stored);
+        // Also what was left out behind a loss at the very end.
+        let behind = ledger.gone(cursor.next(), Seq(u64::MAX - 1));
         Values {
             cursor,
             durable: stored,
@@ -128,5 +124,30 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
         values,
         skipped,
         unproven,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_at_the_end_is_not_taken_from_what_was_delivered_when_the_marks_are_lost() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
+        let left_out = Hole {
+            first: Seq(101),
+            last: Seq(1_000_100),
+            reason: Reason::Skipped,
+        };
+        ledger.record(left_out, Seq::ZERO).expect("records");
+        let extent = Extent {
+            oldest: Some(Seq(81)),
+            newest: Some(Seq(81)),
+            last: Some(Seq(100)),
+            ..Extent::default()
+        };
+        let values = place(None, extent, &ledger).values;
+        assert_eq!((values.cursor, values.delivered), (Seq(80), 80));
     }
 }

@@ -265,6 +265,7 @@ impl Reader {
 
     /// Gives back memory and space of what the cursor has passed.
     fn give_back(&mut self, through: Seq) -> Result<(), QueueError> {
+        self.shared.settle();
         while self.empty.front().is_some_and(|(_, last)| *last <= through) {
             self.empty.pop_front();
         }

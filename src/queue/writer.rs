@@ -164,6 +164,7 @@ impl Writer {
     /// Waits for the next group. `None` when all sources are gone.
     pub(super) fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = loop {
+            faults::hang(faults::WRITER_ROUND);
             self.shared.writer_pulse.beat();
             self.maintain();
             self.shared.look_ahead();

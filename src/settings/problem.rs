@@ -129,18 +129,25 @@ impl Section<'_, '_> {
         self.problems.warnings.push(problem);
     }
 
-    /// Refuses the path of a file that would be another one in another folder. What is empty is for the caller to say.
+    /// Refuses the path of a file that would be another one in another folder. What is empty is for the caller to say. Where a path
+    /// belongs a secret may stand, so what does not look like a path is not quoted.
     pub(crate) fn absolute(&mut self, key: &str, path: Option<&Path>) {
         let Some(path) = path else { return };
         let is_credential = path.starts_with(crate::files::CREDENTIALS);
         if path.is_absolute() || is_credential || path.as_os_str().is_empty() {
             return;
         }
-        let wrong = match path.to_string_lossy().starts_with(['$', '~']) {
-            true => format!("{:?} would be looked for under this very name", path.display()),
-            false => format!(
-                "{:?} is relative: it would be another file in another folder",
-                path.display()
+        let text = path.to_string_lossy();
+        let wrong = match text.split_once('/') {
+            Some(("." | "..", _)) => {
+                format!("{text:?} is relative: it would be another file in another folder")
+            }
+            Some((begin, _)) if is_shorthand(begin) => {
+                format!("{text:?} would be looked for under this very name")
+            }
+            _ => format!(
+                "holds {} characters that are no absolute path (not quoted, as they may be a secret)",
+                text.chars().count()
             ),
         };
         let right = "write an absolute path; of variables only $CREDENTIALS_DIRECTORY, in front, is replaced";
@@ -239,4 +246,12 @@ impl Section<'_, '_> {
             .or_else(|| document.line_of(&self.path))
             .unwrap_or(1)
     }
+}
+
+/// Whether a path that begins with this was written for a shell: `~`, `~user`, `$HOME`.
+fn is_shorthand(begin: &str) -> bool {
+    begin.strip_prefix(['$', '~']).is_some_and(|name| {
+        name.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    })
 }

@@ -35,7 +35,13 @@ pub(super) fn syntax(document: &Document, text: &str, errors: &[Error], problems
         let field = document.value_around(&span);
         readable &= field.is_some();
         let (wrong, right) = split(error.message());
-        problems.error_at(line, field.unwrap_or_default(), wrong, right);
+        let field = field.unwrap_or_default();
+        let wrong = if names_files(field) {
+            unquoted(wrong)
+        } else {
+            wrong
+        };
+        problems.error_at(line, field, wrong, right);
     }
     readable
 }
@@ -57,12 +63,38 @@ where
         let span = error.span().unwrap_or_default();
         let field = document.path_at(&span).unwrap_or_default();
         let (wrong, right) = explain(error.message());
+        let wrong = if names_files(field) {
+            unquoted(wrong)
+        } else {
+            wrong
+        };
         problems.error_at(document.line_at(span.start), field, wrong, right);
         if !prune(tree.get_mut(), &span) {
             break;
         }
     }
     T::default()
+}
+
+/// Whether a setting holds paths of files, `key_file` or `old_key_files[1]`: a secret may stand there by mistake.
+fn names_files(field: &str) -> bool {
+    let setting = without_index(field);
+    setting.ends_with("_file") || setting.ends_with("_files")
+}
+
+fn without_index(field: &str) -> &str {
+    match field.strip_suffix(']') {
+        Some(list) => list.rsplit_once('[').map_or(field, |(list, _)| list),
+        None => field,
+    }
+}
+
+/// What is wrong, without the value that serde quotes: `invalid type: integer`.
+fn unquoted(wrong: String) -> String {
+    match wrong.split_once(['`', '"']) {
+        Some((kind, _)) => kind.trim_end().to_owned(),
+        None => wrong,
+    }
 }
 
 /// Says in the words of this file what serde says in those of Rust.

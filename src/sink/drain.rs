@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::faults;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
@@ -205,6 +206,7 @@ impl<C: Connector> Drain<C> {
 
     /// Does everything that can be done now. Returns how long nothing more will be to do, unless woken.
     fn step(&mut self, now: Instant) -> Duration {
+        faults::hang(faults::SINK_ROUND);
         self.monitor.pulse.beat();
         self.asked = false;
         self.collect(now);

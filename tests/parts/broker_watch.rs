@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use edgeferry::ops::State;
+
+use crate::planted::get;
 use crate::support::config::{CLIENT_ID, Config};
 use crate::support::daemon::Daemon;
 use crate::support::kafka::{Kafka, shared};
@@ -9,6 +12,7 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::mosquitto::guarded::{Door, Guarded, PASSWORD, USER};
 use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
+use crate::support::ports;
 use crate::support::scene::FILTER;
 use crate::support::scratch::Scratch;
 use crate::support::wait;
@@ -30,9 +34,11 @@ fn full_for_somebody(mosquitto: &Mosquitto) -> Link {
 fn messages_that_the_broker_drops_are_a_warning_in_both_versions() {
     for version in ["5", "3.1.1"] {
         let mosquitto = Mosquitto::start_with("sys_interval 1\nmax_queued_messages 3");
+        let port = ports::free();
         let config = Config::new(&Kafka::absent())
             .broker("local", version, &mosquitto)
-            .route("devices/{device}/telemetry", "nowhere");
+            .route("devices/{device}/telemetry", "nowhere")
+            .http(&format!("listen = \"127.0.0.1:{port}\""));
         let mut device = full_for_somebody(&mosquitto);
         let mut daemon = Daemon::start(&config);
         // The first number that is heard is where counting begins, so it goes on until one is heard after that.
@@ -46,6 +52,21 @@ fn messages_that_the_broker_drops_are_a_warning_in_both_versions() {
             line.contains("broker=\"local\"") && line.contains("messages="),
             "{line}"
         );
+        let (_, out, err) = daemon.ask("status", &["--json"]);
+        let state: State = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        let broker = &state.lanes[0].brokers[0];
+        assert!(
+            broker.dropped_by_broker > Some(0) && broker.dropped_last_hour > 0,
+            "{broker:?}"
+        );
+        // What is printed may be a second old.
+        wait::until("it is a metric", HEARD, || {
+            let metrics = get(port, "/metrics", "")?;
+            let name = "edgeferry_broker_dropped_messages_total{broker=\"local\"} ";
+            let printed = metrics.lines().find_map(|line| line.strip_prefix(name));
+            let printed: u64 = printed?.parse().ok()?;
+            (Some(printed) >= broker.dropped_by_broker).then_some(())
+        });
         daemon.terminate();
     }
 }

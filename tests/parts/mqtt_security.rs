@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::planted::get;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::kafka::secure::{Authority, Certificate};
@@ -15,7 +16,7 @@ use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
 use crate::support::scene::FILTER;
 use crate::support::scratch::Scratch;
-use crate::support::wait;
+use crate::support::{ports, wait};
 
 /// A first attempt of each connection of a debug binary on a busy machine.
 const NOTICED: Duration = Duration::from_mins(1);
@@ -306,6 +307,7 @@ fn certificates_that_end_are_said_and_a_reload_looks_again() {
     let authority = Authority::new("Own");
     let files = Files::new();
     // Those of the tests are good for two days.
+    let port = ports::free();
     let soon = authority.certificate("gw");
     let late = authority.expired("gw");
     let cert = files.copy("cert.pem", &soon.cert);
@@ -318,8 +320,22 @@ fn certificates_that_end_are_said_and_a_reload_looks_again() {
             &(line("cert_file", &cert) + &line("key_file", &key)),
         )
         .route("devices/{device}/telemetry", "nowhere")
-        .kafka(&line("ca_file", &authority.ca()));
+        .kafka(&line("ca_file", &authority.ca()))
+        .http(&format!("listen = \"127.0.0.1:{port}\""));
     let mut daemon = Daemon::start(&config);
+    // Seconds from now.
+    let end_in_metrics = || {
+        let metrics = get(port, "/metrics", "")?;
+        let name =
+            "edgeferry_certificate_not_after_timestamp_seconds{of=\"mqtt remote\",setting=\"cert_file\"} ";
+        let end: f64 = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .parse()
+            .ok()?;
+        let now = wait::wall_clock().duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(end - now.as_secs_f64())
+    };
     let until_said = |daemon: &Daemon, words: &str, of: &str| {
         wait::until(words, NOTICED, || {
             let log = daemon.log();
@@ -335,10 +351,15 @@ fn certificates_that_end_are_said_and_a_reload_looks_again() {
         "a certificate ends soon",
         "of=\"kafka\" setting=\"ca_file\"",
     );
+    let left = wait::until("its end is a metric", NOTICED, end_in_metrics);
+    assert!((86_400.0..=172_800.0).contains(&left), "{left} s of two days");
     files.copy("cert.pem", &late.cert);
     let id = rustix::process::Pid::from_raw(daemon.id().cast_signed()).expect("it runs");
     rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("our own child");
     until_said(&daemon, "a certificate has expired", "cert.pem");
+    wait::until("the metric follows", NOTICED, || {
+        end_in_metrics().filter(|left| *left < 0.0)
+    });
     daemon.terminate();
 }
 

@@ -12,6 +12,7 @@ use crate::support::browser::Browser;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::gateway::{self, HOSTILE};
+use crate::support::kafka::secure::Authority;
 use crate::support::kafka::{Kafka, shared};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt;
@@ -271,6 +272,123 @@ fn what_the_daemon_makes_of_its_state_is_shown_in_its_words() {
     }
 }
 
+/// The page over a state, in an element each.
+fn shown(state: edgeferry::ops::State, selectors: &[&str]) -> Vec<String> {
+    let (_server, address) = gateway::serve(state);
+    let mut browser = Browser::start();
+    browser.open(&address);
+    browser.until("it shows the state", SHOWN);
+    let texts = selectors.iter();
+    texts.map(|selector| whole_text(&mut browser, selector)).collect()
+}
+
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+#[test]
+fn rates_disk_and_dead_letters_are_those_of_the_state() {
+    let texts = shown(
+        gateway::calm(),
+        &["#figures", "#lanes", "#disk", "#letters", "#ledger"],
+    );
+    let [figures, lanes, disk, letters, ledger] = &texts[..] else {
+        panic!("{texts:?}");
+    };
+    assert_has(
+        figures,
+        &[
+            "messages wait3",
+            "oldest has waited210 ms",
+            "until empty100 ms",
+            "125 / 125",
+        ],
+    );
+    assert_has(
+        lanes,
+        &[
+            "125 /sstored",
+            "3 waiting",
+            "oldest 210 ms, empty in 100 ms",
+            "9.0 MiB of 8.0 GiB",
+        ],
+    );
+    assert_has(
+        lanes,
+        &["125 /sdelivered", "41,208,377 delivered", "0.2 /sstored"],
+    );
+    assert_has(
+        disk,
+        &[
+            "8.7 GiB of 14.5 GiB free",
+            "Store/var/lib/edgeferry",
+            "Written in the last 24 h3.1 GiB",
+            "A day at the present rate2.9 GiB of 4.0 GiB",
+            "Written since the start56.8 GiB",
+            "Kept free for others64.0 MiB",
+            "Written per byte of payload2.4",
+        ],
+    );
+    assert_has(letters, &["default240.0 KiB00", "edgeferry dead-letter ls"]);
+    assert!(!letters.contains("alarms"), "{letters}");
+    assert!(
+        !ledger.contains("does not add up") && !ledger.contains("cannot be counted"),
+        "{ledger}"
+    );
+}
+
+#[test]
+fn in_an_outage_the_backlog_its_age_and_the_advice_are_those_of_the_state() {
+    let texts = shown(gateway::away(), &["#figures", "#lanes", "#letters", "#events"]);
+    let [figures, lanes, letters, events] = &texts[..] else {
+        panic!("{texts:?}");
+    };
+    assert_has(
+        figures,
+        &[
+            "messages wait903,117",
+            "oldest has waited2 h 4 min",
+            "until emptynot shrinking",
+            "125 / 0",
+        ],
+    );
+    assert_has(
+        lanes,
+        &[
+            "903,117 waiting",
+            "oldest 2 h 4 min",
+            "0 /sdelivered",
+            "Connection timed out",
+        ],
+    );
+    assert!(!lanes.contains("empty in"), "{lanes}");
+    assert_has(letters, &["default2340.0 KiB00"]);
+    assert_has(
+        events,
+        &[
+            "241 times",
+            "See whether the uplink works; messages wait here meanwhile.",
+            "edgeferry dead-letter ls shows it; put the device or the route right.",
+        ],
+    );
+}
+
+#[test]
+fn an_account_that_is_off_and_one_that_cannot_be_counted_are_said() {
+    let with = |unaccounted| {
+        let mut state = gateway::calm();
+        state.lanes[0].ledger.unaccounted = unaccounted;
+        shown(gateway::judged(state), &["#ledger"]).remove(0)
+    };
+    assert_has(&with(Some(-3)), &["does not add up by -3"]);
+    assert_has(
+        &with(None),
+        &["Waiting cannot be counted on its own just now: it is what is left over."],
+    );
+}
+
 #[test]
 fn an_age_that_is_not_known_is_said_and_is_a_gap_in_the_graph() {
     let mut state = gateway::away();
@@ -307,12 +425,20 @@ fn what_a_broker_dropped_is_said_once_however_many_lanes_it_has() {
 fn while_kafka_is_away_it_counts_what_waits() {
     let mosquitto = Mosquitto::start();
     let (line, address) = listening();
-    let config = Config::usual("5", &mosquitto, &Kafka::absent(), "nowhere").http(&line);
+    // Good for two days, as all of the tests.
+    let authority = Authority::new("Page");
+    let config = Config::usual("5", &mosquitto, &Kafka::absent(), "nowhere")
+        .kafka(&format!("ca_file = \"{}\"", authority.ca().display()))
+        .http(&line);
     let mark = mosquitto.mark();
     let mut daemon = Daemon::start(&config);
     mosquitto.until_subscribed(FILTER, mark);
     let mut browser = Browser::start();
     browser.open(&address);
+    browser.until(
+        "the end of the certificate is told",
+        "/kafka ?ca_file .*in 1 day/.test(document.querySelector('#certificates').textContent)",
+    );
     publish(&mosquitto, 5);
     browser.until("5 wait", &format!("{SHOWN} && {WAITING} === 5"));
     let safe = "/^Your data is safe/.test(document.querySelector('#safe').textContent)";

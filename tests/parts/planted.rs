@@ -11,10 +11,11 @@ use std::time::Duration;
 use crate::support::config::Config;
 use crate::support::daemon::Daemon;
 use crate::support::kafka::secure::{self, Authority, Door as KafkaDoor, USER as KAFKA_USER};
-use crate::support::kafka::{Kafka, unused_topic};
+use crate::support::kafka::{Kafka, shared, unused_topic};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mosquitto::guarded::{Door, Guarded, USER};
 use crate::support::mqtt::Link;
+use crate::support::oracle::Reader;
 use crate::support::scratch::Scratch;
 use crate::support::{ports, wait};
 
@@ -590,4 +591,55 @@ fn secrets_in_a_file_that_a_reload_refuses_are_in_nothing_that_leaves_the_machin
     all.push(status);
     plant.daemon.terminate();
     judge(&planted, &all);
+}
+
+#[test]
+fn what_is_told_to_kafka_and_to_a_broker_of_the_state_has_no_secret() {
+    let kafka = shared();
+    let guarded = Guarded::start();
+    let mosquitto = Mosquitto::start();
+    let mut planted = Planted::new();
+    let password = planted.file("mqtt-password", "planted-mqtt-password-7f3a");
+    let queue = planted.file(
+        "queue-key",
+        "5d1f0c9b7e6a48320f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778",
+    );
+    let told = kafka.fresh_topic_with("status", 1, &[]);
+    let login = format!("username = \"{USER}\"\n{}\n", line("password_file", &password));
+    let config = Config::new(kafka)
+        .broker_at(BROKER, "5", &guarded.url(Door::Password), &login)
+        .broker("open", "5", &mosquitto)
+        .route("devices/{device}/telemetry", &unused_topic("planted"))
+        .queue(&line("key_file", &queue))
+        .status(&format!("kafka_topic = \"{told}\""))
+        .status("mqtt_topic = \"edgeferry/{gateway}/state\"")
+        .status("interval = \"1s\"");
+    let mut watcher = Link::connect(mosquitto.port(), "watcher", true).expect("it runs");
+    watcher.subscribe("edgeferry/+/state");
+    let (mut plant, _) = Plant::start(config, &mut planted);
+    let mut reader = Reader::new(&kafka.bootstrap(), &told);
+    let shows = |text: &str| text.contains(BROKER) && text.contains("refused");
+    let mut all = Vec::new();
+    wait::until("Kafka is told that it is refused", NOTICED, || {
+        let record = reader.next(Duration::from_secs(1))?;
+        let text = format!("{} {record:?}", String::from_utf8_lossy(&record.value));
+        all.push(("the topic in Kafka".to_owned(), text.clone()));
+        shows(&text).then_some(())
+    });
+    wait::until("the broker is told so", NOTICED, || {
+        let message = watcher.next_message();
+        if message.pkid > 0 {
+            watcher.acknowledge(&message);
+        }
+        let text = String::from_utf8_lossy(&message.payload).into_owned();
+        all.push(("the topic of a broker".to_owned(), text.clone()));
+        shows(&text).then_some(())
+    });
+    plant.daemon.terminate();
+    // What is told last.
+    all.extend(reader.rest(NOTICED).iter().map(|record| {
+        let text = String::from_utf8_lossy(&record.value).into_owned();
+        ("the topic in Kafka".to_owned(), text)
+    }));
+    planted.assert_absent(&all);
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use edgeferry::ops::State;
 use rustix::process::Signal;
 
 use crate::support::config::{CLIENT_ID, Config};
@@ -851,6 +852,84 @@ fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_not
     oracle.until_all_there(&sent, PATIENCE);
     daemon.terminate();
     oracle.verdict(&sent).assert_clean();
+}
+
+#[test]
+fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let late = crate::support::kafka::unused_topic("late");
+    let config = plant.base().route(TELEMETRY, &late).impatient();
+    let mut daemon = plant.start(&config, &[FILTER]);
+    let plan = Plan {
+        messages: Some(6_000),
+        rate: None,
+        bytes: 4_000,
+        ..Plan::default()
+    };
+    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
+    daemon
+        .notify()
+        .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
+    daemon.reconfigure(
+        &plant
+            .base()
+            .route(TELEMETRY, &late)
+            .impatient()
+            .queue("max_age = \"99h\""),
+    );
+    // 24 MB are read and written anew: the reload comes into it.
+    let mut purging = Command::new(daemon::binary())
+        .args(["queue", "purge", "--device", "d3", "--yes", "--config"])
+        .arg(daemon.beside("edgeferry.toml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let purged = || daemon.lane()["removed"]["purged"].as_u64().unwrap_or(0);
+    wait::until("it is at work", LIMIT, || {
+        (purged() > 0 || purging.try_wait().expect("is ours").is_some()).then_some(())
+    });
+    let (code, said, complaint) = daemon.reload();
+    assert_eq!(code, Some(0), "{said}{complaint}");
+    let ended = purging.wait_with_output().expect("ends");
+    let words = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
+    let is_done = ended.status.code() == Some(0) && words.contains("messages removed");
+    let made_way = ended.status.code() == Some(1) && words.contains("reloading its configuration");
+    assert!(is_done || made_way, "{:?}: {words}", ended.status);
+    let stands = daemon.lane();
+    let count = |name: &str| stands[name].as_u64().expect("a number");
+    let removed = purged();
+    eprintln!(
+        "the purge {}: {removed} removed",
+        if is_done { "was done" } else { "made way" }
+    );
+    assert_eq!(
+        (count("received"), count("queued")),
+        (6_000, 6_000 - removed),
+        "{stands}"
+    );
+    daemon.queue(&["verify"]);
+    kafka.create_topic(&late, crate::support::kafka::PARTITIONS, &[]);
+    wait::until("the queue is empty", PATIENCE, || {
+        (daemon.lane()["queued"] == 0).then_some(())
+    });
+    let (_, out, _) = daemon.ask("status", &["--json"]);
+    let state: State = serde_json::from_str(&out).expect("a state");
+    let ledger = &state.lanes[0].ledger;
+    assert_eq!(ledger.unaccounted, Some(0), "{ledger:?}");
+    assert_eq!(
+        (ledger.delivered, ledger.removed["purged"]),
+        (6_000 - removed, removed),
+        "{ledger:?}"
+    );
+    daemon.terminate();
+    let verdict = Oracle::new(kafka, &late).verdict(&sent);
+    assert_eq!(verdict.lost.len() as u64, removed, "{verdict}");
+    assert!(
+        verdict.lost.iter().all(|lost| lost.starts_with("d3#")),
+        "{verdict}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `edgeferry verify` against a real Kafka: what is well is called so, and each fault that is put there is found.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -118,6 +119,24 @@ fn forge(kafka: &Kafka, records: &[Record]) -> String {
     topic
 }
 
+/// What `edgeferry verify` writes to a terminal.
+fn on_a_terminal(daemon: &Daemon) -> String {
+    let files = Scratch::new("terminal");
+    let config = daemon.beside("edgeferry.toml");
+    let shell = format!(
+        "{} verify --config {}",
+        crate::support::daemon::binary().display(),
+        config.display()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &shell]);
+    command.arg(files.join("typescript")).env("SHELL", "/bin/sh");
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    assert!(status.expect("script(1) is there").success());
+    let seen = std::fs::read(files.join("typescript")).expect("it was written");
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
 #[test]
 fn a_daemon_that_delivers_is_well_at_every_moment_and_is_not_disturbed() {
     let kafka = shared();
@@ -135,6 +154,15 @@ fn a_daemon_that_delivers_is_well_at_every_moment_and_is_not_disturbed() {
     let epoch = few.only()["epoch"].as_str().expect("a text").to_owned();
     let id = format!("{epoch}-default-14");
     assert_eq!(verify(&scene.daemon, &["--through", &id]).only()["present"], 14);
+    // `assert_well` has seen that nothing is drawn where nobody looks.
+    let seen = on_a_terminal(&scene.daemon);
+    let bar = "\r\u{1b}[K[";
+    assert!(seen.contains(bar) && seen.contains(" records, "), "{seen:?}");
+    let (_, last) = seen.rsplit_once(bar).expect("it was drawn");
+    assert!(
+        last.contains("\r\u{1b}[K") && last.contains("well"),
+        "it is taken away: {last:?}"
+    );
     scene.conclude(kafka, devices).assert_clean_without_duplicates();
 }
 

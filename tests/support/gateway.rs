@@ -82,7 +82,8 @@ fn alarms() -> Lane {
     lane.flow.in_per_s = 0.2;
     lane.flow.out_per_s = 0.2;
     lane.ledger.queued = 0;
-    lane.ledger.received -= 3;
+    lane.ledger.dead_lettered = 0;
+    lane.ledger.received -= 3 + 23;
     lane.queue.age_s = None;
     lane.letters.count = 0;
     lane.letters.bytes = 0;

@@ -6,7 +6,7 @@
 //! | a fence whose first line is `# /a/path` | a file to write there |
 //! | a fence in `toml edit` | lines to change in `/etc/edgeferry/edgeferry.toml` |
 //! | `<!-- not run: REASON -->` above a fence | nobody can run it in a container |
-//! | `<!-- run by: tests/FILE -->` above a fence | that test does |
+//! | `<!-- run by: tests/FILE::TEST -->` above a fence | that test does |
 
 use std::path::Path;
 
@@ -70,11 +70,7 @@ fn step(before: &str, language: &str, text: &str) -> Option<Step> {
         return Some(Step::Elsewhere(reason.to_owned()));
     }
     if let Some(test) = above.strip_prefix(RUN_BY).and_then(|rest| rest.strip_suffix(END)) {
-        let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(test).is_file();
-        assert!(
-            exists && test.starts_with("tests/"),
-            "{above:?}: there is no such test"
-        );
+        assert!(is_test(test), "{above:?}: there is no such test");
         return Some(Step::Elsewhere(test.to_owned()));
     }
     assert!(!above.starts_with("<!--"), "{above:?} is no mark that is known");
@@ -88,6 +84,18 @@ fn step(before: &str, language: &str, text: &str) -> Option<Step> {
             None
         }
     }
+}
+
+/// Whether `tests/FILE::TEST` is a test.
+fn is_test(name: &str) -> bool {
+    let Some((file, test)) = name
+        .split_once("::")
+        .filter(|(file, _)| file.starts_with("tests/"))
+    else {
+        return false;
+    };
+    let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    source.is_ok_and(|source| source.contains(&format!("#[test]\nfn {test}() {{\n")))
 }
 
 fn edits(text: &str) -> Vec<String> {

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::stages::{Changed, Stages};
+use crate::app::stages::{Changed, Stages, look_beside};
 use crate::app::{AppError, View};
 use crate::clock;
 use crate::config::difference::{Difference, Takes};
@@ -159,7 +159,7 @@ async fn apply(
     stages: &mut Stages,
     stop: &CancellationToken,
 ) -> Result<Result<String, Refusal>, AppError> {
-    let (new, difference) = match look_at(file, stages).await? {
+    let (new, difference) = match look_at(file, stages, stop).await? {
         Ok(wanted) => wanted,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -174,34 +174,47 @@ async fn apply(
             let level = set_level(&new, &difference);
             Ok(format!("reloaded: {difference}{}{level}", lanes(&anew, took)))
         }
-        Changed::Refused(error) => Err(Refusal::one(
-            error.exit(),
-            Mistake::new(
-                error.to_string(),
-                "a part of it could not be started: the log says why",
-            ),
-        )),
-        Changed::Interrupted => Err(Refusal::one(
-            Exit::Failure,
-            Mistake::plain("edgeferry is stopping: the reload is not done".to_owned()),
-        )),
+        Changed::Refused(error) => Err(Refusal::one(error.exit(), mistake(&error))),
+        Changed::Interrupted => Err(interrupted()),
     })
 }
 
+/// What is wrong, in words for everybody only where nothing of the file or of a path is quoted.
+fn mistake(error: &AppError) -> Mistake {
+    let is_plain = matches!(error, AppError::HandBusy | AppError::DiskFull(_));
+    match is_plain {
+        true => Mistake::plain(error.to_string()),
+        false => Mistake::new(
+            error.to_string(),
+            "a part of it could not be started: the log says why",
+        ),
+    }
+}
+
+fn interrupted() -> Refusal {
+    Refusal::one(
+        Exit::Failure,
+        Mistake::plain("edgeferry is stopping: the reload is not done".to_owned()),
+    )
+}
+
 /// What the file says, what is different in it, and whether that can be applied. On a thread of its own: nobody can promise how long
-/// files take on a bad card, and this one serves all MQTT connections.
-async fn look_at(file: &Path, stages: &Stages) -> Result<Result<(Config, Difference), Refusal>, AppError> {
+/// files take on a bad card, and this one serves all MQTT connections. A stop does not wait for it.
+async fn look_at(
+    file: &Path,
+    stages: &Stages,
+    stop: &CancellationToken,
+) -> Result<Result<(Config, Difference), Refusal>, AppError> {
     let (old, data_dir) = (Arc::clone(stages.config()), Arc::clone(stages.data_dir()));
     let (running, file) = (stages.names(), file.to_owned());
-    let looked = tokio::task::spawn_blocking(move || {
+    let look = move || {
         let new = read(&file)?;
         let difference = Difference::between(&old, &new);
         judge::judge(&data_dir, &running, &new, &difference)?;
         Ok((new, difference))
-    });
-    looked
-        .await
-        .map_err(|error| AppError::StageEnded(format!("look at the configuration ({error})")))
+    };
+    let looked = look_beside("look at the configuration", look, stop).await?;
+    Ok(looked.unwrap_or_else(|| Err(interrupted())))
 }
 
 /// The file, checked; warnings are said.

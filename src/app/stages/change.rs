@@ -56,6 +56,22 @@ struct Opening {
     carried: BTreeMap<String, Carried>,
 }
 
+/// Lanes that do not work yet.
+struct Opened {
+    ground: Ground,
+    open: Vec<(Plan, OpenLane)>,
+    before: undo::Notes,
+}
+
+impl Opened {
+    /// Nobody wants them any more: they are closed, and what was noted for them is as it was.
+    fn undo(self) {
+        // No lane may write there any more.
+        drop(self.open);
+        self.before.put_back(&self.ground.data_dir);
+    }
+}
+
 /// What the store says of lanes.
 struct Survey {
     /// The lanes that are to run.
@@ -78,9 +94,10 @@ impl Stages {
         if stop.is_cancelled() {
             return Ok(Changed::Interrupted);
         }
-        let Survey { plans, sessions } = match self.survey(config).await? {
-            Ok(survey) => survey,
-            Err(error) => return Ok(Changed::Refused(error.into())),
+        let Survey { plans, sessions } = match self.survey(config, stop).await? {
+            Some(Ok(survey)) => survey,
+            Some(Err(error)) => return Ok(Changed::Refused(error.into())),
+            None => return Ok(Changed::Interrupted),
         };
         let affected = self.affected(config, difference, &plans, &sessions);
         let is_opened =
@@ -88,8 +105,10 @@ impl Stages {
         let opened: Vec<Plan> = plans.iter().filter(is_opened).cloned().collect();
         let moves_lanes = !opened.is_empty() || !affected.is_empty();
         if moves_lanes {
-            if let Err(error) = self.room_for(opened.len().max(affected.len())).await? {
-                return Ok(Changed::Refused(error.into()));
+            match self.room_for(opened.len().max(affected.len()), stop).await? {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Ok(Changed::Refused(error.into())),
+                None => return Ok(Changed::Interrupted),
             }
             if !self.pause_hand(stop).await {
                 return Ok(Changed::Refused(AppError::HandBusy));
@@ -147,9 +166,12 @@ impl Stages {
             carried: carried.clone().into_iter().map(forward).collect(),
         };
         match self.open(new, stop).await? {
-            // Closed again as this goes.
+            Ok(opened) if stop.is_cancelled() => {
+                beside("closing of lanes", move || opened.undo()).await?;
+                Ok(None)
+            }
             _ if stop.is_cancelled() => Ok(None),
-            Ok((ground, open)) => {
+            Ok(Opened { ground, open, .. }) => {
                 self.ground = ground;
                 self.bring_up(open, affected).await?;
                 Ok(None)
@@ -162,10 +184,14 @@ impl Stages {
     }
 
     /// What the store says of lanes. Folders are read for it.
-    async fn survey(&self, config: &Arc<Config>) -> Result<Result<Survey, DataDirError>, AppError> {
+    async fn survey(
+        &self,
+        config: &Arc<Config>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Result<Survey, DataDirError>>, AppError> {
         let (config, data_dir) = (Arc::clone(config), Arc::clone(&self.ground.data_dir));
         let names: Vec<String> = self.running.keys().cloned().collect();
-        beside("look at the store", move || {
+        let look = move || {
             let sessions = names.into_iter().map(|lane| {
                 let sessions = data_dir.sessions(&lane)?;
                 Ok((lane, sessions))
@@ -174,14 +200,19 @@ impl Stages {
                 sessions: sessions.collect::<Result<_, DataDirError>>()?,
                 plans: plan(&config, &data_dir)?,
             })
-        })
-        .await
+        };
+        look_beside("look at the store", look, stop).await
     }
 
     /// Whether the disk has room to open so many lanes.
-    async fn room_for(&self, lanes: usize) -> Result<Result<(), NoRoom>, AppError> {
+    async fn room_for(
+        &self,
+        lanes: usize,
+        stop: &CancellationToken,
+    ) -> Result<Option<Result<(), NoRoom>>, AppError> {
         let ballast = Arc::clone(&self.ground.ballast);
-        beside("look at the disk", move || ballast.has_room_to_open(lanes)).await
+        let look = move || ballast.has_room_to_open(lanes);
+        look_beside("look at the disk", look, stop).await
     }
 
     /// Files may have changed: links that are not well are tried with them at once.
@@ -345,7 +376,7 @@ impl Stages {
         &self,
         opening: Opening,
         stop: &CancellationToken,
-    ) -> Result<Result<(Ground, Vec<(Plan, OpenLane)>), AppError>, AppError> {
+    ) -> Result<Result<Opened, AppError>, AppError> {
         let mut opened = std::pin::pin!(beside("opening of lanes", move || open_all(opening)));
         tokio::select! {
             opened = &mut opened => opened,
@@ -369,7 +400,7 @@ impl Stages {
             ground: self.ground.clone(),
             carried,
         };
-        let (_, open) = self.open(old, stop).await??;
+        let Opened { open, .. } = self.open(old, stop).await??;
         match stop.is_cancelled() {
             true => Ok(()),
             false => self.bring_up(open, affected).await,
@@ -486,7 +517,7 @@ fn forward((name, carried): (String, Carried)) -> (String, Carried) {
 }
 
 /// Opens lanes, all of them or none; of none it notes anything then.
-fn open_all(opening: Opening) -> Result<(Ground, Vec<(Plan, OpenLane)>), AppError> {
+fn open_all(opening: Opening) -> Result<Opened, AppError> {
     let Opening {
         plans,
         ground,
@@ -511,7 +542,21 @@ fn open_all(opening: Opening) -> Result<(Ground, Vec<(Plan, OpenLane)>), AppErro
             }
         }
     }
-    Ok((ground, open))
+    Ok(Opened { ground, open, before })
+}
+
+/// Reads files as [`beside`], before anything is touched. `None` when the process is to stop meanwhile: nobody can promise how long a bad
+/// card takes, and the thread that reads is left behind.
+pub(in crate::app) async fn look_beside<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    stop: &CancellationToken,
+) -> Result<Option<T>, AppError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(None),
+        looked = beside(what, work) => looked.map(Some),
+    }
 }
 
 /// Does work that reads or writes files, on a thread beside the one that serves all connections.

@@ -141,8 +141,10 @@ fn put_ledger(out: &mut String, ledger: &Ledger) {
     if !reasons.is_empty() {
         put(&mut text, format_args!(" ({})", reasons.join(", ")));
     }
-    if let Some(off) = ledger.unaccounted.filter(|count| *count != 0) {
-        put(&mut text, format_args!(", UNACCOUNTED {off}"));
+    match ledger.unaccounted {
+        Some(0) => {}
+        Some(off) => put(&mut text, format_args!(", UNACCOUNTED {off}")),
+        None => text.push_str("; queued cannot be counted on its own now: it is what is left over"),
     }
     out.push_str(&wrap(&text, "  ledger   ", "           "));
     let beside = [

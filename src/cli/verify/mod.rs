@@ -331,6 +331,8 @@ fn read(
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let mut judge = Judge::new(window.clone(), topics, lanes.chain(of_store).collect());
     for (topic, (name, spans)) in names.iter().zip(&spans).enumerate() {
+        // At once: the first records of a slow link take a while.
+        progress.show();
         let (judge, progress) = (
             std::cell::RefCell::new(&mut judge),
             std::cell::RefCell::new(&mut progress),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -107,8 +108,10 @@ fn try_serve(
 /// Has the configuration read again, and waits for what comes of it: the daemon answers, or ends.
 fn reload(reloads: &Reloads, say: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<Answer> {
     let (reply, mut answer) = oneshot::channel();
-    if reloads.try_send(reply).is_err() {
-        return Ok(stopping());
+    match reloads.try_send(reply) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_)) => return Ok(behind_others()),
+        Err(TrySendError::Closed(_)) => return Ok(stopping()),
     }
     let began = Instant::now();
     loop {
@@ -134,6 +137,16 @@ fn stopping() -> Answer {
     Answer::Error {
         exit: Exit::Failure as u8,
         message: HandError::Stopping.to_string(),
+    }
+}
+
+/// Those who asked before may be gone by now; what they asked for is not.
+fn behind_others() -> Answer {
+    Answer::Error {
+        exit: Exit::Failure as u8,
+        message: "a reload is not done, and as many as can wait are waiting behind it: the file is read again when it is done; \
+                  `edgeferry status` and the log say what comes of it"
+            .to_owned(),
     }
 }
 
@@ -254,5 +267,32 @@ impl Write for Patient<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(reloads: &Reloads) -> String {
+        match reload(reloads, &mut |_| Ok(())).expect("answers") {
+            Answer::Error { message, .. } => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_reload_behind_as_many_as_can_wait_is_not_told_that_edgeferry_stops() {
+        let (reloads, asks) = tokio::sync::mpsc::channel(COMMANDS_MAX);
+        let mut waiting = Vec::new();
+        for _ in 0..COMMANDS_MAX {
+            let (reply, answer) = oneshot::channel();
+            reloads.try_send(reply).expect("there is room");
+            waiting.push(answer);
+        }
+        let told = asked(&reloads);
+        assert!(told.starts_with("a reload is not done"), "{told}");
+        drop(asks);
+        assert_eq!(asked(&reloads), HandError::Stopping.to_string());
     }
 }

@@ -387,6 +387,11 @@ pub const KNOWN: &[Known] = &[
         "messages found behind the place where the log seemed to end",
         &["first", "last", "messages"],
     ),
+    info(
+        "so many more messages were lost by damage in a rewritten unit than was guessed",
+        &["messages"],
+    ),
+    warn("cannot put right what was guessed of damage", &["error"], DISK),
     error(
         "messages that wait for delivery cannot be read: the store is damaged",
         &["first", "last", "messages"],

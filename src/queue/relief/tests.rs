@@ -190,9 +190,19 @@ fn copy(from: &Path) -> tempfile::TempDir {
 
 /// Everything that is received ends in one place, and all that is queued is delivered.
 fn assert_accounts(lane: &mut Lane) -> Vec<u64> {
+    // Counted on its own, by the log: before the cursor is within a rewritten unit, and when it has left it.
+    assert_eq!(lane.queue.monitor.status().unaccounted, Some(0));
+    let waiting = lane.balance().queued;
     let delivered = positions(&lane.deliver());
+    assert_eq!(lane.queue.monitor.status().unaccounted, Some(0));
     let balance = lane.balance();
     assert_eq!(balance.queued, 0, "{balance:?}");
+    let expired = balance.removed.of(Reason::Expired);
+    assert!(
+        (delivered.len() as u64..=delivered.len() as u64 + expired).contains(&waiting),
+        "{waiting} waited, {} came",
+        delivered.len()
+    );
     assert_eq!(
         balance.received,
         balance.delivered + balance.dead_lettered + balance.removed.removed(),
@@ -826,6 +836,24 @@ fn a_damaged_unit_that_was_rewritten_does_not_come_back() {
     let mut lane = setup.open(dir.path());
     let delivered = positions(&lane.deliver());
     assert_eq!(delivered.len() as u64, 60 - removed);
+}
+
+#[test]
+fn a_lane_that_lost_its_ledger_does_not_look_as_if_something_waited_for_ever() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let setup = Setup::new(OnFull::Backpressure);
+    let mut lane = setup.open(dir.path());
+    lane.put(1..=60);
+    let units = lane.closed();
+    let removed = join_two(&mut lane, &units[1..3], |_| {});
+    assert!(removed > 0);
+    drop(lane);
+    std::fs::remove_file(dir.path().join("ledger")).expect("is there");
+    let mut lane = setup.open(dir.path());
+    assert_eq!(lane.deliver().len() as u64, 60 - removed);
+    let monitor = &lane.queue.monitor;
+    assert_eq!(monitor.balance().queued, 0, "the watchdog goes by it");
+    assert!(monitor.is_drained(), "a lane that goes is put away by it");
 }
 
 #[test]

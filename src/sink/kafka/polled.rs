@@ -10,15 +10,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::Context;
 
-/// How long one wait takes when the client has nothing to tell; what it has to tell ends no wait, but is told at once. Whoever drops
-/// a producer waits for the end of one.
-const WAIT: Duration = Duration::from_millis(250);
+/// How long one wait takes when the client has had nothing to do for a while; what it has to tell ends no wait, but is told at once.
+const IDLE_WAIT: Duration = Duration::from_millis(250);
+/// The same when records are under way, or were a moment ago: whoever drops a producer waits for the end of a wait, and producers are
+/// dropped when something failed, several for a record that Kafka refuses.
+const BUSY_WAIT: Duration = Duration::from_millis(50);
+/// How long a moment ago is: longer than the drain takes from a failure to the drop (`SETTLE`, 2 s).
+const LINGER: Duration = Duration::from_secs(5);
 /// More than a waiting thread needs to wake up, so that at its end nothing is left of the last, begun millisecond.
 const GRACE: Duration = Duration::from_micros(150);
 
@@ -41,8 +45,12 @@ impl Polled {
         let thread = std::thread::Builder::new()
             .name("kafka events".into())
             .spawn(move || {
+                let mut busy: Option<Instant> = None;
                 while !over.load(Ordering::Relaxed) {
-                    heard.poll(WAIT + GRACE);
+                    if heard.in_flight_count() > 0 {
+                        busy = Some(Instant::now());
+                    }
+                    heard.poll(wait(busy.map(|busy| busy.elapsed())) + GRACE);
                 }
             })?;
         Ok(Self {
@@ -66,5 +74,25 @@ impl Drop for Polled {
         self.is_over.store(true, Ordering::Relaxed);
         // Had it panicked, the log would have said so.
         drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// How long to wait, by the time since records were under way, if any ever were.
+fn wait(since_busy: Option<Duration>) -> Duration {
+    match since_busy {
+        Some(since) if since < LINGER => BUSY_WAIT,
+        _ => IDLE_WAIT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_drops_a_producer_that_failed_waits_less_than_one_that_is_idle_does() {
+        assert_eq!(wait(Some(Duration::ZERO)), BUSY_WAIT);
+        assert_eq!(wait(Some(LINGER)), IDLE_WAIT);
+        assert_eq!(wait(None), IDLE_WAIT, "nothing was ever sent");
     }
 }

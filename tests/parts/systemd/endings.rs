@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use edgeferry::faults;
+
 use super::unit::Unit;
 use crate::support::config::Config;
-use crate::support::container::shared;
+use crate::support::container::{Container, shared};
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka;
 use crate::support::mosquitto::Mosquitto;
@@ -122,4 +124,80 @@ fn a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again_and_nothing_i
     );
     unit.stop();
     oracle.verdict(&sent).assert_clean();
+}
+
+/// A thread of the pipeline hangs while the main thread goes on and serves everybody else.
+struct Hung<'a> {
+    unit: Unit<'a>,
+    mosquitto: Mosquitto,
+    topic: String,
+    /// Which place, and the file that orders it.
+    place: &'static str,
+    order: String,
+}
+
+impl<'a> Hung<'a> {
+    fn start(machine: &'a Container, place: &'static str) -> Self {
+        let kafka = kafka::shared();
+        let mosquitto = Mosquitto::start();
+        let name = place.split('.').next().expect("a part").to_owned();
+        let topic = kafka.fresh_topic(&name);
+        let unit = Unit::instance(machine, &name);
+        // Beside its configuration, which it may read.
+        let order = format!("/etc/edgeferry/{name}.hang");
+        unit.drop_in(&format!(
+            "WatchdogSec=5\nRestartSec=100ms\nEnvironment={}={order} {}=6000",
+            faults::HANG_FILE,
+            faults::HANG_LIMIT
+        ));
+        unit.configure(&Config::usual("5", &mosquitto, kafka, &topic));
+        let mark = mosquitto.mark();
+        unit.start();
+        mosquitto.until_subscribed(FILTER, mark);
+        Self {
+            unit,
+            mosquitto,
+            topic,
+            place,
+            order,
+        }
+    }
+
+    /// Until systemd has ended it for that and started it again, and the thread goes round.
+    fn hang(&self) {
+        let Self { unit, order, .. } = self;
+        unit.machine.write(order, self.place);
+        unit.until("NRestarts", |restarts| restarts != "0");
+        unit.machine.run(&["rm", order]);
+        unit.until("SubState", |state| state == "running");
+        let log = unit.log();
+        assert!(log.contains("Watchdog timeout (limit 5s)"), "{log}");
+        // Said by the main thread, which would have fed the watchdog.
+        assert!(log.contains("the pipeline does not move"), "{log}");
+    }
+}
+
+#[test]
+fn a_sink_or_a_writer_that_hangs_beside_a_living_main_thread_starves_the_watchdog_and_nothing_is_lost() {
+    let Some(machine) = shared() else { return };
+    let all = [faults::SINK_ROUND, faults::WRITER_ROUND].map(|place| Hung::start(machine, place));
+    let devices = all
+        .each_ref()
+        .map(|hung| Devices::start(&hung.mosquitto, &Plan::default()));
+    for devices in &devices {
+        devices.until_acked(500, ACK_LIMIT);
+    }
+    std::thread::scope(|scope| {
+        for hung in &all {
+            scope.spawn(|| hung.hang());
+        }
+    });
+    for (hung, devices) in all.iter().zip(devices) {
+        devices.until_acked(500, ACK_LIMIT);
+        let sent = devices.finish(ACK_LIMIT);
+        let mut oracle = Oracle::new(kafka::shared(), &hung.topic);
+        oracle.until_all_there(&sent, PATIENCE);
+        hung.unit.stop();
+        oracle.verdict(&sent).assert_clean();
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::walk::Walk;
+use crate::planted::get;
 use crate::support::kafka::{shared, unused_topic};
 use crate::support::manual::{page, section};
 use crate::support::mosquitto::Mosquitto;
@@ -22,7 +23,7 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
     let kafka = shared();
     let mosquitto = Mosquitto::start();
     let topic = unused_topic("readme");
-    let port = mosquitto.port();
+    let (port, http) = (mosquitto.port(), ports::free());
     let here = [
         ("mqtt://broker.example:1883", &*format!("mqtt://127.0.0.1:{port}")),
         ("-h broker.example", &format!("-h 127.0.0.1 -p {port}")),
@@ -30,7 +31,7 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
         ("topic = \"telemetry\"", &format!("topic = \"{topic}\"")),
         (
             "# listen = \"127.0.0.1:8484\"",
-            &format!("listen = \"127.0.0.1:{}\"", ports::free()),
+            &format!("listen = \"127.0.0.1:{http}\""),
         ),
     ];
     let Some(mut walk) = Walk::begin(&here) else {
@@ -54,6 +55,18 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
         let state: serde_json::Value = serde_json::from_str(&said).expect("JSON");
         (state["lanes"][0]["ledger"]["delivered"] == 1).then_some(())
     });
+    // What the page of the first steps says to look at; the container shares our loopback.
+    for (path, what) in [
+        ("/", "</html>"),
+        ("/health/ready", "\"summary\""),
+        ("/metrics", "edgeferry_delivered_messages_total"),
+    ] {
+        let answer = get(http, path, "").expect("it answers");
+        assert!(
+            answer.contains(" 200 ") && answer.contains(what),
+            "{path}: {answer}"
+        );
+    }
     let (commands, edited) = (walk.commands, walk.edited);
     eprintln!("{commands} commands, {edited} edited lines");
     assert!(commands <= COMMANDS_MAX, "{commands} commands");

@@ -248,6 +248,41 @@ async fn a_stop_that_comes_while_lanes_are_opened_leaves_them_closed() {
 }
 
 #[tokio::test]
+async fn a_stop_that_comes_while_lanes_are_opened_leaves_nothing_of_what_they_were_opened_for() {
+    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
+    let noted = bench.notes("alarms");
+    let stop = bench.cancel_when(|view| {
+        let (lanes, exchanged) = view.lanes_and_exchanged();
+        exchanged.contains("alarms") && lanes.iter().all(|lane| lane.name != "alarms")
+    });
+    let other = ALARMS.replace("from = \"a/{device}\"", "from = \"b/{device}\"");
+    let come = ALARMS.replace("alarms", "come").replace("\"a/", "\"c/");
+    let changed = bench.change_to(&format!("{BASE}{other}{come}"), &stop).await;
+    assert!(matches!(changed, Ok(Changed::Interrupted)), "{changed:?}");
+    let left = bench.notes("alarms");
+    assert_eq!(left["routes.json"], noted["routes.json"]);
+    // While it ran it may have noted more of the filters that it had.
+    assert!(
+        left["filters-default"].contains("a/+") && !left["filters-default"].contains("b/+"),
+        "{left:?}"
+    );
+    assert!(!bench.dir.path().join("lanes/come").exists(), "it has never run");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_file_that_stalls() {
+    let (release, stalled) = std::sync::mpsc::sync_channel::<()>(1);
+    let stop = CancellationToken::new();
+    let look = look_beside("look", move || stalled.recv().is_ok(), &stop);
+    let (looked, ()) = tokio::join!(look, async { stop.cancel() });
+    assert!(matches!(looked, Ok(None)), "{looked:?}");
+    drop(release);
+    let looked = look_beside("look", || 7, &CancellationToken::new()).await;
+    assert!(matches!(looked, Ok(Some(7))), "{looked:?}");
+}
+
+#[tokio::test]
 async fn a_lane_that_a_refused_configuration_would_have_brought_leaves_no_folder() {
     let mut bench = Bench::start(BASE);
     let path = |name: &str| bench.dir.path().join(name);
