@@ -717,8 +717,12 @@ fn change_at_once(gateway: &Gateway, files: &[String]) -> (u64, u64) {
             taken += told(&out, " messages taken").unwrap_or(0);
             removed += told(&out, " messages removed").unwrap_or(0);
         } else {
-            let is_refused =
-                err.contains("other commands are at work") || err.contains("the store is in use");
+            let refusals = [
+                "other commands are at work",
+                "another queue command is at work",
+                "the store is in use",
+            ];
+            let is_refused = refusals.iter().any(|words| err.contains(words));
             assert!(is_refused && out.is_empty(), "{:?}: {out}{err}", output.status);
         }
     }
@@ -737,13 +741,16 @@ fn commands_that_change_the_queue_at_the_same_time_leave_an_account_of_all_that_
         assert!(taken > 0, "somebody comes first");
         let _after = daemon.is_none().then(|| gateway.daemon());
         let ledger = &gateway.status().json()["lanes"][0]["ledger"];
+        let count = |number: &Value| number.as_u64().expect("a number");
+        // One of them is larger than anything that Kafka takes.
+        let left = count(&ledger["queued"]) + count(&ledger["dead_lettered"]);
         assert_eq!(
             (
-                &ledger["received"],
-                &ledger["removed"]["purged"],
-                &ledger["queued"]
+                count(&ledger["received"]),
+                count(&ledger["removed"]["purged"]),
+                left
             ),
-            (&taken.into(), &removed.into(), &(taken - removed).into()),
+            (taken, removed, taken - removed),
             "{ledger}"
         );
         assert_eq!(ledger["unaccounted"], 0, "{ledger}");

@@ -270,11 +270,7 @@ impl OpenLane {
             sources,
             door: queue.door,
             writer: queue.writer,
-            drain: if is_exactly_once {
-                drain.exactly_once()
-            } else {
-                drain
-            },
+            drain: as_ordered(drain, is_exactly_once),
             router: shared_router,
             routes: current,
             former,
@@ -421,6 +417,14 @@ impl Lane {
         if joined.await.is_err() {
             tracing::error!(stage = name, "a stage did not end in time");
         }
+    }
+}
+
+/// With records and cursor as one transaction, where that is asked for.
+fn as_ordered(drain: Drain<KafkaConnector>, is_exactly_once: bool) -> Drain<KafkaConnector> {
+    match is_exactly_once {
+        true => drain.exactly_once(),
+        false => drain,
     }
 }
 

@@ -854,30 +854,8 @@ fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_not
     oracle.verdict(&sent).assert_clean();
 }
 
-#[test]
-fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
-    let kafka = shared();
-    let plant = Plant::new(kafka);
-    let late = crate::support::kafka::unused_topic("late");
-    let config = plant.base().route(TELEMETRY, &late).impatient();
-    let mut daemon = plant.start(&config, &[FILTER]);
-    let plan = Plan {
-        messages: Some(6_000),
-        rate: None,
-        bytes: 4_000,
-        ..Plan::default()
-    };
-    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
-    daemon
-        .notify()
-        .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
-    daemon.reconfigure(
-        &plant
-            .base()
-            .route(TELEMETRY, &late)
-            .impatient()
-            .queue("max_age = \"99h\""),
-    );
+/// Removes a device of a backlog and reloads meanwhile. Gives how many messages were removed.
+fn purge_beside_a_reload(daemon: &mut Daemon) -> u64 {
     // 24 MB are read and written anew: the reload comes into it.
     let mut purging = Command::new(daemon::binary())
         .args(["queue", "purge", "--device", "d3", "--yes", "--config"])
@@ -909,6 +887,34 @@ fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
         (6_000, 6_000 - removed),
         "{stands}"
     );
+    removed
+}
+
+#[test]
+fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
+    let kafka = shared();
+    let plant = Plant::new(kafka);
+    let late = crate::support::kafka::unused_topic("late");
+    let config = plant.base().route(TELEMETRY, &late).impatient();
+    let mut daemon = plant.start(&config, &[FILTER]);
+    let plan = Plan {
+        messages: Some(6_000),
+        rate: None,
+        bytes: 4_000,
+        ..Plan::default()
+    };
+    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
+    daemon
+        .notify()
+        .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
+    daemon.reconfigure(
+        &plant
+            .base()
+            .route(TELEMETRY, &late)
+            .impatient()
+            .queue("max_age = \"99h\""),
+    );
+    let removed = purge_beside_a_reload(&mut daemon);
     daemon.queue(&["verify"]);
     kafka.create_topic(&late, crate::support::kafka::PARTITIONS, &[]);
     wait::until("the queue is empty", PATIENCE, || {
