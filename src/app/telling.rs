@@ -87,9 +87,8 @@ impl Tellings {
                 handover.cancel();
             }
         }
-        let is_same_cluster = before.kafka.bootstrap_servers == after.kafka.bootstrap_servers;
         if let Some((monitor, _)) = &self.kafka
-            && is_same_cluster
+            && before.kafka.is_same_way_in(&after.kafka)
             && before.status.kafka_topic == after.status.kafka_topic
         {
             monitor.hand_over();

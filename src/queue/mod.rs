@@ -286,6 +286,14 @@ impl Shared {
         Some((Balance { queued, ..balance }, i64::try_from(unaccounted).ok()?))
     }
 
+    /// The counted account where there is one, and by how much it is off.
+    fn best_account(&self) -> (Balance, Option<i64>) {
+        match self.counted() {
+            Some((balance, unaccounted)) => (balance, Some(unaccounted)),
+            None => (self.balance(), None),
+        }
+    }
+
     fn report_store_failure(&self, error: &dyn fmt::Display) {
         let mut failure = self.store_failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.reason.is_none() {
@@ -442,10 +450,10 @@ impl Monitor {
     /// The state now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let counted = self.0.counted();
+        let (balance, unaccounted) = self.0.best_account();
         Status {
-            balance: counted.map_or_else(|| self.0.balance(), |(balance, _)| balance),
-            unaccounted: counted.map(|(_, unaccounted)| unaccounted),
+            balance,
+            unaccounted,
             bytes: self.0.store.bytes(),
             wear: self.0.meter.wear(),
             full: self.0.full.load(Ordering::Relaxed),
@@ -461,10 +469,11 @@ impl Monitor {
         }
     }
 
-    /// The account now. Asks no disk and waits for none.
+    /// The account now, with what waits counted by the log where that can be: a mistake in the account must not look like messages that
+    /// wait for ever. Asks no disk and waits for none.
     #[must_use]
     pub fn balance(&self) -> Balance {
-        self.0.balance()
+        self.0.best_account().0
     }
 
     fn oldest(&self) -> Option<Stamp> {
@@ -476,9 +485,7 @@ impl Monitor {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let cursor = self.0.behind_holes(self.0.marks.values().cursor);
-        !self.0.unproven.load(Ordering::Relaxed)
-            && self.0.balance().queued == 0
-            && cursor >= self.0.tail.last()
+        !self.0.unproven.load(Ordering::Relaxed) && cursor >= self.0.tail.last()
     }
 
     /// The last durable message.

@@ -478,6 +478,27 @@ mod tests {
     }
 
     #[test]
+    fn the_debt_of_a_lane_does_not_fall_on_who_has_to_wait_for_all_lanes() {
+        let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
+        let lane = || {
+            let mut gate = Gate::default();
+            gate.join(&allowance, "bulk", 1);
+            gate
+        };
+        let start = Instant::now();
+        let mut gate = lane();
+        assert!(gate.is_open(start));
+        gate.charge(&record(10_000));
+        drop(gate);
+        let mut status = Gate::default();
+        status.join_last(&allowance);
+        assert!(status.is_open(start), "it owes nothing");
+        let mut again = lane();
+        assert!(!again.is_open(start + Duration::from_secs(9)), "it is still owed");
+        assert!(again.is_open(start + Duration::from_secs(11)));
+    }
+
+    #[test]
     fn a_silence_saves_no_more_than_a_burst() {
         let mut all = gates(Rate::Messages(1_000), &[1, 1]);
         let start = Instant::now();

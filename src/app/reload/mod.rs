@@ -174,15 +174,21 @@ async fn apply(
             let level = set_level(&new, &difference);
             Ok(format!("reloaded: {difference}{}{level}", lanes(&anew, took)))
         }
-        Changed::Refused(error) => Err(Refusal::one(
-            error.exit(),
-            Mistake::new(
-                error.to_string(),
-                "a part of it could not be started: the log says why",
-            ),
-        )),
+        Changed::Refused(error) => Err(Refusal::one(error.exit(), mistake(&error))),
         Changed::Interrupted => Err(interrupted()),
     })
+}
+
+/// What is wrong, in words for everybody only where nothing of the file or of a path is quoted.
+fn mistake(error: &AppError) -> Mistake {
+    let is_plain = matches!(error, AppError::HandBusy | AppError::DiskFull(_));
+    match is_plain {
+        true => Mistake::plain(error.to_string()),
+        false => Mistake::new(
+            error.to_string(),
+            "a part of it could not be started: the log says why",
+        ),
+    }
 }
 
 fn interrupted() -> Refusal {

@@ -839,6 +839,24 @@ fn a_damaged_unit_that_was_rewritten_does_not_come_back() {
 }
 
 #[test]
+fn a_lane_that_lost_its_ledger_does_not_look_as_if_something_waited_for_ever() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let setup = Setup::new(OnFull::Backpressure);
+    let mut lane = setup.open(dir.path());
+    lane.put(1..=60);
+    let units = lane.closed();
+    let removed = join_two(&mut lane, &units[1..3], |_| {});
+    assert!(removed > 0);
+    drop(lane);
+    std::fs::remove_file(dir.path().join("ledger")).expect("is there");
+    let mut lane = setup.open(dir.path());
+    assert_eq!(lane.deliver().len() as u64, 60 - removed);
+    let monitor = &lane.queue.monitor;
+    assert_eq!(monitor.balance().queued, 0, "the watchdog goes by it");
+    assert!(monitor.is_drained(), "a lane that goes is put away by it");
+}
+
+#[test]
 fn values_that_nobody_waits_for_do_not_use_up_what_is_remembered_of_the_others() {
     let mut seen = Seen::default();
     let message = |position: u64| Stored {

@@ -112,6 +112,15 @@ pub struct Config {
     pub properties: BTreeMap<String, String>,
 }
 
+impl Config {
+    /// Whoever was let in with one is let in with the other: the same place, and the same proof of who comes.
+    pub(crate) fn is_same_way_in(&self, other: &Self) -> bool {
+        self.bootstrap_servers == other.bootstrap_servers
+            && self.security == other.security
+            && self.properties == other.properties
+    }
+}
+
 /// `[kafka]` as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -286,5 +295,40 @@ impl Config {
             compression: "lz4".to_owned(),
             properties: BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_place_another_proof_and_other_properties_are_another_way_in() {
+        let before = Config::for_test();
+        let others = [
+            Config {
+                bootstrap_servers: vec!["other:9092".to_owned()],
+                ..before.clone()
+            },
+            Config {
+                security: Security {
+                    password_file: Some("/run/other".into()),
+                    ..Security::default()
+                },
+                ..before.clone()
+            },
+            Config {
+                properties: BTreeMap::from([("client.rack".to_owned(), "b".to_owned())]),
+                ..before.clone()
+            },
+        ];
+        for other in &others {
+            assert!(!before.is_same_way_in(other), "{other:?}");
+        }
+        let faster = Config {
+            compression: "zstd".to_owned(),
+            ..before.clone()
+        };
+        assert!(before.is_same_way_in(&faster));
     }
 }
