@@ -848,7 +848,7 @@ fn a_lane_that_lost_its_ledger_does_not_look_as_if_something_waited_for_ever() {
     let removed = join_two(&mut lane, &units[1..3], |_| {});
     assert!(removed > 0);
     drop(lane);
-    std::fs::remove_file(dir.path().join("ledger")).expect("is there");
+    fs::remove_file(dir.path().join("ledger")).expect("is there");
     let mut lane = setup.open(dir.path());
     assert_eq!(lane.deliver().len() as u64, 60 - removed);
     let monitor = &lane.queue.monitor;
