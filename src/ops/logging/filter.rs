@@ -136,7 +136,11 @@ mod tests {
         };
         let through = Through::default();
         let subscriber = tracing_subscriber::registry()
-            .with(Said(parse("warn,librdkafka=off").expect("can be read").expect("is not empty")))
+            .with(Said(
+                parse("warn,librdkafka=off")
+                    .expect("can be read")
+                    .expect("is not empty"),
+            ))
             .with(through.clone());
         tracing::subscriber::with_default(subscriber, || {
             say("librdkafka");
@@ -182,10 +186,16 @@ mod tests {
             ("info,sled=loud", "sled=loud"),
             ("a=b=info", "a=b=info"),
             ("info,[lane]=debug", "[lane]=debug"),
-            ("edgeferry[lane{lane=x}]=debug,info", "edgeferry[lane{lane=x}]=debug"),
+            (
+                "edgeferry[lane{lane=x}]=debug,info",
+                "edgeferry[lane{lane=x}]=debug",
+            ),
         ] {
             let error = parse(text).expect_err(text).to_string();
-            assert!(error.starts_with(&format!("`{part}` is none of LEVEL")), "{error}");
+            assert!(
+                error.starts_with(&format!("`{part}` is none of LEVEL")),
+                "{error}"
+            );
         }
     }
 }
