@@ -51,8 +51,17 @@ unchanged
 install_it "$first"
 unchanged
 
+# One has a name of the machine's owner besides, another one only such.
+units=/etc/systemd/system
+mkdir -p "$units/edgeferry.service.d" "$units/edgeferry@.service.d"
+printf '[Install]\nWantedBy=\nAlias=gateway.service\n' >"$units/edgeferry.service.d/name.conf"
+printf '[Install]\nAlias=gateway@%%i.service\n' >"$units/edgeferry@.service.d/name.conf"
 run systemctl enable edgeferry.service edgeferry@east.service
+[[ -L $units/gateway.service && -L $units/gateway@east.service && -L $units/multi-user.target.wants/edgeferry@east.service ]] ||
+    miss "systemd made other links: $(find "$units" -type l)"
 run dpkg --remove edgeferry
+has_no "$units/gateway.service"
+has_no "$units/gateway@east.service"
 says "$store keeps $backlog messages that are not delivered"
 says "stay"
 has_no /usr/bin/edgeferry
@@ -62,6 +71,7 @@ has_no /etc/systemd/system/multi-user.target.wants/edgeferry.service
 has_no /etc/systemd/system/multi-user.target.wants/edgeferry@east.service
 has "$config"
 has "$store"
+rm -r "$units"/edgeferry*.service.d
 install_it "$second"
 unchanged
 
@@ -202,7 +212,10 @@ has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 # shellcheck disable=SC2016 # prerm expands it
 printf '\nif [ "$1" = remove ] && [ -e /tmp/give-up ]; then exit 1; fi\n' >>/var/lib/dpkg/info/edgeferry.prerm
 touch /tmp/give-up
+ln -s /usr/lib/systemd/system/edgeferry@.service "$units/gateway@west.service"
 refused dpkg --remove edgeferry
+has "$units/gateway@west.service"
+rm "$units/gateway@west.service"
 has /usr/bin/edgeferry
 has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 rm /tmp/give-up
