@@ -118,6 +118,7 @@ make_all() {
 }
 
 need_packages package
+if [[ -n $given ]]; then look_at_program "${architectures[0]}" "$given"; fi
 # Of a release people must be able to say which source it was made of.
 if in_checkout; then
     if [[ -z $trial && -n $(git status --porcelain --untracked-files=no) ]]; then
@@ -129,7 +130,6 @@ else
     [[ -n $trial || -n $given || ${EDGEFERRY_COMMIT:-} =~ ^[0-9a-f]{7,40}$ ]] ||
         fail "this is not a git checkout: set EDGEFERRY_COMMIT to the number of the commit that the archive was made of; edgeferry --version --verbose says it"
 fi
-if [[ -n $given ]]; then look_at_program "${architectures[0]}" "$given"; fi
 if [[ -z $trial ]]; then
     need_cargo
     need_tool cargo-cyclonedx

@@ -143,7 +143,7 @@ says "it has something in it that is no message and could be wanted: $sudo_expor
 says "kept $store"
 rm "$sudo_export"
 install_it "$second"
-run_a_gateway "$store"
+run_a_gateway
 run dpkg --purge edgeferry
 says "$store is in use by another program"
 says "kept $store: it is in use by another program"

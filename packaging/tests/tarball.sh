@@ -95,7 +95,7 @@ has_no "$config"
 run /tmp/unpacked/install.sh
 [[ $(queued) == "$backlog" ]] || miss "a purge took messages"
 run edgeferry queue purge --all --yes
-run_a_gateway "$store"
+run_a_gateway
 run /tmp/unpacked/install.sh --uninstall
 says "$store is in use by another program: it is kept"
 end_the_gateway
