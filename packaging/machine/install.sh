@@ -73,10 +73,17 @@ make_folder() {
     mv "$work/folders.new" "$work/folders"
 }
 
+# Has the file systems of these folders on the disk. All of them where sync cannot choose: then it also waits for whatever else is written on this machine.
+flush() {
+    # shellcheck disable=SC2086 # several folders, which have no spaces in their names
+    sync -f $1 2>/dev/null || sync
+}
+
 # Renames all that is staged: a running program keeps its own file. What is renamed is on the disk before, so a power cut leaves an old file or a new
 # one, and never half of one. The old ones stay beside until `keep_it`.
 swap() {
-    sync
+    folders=$(sed 's|/[^/]*$||' "$work/staged" | sort -u)
+    flush "$folders"
     while IFS= read -r file; do
         rm -f "$file.edgeferry-old"
         # A second name of the same file where there can be one: it needs no room.
@@ -87,7 +94,7 @@ swap() {
         mv -f "$file.edgeferry-new" "$file"
     done <"$work/staged"
     : >"$work/staged"
-    sync
+    flush "$folders"
 }
 
 # Nothing can fail any more for which the old version would be wanted again.
@@ -147,7 +154,7 @@ place_files() {
 # What this version has no more. Where the shorter list cannot be written, the longer one does no harm.
 drop_former_files() {
     grep -vxF -f "$work/new" "$work/old" | while IFS= read -r file; do rm -f "$file"; done
-    if cp "$work/new" "$LIST.edgeferry-new" && sync; then
+    if cp "$work/new" "$LIST.edgeferry-new" && flush "${LIST%/*}"; then
         mv -f "$LIST.edgeferry-new" "$LIST"
     else
         rm -f "$LIST.edgeferry-new"
