@@ -8,28 +8,20 @@ cross_tools() {
     echo "${EDGEFERRY_CROSS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/cross-$pins}"
 }
 
-# Made beside the final place and renamed, as everything in scripts/setup.sh: an interrupted download never looks complete. A Python
-# environment keeps its place in its scripts, so what is moved is a plain folder of packages.
+# A Python environment keeps its place in its scripts, so what is made beside its place and renamed is a plain folder of packages.
+fetch_cross_tools() {
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+        --target "$1" --requirement cross/requirements.txt
+}
+
 need_cross_tools() {
-    local tools parent tmp name version
+    local tools
     tools=$(cross_tools)
     if [[ ! -d $tools ]]; then
         say "fetching cargo-zigbuild and zig (about 100 MB) into $tools"
-        parent=$(dirname "$tools")
-        mkdir -p "$parent"
-        tmp=$(mktemp -d "$parent/.cross.XXXXXX")
-        if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-            --target "$tmp/tools" --requirement cross/requirements.txt >&2; then
-            rm -rf "$tmp"
+        make_at "$tools" fetch_cross_tools ||
             fail "pip could not fetch them; is the Python package index (or a mirror in ~/.config/pip/pip.conf) reachable?"
-        fi
-        mv -T "$tmp/tools" "$tools" 2>/dev/null || [[ -d $tools ]]
-        rm -rf "$tmp"
     fi
-    # Whoever names a folder could have others in it, which write other bytes.
-    while read -r name version; do
-        [[ -d $tools/${name//-/_}-$version.dist-info ]] || fail "$tools has no $name $version, which cross/requirements.txt asks for"
-    done < <(sed -n 's/^\([a-z-]*\)==\([^ ]*\).*/\1 \2/p' cross/requirements.txt)
     # cargo-zigbuild asks these before it looks for a zig in PATH.
     export CARGO_ZIGBUILD_ZIG_PATH=$tools/ziglang/zig
     export PATH=$tools/bin:$PATH

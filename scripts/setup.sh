@@ -146,26 +146,36 @@ need_packages() {
     [[ -z $missing ]] || fail "after installing it, this is still missing: what ${missing% } has in Debian 12. Which package has it here?"
 }
 
+# A folder that is given up is deleted without crossing into another file system.
+give_up() { rm -rf --one-file-system "$1"; }
+
+# Makes the folder $1 by the command behind it, which is told a place beside it as its last word: what was interrupted never looks complete.
+make_at() {
+    local place=$1 parent tmp status=0
+    parent=$(dirname "$place")
+    mkdir -p "$parent"
+    tmp=$(mktemp -d "$parent/.making.XXXXXX")
+    chmod 755 "$tmp"
+    "${@:2}" "$tmp/new" >&2 || status=$?
+    # Another run may have been faster: its copy is as good.
+    if [[ $status -eq 0 ]]; then mv -T "$tmp/new" "$place" 2>/dev/null || [[ -d $place ]]; fi
+    give_up "$tmp"
+    return "$status"
+}
+
 kafka_version() { sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$pom"; }
 
 kafka_libs() { echo "${EDGEFERRY_KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/kafka-$(kafka_version)/libs}"; }
 
-# Copied beside the final place and renamed: an interrupted download never looks complete.
+fetch_kafka() { mvn -q -B -f "$pom" dependency:copy-dependencies -DoutputDirectory="$1"; }
+
 need_kafka() {
-    local libs parent tmp
+    local libs
     libs=$(kafka_libs)
     if [[ ! -d $libs ]]; then
         say "fetching Apache Kafka $(kafka_version) with maven (about 43 MB)"
-        parent=$(dirname "$libs")
-        mkdir -p "$parent"
-        tmp=$(mktemp -d "$parent/.libs.XXXXXX")
-        if ! mvn -q -B -f "$pom" dependency:copy-dependencies -DoutputDirectory="$tmp/libs" >&2; then
-            give_up "$tmp"
+        make_at "$libs" fetch_kafka ||
             fail "maven could not fetch Kafka; is Maven Central (or a mirror in ~/.m2/settings.xml) reachable?"
-        fi
-        # Another run may have been faster: its copy is as good.
-        mv -T "$tmp/libs" "$libs" 2>/dev/null || [[ -d $libs ]]
-        give_up "$tmp"
     fi
     export EDGEFERRY_KAFKA_LIBS=$libs
 }
@@ -176,16 +186,21 @@ suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 # Another number when the list of packages in it changes.
 machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-2-$(suite)}"; }
 
-# Makes a system as a folder. It mounts parts of this machine into it: in a namespace of its own, so that they are gone when it ends, however it
-# ends, and nobody deletes through them. A folder that is given up is deleted without crossing into another file system all the same.
-make_system() { as_root unshare --mount --propagation private mmdebstrap --quiet "$@" >&2; }
+# Makes a system as a folder, without its manuals. mmdebstrap mounts parts of this machine into it: in a namespace of its own, so that they are
+# gone when it ends, however it ends, and nobody deletes through them.
+make_system() {
+    as_root unshare --mount --propagation private mmdebstrap --quiet --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' "$@"
+}
 
-give_up() { rm -rf --one-file-system "$1"; }
+make_machine() {
+    make_system --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients "$(suite)" "$1"
+}
 
 # A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
-# say so themselves when they are skipped. Made beside the final place and renamed, like Kafka's libraries.
+# say so themselves when they are skipped.
 need_machine() {
-    local root parent tmp
+    local root
     if [[ $EUID -ne 0 || -z $(suite) ]]; then
         say "the tests of the units on a real systemd need root and Debian or Ubuntu: they will be skipped"
         return
@@ -194,18 +209,8 @@ need_machine() {
     root=$(machine_root)
     if [[ ! -d $root ]]; then
         say "making a system with systemd in $root (about 170 MB)"
-        parent=$(dirname "$root")
-        mkdir -p "$parent"
-        tmp=$(mktemp -d "$parent/.machine.XXXXXX")
-        chmod 755 "$tmp"
-        if make_system --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients \
-            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-            --dpkgopt='path-exclude=/usr/share/man/*' "$(suite)" "$tmp/root"; then
-            mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]
-        else
+        make_at "$root" make_machine ||
             say "mmdebstrap could not make it; the tests of the units on a real systemd will be skipped"
-        fi
-        give_up "$tmp"
     fi
     export EDGEFERRY_MACHINE_ROOT=$root
 }
@@ -219,28 +224,23 @@ mirror() {
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(suite)" 'Component: main' | head -n 1
 }
 
-# Makes it, unless it is there: with systemd, and with the CAs that the package asks for, so that installing it needs no network. The release as
+# Release $1 for architecture $2: with systemd, and with the CAs that the package asks for, so that installing it needs no network. The release as
 # it came out, without updates: an archive that is being updated can refuse at any moment. With `bare` as $3 it has dpkg and a shell only.
-need_root() {
-    local suite=$1 architecture=$2 root parent tmp status=0
+make_root() {
     # shellcheck disable=SC2054 # the commas are part of the option
     local content=(--variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates)
-    [[ ${3:-} != bare ]] || content=(--variant=essential)
+    [[ $3 != bare ]] || content=(--variant=essential)
+    make_system --architectures="$2" "${content[@]}" "$1" "$4" "$(mirror)"
+}
+
+# Makes it, unless it is there.
+need_root() {
+    local suite=$1 architecture=$2 root
     root=$(clean_root "$suite" "$architecture")
     [[ -d $root ]] && return
     need_packages roots
     say "making a clean system, $suite for $architecture, in $root (about 200 MB)"
-    parent=$(dirname "$root")
-    mkdir -p "$parent"
-    tmp=$(mktemp -d "$parent/.root.XXXXXX")
-    chmod 755 "$tmp"
-    make_system --architectures="$architecture" "${content[@]}" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/man/*' "$suite" "$tmp/root" "$(mirror)" || status=$?
-    # Another run may have been faster: its copy is as good.
-    if [[ $status -eq 0 ]]; then mv -T "$tmp/root" "$root" 2>/dev/null || [[ -d $root ]]; fi
-    give_up "$tmp"
-    return "$status"
+    make_at "$root" make_root "$suite" "$architecture" "${3:-whole}"
 }
 
 # Lets this machine run programs for ARM, also in a chroot: the kernel opens the emulator once, when it is told of it (flag F).

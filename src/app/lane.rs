@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::app::cursor_topic::cursor_topics;
+use crate::app::lane_view::{BrokerView, LaneView};
 use crate::app::plan::Plan;
 use crate::app::routing::{self, Reach};
 use crate::app::threads::Threads;
-use crate::app::view::{BrokerView, LaneView};
 use crate::app::{AppError, DataDir, letters, subscriptions};
 use crate::clock::{Clock, Notes, Opened};
 use crate::config::{Config, DEFAULT_LANE};

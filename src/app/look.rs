@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::app::view::{BrokerView, LaneView, View};
+use crate::app::lane_view::{BrokerView, LaneView};
+use crate::app::view::View;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;

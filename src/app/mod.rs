@@ -7,6 +7,7 @@
 //! A lane that no route uses any more (`plan`) runs until its sessions and its queue are empty, and is put away
 //! (`retired`).
 
+pub(crate) mod bound;
 mod cursor_topic;
 mod data_dir;
 mod format;
@@ -15,6 +16,7 @@ mod hand;
 mod keys;
 mod lane;
 mod lane_marks;
+mod lane_view;
 mod letters;
 mod look;
 pub mod memory;
@@ -29,6 +31,7 @@ mod telling;
 mod threads;
 mod undo;
 mod view;
+mod vigil;
 mod watch;
 
 use std::path::Path;
@@ -52,9 +55,10 @@ use crate::ops::{Look, http, logging, systemd};
 use crate::sink::dead_letter::KeepError;
 use crate::slots::SlotError;
 use crate::{clock, config, queue, source};
+pub use lane_view::LaneView;
 use reload::Requests;
 use stages::Stages;
-pub use view::{LaneView, View};
+pub use view::View;
 
 /// Why the daemon could not run, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +166,7 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 pub fn run_from_file(path: &Path) -> Exit {
     logging::init();
     memory::settle();
-    crate::drill::end_with_drill();
+    bound::end_with_parent();
     match run_until_signal(path) {
         Ok(exit) => exit,
         Err(error) => {

@@ -1,20 +1,15 @@
 //! What an onlooker sees.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-
-use crate::app::watch::Vigil;
+use crate::app::lane_view::LaneView;
+use crate::app::vigil::Vigil;
 use crate::config::Config;
-use crate::link::Link;
 use crate::ops::certificates::Certificates;
 use crate::ops::state::NotApplied;
-use crate::sink::DeadLetters;
 use crate::sink::dead_letter::forward::ForwardMonitor;
-use crate::source::{Counters, Dropped};
-use crate::{queue, sink};
+use crate::source::Dropped;
 
 /// All lanes that run; one that has been emptied is gone from it.
 #[derive(Debug, Clone, Default)]
@@ -36,40 +31,6 @@ struct Inner {
     config: Option<Arc<Config>>,
     /// A configuration that was refused since.
     not_applied: Option<NotApplied>,
-}
-
-/// One lane.
-#[derive(Debug, Clone)]
-pub struct LaneView {
-    /// Its name.
-    pub name: String,
-    /// No route uses it: it runs until it is empty.
-    pub is_leaving: bool,
-    /// Its connections, in file order.
-    pub brokers: Vec<BrokerView>,
-    /// The names of its own routes, in file order.
-    pub routes: Vec<String>,
-    /// The limits of its queue.
-    pub limits: queue::Config,
-    /// The account that its files held before it was opened, if they did.
-    pub before: Option<queue::Balance>,
-    /// Its queue.
-    pub queue: queue::Monitor,
-    /// Its sink.
-    pub sink: Arc<sink::Monitor>,
-    /// Its dead letters.
-    pub letters: Arc<DeadLetters>,
-}
-
-/// One connection to a broker.
-#[derive(Debug, Clone)]
-pub struct BrokerView {
-    /// `[[mqtt]] name`
-    pub name: String,
-    /// Its state. A source that has done its work takes it with it.
-    pub link: Weak<watch::Sender<Link>>,
-    /// What it counts.
-    pub counters: Arc<Counters>,
 }
 
 impl View {
@@ -183,13 +144,5 @@ impl View {
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.inner().lanes.iter().map(|lane| lane.queue.last().0).sum()
-    }
-}
-
-impl LaneView {
-    /// Time since the last sign of life of the thread that has been silent for longest.
-    #[must_use]
-    pub fn silence(&self) -> Duration {
-        self.queue.writer_pulse().age().max(self.sink.pulse.age())
     }
 }

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
+use crate::app::bound::BOUND;
 use crate::faults;
 
 /// What of the environment the daemon keeps. Nothing of a service manager's, and no credentials.
 const KEPT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TZ", "EDGEFERRY_LOG", faults::OMIT];
-/// Tells the daemon that it belongs to a drill. All that it does about it is to end with it.
-const BOUND: &str = "EDGEFERRY_DRILL";
 /// A stop takes 30 s at most by the daemon's own limits; a slow disk may add to that.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -25,16 +24,6 @@ const PIECE: usize = 8 * 1024;
 /// What a file may have while the disk is "full": the daemon's own small files (marks, ledger, imports) are below it, and can
 /// be written over, as on a full disk; the log is above it at once.
 const FULL_BYTES: u64 = 256 * 1024;
-
-/// A drill that is killed itself leaves no daemon behind.
-pub(crate) fn end_with_drill() {
-    if std::env::var_os(BOUND).is_none() {
-        return;
-    }
-    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-        tracing::debug!(%error, "cannot end with the drill");
-    }
-}
 
 /// A running daemon. Dropping it kills it.
 #[derive(Debug)]

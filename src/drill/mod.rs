@@ -44,7 +44,6 @@ use account::AccountError;
 use book::Book;
 use broker::Broker;
 use child::Paths;
-pub(crate) use child::end_with_drill;
 use fit::{Fit, Shape};
 use folder::{Folder, FolderError};
 use judge::{Case, Expected, Finding, Promise, Row};

@@ -1,9 +1,7 @@
-//! `edgeferry dead-letter …`: arguments, and answers for people.
+//! `edgeferry dead-letter …`: arguments.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::access::{self, Failure};
@@ -12,7 +10,7 @@ use super::print::Printer;
 use super::{Filters, file};
 use crate::cli::ConfigFile;
 use crate::exit::Exit;
-use crate::ops::hand::{Letter, LetterFilter, LettersState, Redriven, Verb};
+use crate::ops::hand::{LetterFilter, Verb};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -184,71 +182,4 @@ fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         }),
         None => access::ask(&config, &verb, None, &mut |answer| printer.print(answer)),
     }
-}
-
-pub(super) fn print_letters(out: &mut impl Write, state: &LettersState) -> io::Result<()> {
-    let LettersState {
-        lane, letters, bytes, ..
-    } = state;
-    writeln!(
-        out,
-        "{lane}: {letters} dead letters, {} on disk",
-        ByteSize(*bytes)
-    )?;
-    if let (Some(oldest), Some(newest)) = (&state.oldest, &state.newest) {
-        writeln!(out, "  arrived from {oldest} to {newest}")?;
-    }
-    for (reason, count) in &state.reasons {
-        writeln!(out, "  {reason}: {count}")?;
-    }
-    if state.dropped > 0 {
-        writeln!(out, "  {} were dropped because the store was full", state.dropped)?;
-    }
-    if state.lost > 0 {
-        writeln!(out, "  {} are LOST: the store was damaged", state.lost)?;
-    }
-    Ok(())
-}
-
-/// A line for each thing that is known of it.
-pub(super) fn print_letter(out: &mut impl Write, letter: &Letter) -> io::Result<()> {
-    let fields = serde_json::to_value(letter)?;
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        match value.as_str() {
-            Some(text) => writeln!(out, "{name}: {}", text.escape_debug())?,
-            None => writeln!(out, "{name}: {value}")?,
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn print_redriven(out: &mut impl Write, redriven: &Redriven) -> io::Result<()> {
-    let Redriven {
-        lane,
-        into,
-        letters,
-        cut,
-        under_way,
-        unwanted,
-    } = redriven;
-    writeln!(
-        out,
-        "{lane}: {letters} dead letters went back into the queue of {into}"
-    )?;
-    if *cut > 0 {
-        writeln!(
-            out,
-            "  {cut} stay: they were over max_packet_size, and only the beginning of each is here"
-        )?;
-    }
-    if *under_way > 0 {
-        writeln!(out, "  {under_way} stay: they are being kept just now; try again")?;
-    }
-    if *unwanted > 0 {
-        writeln!(
-            out,
-            "  {unwanted} stay: `when` or `retained` of the routes says that nobody wants them, so they would be dropped"
-        )?;
-    }
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! Answers as text for people, or as the JSON lines that they are.
 
+mod letters;
+
 use std::io::{self, Write};
 
 use bytesize::ByteSize;
 
-use super::letters;
 use crate::ops::hand::{Answer, FaultSeen, Imported, LaneState, Peeked, Purged, Salvaged, Verified};
 
 /// Devices that a person is shown of a purge.
@@ -39,9 +40,9 @@ impl Printer {
                 writeln!(out, "{taken} messages taken, {known} were here already")
             }
             Answer::Salvaged(salvaged) => print_salvaged(&salvaged),
-            Answer::Letters(letters) => letters::print_letters(&mut out, &letters),
-            Answer::Letter(letter) => letters::print_letter(&mut out, &letter),
-            Answer::Redriven(redriven) => letters::print_redriven(&mut out, &redriven),
+            Answer::Letters(letters) => letters::state(&mut out, &letters),
+            Answer::Letter(letter) => letters::letter(&mut out, &letter),
+            Answer::Redriven(redriven) => letters::redriven(&mut out, &redriven),
             Answer::Record(line) => writeln!(out, "{line}"),
             Answer::Note(note) => writeln!(io::stderr(), "note: {note}"),
             // Asked for by other verbs.

@@ -4,6 +4,7 @@
 //! is written, so it can be asked at any moment, also while a daemon starts.
 
 pub(super) mod ask;
+mod failure;
 mod holder;
 mod print;
 mod stopped;
@@ -17,7 +18,8 @@ use clap::Args;
 use super::ConfigFile;
 use crate::config;
 use crate::exit::Exit;
-use ask::{AskError, Found};
+use ask::Found;
+use failure::AskError;
 
 /// Between two looks of `--watch`, seconds, at most. More often than once a second nothing changes.
 const WATCH_MAX_S: u64 = 3600;

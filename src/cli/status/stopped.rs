@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::ask::{AskError, foreign};
+use super::failure::{AskError, foreign};
 use crate::app;
 use crate::identity;
 use crate::ops::state::{Ledger, VERSION};

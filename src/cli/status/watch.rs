@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use super::ask::{self, AskError, Found};
+use super::ask::{self, Found};
+use super::failure::AskError;
 use super::rendered;
 use crate::app::stop_signal;
 use crate::config::Config;
