@@ -158,8 +158,10 @@ on_systemd() {
 
 # Where all of this happened.
 say_where() {
-    printf 'edgeferry %s, commit %s, on %s %s (%s, %s processors)' "$version" "${EDGEFERRY_COMMIT:-$(git describe --always --abbrev=12 2>/dev/null)}" \
-        "$(suite)" "$(dpkg --print-architecture)" "$(uname -sr)" "$(nproc)"
+    local own
+    own=$(program "$(dpkg --print-architecture)")
+    [[ ! -x $own ]] || printf 'programs of commit %s, ' "$("$own" --version --verbose --json | jq --raw-output .commit)"
+    printf 'tests of %s; on %s %s (%s, %s processors)' "${EDGEFERRY_COMMIT:-$(git describe --always --dirty --abbrev=12 2>/dev/null)}" "$(suite)" "$(dpkg --print-architecture)" "$(uname -sr)" "$(nproc)"
     [[ ! -e /usr/bin/qemu-arm-static ]] || printf '; ARM by %s' "$(qemu-arm-static --version | head -n 1)"
     printf '; %s minutes\n' "$((SECONDS / 60))"
 }

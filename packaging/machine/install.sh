@@ -54,20 +54,18 @@ look_at_machine() {
     fi
 }
 
-# Copies one file ($1) beside its place ($2), with mode $3, for `swap`.
+# Copies one file ($1) beside its place ($2), with mode $3, for `swap`. Here and below few programs are started for a file: a small board takes long for each.
 stage() {
     [ ! -d "$2" ] || refuse "$2 is a folder, and has to be a file: put it away first"
-    make_folder "$(dirname "$2")"
+    [ -d "${2%/*}" ] || make_folder "${2%/*}"
     echo "$2" >>"$work/staged"
-    (umask 077 && cp "$1" "$2.edgeferry-new")
-    chown 0:0 "$2.edgeferry-new"
-    chmod "$3" "$2.edgeferry-new"
+    # Nobody else can read it before it has its mode.
+    install -o 0 -g 0 -m "$3" "$1" "$2.edgeferry-new"
 }
 
 # Makes a folder, and notes those that were not there before, the innermost first.
 make_folder() {
-    [ ! -d "$1" ] || return 0
-    make_folder "$(dirname "$1")"
+    [ -d "${1%/*}/" ] || make_folder "${1%/*}"
     mkdir "$1"
     { echo "$1" && cat "$work/folders"; } >"$work/folders.new"
     mv "$work/folders.new" "$work/folders"
@@ -85,7 +83,7 @@ swap() {
     folders=$(sed 's|/[^/]*$||' "$work/staged" | sort -u)
     flush "$folders"
     while IFS= read -r file; do
-        rm -f "$file.edgeferry-old"
+        if [ -e "$file.edgeferry-old" ] || [ -L "$file.edgeferry-old" ]; then rm -f "$file.edgeferry-old"; fi
         # A second name of the same file where there can be one: it needs no room.
         if [ -L "$file" ] || { [ -e "$file" ] && ! ln "$file" "$file.edgeferry-old" 2>/dev/null; }; then
             cp -pP "$file" "$file.edgeferry-old"
@@ -99,7 +97,7 @@ swap() {
 
 # Nothing can fail any more for which the old version would be wanted again.
 keep_it() {
-    while IFS= read -r file; do rm -f "$file.edgeferry-old"; done <"$work/swapped"
+    sed 's|$|.edgeferry-old|' "$work/swapped" | tr '\n' '\0' | xargs -0 rm -f
     : >"$work/swapped"
     : >"$work/folders"
 }
@@ -182,7 +180,7 @@ install_it() {
 remove_files() {
     cp "$LIST" "$work/list"
     # Also what an installation left beside it that was cut short.
-    while IFS= read -r file; do rm -f "$file" "$file.edgeferry-old" "$file.edgeferry-new"; done <"$work/list"
+    sed 'p; s|$|.edgeferry-old|; p; s|-old$|-new|' "$work/list" | tr '\n' '\0' | xargs -0 rm -f
     # The folders that are edgeferry's alone, where nobody else has something in them.
     for folder in /usr/share/doc/edgeferry /usr/share/edgeferry; do
         if [ -d "$folder" ]; then find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
