@@ -175,15 +175,20 @@ impl DataDir {
         Ok(brokers.collect())
     }
 
-    /// The filters of all sessions of a lane.
+    /// The files of all sessions in a lane's folder: the filters of each, and what else is known of it.
     ///
     /// # Errors
     /// [`DataDirError::Unusable`].
-    pub fn all_filters(&self, lane: &str) -> Result<Vec<PathBuf>, DataDirError> {
-        let folder = self.lane(lane);
-        let names = names(&folder)?.into_iter();
-        let filters = names.filter(|name| name.starts_with(FILTERS));
-        Ok(filters.map(|name| folder.join(name)).collect())
+    pub fn session_files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataDirError> {
+        let begins = |name: &str, begin: &[&str]| begin.iter().any(|begin| name.starts_with(begin));
+        let own = names(folder)?.into_iter();
+        let own = own.filter(|name| begins(name, &[SESSION, FILTERS, RETAINED]));
+        let (filters, others): (Vec<_>, Vec<_>) = own.partition(|name| begins(name, &[FILTERS]));
+        let path = |name: String| folder.join(name);
+        Ok((
+            filters.into_iter().map(path).collect(),
+            others.into_iter().map(path).collect(),
+        ))
     }
 
     /// What is kept of lanes that are no more.

@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::link::Link;
 use crate::message::Stored;
 use crate::ops::hand::{HandLane, LetterBox};
+use crate::queue::seal::Keys;
 use crate::queue::{self, Ballast, Door, Outside, Owner, Queue, Recalled, Writer};
 use crate::route::{self, Destination, Former, Router};
 use crate::sink::dead_letter::KeepError;
@@ -77,6 +78,8 @@ pub struct Carried {
     pub counts: Counts,
     /// `[[lane]] max_rate`, with what it owes: a lane that is started anew must be no way round a limit.
     pub allowance: Option<Arc<Allowance>>,
+    /// Its keys, for when it is opened as it was.
+    pub keys: Option<Keys>,
 }
 
 /// What is needed to give a running lane other routes, none of which its own messages take.
@@ -86,6 +89,7 @@ pub struct Points {
     former: Vec<Former>,
     view: LaneView,
     allowance: Option<Arc<Allowance>>,
+    keys: Keys,
 }
 
 impl Points {
@@ -94,6 +98,7 @@ impl Points {
         Carried {
             counts: self.view.sink.counts(),
             allowance: self.allowance.clone(),
+            keys: Some(self.keys.clone()),
         }
     }
 
@@ -124,6 +129,7 @@ pub struct OpenLane {
     interests: Vec<route::Mark>,
     /// `[[lane]] max_rate`
     allowance: Option<Arc<Allowance>>,
+    keys: Keys,
     view: LaneView,
 }
 
@@ -207,12 +213,16 @@ impl OpenLane {
         let is_new = !folder.exists();
         // Told what the log holds, once that is open; nothing is compacted before the writer runs.
         let current = CurrentRoutes::default();
-        let outside = outside(ground, current.clone(), lane);
+        let outside = Outside {
+            keys: carried.keys,
+            ..outside(ground, current.clone(), lane)
+        };
         // What opening finds to be lost is news, so this is from before.
         let before = queue::peek(&folder).map(|peeked| peeked.balance);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
+        let keys = queue.keys.clone();
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
-            letters::open(config, data_dir, identity, lane, queue.keys.clone())
+            letters::open(config, data_dir, identity, lane, keys.clone())
         })?;
         dead_letters.recall(queue.reader.cursor(), queue.reader.reach())?;
         let sources = open_sources(plan, ground, &queue)?;
@@ -269,6 +279,7 @@ impl OpenLane {
             former,
             interests,
             allowance,
+            keys,
             view,
         })
     }
@@ -343,6 +354,7 @@ impl OpenLane {
             former: self.former.clone(),
             view: self.view.clone(),
             allowance: self.allowance.clone(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -555,6 +567,7 @@ fn outside(ground: &Ground, current: CurrentRoutes, lane: &str) -> Outside {
         series_of: Some(series_of(ground, lane)),
         key_of: Some(Arc::new(owner_of)),
         ballast: Some(Arc::clone(&ground.ballast)),
+        keys: None,
     }
 }
 
@@ -571,7 +584,7 @@ fn owner(router: &Router, stored: &Stored) -> Option<Owner> {
 fn gate(plan: &Plan, ground: &Ground, own: Option<&Arc<Allowance>>) -> Gate {
     let mut gate = Gate::default();
     for allowance in ground.allowance.iter().chain(own) {
-        gate.join(allowance, plan.weight);
+        gate.join(allowance, &plan.name, plan.weight);
     }
     gate
 }

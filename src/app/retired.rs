@@ -10,6 +10,7 @@ use std::{fs, io::Result};
 
 use crate::app::{DataDir, routing};
 use crate::files::sync_folder_of;
+use crate::queue::seal::key_ids;
 
 /// Puts an emptied lane's folder away. Nothing may use it any more.
 ///
@@ -61,7 +62,7 @@ fn slim(kept: &Path) -> Result<()> {
             .into_owned();
         let is_aside = name.contains(".damaged") || name.contains(".kept");
         let is_delivered = name.starts_with("g-") && !is_aside;
-        let is_over = ["session-", "filters-", routing::FILE, "key-ids"]
+        let is_over = ["session-", "filters-", routing::FILE, key_ids::FILE]
             .iter()
             .any(|begin| name.starts_with(begin));
         if is_delivered {

@@ -104,6 +104,8 @@ pub struct Outside {
     pub series_of: Option<SeriesOf>,
     /// The reserve for a full disk.
     pub ballast: Option<Arc<Ballast>>,
+    /// The keys of the lane, where they are known: their files may have moved since. Without them the files are read.
+    pub keys: Option<Keys>,
 }
 
 impl fmt::Debug for Outside {
@@ -113,6 +115,7 @@ impl fmt::Debug for Outside {
             .field("key_of", &self.key_of.is_some())
             .field("series_of", &self.series_of.is_some())
             .field("ballast", &self.ballast)
+            .field("keys", &self.keys)
             .finish()
     }
 }
@@ -135,7 +138,10 @@ pub fn open_with(
     config: &Config,
     outside: &Outside,
 ) -> Result<Queue, OpenError> {
-    let keys = keys_for(&[folder.to_owned()], config)?;
+    let keys = match &outside.keys {
+        Some(known) => known.clone(),
+        None => keys_for(&[folder.to_owned()], config)?,
+    };
     let open = || try_open(folder, epoch, config, &keys, outside);
     match &outside.ballast {
         Some(ballast) => ballast.relieve(OpenError::is_full, open),

@@ -8,6 +8,7 @@
 //! Pure: time is given. A crate was looked for: the common rate limiters have neither shares nor costs that are only known
 //! afterwards.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ const BURST: Duration = Duration::from_millis(250);
 const WORTH_WAKING: f64 = 0.2;
 /// Weight of what has to wait for everything else; lanes have 1 to 100.
 const LAST_WEIGHT: f64 = 0.01;
+/// Who that is. No lane has this name: lanes have letters, digits and hyphens.
+const LAST: &str = "";
 
 /// So much in each second, for several lanes.
 #[derive(Debug)]
@@ -34,12 +37,14 @@ pub struct Allowance {
 struct Inner {
     compartments: Vec<Compartment>,
     filled_at: Option<Instant>,
-    /// What lanes that are no more owe. It is paid before anything else, or by whoever joins next, who may be the same lane again.
-    owed: f64,
+    /// What lanes that are no more owe, by name. It is paid before anything else, or by the same lane when it is there again: no
+    /// other one waits for what it has not sent.
+    owed: BTreeMap<String, f64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Compartment {
+    lane: String,
     weight: f64,
     tokens: f64,
     capacity: f64,
@@ -47,12 +52,6 @@ struct Compartment {
 
 impl Compartment {
     /// A lane was here, and is no more.
-    const VACANT: Self = Self {
-        weight: 0.0,
-        tokens: 0.0,
-        capacity: 0.0,
-    };
-
     fn is_vacant(&self) -> bool {
         self.weight <= 0.0
     }
@@ -78,13 +77,14 @@ impl Allowance {
         self.rate
     }
 
-    /// A compartment for one more lane; the burst is divided anew.
-    fn join(&self, weight: f64) -> usize {
+    /// A compartment for one more lane; the burst is divided anew. It begins with what it owes.
+    fn join(&self, lane: &str, weight: f64) -> usize {
         let burst = self.burst();
         let mut inner = self.inner();
         let new = Compartment {
+            lane: lane.to_owned(),
             weight,
-            ..Compartment::VACANT
+            ..Compartment::default()
         };
         let vacant = inner.compartments.iter().position(Compartment::is_vacant);
         let seat = vacant.unwrap_or(inner.compartments.len());
@@ -93,8 +93,9 @@ impl Allowance {
             None => inner.compartments.push(new),
         }
         inner.divide(burst);
-        let owed = std::mem::take(&mut inner.owed);
-        if let Some(compartment) = inner.compartments.get_mut(seat).filter(|_| owed > 0.0) {
+        if let Some(owed) = inner.owed.remove(lane)
+            && let Some(compartment) = inner.compartments.get_mut(seat)
+        {
             compartment.tokens = -owed;
         }
         seat
@@ -105,8 +106,10 @@ impl Allowance {
         let burst = self.burst();
         let mut inner = self.inner();
         if let Some(compartment) = inner.compartments.get_mut(seat) {
-            let left = std::mem::replace(compartment, Compartment::VACANT);
-            inner.owed += (-left.tokens).max(0.0);
+            let left = std::mem::take(compartment);
+            if left.tokens < 0.0 {
+                *inner.owed.entry(left.lane).or_default() -= left.tokens;
+            }
         }
         inner.divide(burst);
     }
@@ -180,10 +183,13 @@ impl Inner {
             .filled_at
             .map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         self.filled_at = Some(self.filled_at.map_or(now, |then| then.max(now)));
-        let flow = per_second * since.as_secs_f64();
-        let paid = flow.min(self.owed);
-        self.owed -= paid;
-        let mut flow = flow - paid;
+        let mut flow = per_second * since.as_secs_f64();
+        self.owed.retain(|_, owed| {
+            let paid = flow.min(*owed);
+            flow -= paid;
+            *owed -= paid;
+            *owed > 0.0
+        });
         // Each round fills a compartment to the brim or is the last.
         for _ in 0..self.compartments.len() {
             let thirsty = self
@@ -233,15 +239,15 @@ impl Drop for Gate {
 }
 
 impl Gate {
-    /// Takes a seat at an allowance.
-    pub fn join(&mut self, allowance: &Arc<Allowance>, weight: u32) {
-        let seat = allowance.join(f64::from(weight));
+    /// Takes a seat at an allowance for a lane.
+    pub fn join(&mut self, allowance: &Arc<Allowance>, lane: &str, weight: u32) {
+        let seat = allowance.join(lane, f64::from(weight));
         self.seats.push((Arc::clone(allowance), seat));
     }
 
     /// Takes a seat behind all lanes: a hundredth of what the lightest of them has.
     pub fn join_last(&mut self, allowance: &Arc<Allowance>) {
-        let seat = allowance.join(LAST_WEIGHT);
+        let seat = allowance.join(LAST, LAST_WEIGHT);
         self.seats.push((Arc::clone(allowance), seat));
     }
 
@@ -316,12 +322,12 @@ mod tests {
 
     fn gates(rate: Rate, weights: &[u32]) -> Vec<Gate> {
         let allowance = Arc::new(Allowance::new(rate));
-        let gate = |weight: &u32| {
+        let gate = |(number, weight): (usize, &u32)| {
             let mut gate = Gate::default();
-            gate.join(&allowance, *weight);
+            gate.join(&allowance, &format!("lane-{number}"), *weight);
             gate
         };
-        weights.iter().map(gate).collect()
+        weights.iter().enumerate().map(gate).collect()
     }
 
     fn assert_about(found: u64, wanted: u64) {
@@ -372,7 +378,7 @@ mod tests {
         let allowance = Arc::new(Allowance::new(Rate::Messages(600)));
         let lane = |weight| {
             let mut gate = Gate::default();
-            gate.join(&allowance, weight);
+            gate.join(&allowance, "other", weight);
             gate
         };
         let mut all = vec![lane(1)];
@@ -419,7 +425,7 @@ mod tests {
         let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
         let join = || {
             let mut gate = Gate::default();
-            gate.join(&allowance, 1);
+            gate.join(&allowance, "bulk", 1);
             gate
         };
         let start = Instant::now();
@@ -436,6 +442,27 @@ mod tests {
         // Who owes nothing leaves nothing behind.
         drop(again);
         assert!(join().is_open(start + Duration::from_secs(51)));
+    }
+
+    #[test]
+    fn lanes_that_are_started_anew_together_wait_each_for_its_own_debt() {
+        let allowance = Arc::new(Allowance::new(Rate::Bytes(1_000)));
+        let join = || {
+            ["alarms", "bulk"].map(|lane| {
+                let mut gate = Gate::default();
+                gate.join(&allowance, lane, 1);
+                gate
+            })
+        };
+        let start = Instant::now();
+        let [mut alarms, mut bulk] = join();
+        assert!(alarms.is_open(start) && bulk.is_open(start));
+        bulk.charge(&record(50_000));
+        drop((alarms, bulk));
+        let [mut alarms, mut bulk] = join();
+        assert!(alarms.is_open(start), "it owes nothing");
+        assert!(!bulk.is_open(start + Duration::from_secs(49)));
+        assert!(bulk.is_open(start + Duration::from_secs(101)));
     }
 
     #[test]
@@ -469,8 +496,8 @@ mod tests {
     #[test]
     fn the_strictest_limit_counts_and_a_clock_that_stands_still_does_no_harm() {
         let mut gate = Gate::default();
-        gate.join(&Arc::new(Allowance::new(Rate::Messages(1_000))), 1);
-        gate.join(&Arc::new(Allowance::new(Rate::Messages(10))), 1);
+        gate.join(&Arc::new(Allowance::new(Rate::Messages(1_000))), "bulk", 1);
+        gate.join(&Arc::new(Allowance::new(Rate::Messages(10))), "bulk", 1);
         let mut all = [gate];
         let sent = compete(&mut all, 1, Duration::from_secs(10));
         assert!((98..=105).contains(&sent[0]), "{}", sent[0]);

@@ -144,7 +144,7 @@ impl Stages {
         let new = Opening {
             plans: opened.to_vec(),
             ground,
-            carried: carried.clone(),
+            carried: carried.clone().into_iter().map(forward).collect(),
         };
         match self.open(new, stop).await? {
             // Closed again as this goes.
@@ -474,6 +474,17 @@ impl Running {
     }
 }
 
+/// What goes on in a lane that is opened by another configuration: that one names its keys.
+fn forward((name, carried): (String, Carried)) -> (String, Carried) {
+    (
+        name,
+        Carried {
+            keys: None,
+            ..carried
+        },
+    )
+}
+
 /// Opens lanes, all of them or none; of none it notes anything then.
 fn open_all(opening: Opening) -> Result<(Ground, Vec<(Plan, OpenLane)>), AppError> {
     let Opening {
@@ -481,7 +492,9 @@ fn open_all(opening: Opening) -> Result<(Ground, Vec<(Plan, OpenLane)>), AppErro
         ground,
         mut carried,
     } = opening;
-    let before = undo::Notes::of(&ground.data_dir, plans.iter().map(|plan| plan.name.as_str()));
+    let ran = carried.keys().cloned().collect();
+    let names = plans.iter().map(|plan| plan.name.as_str());
+    let before = undo::Notes::of(&ground.data_dir, names, &ran);
     let mut open = Vec::new();
     for plan in plans {
         let (carried, ran) = match carried.remove(&plan.name) {

@@ -65,6 +65,7 @@ impl Setup {
                 series_of: None,
                 key_of: Some(Arc::new(key_of)),
                 ballast: None,
+                keys: None,
             },
             unix_ms,
             synchronised,

@@ -14,7 +14,8 @@ use crate::queue::generations::probe;
 use crate::queue::marks;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
-const FILE: &str = "key-ids";
+/// Its name.
+pub const FILE: &str = "key-ids";
 /// Keys noted at most, 16 bytes each, so that they fit their slot. Nobody changes keys that often within one backlog;
 /// beyond, the oldest are forgotten, and the reader holds where it would have been the start.
 const NEEDS_MAX: usize = 200;

@@ -160,7 +160,7 @@ fn a_record_that_fails_costs_the_producer_and_is_not_sent_again() {
 fn while_data_uses_up_the_rate_the_state_waits() {
     let allowance = Arc::new(Allowance::new(Rate::Messages(1)));
     let (mut data, mut last) = (Gate::default(), Gate::default());
-    data.join(&allowance, 1);
+    data.join(&allowance, "default", 1);
     last.join_last(&allowance);
     let kafka = Kafka::default();
     let mut teller = teller(&kafka, last, &Arc::default());

@@ -10,8 +10,9 @@ use crate::app::reload::judge::judge;
 use crate::app::reload::refusal::Refusal;
 use crate::app::{DataDir, View};
 use crate::identity::{self, Machine};
-use crate::message::Arrival;
+use crate::message::{Arrival, Epoch, Seq, Stored};
 use crate::ops::hand::Verb;
+use crate::route::Refusal as Refused;
 
 const BASE: &str = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
     bootstrap_servers = [\"127.0.0.1:1\"]\n[[route]]\nfrom = \"t/{device}\"\ntopic = \"t\"\n";
@@ -72,7 +73,7 @@ impl Bench {
     async fn store(&self, lane: &str) {
         let door = &self.stages.running.get(lane).expect("runs").hand.door;
         let intake = door.lock().expect("whole").as_ref().expect("open").intake();
-        let arrival = Arrival::trial(1, "a/d", "waits");
+        let arrival = Arrival::trial(1, if lane == "default" { "t/d" } else { "a/d" }, "waits");
         let room = intake.reserve(arrival.cost()).await.expect("open");
         intake.offer_at(1, arrival, room, false).expect("open");
         let mut durable = intake.durable();
@@ -83,24 +84,23 @@ impl Bench {
             .expect("open");
     }
 
-    /// What a lane has noted of its configuration.
+    /// What a lane has noted beside its log, its account and its times. What a session is stays its own; that there is one is noted.
     fn notes(&self, lane: &str) -> BTreeMap<String, String> {
         let folder = self.dir.path().join("lanes").join(lane);
         let items = std::fs::read_dir(&folder).expect("lists");
         let names = items.map(|item| item.expect("item").file_name().to_string_lossy().into_owned());
-        let is_json = |name: &String| {
-            Path::new(name)
-                .extension()
-                .is_some_and(|extension| extension == "json")
-        };
-        let is_note = |name: &String| is_json(name) || name.starts_with("filters-");
+        let is_log =
+            |name: &String| name.starts_with("g-") || ["marks", "ledger", "clock"].contains(&name.as_str());
         let text = |name: &String| {
-            let text = std::fs::read_to_string(folder.join(name)).expect("reads");
+            if name.starts_with("session-") || name.starts_with("retained-") {
+                return String::new();
+            }
+            let bytes = std::fs::read(folder.join(name)).expect("reads");
             // Every opening but the first says that nothing is settled.
-            text.replace(",\"settled\":[]", "")
+            String::from_utf8_lossy(&bytes).replace(",\"settled\":[]", "")
         };
         names
-            .filter(is_note)
+            .filter(|name| !is_log(name))
             .map(|name| (name.clone(), text(&name)))
             .collect()
     }
@@ -384,6 +384,78 @@ async fn a_refused_configuration_leaves_nothing_noted() {
         .replace("[kafka]", "[kafka]\ncursor_topic = \"typo\"");
     let refused = bench
         .change_to(&format!("{other}{ALARMS}"), &CancellationToken::new())
+        .await;
+    assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
+    assert_eq!(bench.notes("default"), noted);
+    bench.end().await;
+}
+
+/// Where a configuration has a file with a key in it.
+fn with_key(folder: &Path, text: &str) -> String {
+    let key = folder.join("key");
+    std::fs::write(&key, "0123456789abcdef".repeat(4)).expect("writes");
+    format!("{text}[queue]\nkey_file = {:?}\n", key.display().to_string())
+}
+
+#[tokio::test]
+async fn a_key_of_a_refused_configuration_is_asked_for_by_nobody() {
+    let keys = tempfile::tempdir().expect("temp dir");
+    let mut bench = Bench::start(BASE);
+    bench.store("default").await;
+    let stored = Stored {
+        seq: Seq(7),
+        epoch: Epoch(1),
+        arrival: Arrival::trial(7, "a/b", "x"),
+    };
+    let letters = Arc::clone(&bench.stages.running["default"].letters.letters);
+    letters.keep(&stored, vec![Refused::NoRoute]).expect("keeps");
+    drop(letters);
+    std::fs::write(bench.dir.path().join("lanes/alarms"), b"no folder").expect("writes");
+    let sealed = with_key(keys.path(), &format!("{BASE}{ALARMS}"));
+    let refused = bench.change_to(&sealed, &CancellationToken::new()).await;
+    assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
+    assert_eq!(bench.lanes(), ["default"]);
+    assert_eq!(bench.queued("default"), 1);
+    let Bench { mut stages, dir } = bench;
+    stages.stop().await;
+    drop(stages);
+    let bench = Bench::start_in(dir, BASE);
+    assert_eq!(bench.queued("default"), 1);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_lane_whose_key_file_has_moved_is_opened_as_it_was() {
+    let keys = tempfile::tempdir().expect("temp dir");
+    let sealed = with_key(keys.path(), BASE);
+    let mut bench = Bench::start(&sealed);
+    bench.store("default").await;
+    let (key, old) = (keys.path().join("key"), keys.path().join("old"));
+    std::fs::rename(&key, &old).expect("moves");
+    let rotated = format!(
+        "{}old_key_files = [{:?}]\n",
+        with_key(keys.path(), &format!("{BASE}{ALARMS}")),
+        old.display().to_string()
+    );
+    std::fs::write(&key, "fedcba9876543210".repeat(4)).expect("writes");
+    std::fs::write(bench.dir.path().join("lanes/alarms"), b"no folder").expect("writes");
+    let refused = bench.change_to(&rotated, &CancellationToken::new()).await;
+    assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
+    assert_eq!(bench.queued("default"), 1);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_of_a_refused_configuration_leaves_no_session() {
+    let mut bench = Bench::start(BASE);
+    let noted = bench.notes("default");
+    std::fs::write(bench.dir.path().join("lanes/alarms"), b"no folder").expect("writes");
+    let two = BASE.replace(
+        "[kafka]",
+        "name = \"a\"\n[[mqtt]]\nname = \"c\"\nurl = \"mqtt://127.0.0.1:2\"\n[kafka]",
+    );
+    let refused = bench
+        .change_to(&format!("{two}{ALARMS}"), &CancellationToken::new())
         .await;
     assert!(matches!(refused, Ok(Changed::Refused(_))), "{refused:?}");
     assert_eq!(bench.notes("default"), noted);

@@ -10,7 +10,7 @@ async fn a_rate_is_kept_to_and_used() {
     let texts: Vec<&str> = payloads.iter().map(String::as_str).collect();
     let mut bench = Bench::with(&texts).await;
     let mut gate = Gate::default();
-    gate.join(&Arc::new(Allowance::new(Rate::Messages(100))), 1);
+    gate.join(&Arc::new(Allowance::new(Rate::Messages(100))), "default", 1);
     bench.drain.gate = gate;
     let start = bench.now;
     // The scripted cluster reports five records in a step; what is measured is what was handed to it.
