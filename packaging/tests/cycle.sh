@@ -226,6 +226,12 @@ run dpkg --purge edgeferry
 mkdir -p /usr/share/doc/edgeferry
 touch /usr/share/doc/edgeferry/of-the-archive
 printf '/usr/share/doc/edgeferry/of-the-archive\n/usr/bin/edgeferry\n' >/usr/share/doc/edgeferry/installed-files
+# A 32-bit system may have a 64-bit kernel (Raspberry Pi OS on a Pi 4), which calls the processor by another name than the package.
+if [[ $(dpkg --print-architecture) == armhf ]]; then
+    mv /usr/bin/uname /usr/bin/uname.own 2>/dev/null || mv /bin/uname /usr/bin/uname.own
+    printf '#!/bin/sh\necho aarch64\n' >/usr/bin/uname
+    chmod 755 /usr/bin/uname
+fi
 install_it "$second"
 has_no /usr/share/doc/edgeferry/of-the-archive
 has_no /usr/share/doc/edgeferry/installed-files
