@@ -26,6 +26,9 @@ reproducible() {
     export SOURCE_DATE_EPOCH
     export RUSTFLAGS="--remap-path-prefix=$PWD=/edgeferry --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$library=/rustc/$hash"
     c_flags="-I$PWD/cross/include -ffile-prefix-map=$PWD=/edgeferry -ffile-prefix-map=$cargo_home=/cargo"
+    # No panic passes through C code, so nobody reads its tables for unwinding.
+    c_flags+=" -fno-asynchronous-unwind-tables -fno-unwind-tables -fomit-frame-pointer"
+    export OPENSSL_SRC_PERL=$PWD/cross/openssl-perl.sh
 }
 
 # All targets in one run of cargo: what runs on this machine (macros, build scripts) is compiled once.

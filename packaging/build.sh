@@ -117,11 +117,18 @@ make_all() {
     rm -rf "$work"
 }
 
-[[ -n $SOURCE_DATE_EPOCH ]] || fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release (seconds since 1970)"
 need_packages package
 if [[ -n $given ]]; then look_at_program "${architectures[0]}" "$given"; fi
-if [[ -z $trial && -n $(git status --porcelain --untracked-files=no 2>/dev/null) ]]; then
-    fail "files of this checkout differ from its commit, whose time and number the packages would bear: commit them, or put them away"
+# Of a release people must be able to say which source it was made of.
+if in_checkout; then
+    if [[ -z $trial && -n $(git status --porcelain --untracked-files=no) ]]; then
+        fail "files of this checkout differ from its commit, whose time and number the packages would bear: commit them, or put them away"
+    fi
+else
+    [[ $SOURCE_DATE_EPOCH =~ ^[0-9]+$ ]] ||
+        fail "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the commit that the archive was made of (seconds since 1970)"
+    [[ -n $trial || -n $given || ${EDGEFERRY_COMMIT:-} =~ ^[0-9a-f]{7,40}$ ]] ||
+        fail "this is not a git checkout: set EDGEFERRY_COMMIT to the number of the commit that the archive was made of; edgeferry --version --verbose says it"
 fi
 if [[ -z $trial ]]; then
     need_cargo

@@ -8,23 +8,22 @@ source scripts/setup.sh
 # shellcheck source=parts/facts.sh
 source packaging/parts/facts.sh
 
-usage="usage: ./dev package-test [--binary FILE] [--suite SUITE]... [--only-roots] [ARCH...]
-  ARCH           arm64, armhf, amd64; all three without a name
-  --binary FILE  this program instead of what ./dev cross builds; with one ARCH, and with --only-roots unless that is amd64
-  --suite SUITE  only this release of Debian: bullseye, bookworm, trixie
-  --only-roots   neither a system with systemd nor the programs under emulation
-  --allow-skipped
-                 end with 0 though something could not be tried here"
+usage="usage: ./dev package-test [--programs FOLDER] [--suite SUITE]... [--only-roots] [ARCH...]
+  ARCH              arm64, armhf, amd64; all three without a name
+  --programs FOLDER programs that ./dev cross built earlier (FOLDER/TRIPLE/edgeferry, as in target/cross), instead of building them
+  --suite SUITE     only this release of Debian: bullseye, bookworm, trixie
+  --only-roots      neither a system with systemd nor the programs under emulation
+  --allow-skipped   end with 0 though something could not be tried here"
 
-architectures=() suites=() given='' only_roots='' allow_skipped=''
+architectures=() suites=() programs='' only_roots='' allow_skipped=''
 while [[ $# -gt 0 ]]; do
     case "$1" in
         arm64 | armhf | amd64) architectures+=("$1") ;;
         --only-roots) only_roots=yes ;;
         --allow-skipped) allow_skipped=yes ;;
-        --binary)
-            given=${2:-}
-            [[ -f $given ]] || fail "--binary needs a file"$'\n'"$usage"
+        --programs)
+            [[ -d ${2:-} ]] || fail "--programs needs a folder"$'\n'"$usage"
+            programs=$(realpath "$2")
             shift
             ;;
         --suite)
@@ -37,9 +36,6 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 [[ ${#architectures[@]} -gt 0 ]] || architectures=(arm64 armhf amd64)
-[[ -z $given || ${#architectures[@]} -eq 1 ]] || fail "--binary is the program of one ARCH: name it"$'\n'"$usage"
-[[ -z $given || -n $only_roots || ${architectures[0]} == amd64 ]] ||
-    fail "the emulation runs what ./dev cross built, not another file: --binary for ARM goes with --only-roots"
 [[ ${#suites[@]} -gt 0 ]] || suites=(bullseye bookworm trixie)
 [[ $EUID -eq 0 ]] || fail "installing in clean roots needs root: run it as root"
 
@@ -81,12 +77,31 @@ named_tests() {
 packages=$(mktemp -d "${TMPDIR:-/var/tmp}/edgeferry-package-test.XXXXXX")
 trap 'rm -rf "$packages"' EXIT
 
+# Those of all architectures, and one that runs here: it says manual and completions.
+need_programs() {
+    local architecture names=() program
+    if [[ -z $programs ]]; then
+        for architecture in "${architectures[@]}" "$(dpkg --print-architecture)"; do names+=("$(cross_name "$architecture")"); done
+        mapfile -t names < <(printf '%s\n' "${names[@]}" | sort -u)
+        cross/build.sh "${names[@]}"
+        programs=$target_folder/cross
+    fi
+    for architecture in "${architectures[@]}"; do
+        program=$(program "$architecture")
+        [[ -f $program ]] || fail "there is no $program: ./dev cross $(cross_name "$architecture") builds one"
+        cross/check.sh "$(cross_name "$architecture")" "$program" || fail "$program must not be shipped"
+    done
+}
+
+# The program for architecture $1, as a file.
+program() { echo "$programs/$(triple "$1")/edgeferry"; }
+
 # The packages that would be shipped, and the same program once more as a later version.
 make_packages() {
-    local architecture=$1 binary=${given:-$target_folder/cross/$(triple "$1")/edgeferry}
-    [[ -n $given ]] || cross/build.sh "$(cross_name "$architecture")"
-    packaging/build.sh --check --out "$packages/$architecture" --binary "$binary" "$architecture"
-    packaging/build.sh --trial +next --out "$packages/$architecture-next" --binary "$binary" "$architecture"
+    local architecture=$1 speaker=()
+    if [[ -f $(program "$(dpkg --print-architecture)") ]]; then speaker=(--speaker "$(program "$(dpkg --print-architecture)")"); fi
+    packaging/build.sh --check --out "$packages/$architecture" --binary "$(program "$architecture")" "${speaker[@]}" "$architecture" &&
+        packaging/build.sh --trial +next --out "$packages/$architecture-next" --binary "$(program "$architecture")" "${speaker[@]}" "$architecture"
 }
 
 deb() { echo "$packages/$1"/edgeferry_*.deb; }
@@ -141,10 +156,22 @@ on_systemd() {
         named_tests 2 --test parts -- systemd::readme systemd::pages
 }
 
+# Where all of this happened.
+say_where() {
+    local own
+    own=$(program "$(dpkg --print-architecture)")
+    [[ ! -x $own ]] || printf 'programs of commit %s, ' "$("$own" --version --verbose --json | jq --raw-output .commit)"
+    printf 'tests of %s; on %s %s (%s, %s processors)' "${EDGEFERRY_COMMIT:-$(git describe --always --dirty --abbrev=12 2>/dev/null)}" "$(suite)" "$(dpkg --print-architecture)" "$(uname -sr)" "$(nproc)"
+    [[ ! -e /usr/bin/qemu-arm-static ]] || printf '; ARM by %s' "$(qemu-arm-static --version | head -n 1)"
+    printf '; %s minutes\n' "$((SECONDS / 60))"
+}
+
 need_packages package roots
+need_programs
 for architecture in "${architectures[@]}"; do
-    make_packages "$architecture"
-    note "$architecture" - "the same bytes twice" ok
+    try "$architecture" - "packed twice, the same bytes" make_packages "$architecture"
+    # Without packages there is nothing to install.
+    if [[ $failed -gt 0 && ! -d $packages/$architecture-next ]]; then continue; fi
     if ! runs "$architecture"; then
         skip "$architecture" - "clean roots" "this kernel runs no programs for $architecture"
         continue
@@ -157,8 +184,9 @@ mapfile -t emulated < <(printf '%s\n' "${architectures[@]}" | grep -v '^amd64$')
 if [[ -z $only_roots && ${#emulated[@]} -gt 0 ]]; then
     # Without names it also carries stores from one to the other.
     [[ ${#emulated[@]} -eq 1 ]] || emulated=()
-    try arm - "the programs under emulation" packaging/emulation.sh "${emulated[@]}"
+    EDGEFERRY_ARM_DIR=$programs try arm - "the programs under emulation" packaging/emulation.sh "${emulated[@]}"
 fi
+say_where
 printf '%s\n' "${results[@]}"
 [[ $failed -eq 0 ]] || fail "$failed of ${#results[@]} failed"
 [[ $skipped -eq 0 || -n $allow_skipped ]] || fail "$skipped of ${#results[@]} could not be tried here: nothing failed, but it is no proof (--allow-skipped)"

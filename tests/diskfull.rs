@@ -236,6 +236,27 @@ fn on_each_disk(test: impl Fn(&Disk)) {
 }
 
 #[test]
+fn a_disk_that_a_killed_test_left_is_unmounted_by_the_next() {
+    let mut ended = std::process::Command::new("true").spawn().expect("it starts");
+    ended.wait().expect("it ends");
+    let folder = std::env::temp_dir().join(format!("edgeferry-disk-{}-left", ended.id()));
+    let at = folder.join("mnt");
+    std::fs::create_dir_all(&at).expect("there is room");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "tmpfs"])
+        .arg(&at)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: mounting needs root");
+        std::fs::remove_dir_all(&folder).expect("it is ours");
+        return;
+    }
+    let disk = Disk::mount(Kind::Tmpfs, 1).expect("the other one could be mounted");
+    assert!(!folder.exists(), "{} is still there", folder.display());
+    assert!(disk.path().is_dir());
+}
+
+#[test]
 fn a_disk_that_the_queue_filled_itself_is_emptied_by_delivering() {
     on_each_disk(|disk| {
         let mut gateway = Gateway::start(disk, &unbounded());

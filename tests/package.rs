@@ -108,6 +108,62 @@ fn a_folder_that_has_more_in_it_than_packages_is_not_replaced() {
     assert_eq!(std::fs::read_to_string(&kept).expect("it is there"), "mine");
 }
 
+/// Around it there may be somebody's repository, whose time and number are not those of these sources.
+#[test]
+fn sources_without_git_are_packed_only_when_time_and_commit_are_said() {
+    let home = tempfile::tempdir().expect("there is room");
+    let archive = home.path().join("edgeferry");
+    std::fs::create_dir(&archive).expect("there is room");
+    let done = Command::new("sh")
+        .args(["-ec", "cp -r Cargo.toml cross packaging scripts \"$0\" && cd \"$0\"/.. && git init -q . && git -c user.name=me -c user.email=me@localhost commit -q --allow-empty -m theirs"])
+        .arg(&archive)
+        .current_dir(source("."))
+        .status();
+    assert!(done.expect("a shell").success());
+    let packed = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(archive.join("packaging/build.sh"));
+        command.arg("amd64");
+        for name in ["SOURCE_DATE_EPOCH", "EDGEFERRY_COMMIT", "CARGO_TARGET_DIR"] {
+            command.env_remove(name);
+        }
+        let output = command.envs(variables.iter().copied()).output();
+        let output = output.expect("the script is there");
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = packed(&[]);
+    assert!(
+        said.contains("set SOURCE_DATE_EPOCH to the time of the commit"),
+        "{said}"
+    );
+    let time = ("SOURCE_DATE_EPOCH", "1790000000");
+    let said = packed(&[time]);
+    assert!(
+        said.contains("set EDGEFERRY_COMMIT to the number of the commit"),
+        "{said}"
+    );
+    let said = packed(&[time, ("EDGEFERRY_COMMIT", "v0.1")]);
+    assert!(
+        said.contains("set EDGEFERRY_COMMIT to the number of the commit"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_engine_is_sent_what_the_recipe_for_containers_copies_and_nothing_else() {
+    let recipe = read("packaging/Containerfile");
+    let copied: Vec<&str> = recipe
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ")?.split(' ').next())
+        .collect();
+    let ignored = read("packaging/Containerfile.dockerignore");
+    let rules: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
+    let (all, kept) = rules.split_first().expect("it has rules");
+    assert_eq!(*all, "*");
+    let kept: Vec<&str> = kept.iter().filter_map(|rule| rule.strip_prefix('!')).collect();
+    assert_eq!(kept, copied);
+}
+
 #[test]
 fn what_cannot_be_packed_is_refused_before_anything_is_built() {
     let said = run("packaging/build.sh", &["--binary", BINARY, "amd64", "arm64"]);

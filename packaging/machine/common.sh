@@ -38,12 +38,35 @@ units() {
 # Those that systemd has something to do for.
 running_units() { units active,activating,reloading; }
 
-# Those that start by themselves when the machine does.
+# The unit that the link $1 wants started.
+wanted_by_link() {
+    case "${1##*/}" in
+        edgeferry.service | edgeferry@*.service) echo "${1##*/}" ;;
+    esac
+}
+
+# The unit that the link $1 is another name of (`Alias=`). That of the template has the instance in it. A link with a name of ours is somebody's own
+# unit, or a mask.
+unit_of_alias() {
+    [ -z "$(wanted_by_link "$1")" ] || return 0
+    target=$(readlink "$1")
+    instance=${1##*@}
+    case "${target##*/}" in
+        edgeferry@.service) [ "$instance" = "$1" ] || echo "edgeferry@$instance" ;;
+        edgeferry.service | edgeferry@*.service) echo "${target##*/}" ;;
+    esac
+}
+
+# Those that start by themselves when the machine does, or by another name.
 enabled_units() {
-    for link in /etc/systemd/system/*.wants/edgeferry.service /etc/systemd/system/*.wants/edgeferry@*.service \
-        /etc/systemd/system/*.requires/edgeferry.service /etc/systemd/system/*.requires/edgeferry@*.service; do
-        if [ -L "$link" ]; then basename "$link"; fi
-    done | sort -u
+    {
+        for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
+            if [ -L "$link" ]; then wanted_by_link "$link"; fi
+        done
+        for link in /etc/systemd/system/*.service; do
+            if [ -L "$link" ]; then unit_of_alias "$link"; fi
+        done
+    } | sort -u
 }
 
 # systemd refuses it when /run is full, and can be too busy to answer. Neither may leave a package half-installed.
@@ -137,6 +160,13 @@ stop_everything() {
             echo "enabled $unit" >>"$STOPPED"
             systemctl --quiet disable "$unit" || say "$unit could not be disabled: systemctl disable $unit"
         done
+        # systemd leaves those of instances.
+        for link in /etc/systemd/system/*.service; do
+            if [ -L "$link" ] && [ -n "$(unit_of_alias "$link")" ]; then
+                echo "name $link $(readlink "$link")" >>"$STOPPED"
+                rm -f "$link"
+            fi
+        done
     fi
 }
 
@@ -144,8 +174,9 @@ stop_everything() {
 undo_stop() {
     [ -f "$STOPPED" ] || return 0
     reload_units
-    while read -r what unit; do
+    while read -r what unit target; do
         case "$what" in
+            name) [ -L "$unit" ] || ln -s "$target" "$unit" || say "$unit could not be made again: it was a link to $target" ;;
             enabled) systemctl --quiet enable "$unit" || say "$unit could not be enabled again: systemctl enable $unit" ;;
             ran) ! systemd_runs || systemctl start "$unit" || say "$unit did not start again: journalctl -u $unit says why" ;;
         esac

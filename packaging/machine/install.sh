@@ -54,27 +54,66 @@ look_at_machine() {
     fi
 }
 
-# Copies one file ($1) beside its place ($2), with mode $3, for `swap`.
+# Copies one file ($1) beside its place ($2), with mode $3, for `swap`. Here and below few programs are started for a file: a small board takes long for each.
 stage() {
-    mkdir -p "$(dirname "$2")"
+    [ ! -d "$2" ] || refuse "$2 is a folder, and has to be a file: put it away first"
+    [ -d "${2%/*}" ] || make_folder "${2%/*}"
     echo "$2" >>"$work/staged"
-    (umask 077 && cp "$1" "$2.edgeferry-new")
-    chown 0:0 "$2.edgeferry-new"
-    chmod "$3" "$2.edgeferry-new"
+    # Nobody else can read it before it has its mode.
+    install -o 0 -g 0 -m "$3" "$1" "$2.edgeferry-new"
+}
+
+# Makes a folder, and notes those that were not there before, the innermost first.
+make_folder() {
+    [ -d "${1%/*}/" ] || make_folder "${1%/*}"
+    mkdir "$1"
+    { echo "$1" && cat "$work/folders"; } >"$work/folders.new"
+    mv "$work/folders.new" "$work/folders"
+}
+
+# Has the file systems of these folders on the disk. All of them where sync cannot choose: then it also waits for whatever else is written on this machine.
+flush() {
+    # shellcheck disable=SC2086 # several folders, which have no spaces in their names
+    sync -f $1 2>/dev/null || sync
 }
 
 # Renames all that is staged: a running program keeps its own file. What is renamed is on the disk before, so a power cut leaves an old file or a new
-# one, and never half of one.
+# one, and never half of one. The old ones stay beside until `keep_it`.
 swap() {
-    sync
-    while IFS= read -r file; do mv -f "$file.edgeferry-new" "$file"; done <"$work/staged"
+    folders=$(sed 's|/[^/]*$||' "$work/staged" | sort -u)
+    flush "$folders"
+    while IFS= read -r file; do
+        if [ -e "$file.edgeferry-old" ] || [ -L "$file.edgeferry-old" ]; then rm -f "$file.edgeferry-old"; fi
+        # A second name of the same file where there can be one: it needs no room.
+        if [ -L "$file" ] || { [ -e "$file" ] && ! ln "$file" "$file.edgeferry-old" 2>/dev/null; }; then
+            cp -pP "$file" "$file.edgeferry-old"
+        fi
+        echo "$file" >>"$work/swapped"
+        mv -f "$file.edgeferry-new" "$file"
+    done <"$work/staged"
     : >"$work/staged"
-    sync
+    flush "$folders"
 }
 
-# What was staged when it was given up, for want of room or patience.
-clean_up() {
-    while IFS= read -r file; do rm -f "$file.edgeferry-new" || true; done <"$work/staged"
+# Nothing can fail any more for which the old version would be wanted again.
+keep_it() {
+    sed 's|$|.edgeferry-old|' "$work/swapped" | tr '\n' '\0' | xargs -0 rm -f
+    : >"$work/swapped"
+    : >"$work/folders"
+}
+
+# What was there before, when a step failed, for want of room or patience. Gateways that run have seen nothing of it.
+go_back() {
+    if [ -s "$work/swapped" ]; then say "the installation did not succeed: everything is put back as it was"; fi
+    while IFS= read -r file; do
+        if [ -e "$file.edgeferry-old" ] || [ -L "$file.edgeferry-old" ]; then
+            mv -f "$file.edgeferry-old" "$file" || true
+        else
+            rm -f "$file" || true
+        fi
+    done <"$work/swapped"
+    while IFS= read -r file; do rm -f "$file.edgeferry-new" "$file.edgeferry-old" || true; done <"$work/staged"
+    while IFS= read -r folder; do rmdir "$folder" 2>/dev/null || true; done <"$work/folders"
     rm -rf "$work"
 }
 
@@ -108,10 +147,16 @@ place_files() {
     done <"$work/files"
     stage_config
     swap
-    # What this version has no more.
+}
+
+# What this version has no more. Where the shorter list cannot be written, the longer one does no harm.
+drop_former_files() {
     grep -vxF -f "$work/new" "$work/old" | while IFS= read -r file; do rm -f "$file"; done
-    stage "$work/new" "$LIST" 644
-    swap
+    if cp "$work/new" "$LIST.edgeferry-new" && flush "${LIST%/*}"; then
+        mv -f "$LIST.edgeferry-new" "$LIST"
+    else
+        rm -f "$LIST.edgeferry-new"
+    fi
 }
 
 install_it() {
@@ -120,6 +165,8 @@ install_it() {
     if [ -f "$LIST" ]; then is_upgrade=yes; fi
     place_files
     make_user
+    keep_it
+    drop_former_files
     forget_removal
     start_again
     say "$VERSION is installed"
@@ -132,7 +179,8 @@ install_it() {
 
 remove_files() {
     cp "$LIST" "$work/list"
-    while IFS= read -r file; do rm -f "$file"; done <"$work/list"
+    # Also what an installation left beside it that was cut short.
+    sed 'p; s|$|.edgeferry-old|; p; s|-old$|-new|' "$work/list" | tr '\n' '\0' | xargs -0 rm -f
     # The folders that are edgeferry's alone, where nobody else has something in them.
     for folder in /usr/share/doc/edgeferry /usr/share/edgeferry; do
         if [ -d "$folder" ]; then find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
@@ -179,8 +227,8 @@ if [ -n "$purge" ] && [ -z "$uninstall" ]; then refuse "--purge goes with --unin
 [ "$(id -u)" = 0 ] || refuse "only root can install it: sudo ./install.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
-: >"$work/staged"
-trap clean_up EXIT
+for list in staged swapped folders; do : >"$work/$list"; done
+trap go_back EXIT
 trap 'exit 1' HUP INT TERM
 umask 022
 if [ -n "$uninstall" ]; then uninstall_it; else install_it; fi

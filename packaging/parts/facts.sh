@@ -9,9 +9,12 @@ maintainer=${EDGEFERRY_MAINTAINER:-edgeferry maintainers <maintainers@edgeferry.
 # What ./dev cross builds with, instead of the default: what is linked in depends on it.
 shipped_features=static
 
+# Whether this is a checkout of its own: around an unpacked archive there may be another repository.
+in_checkout() { [[ $(git rev-parse --show-toplevel 2>/dev/null) == "$(pwd -P)" ]]; }
+
 # The time that all files in a package have: that of the commit, so that the same source gives the same bytes.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
-export SOURCE_DATE_EPOCH
+if [[ -z ${SOURCE_DATE_EPOCH:-} ]] && in_checkout; then SOURCE_DATE_EPOCH=$(git log -1 --format=%ct); fi
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-}
 
 # What Rust calls the machine that Debian calls $1.
 triple() {

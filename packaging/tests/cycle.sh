@@ -51,8 +51,17 @@ unchanged
 install_it "$first"
 unchanged
 
+# One has a name of the machine's owner besides, another one only such.
+units=/etc/systemd/system
+mkdir -p "$units/edgeferry.service.d" "$units/edgeferry@.service.d"
+printf '[Install]\nWantedBy=\nAlias=gateway.service\n' >"$units/edgeferry.service.d/name.conf"
+printf '[Install]\nAlias=gateway@%%i.service\n' >"$units/edgeferry@.service.d/name.conf"
 run systemctl enable edgeferry.service edgeferry@east.service
+[[ -L $units/gateway.service && -L $units/gateway@east.service && -L $units/multi-user.target.wants/edgeferry@east.service ]] ||
+    miss "systemd made other links: $(find "$units" -type l)"
 run dpkg --remove edgeferry
+has_no "$units/gateway.service"
+has_no "$units/gateway@east.service"
 says "$store keeps $backlog messages that are not delivered"
 says "stay"
 has_no /usr/bin/edgeferry
@@ -62,6 +71,7 @@ has_no /etc/systemd/system/multi-user.target.wants/edgeferry.service
 has_no /etc/systemd/system/multi-user.target.wants/edgeferry@east.service
 has "$config"
 has "$store"
+rm -r "$units"/edgeferry*.service.d
 install_it "$second"
 unchanged
 
@@ -133,7 +143,7 @@ says "it has something in it that is no message and could be wanted: $sudo_expor
 says "kept $store"
 rm "$sudo_export"
 install_it "$second"
-run_a_gateway "$store"
+run_a_gateway
 run dpkg --purge edgeferry
 says "$store is in use by another program"
 says "kept $store: it is in use by another program"
@@ -202,7 +212,10 @@ has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 # shellcheck disable=SC2016 # prerm expands it
 printf '\nif [ "$1" = remove ] && [ -e /tmp/give-up ]; then exit 1; fi\n' >>/var/lib/dpkg/info/edgeferry.prerm
 touch /tmp/give-up
+ln -s /usr/lib/systemd/system/edgeferry@.service "$units/gateway@west.service"
 refused dpkg --remove edgeferry
+has "$units/gateway@west.service"
+rm "$units/gateway@west.service"
 has /usr/bin/edgeferry
 has /etc/systemd/system/multi-user.target.wants/edgeferry.service
 rm /tmp/give-up
@@ -213,6 +226,12 @@ run dpkg --purge edgeferry
 mkdir -p /usr/share/doc/edgeferry
 touch /usr/share/doc/edgeferry/of-the-archive
 printf '/usr/share/doc/edgeferry/of-the-archive\n/usr/bin/edgeferry\n' >/usr/share/doc/edgeferry/installed-files
+# A 32-bit system may have a 64-bit kernel (Raspberry Pi OS on a Pi 4), which calls the processor by another name than the package.
+if [[ $(dpkg --print-architecture) == armhf ]]; then
+    mv /usr/bin/uname /usr/bin/uname.own 2>/dev/null || mv /bin/uname /usr/bin/uname.own
+    printf '#!/bin/sh\necho aarch64\n' >/usr/bin/uname
+    chmod 755 /usr/bin/uname
+fi
 install_it "$second"
 has_no /usr/share/doc/edgeferry/of-the-archive
 has_no /usr/share/doc/edgeferry/installed-files

@@ -35,7 +35,8 @@ refused /tmp/unpacked/install.sh
 says "was removed and still owns $config"
 has_no /usr/bin/edgeferry
 rm /usr/bin/dpkg-query
-mv /usr/bin/systemctl /usr/bin/systemctl.away
+systemctl=$(command -v systemctl)
+mv "$systemctl" "$systemctl.away"
 refused /tmp/unpacked/install.sh
 says "there is no systemd on this machine"
 has_no /usr/bin/edgeferry
@@ -46,7 +47,8 @@ run /tmp/unpacked/install.sh --without-systemd
 says "a program that runs is the old one until you restart it"
 run /tmp/unpacked/install.sh --uninstall --purge
 has_no "$config"
-mv /usr/bin/systemctl.away /usr/bin/systemctl
+mv "$systemctl.away" "$systemctl"
+hash -r
 cp /tmp/unpacked/files/usr/bin/edgeferry /tmp/kept
 # A program of another machine.
 printf '\177ELF\2\1\1' >/tmp/unpacked/files/usr/bin/edgeferry
@@ -93,7 +95,7 @@ has_no "$config"
 run /tmp/unpacked/install.sh
 [[ $(queued) == "$backlog" ]] || miss "a purge took messages"
 run edgeferry queue purge --all --yes
-run_a_gateway "$store"
+run_a_gateway
 run /tmp/unpacked/install.sh --uninstall
 says "$store is in use by another program: it is kept"
 end_the_gateway
@@ -110,18 +112,62 @@ has_no "$config"
 refused /tmp/unpacked/install.sh --uninstall --purge
 says "nothing was installed by this script"
 
-# --- What stands in the way of an installation leaves no half of it
+# --- A step that fails leaves no half of an installation
 
+halves() { find / -xdev -name '*.edgeferry-new' -o -xdev -name '*.edgeferry-old'; }
+state() { tr '\n' '\0' <"$list" | xargs -0 sha256sum; }
+# An upgrade in which a step fails: all is as before.
+given_up() {
+    refused /tmp/unpacked/install.sh
+    [[ $(state) == "$before" ]] || miss "an installation that failed changed files"
+    [[ -z $(halves) ]] || miss "there are halves of files: $(halves)"
+}
+
+unpack "$1"
 run /tmp/unpacked/install.sh
-before=$(sha256sum /usr/bin/edgeferry "$list" "$config")
+before=$(state)
+unpack "$2"
+# The program itself is another one, and so is its list.
+touch /tmp/unpacked/files/usr/share/edgeferry/of-this-version
+echo >>/tmp/unpacked/files/usr/bin/edgeferry
+# Where a folder has to be, there is a file.
 mv /usr/share/fish /tmp/fish
 touch /usr/share/fish
 refused /tmp/unpacked/install.sh
 rm /usr/share/fish
 mv /tmp/fish /usr/share/fish
-[[ $(sha256sum /usr/bin/edgeferry "$list" "$config") == "$before" ]] || miss "an installation that failed changed files"
-[[ -z $(find / -xdev -name '*.edgeferry-new') ]] || miss "there are halves of files: $(find / -xdev -name '*.edgeferry-new')"
+[[ $(state) == "$before" ]] || miss "an installation that failed changed files"
+# Where a file has to be, there is a folder.
+mkdir /usr/share/edgeferry/of-this-version
+given_up
+says "/usr/share/edgeferry/of-this-version is a folder"
+rmdir /usr/share/edgeferry/of-this-version
+# One file cannot be replaced.
+mount --bind /usr/bin/edgeferry /usr/bin/edgeferry
+given_up
+says "the installation did not succeed: everything is put back as it was"
+umount /usr/bin/edgeferry
+# All files are in place, and the user cannot be made.
+sysusers=$(command -v systemd-sysusers)
+mv "$sysusers" /tmp/sysusers
+printf '#!/bin/sh\necho "no room in /etc" >&2\nexit 1\n' >"$sysusers"
+chmod 755 "$sysusers"
+given_up
+says "no room in /etc"
+says "everything is put back as it was"
+has_no /usr/share/edgeferry/of-this-version
+# The same at a first installation, after which there is nothing.
 run /tmp/unpacked/install.sh --uninstall --purge
-[[ -z $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*') ]] ||
-    miss "left behind: $(find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*')"
+refused /tmp/unpacked/install.sh
+says "everything is put back as it was"
+left() { find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*'; }
+[[ -z $(left) ]] || miss "left behind: $(left)"
+mv /tmp/sysusers "$sysusers"
+run /tmp/unpacked/install.sh
+has /usr/share/edgeferry/of-this-version
+
+# --- Nothing is left behind
+
+run /tmp/unpacked/install.sh --uninstall --purge
+[[ -z $(left) ]] || miss "left behind: $(left)"
 echo "the tarball installed, upgraded, removed, purged without dpkg"

@@ -132,7 +132,7 @@ impl Stages {
             allowance,
             ..
         } = &self.ground;
-        Tellings::start(config, identity, &self.look, allowance.clone())
+        Tellings::start(config, identity, &self.look, &self.view, allowance.clone())
     }
 
     /// For onlookers.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
 use crate::app::threads::Threads;
+use crate::app::view::View;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ops::Look;
@@ -32,11 +33,13 @@ pub(super) struct Tellings {
 }
 
 impl Tellings {
-    /// Starts those that the configuration asks for. Must be called in a tokio runtime.
+    /// Starts those that the configuration asks for; `view` has all lanes that run. Must be called in a tokio runtime. No look is taken:
+    /// whoever calls serves all MQTT connections, and nobody can promise how long one takes on a card that stalls.
     pub(super) fn start(
         config: &Arc<Config>,
         identity: &Identity,
         look: &Look,
+        view: &View,
         allowance: Option<Arc<Allowance>>,
     ) -> Result<Self, AppError> {
         let (mut brokers, stop) = (JoinSet::new(), CancellationToken::new());
@@ -44,7 +47,7 @@ impl Tellings {
             config.brokers.iter().map(|_| CancellationToken::new()).collect();
         if let Some(topic) = &config.status.mqtt_topic {
             // The configuration has none of this name; an earlier one may have had, and it may still be emptied.
-            let is_taken = look.take().lanes.iter().any(|lane| lane.name == STATE);
+            let is_taken = view.lanes().iter().any(|lane| lane.name == STATE);
             if is_taken {
                 tracing::error!(
                     lane = STATE,
@@ -157,4 +160,32 @@ fn start_teller(
     let mut threads = Threads::new(1);
     threads.spawn(NAME.to_owned(), move || teller.run())?;
     Ok((monitor, threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::identity::{self, Machine};
+
+    #[tokio::test]
+    async fn no_look_is_taken_by_whoever_starts_them() {
+        let text = "[gateway]\nid = \"gw\"\ndata_dir = \"/tmp/x\"\n[[mqtt]]\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\n\
+                    bootstrap_servers = [\"127.0.0.1:1\"]\n[status]\nmqtt_topic = \"state/{gateway}\"\n[[route]]\n\
+                    from = \"t/{device}\"\ntopic = \"t\"\n";
+        let (config, _) = crate::config::parse(Path::new("test.toml"), text).expect("valid");
+        let dir = tempfile::tempdir().expect("temp dir");
+        let identity = identity::open(dir.path(), "gw".to_owned(), &Machine::read(), true).expect("opens");
+        let (here, looked) = (std::thread::current().id(), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&looked);
+        let look = Look::new(move || {
+            seen.fetch_or(std::thread::current().id() == here, Ordering::Relaxed);
+            crate::ops::state::sample::state()
+        });
+        let started = Tellings::start(&Arc::new(config), &identity, &look, &View::default(), None);
+        started.expect("starts").stop().await;
+        assert!(!looked.load(Ordering::Relaxed));
+    }
 }

@@ -5,17 +5,18 @@ mod filter;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::Level;
 
 use crate::ops::events;
 use crate::ops::journal::{self, Journal};
-use filter::Said;
+use filter::{Said, Unreadable};
 
-/// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`.
+/// Environment variable with the filter, as [`filter::parse`] reads it.
 const FILTER: &str = "EDGEFERRY_LOG";
 /// sled logs its own business at info level; the store's state is ours to tell.
 const DEFAULT: &str = "info,sled=warn";
@@ -38,7 +39,7 @@ pub enum Applied {
 
 /// Says as much as `level` from now on, unless the environment says otherwise.
 pub fn set_level(level: Level) -> Applied {
-    if from_environment().is_some() {
+    if matches!(from_environment(), Ok(Some(_))) {
         return Applied::Environment;
     }
     let changed = IN_USE.get().map(|filter| filter.reload(Said(filter_of(level))));
@@ -49,8 +50,8 @@ pub fn set_level(level: Level) -> Applied {
 }
 
 /// What a level lets through. Libraries say no more than at `info`: with more of it, passwords could be in the log.
-fn filter_of(level: Level) -> EnvFilter {
-    EnvFilter::new(match level {
+fn filter_of(level: Level) -> Targets {
+    built_in(match level {
         Level::Error => "error",
         Level::Warn => "warn",
         Level::Info => DEFAULT,
@@ -59,9 +60,17 @@ fn filter_of(level: Level) -> EnvFilter {
     })
 }
 
-/// A filter that cannot be read counts as none.
-fn from_environment() -> Option<EnvFilter> {
-    EnvFilter::try_from_env(FILTER).ok()
+/// One of the filters of this file, which a test reads: a mistake in one would say nothing at all.
+fn built_in(text: &str) -> Targets {
+    filter::parse(text).ok().flatten().unwrap_or_default()
+}
+
+/// The filter of whoever started the process, if there is one.
+fn from_environment() -> Result<Option<Targets>, Unreadable> {
+    match std::env::var_os(FILTER) {
+        Some(text) => filter::parse(&text.to_string_lossy()),
+        None => Ok(None),
+    }
 }
 
 /// Has the last lines reach the journal, if it takes them soon. To be called before the process ends.
@@ -80,7 +89,11 @@ pub fn init_quiet() {
 }
 
 fn init_with(default: &str) {
-    let filter = from_environment().unwrap_or_else(|| EnvFilter::new(default));
+    let (asked, unreadable) = match from_environment() {
+        Ok(asked) => (asked, None),
+        Err(error) => (None, Some(error)),
+    };
+    let filter = asked.unwrap_or_else(|| built_in(default));
     let (filter, handle) = reload::Layer::new(Said(filter));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd sets this when standard error is connected to the journal (systemd.exec(5)).
@@ -102,10 +115,29 @@ fn init_with(default: &str) {
     } else if IN_USE.set(handle).is_err() {
         tracing::debug!("logging was started twice at once");
     }
+    if let Some(error) = unreadable {
+        tracing::warn!(%error, "EDGEFERRY_LOG cannot be read and does not count");
+    }
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let text = panic.payload_as_str().unwrap_or("no message");
         let place = panic.location().map(ToString::to_string);
         tracing::error!(thread = thread.name(), place, text, "panicked");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_of_this_file_can_be_read() {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        for filter in [built_in(DEFAULT), built_in(QUIET)]
+            .into_iter()
+            .chain(levels.map(filter_of))
+        {
+            assert!(filter.default_level().is_some(), "{filter}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The Kafka client: the only place of the pipeline that makes one. The rest of the sink knows its error codes at most.
 //!
-//! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for, `polled` who listens.
+//! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for, `polled` who listens,
+//! `transactional` what exactly-once adds, `ear` what a client for a person remembers.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -41,7 +41,7 @@ struct Held {
     outages: Outages,
 }
 
-/// Counters since the start.
+/// Counters since the start of the process: a lane that is opened anew by a reload goes on with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Records confirmed by Kafka.

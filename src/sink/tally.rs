@@ -1,4 +1,5 @@
-//! Who delivers, and who is in trouble: counters of routes, and of devices within a bound. Since the start of the process.
+//! Who delivers, and who is in trouble: counters of routes, and of devices within a bound. Since the lane was opened: a
+//! reload that opens it anew begins them anew.
 //!
 //! There may be more devices than fit into memory, so the busiest are found by the space-saving algorithm (Metwally, Agrawal,
 //! El Abbadi: Efficient computation of frequent and top-k elements in data streams, 2005). `DEVICES` devices have a counter. A

@@ -8,7 +8,7 @@ use crate::support::program::Program;
 
 /// What the daemon gives itself at its start on a board, by starting itself once more. Under QEMU it can do that only where the
 /// kernel starts programs of other processors by itself (binfmt_misc), which is not so on every machine.
-const ALLOCATOR: [(&str, &str); 3] = [
+pub const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_TRIM_THRESHOLD_", "4194304"),
     ("MALLOC_TOP_PAD_", "1048576"),
@@ -44,7 +44,17 @@ impl Machine {
         }
     }
 
-    /// Its program, which has to find out itself that it cannot be started a second time, where that is so.
+    /// Whether the kernel starts its programs by itself.
+    pub fn runs_by_itself(self) -> bool {
+        let name = match self {
+            Self::X86_64 => return true,
+            Self::Aarch64 => "qemu-aarch64",
+            Self::Armv7 => "qemu-arm",
+        };
+        Path::new("/proc/sys/fs/binfmt_misc").join(name).exists()
+    }
+
+    /// Its program, which starts itself a second time. Where the kernel cannot do that, glibc would hand the file to a shell.
     pub fn bare_program(self) -> Program {
         let (variable, qemu, root) = match self {
             Self::Aarch64 => (

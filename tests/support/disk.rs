@@ -1,9 +1,16 @@
 //! Small file systems of their own that a test may fill: tmpfs, and ext4 on a loop device. Mounting needs root.
+//!
+//! They are mounted where all of this machine sees them, below the folder for temporary files: a namespace of its own would be one thread's, and
+//! daemons of tests are started by another one. Each is unmounted when its test ends, also when it fails; what a killed test process left is unmounted by
+//! the next one that mounts something.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Before the number of the process that mounted it.
+const NAME: &str = "edgeferry-disk-";
 
 /// Kinds of file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +30,12 @@ pub struct Disk {
 impl Disk {
     /// A file system of `mib` MiB. `None`, and a word about it, where mounting is not possible.
     pub fn mount(kind: Kind, mib: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("temp dir");
+        unmount_leftovers();
+        let name = format!("{NAME}{}-", std::process::id());
+        let folder = tempfile::Builder::new()
+            .prefix(&name)
+            .tempdir()
+            .expect("temp dir");
         let at = folder.path().join("mnt");
         fs::create_dir(&at).expect("creates");
         let outcome = match kind {
@@ -86,6 +98,44 @@ impl Drop for Disk {
         if let Err(reason) = run(Command::new("umount").arg("-l").arg(self.path())) {
             eprintln!("cannot unmount {}: {reason}", self.path().display());
         }
+    }
+}
+
+/// Unmounts what test processes mounted that are no more.
+fn unmount_leftovers() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    // proc_mounts(5): device, place, …; places of ours have nothing in them that is written otherwise there.
+    for at in mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(Path::new)
+    {
+        if is_leftover(at) {
+            remove_leftover(at);
+        }
+    }
+}
+
+fn is_leftover(at: &Path) -> bool {
+    let name = at
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
+    let process = name
+        .and_then(|name| name.strip_prefix(NAME))
+        .and_then(|rest| rest.split('-').next())
+        .and_then(|number| number.parse::<u32>().ok());
+    process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+}
+
+/// Another test process may do the same at the same time, so nothing here has to succeed. Nothing is deleted through a mount: folders have to be
+/// empty.
+fn remove_leftover(at: &Path) {
+    drop(run(Command::new("umount").arg(at)));
+    let folder = at.parent().unwrap_or(at);
+    if fs::remove_dir(at).is_ok() {
+        drop(fs::remove_file(folder.join("image")));
+        drop(fs::remove_dir(folder));
     }
 }
 

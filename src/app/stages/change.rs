@@ -344,12 +344,14 @@ impl Stages {
     async fn close(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Carried>, AppError> {
         let mut carried = BTreeMap::new();
         let mut traces: Vec<(String, Weak<()>)> = Vec::new();
-        for orphan in self.orphans.drain(..) {
-            traces.push((orphan.lane, orphan.letters.trace()));
+        let orphans = std::mem::take(&mut self.orphans);
+        for orphan in &orphans {
+            traces.push((orphan.lane.clone(), orphan.letters.trace()));
         }
         if let Some((hand, _)) = &self.hand {
             hand.forget_letters();
         }
+        let mut stopped = Vec::new();
         for name in names {
             self.view.remove(name);
             if let Some((hand, _)) = &self.hand {
@@ -357,9 +359,12 @@ impl Stages {
             }
             if let Some(lane) = self.running.remove(name) {
                 carried.insert(name.clone(), lane.points.carried());
-                traces.extend(lane.traces.into_iter().map(|trace| (name.clone(), trace)));
+                traces.extend(lane.traces.iter().cloned().map(|trace| (name.clone(), trace)));
+                stopped.push(lane);
             }
         }
+        // A store that is closed is flushed and synced.
+        beside("closing of lanes", move || drop((orphans, stopped))).await?;
         let is_open = |(_, trace): &&(String, Weak<()>)| trace.strong_count() > 0;
         let began = Instant::now();
         while let Some((name, _)) = traces.iter().find(is_open) {

@@ -23,7 +23,7 @@ const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(30);
 /// A wait looks this often whether a stop has begun.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a reload is waited for: each lane takes some 20 s at most, and there are few. It holds one of few places.
+/// How long a reload is waited for: lanes stop side by side, and each takes some 75 s at most. It holds one of few places.
 const RELOAD_PATIENCE: Duration = Duration::from_mins(5);
 /// How often is looked whether it is done: a person waits for it.
 const RELOAD_LOOK: Duration = Duration::from_millis(50);

@@ -292,6 +292,11 @@ pub const KNOWN: &[Known] = &[
     ),
     // ops/logging.rs
     warn("the level of the log stays as it was", &["error"], BUG),
+    warn(
+        "EDGEFERRY_LOG cannot be read and does not count",
+        &["error"],
+        "write it as docs/logs.md says, for example info,edgeferry::source=debug",
+    ),
     error("panicked", &["thread", "place", "text"], BUG),
     // queue/ballast.rs
     warn(

@@ -1,11 +1,10 @@
 //! What is said, by a filter of the user's; and beside it warnings and errors, which the daemon keeps whatever is said.
 
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_log::NormalizeEvent;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::ops::events;
@@ -13,7 +12,44 @@ use crate::ops::events;
 /// Lets warnings, errors and the spans of lanes come as far as the layer that keeps them
 /// ([`events::layer`], which is to be over this one), and says no more than the filter inside does.
 #[derive(Debug)]
-pub struct Said(pub EnvFilter);
+pub struct Said(pub Targets);
+
+/// A part of a filter that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is none of LEVEL, TARGET and TARGET=LEVEL, with off, error, warn, info, debug or trace for LEVEL and no spans or fields"
+)]
+pub struct Unreadable(String);
+
+/// Reads `LEVEL`, `TARGET` and `TARGET=LEVEL`, with commas between; none if the text is empty.
+///
+/// By hand around `Targets`, which takes an empty text for "everything" and does not say what it could not read. Not
+/// `EnvFilter`: its filters by spans and their fields bring regular expressions with them, 0.4 MB of the program.
+///
+/// # Errors
+///
+/// The first part that is none of these.
+pub fn parse(text: &str) -> Result<Option<Targets>, Unreadable> {
+    let parts: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
+    for part in &parts {
+        let by_fields = part.contains(['[', ']', '{', '}']);
+        if by_fields || part.parse::<Targets>().is_err() {
+            return Err(Unreadable((*part).to_owned()));
+        }
+    }
+    match parts.is_empty() {
+        true => Ok(None),
+        false => parts
+            .join(",")
+            .parse()
+            .map(Some)
+            .map_err(|_| Unreadable(text.to_owned())),
+    }
+}
 
 /// Whether whoever looks at the state wants to have it.
 fn is_kept(metadata: &Metadata<'_>) -> bool {
@@ -33,41 +69,19 @@ impl<S: Subscriber> Layer<S> for Said {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        is_kept(metadata) || self.0.enabled(metadata, context)
+        is_kept(metadata) || Layer::<S>::enabled(&self.0, metadata, context)
     }
 
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
         // Lines of libraries that use the `log` crate say in a field where they come from.
         let of_log = event.normalized_metadata();
         let metadata = of_log.as_ref().unwrap_or_else(|| event.metadata());
-        self.0.enabled(metadata, context)
+        Layer::<S>::enabled(&self.0, metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         // The spans of lanes are at this level.
-        self.0.max_level_hint().map(|hint| hint.max(LevelFilter::INFO))
-    }
-
-    // The filter may be about spans and their fields.
-
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.0.on_new_span(attributes, id, context);
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.0.on_record(id, values, context);
-    }
-
-    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        self.0.on_enter(id, context);
-    }
-
-    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        self.0.on_exit(id, context);
-    }
-
-    fn on_close(&self, id: Id, context: Context<'_, S>) {
-        self.0.on_close(id, context);
+        Layer::<S>::max_level_hint(&self.0).map(|hint| hint.max(LevelFilter::INFO))
     }
 }
 
@@ -84,7 +98,7 @@ mod tests {
         let (keeper, kept) = keeper();
         let through = Through::default();
         let subscriber = tracing_subscriber::registry()
-            .with(Said(EnvFilter::new(filter)))
+            .with(Said(parse(filter).expect("can be read").expect("is not empty")))
             .with(through.clone())
             .with(keeper);
         tracing::subscriber::with_default(subscriber, || {
@@ -122,7 +136,11 @@ mod tests {
         };
         let through = Through::default();
         let subscriber = tracing_subscriber::registry()
-            .with(Said(EnvFilter::new("warn,librdkafka=off")))
+            .with(Said(
+                parse("warn,librdkafka=off")
+                    .expect("can be read")
+                    .expect("is not empty"),
+            ))
             .with(through.clone());
         tracing::subscriber::with_default(subscriber, || {
             say("librdkafka");
@@ -138,5 +156,46 @@ mod tests {
         assert_eq!((out, kept.len()), (0, 2));
         let (out, _) = said("off,edgeferry=info");
         assert_eq!(out, 3);
+    }
+
+    #[test]
+    fn of_two_rules_the_longer_target_counts() {
+        let (out, _) = said("edgeferry::ops=error,edgeferry=info, off");
+        assert_eq!(out, 1);
+        let (out, _) = said("edgeferry::ops,off");
+        assert_eq!(out, 4, "a target without a level says all");
+    }
+
+    #[test]
+    fn levels_are_read_in_any_case_and_as_numbers() {
+        for (filter, lines) in [("WARN", 2), ("Info", 3), ("2", 2), ("edgeferry=DEBUG", 4)] {
+            assert_eq!(said(filter).0, lines, "{filter}");
+        }
+    }
+
+    #[test]
+    fn an_empty_filter_is_none() {
+        for text in ["", " ", ",", " , "] {
+            assert_eq!(parse(text), Ok(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_what_can() {
+        for (text, part) in [
+            ("info,sled=loud", "sled=loud"),
+            ("a=b=info", "a=b=info"),
+            ("info,[lane]=debug", "[lane]=debug"),
+            (
+                "edgeferry[lane{lane=x}]=debug,info",
+                "edgeferry[lane{lane=x}]=debug",
+            ),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(
+                error.starts_with(&format!("`{part}` is none of LEVEL")),
+                "{error}"
+            );
+        }
     }
 }
