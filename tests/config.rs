@@ -1888,15 +1888,15 @@ fn a_secret_where_the_path_of_a_file_belongs_is_quoted_in_no_form() {
         .chain(rest);
     for (table, key) in all {
         for form in &forms {
-            let line = format!("{key} = {form}\n");
+            let setting = format!("{key} = {form}\n");
             let said = match table {
-                "mqtt[0]" => refused(&format!("{REST}username = \"u\"\n{line}{KAFKA}{ROUTE}")),
-                "kafka" => refused(&format!("{REST}{KAFKA}{line}{ROUTE}")),
-                "lane[0]" => refused(&format!("{REST}{KAFKA}{ROUTE}{lane}{line}")),
-                table => refused(&format!("{REST}{KAFKA}{ROUTE}[{table}]\n{line}")),
+                "mqtt[0]" => refused(&format!("{REST}username = \"u\"\n{setting}{KAFKA}{ROUTE}")),
+                "kafka" => refused(&format!("{REST}{KAFKA}{setting}{ROUTE}")),
+                "lane[0]" => refused(&format!("{REST}{KAFKA}{ROUTE}{lane}{setting}")),
+                table => refused(&format!("{REST}{KAFKA}{ROUTE}[{table}]\n{setting}")),
             };
-            assert!(!said.contains(SECRET), "{table} {line}: {said}");
-            assert!(said.contains(key), "{table} {line}: {said}");
+            assert!(!said.contains(SECRET), "{table} {setting}: {said}");
+            assert!(said.contains(key), "{table} {setting}: {said}");
         }
     }
 }
