@@ -273,7 +273,11 @@ fn an_old_and_hardened_program_passes_the_check() {
 fn a_program_that_has_grown_is_refused() {
     let Some(target) = this_machine() else { return };
     let folder = TempDir::new().expect("a folder");
-    let program = compile(&folder, OLD_PROGRAM, &[&["-nostartfiles"], &HARDENED[..]].concat());
+    let program = compile(
+        &folder,
+        OLD_PROGRAM,
+        &[&["-nostartfiles"], &HARDENED[..]].concat(),
+    );
     let file = fs::File::options().write(true).open(&program);
     // Nothing of it is on the disk.
     file.and_then(|file| file.set_len(1 << 30)).expect("it grows");
