@@ -25,7 +25,11 @@ file=$2
 baseline=$(cross_target "$name" glibc) || { echo "there is no target '$name'; there are: $(cross_names | paste -sd' ')" >&2 && exit 64; }
 machine=$(cross_target "$name" machine)
 loader=$(cross_target "$name" loader)
+largest=$(cross_target "$name" largest)
 [[ -f $file ]] || { echo "$file: there is no such file" >&2 && exit 1; }
+
+bytes=$(stat -c %s "$file")
+((bytes <= largest)) || problem "has $bytes bytes, $largest are allowed: make it smaller, or raise the limit in cross/targets.sh and say why"
 
 header=$(readelf --file-header --wide "$file")
 [[ $header == *"$machine"* ]] || problem "not built for $machine"

@@ -107,7 +107,7 @@ fn scripts_on_a_gateway(folder: &TempDir) -> Vec<PathBuf> {
     names.map(write).into()
 }
 
-/// The rows of cross/targets.sh: name, triple, glibc, machine, loader.
+/// The rows of cross/targets.sh: name, triple, glibc, machine, loader, largest size.
 fn targets() -> Vec<Vec<String>> {
     let (output, said) = run(Command::new("bash").args(["-c", "source cross/targets.sh && cross_targets"]));
     assert!(output.status.success(), "{said}");
@@ -214,9 +214,10 @@ fn every_target_has_the_same_baseline_and_is_explained() {
     let rows = targets();
     assert!(rows.len() >= 3, "{rows:?}");
     for row in &rows {
-        let [name, triple, glibc, _machine, loader] = row.as_slice() else {
-            panic!("{row:?}: a row has five fields");
+        let [name, triple, glibc, _machine, loader, largest] = row.as_slice() else {
+            panic!("{row:?}: a row has six fields");
         };
+        assert!(largest.parse::<u32>().is_ok(), "{name}: {largest} bytes");
         assert_eq!(
             glibc, "2.28",
             "{name}: the baseline of docs/decisions/0029-cross-building.md"
@@ -266,6 +267,23 @@ fn an_old_and_hardened_program_passes_the_check() {
     if let Some((good, said)) = verdict(&HARDENED) {
         assert!(good, "{said}");
     }
+}
+
+#[test]
+fn a_program_that_has_grown_is_refused() {
+    let Some(target) = this_machine() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let program = compile(
+        &folder,
+        OLD_PROGRAM,
+        &[&["-nostartfiles"], &HARDENED[..]].concat(),
+    );
+    let file = fs::File::options().write(true).open(&program);
+    // Nothing of it is on the disk.
+    file.and_then(|file| file.set_len(1 << 30)).expect("it grows");
+    let (good, said) = check(target, &program);
+    assert!(!good, "{said}");
+    assert!(said.contains("has 1073741824 bytes"), "{said}");
 }
 
 #[test]

@@ -59,13 +59,16 @@ fn five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_
     for (path, what) in [
         ("/", "</html>"),
         ("/health/ready", "\"summary\""),
-        ("/metrics", "edgeferry_delivered_messages_total"),
+        (
+            "/metrics",
+            "edgeferry_messages_delivered_total{lane=\"default\"} 1",
+        ),
     ] {
-        let answer = get(http, path, "").expect("it answers");
-        assert!(
-            answer.contains(" 200 ") && answer.contains(what),
-            "{path}: {answer}"
-        );
+        // What it answers may be a second old.
+        wait::until(path, DELIVERED, || {
+            let answer = get(http, path, "")?;
+            (answer.contains(" 200 ") && answer.contains(what)).then_some(())
+        });
     }
     let (commands, edited) = (walk.commands, walk.edited);
     eprintln!("{commands} commands, {edited} edited lines");
