@@ -136,12 +136,12 @@ umount "$store"
 # --- What is no message, and a gateway that systemd does not know, keep a store
 
 empty
-sudo_export=$store/letters.jsonl
-touch "$sudo_export"
+letters=$store/letters.jsonl
+touch "$letters"
 run dpkg --purge edgeferry
-says "it has something in it that is no message and could be wanted: $sudo_export"
+says "it has something in it that is no message and could be wanted: $letters"
 says "kept $store"
-rm "$sudo_export"
+rm "$letters"
 install_it "$second"
 run_a_gateway
 run dpkg --purge edgeferry
