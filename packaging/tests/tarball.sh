@@ -160,10 +160,12 @@ says "nothing was installed by this script"
 halves() { find / -xdev -name '*.edgeferry-new' -o -xdev -name '*.edgeferry-old'; }
 state() { tr '\n' '\0' <"$list" | xargs -0 sha256sum; }
 # An upgrade in which a step fails: all is as before.
-given_up() {
-    refused /tmp/unpacked/install.sh
+given_up() { given_up_by /tmp/unpacked/install.sh; }
+given_up_by() {
+    refused "$@"
     [[ $(state) == "$before" ]] || miss "an installation that failed changed files"
     [[ -z $(halves) ]] || miss "there are halves of files: $(halves)"
+    [[ -z $(find /tmp -maxdepth 1 -name 'tmp.*') ]] || miss "its notes are still there: it did not come to the end of going back"
 }
 
 unpack "$1"
@@ -201,11 +203,6 @@ says "everything is put back as it was"
 has_no /usr/share/edgeferry/of-this-version
 # The same when nobody can be told: the log is on a full disk, or who read it is gone.
 quietly() { /tmp/unpacked/install.sh 2>/dev/full; }
-given_up_by() {
-    refused "$@"
-    [[ $(state) == "$before" ]] || miss "an installation that failed changed files"
-    [[ -z $(halves) ]] || miss "there are halves of files: $(halves)"
-}
 given_up_by quietly
 unread() { /tmp/unpacked/install.sh 2>&1 | true; }
 given_up_by unread
