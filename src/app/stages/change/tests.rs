@@ -234,31 +234,33 @@ async fn a_stop_that_comes_while_a_lane_stops_stops_all_of_them_at_once() {
 }
 
 #[tokio::test]
-async fn a_stop_that_comes_while_lanes_are_opened_leaves_them_closed() {
-    let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
-    let stop = bench.cancel_when(|view| {
-        let (lanes, exchanged) = view.lanes_and_exchanged();
-        exchanged.contains("alarms") && lanes.iter().all(|lane| lane.name != "alarms")
-    });
-    let changed = bench.change_to(BASE, &stop).await;
-    assert!(matches!(changed, Ok(Changed::Interrupted)), "{changed:?}");
-    assert!(!bench.stages.running.contains_key("alarms"));
-    assert_eq!(bench.lanes(), ["default"]);
-    bench.end().await;
-}
-
-#[tokio::test]
 async fn a_stop_that_comes_while_lanes_are_opened_leaves_nothing_of_what_they_were_opened_for() {
+    let keys = tempfile::tempdir().expect("temp dir");
+    // A medium that gives the key when the test does: until then the opening of the second lane stands.
+    let key = keys.path().join("key");
+    let made = std::process::Command::new("mkfifo").arg(&key).status();
+    assert!(made.expect("mkfifo runs").success());
     let mut bench = Bench::start(&format!("{BASE}{ALARMS}"));
     let noted = bench.notes("alarms");
-    let stop = bench.cancel_when(|view| {
-        let (lanes, exchanged) = view.lanes_and_exchanged();
-        exchanged.contains("alarms") && lanes.iter().all(|lane| lane.name != "alarms")
-    });
     let other = ALARMS.replace("from = \"a/{device}\"", "from = \"b/{device}\"");
-    let come = ALARMS.replace("alarms", "come").replace("\"a/", "\"c/");
+    let sealed = format!("\"come\"\nkey_file = {:?}", key.display().to_string());
+    let come = ALARMS
+        .replace("lane = \"alarms\"", "lane = \"come\"")
+        .replacen("\"alarms\"", &sealed, 1)
+        .replace("\"a/", "\"c/");
+    let stop = CancellationToken::new();
+    let canceller = stop.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        // As long as nobody has it open for reading.
+        let mut pipe = std::fs::File::options().write(true).open(&key).expect("a pipe");
+        canceller.cancel();
+        let text = "0123456789abcdef".repeat(4);
+        std::io::Write::write_all(&mut pipe, text.as_bytes()).expect("it is read");
+    });
     let changed = bench.change_to(&format!("{BASE}{other}{come}"), &stop).await;
+    opening.await.expect("no panic");
     assert!(matches!(changed, Ok(Changed::Interrupted)), "{changed:?}");
+    assert_eq!(bench.lanes(), ["default"], "they stay closed");
     let left = bench.notes("alarms");
     assert_eq!(left["routes.json"], noted["routes.json"]);
     // While it ran it may have noted more of the filters that it had.
