@@ -136,7 +136,7 @@ if [[ -z $trial ]]; then
 fi
 build_programs
 
-# Beside the final place, so that it gets there by being renamed: what is there is whole, whatever happens here.
+# Beside the final place, so that it gets there by being renamed: what is there is always whole.
 mkdir -p "$(dirname "$out")"
 fresh=$(mktemp -d "$(dirname "$out")/.packages.XXXXXX")
 trap 'rm -rf --one-file-system "$fresh"' EXIT
@@ -152,7 +152,10 @@ if [[ -n $check ]]; then
     say "the same bytes twice"
 fi
 chmod 755 "$fresh/one"
+# Who stops it between the two has both beside the place.
+trap - EXIT
 if [[ -e $out ]]; then mv -T "$out" "$fresh/former"; fi
-mv -T "$fresh/one" "$out"
+mv -T "$fresh/one" "$out" || fail "the packages could not be put in $out: they are in $fresh/one, and those before in $fresh/former"
+rm -rf --one-file-system "$fresh"
 cat "$out/SHA256SUMS"
 say "in $out"

@@ -146,8 +146,11 @@ need_packages() {
     [[ -z $missing ]] || fail "after installing it, this is still missing: what ${missing% } has in Debian 12. Which package has it here?"
 }
 
-# A folder that is given up is deleted without crossing into another file system.
-give_up() { rm -rf --one-file-system "$1"; }
+# A folder that is given up is deleted without crossing into another file system. Parts of it may be root's.
+give_up() { rm -rf --one-file-system "$1" 2>/dev/null || as_root rm -rf --one-file-system "$1"; }
+
+# Renames $1 to the folder $2. Another run may have been faster: its copy is as good. What root made only root can put elsewhere.
+put_in_place() { mv -T "$1" "$2" 2>/dev/null || [[ -d $2 ]] || as_root mv -T "$1" "$2"; }
 
 # Makes the folder $1 by the command behind it, which is told a place beside it as its last word: what was interrupted never looks complete.
 make_at() {
@@ -157,9 +160,8 @@ make_at() {
     tmp=$(mktemp -d "$parent/.making.XXXXXX")
     chmod 755 "$tmp"
     "${@:2}" "$tmp/new" >&2 || status=$?
-    # Another run may have been faster: its copy is as good.
-    if [[ $status -eq 0 ]]; then mv -T "$tmp/new" "$place" 2>/dev/null || [[ -d $place ]]; fi
-    give_up "$tmp"
+    if [[ $status -eq 0 ]]; then put_in_place "$tmp/new" "$place" || status=$?; fi
+    give_up "$tmp" || say "$tmp could not be deleted"
     return "$status"
 }
 

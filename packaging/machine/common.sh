@@ -8,8 +8,16 @@ DELIVERED=/var/lib/misc/edgeferry.delivered
 STOPPED=/run/edgeferry.stopped
 # Longest look at one store, seconds: an index of a million messages opens in one. A card that is about to die must not hold a removal.
 LOOK_LIMIT=120
+# How long a look that was told to end may take for it, seconds, before it is killed.
+LOOK_END=10
 
-say() { echo "edgeferry: $*" >&2; }
+# Whoever listened may be gone: a link that broke, `| head`, a log on a full disk. What is done matters more than what is said of it.
+say() { echo "edgeferry: $*" >&2 || true; }
+# A word that nobody reads must not end the shell without its EXIT trap. No '': programs that are started would ignore it, too.
+trap : PIPE
+
+# edgeferry, which may be on a card that hangs.
+ask() { timeout -k "$LOOK_END" "$LOOK_LIMIT" edgeferry "$@"; }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
 
@@ -57,16 +65,14 @@ unit_of_alias() {
     esac
 }
 
-# Those that start by themselves when the machine does, or by another name.
-enabled_units() {
-    {
-        for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service; do
-            if [ -L "$link" ]; then wanted_by_link "$link"; fi
-        done
-        for link in /etc/systemd/system/*.service; do
-            if [ -L "$link" ]; then unit_of_alias "$link"; fi
-        done
-    } | sort -u
+# The links by which gateways start by themselves when the machine or another unit does, or have another name.
+links() {
+    for link in /etc/systemd/system/*.wants/*.service /etc/systemd/system/*.requires/*.service /etc/systemd/system/*.upholds/*.service; do
+        if [ -L "$link" ] && [ -n "$(wanted_by_link "$link")$(unit_of_alias "$link")" ]; then printf '%s\n' "$link"; fi
+    done
+    for link in /etc/systemd/system/*.service; do
+        if [ -L "$link" ] && [ -n "$(unit_of_alias "$link")" ]; then printf '%s\n' "$link"; fi
+    done
 }
 
 # systemd refuses it when /run is full, and can be too busy to answer. Neither may leave a package half-installed.
@@ -90,7 +96,7 @@ store_of() {
 # from starting, and does not matter here.
 why_not() {
     its_config=$(config_of "$1")
-    if ! why=$(timeout "$LOOK_LIMIT" edgeferry check --file-only --config "$its_config" 2>&1); then
+    if ! why=$(ask check --file-only --config "$its_config" 2>&1); then
         echo "${why:-edgeferry check did not answer}"
         return
     fi
@@ -123,7 +129,7 @@ start_again() {
         why=$(why_not "$unit")
         if [ -n "$why" ]; then
             say "$unit was not restarted, and goes on with the old program until it ends: the new one would not start."
-            printf '%s\n' "$why" >&2
+            printf '%s\n' "$why" >&2 || true
             say "Mend that, then: systemctl restart $unit"
         elif systemctl try-restart "$unit"; then
             say "$unit runs with the new program: $(systemctl show --value --property=StatusText "$unit")"
@@ -137,7 +143,7 @@ start_again() {
 
 # For whoever has just installed it.
 say_how_to_go_on() {
-    if [ -n "$(enabled_units)" ]; then return 0; fi
+    if [ -n "$(links)" ]; then return 0; fi
     if systemd_runs && [ -n "$(running_units)" ]; then return 0; fi
     say "not enabled and not started, because it has to know first where its brokers are:"
     say "  edit $CONFIG, then: edgeferry check --live && systemctl enable --now edgeferry"
@@ -146,7 +152,8 @@ say_how_to_go_on() {
 # Stops and disables all gateways, and notes which: a removal can still be given up.
 stop_everything() {
     mkdir -p "${STOPPED%/*}"
-    : >"$STOPPED"
+    # What a removal noted that was cut short is still to be undone.
+    : >>"$STOPPED"
     if systemd_runs; then
         # Also those that are about to end: they have their store until then.
         for unit in $(units active,activating,reloading,deactivating); do
@@ -155,31 +162,30 @@ stop_everything() {
             systemctl stop "$unit" || say "$unit could not be stopped"
         done
     fi
-    if command -v systemctl >/dev/null; then
-        for unit in $(enabled_units); do
-            echo "enabled $unit" >>"$STOPPED"
-            systemctl --quiet disable "$unit" || say "$unit could not be disabled: systemctl disable $unit"
-        done
-        # systemd leaves those of instances.
-        for link in /etc/systemd/system/*.service; do
-            if [ -L "$link" ] && [ -n "$(unit_of_alias "$link")" ]; then
-                echo "name $link $(readlink "$link")" >>"$STOPPED"
-                rm -f "$link"
-            fi
-        done
-    fi
+    # Not by `systemctl disable`, which leaves names of instances and takes links that `enable` would not make again.
+    for link in $(links); do
+        printf 'link %s %s\n' "$link" "$(readlink "$link")" >>"$STOPPED"
+        rm -f "$link" || say "$link could not be removed: rm $link"
+    done
+}
+
+# Makes the link $1 to $2 again.
+link_again() {
+    [ ! -L "$1" ] || return 0
+    if ! mkdir -p "${1%/*}" || ! ln -s "$2" "$1"; then say "$1 could not be made again: it was a link to $2"; fi
 }
 
 # The package stays after all.
 undo_stop() {
     [ -f "$STOPPED" ] || return 0
+    while read -r what name target; do
+        [ "$what" != link ] || link_again "$name" "$target"
+    done <"$STOPPED"
     reload_units
-    while read -r what unit target; do
-        case "$what" in
-            name) [ -L "$unit" ] || ln -s "$target" "$unit" || say "$unit could not be made again: it was a link to $target" ;;
-            enabled) systemctl --quiet enable "$unit" || say "$unit could not be enabled again: systemctl enable $unit" ;;
-            ran) ! systemd_runs || systemctl start "$unit" || say "$unit did not start again: journalctl -u $unit says why" ;;
-        esac
+    while read -r what unit _; do
+        if [ "$what" = ran ] && systemd_runs; then
+            systemctl start "$unit" || say "$unit did not start again: journalctl -u $unit says why"
+        fi
     done <"$STOPPED"
     rm -f "$STOPPED" "$DELIVERED"
 }
@@ -216,10 +222,10 @@ is_delivered() {
         return 1
     fi
     status=0
-    queue=$(timeout "$LOOK_LIMIT" edgeferry queue ls --json --config "$1" 2>&1) || status=$?
+    queue=$(ask queue ls --json --config "$1" 2>&1) || status=$?
     letters=
-    [ "$status" != 0 ] || letters=$(timeout "$LOOK_LIMIT" edgeferry dead-letter ls --json --config "$1" 2>&1) || status=$?
-    if [ "$status" = 124 ]; then
+    [ "$status" != 0 ] || letters=$(ask dead-letter ls --json --config "$1" 2>&1) || status=$?
+    if [ "$status" = 124 ] || [ "$status" = 137 ]; then
         # It was ended before it could give back what root made there.
         chown -Rh --reference="$store" "$store" || true
     fi

@@ -95,25 +95,50 @@ swap() {
     flush "$folders"
 }
 
-# Nothing can fail any more for which the old version would be wanted again.
+# Nothing can fail any more for which the old version would be wanted again. That is settled before the first old file is gone: without it, `go_back`
+# would take the new one for a file that was not there before.
 keep_it() {
-    sed 's|$|.edgeferry-old|' "$work/swapped" | tr '\n' '\0' | xargs -0 rm -f
+    cp "$work/swapped" "$work/kept"
     : >"$work/swapped"
     : >"$work/folders"
+    unfinished=yes
+    sed 's|$|.edgeferry-old|' "$work/kept" | tr '\n' '\0' | xargs -0 rm -f ||
+        say "files that end in .edgeferry-old could not be removed; the next ./install.sh tries it again"
 }
 
-# What was there before, when a step failed, for want of room or patience. Gateways that run have seen nothing of it.
-go_back() {
-    if [ -s "$work/swapped" ]; then say "the installation did not succeed: everything is put back as it was"; fi
+# Puts back the files that `swap` renamed.
+swap_back() {
+    word="everything is put back as it was"
     while IFS= read -r file; do
-        if [ -e "$file.edgeferry-old" ] || [ -L "$file.edgeferry-old" ]; then
-            mv -f "$file.edgeferry-old" "$file" || true
+        if [ -e "$file.edgeferry-new" ]; then
+            # It was not renamed.
+            continue
+        elif [ -e "$file.edgeferry-old" ] || [ -L "$file.edgeferry-old" ]; then
+            mv -f "$file.edgeferry-old" "$file"
         else
-            rm -f "$file" || true
-        fi
+            rm -f "$file"
+        fi || word="not all could be put back; what was there ends in .edgeferry-old"
     done <"$work/swapped"
-    while IFS= read -r file; do rm -f "$file.edgeferry-new" "$file.edgeferry-old" || true; done <"$work/staged"
-    while IFS= read -r folder; do rmdir "$folder" 2>/dev/null || true; done <"$work/folders"
+    say "the installation did not succeed: $word"
+}
+
+# What was there before, when a step failed, for want of room or patience. Gateways that run have seen nothing of it. It ends however often
+# it is told to end, and whether or not somebody listens.
+go_back() {
+    trap '' HUP INT TERM
+    trap - EXIT
+    set +e
+    if [ -s "$work/swapped" ]; then swap_back; fi
+    # Where there is no new one any more, an old one could not be put back, and is wanted.
+    while IFS= read -r file; do
+        if [ -e "$file.edgeferry-new" ]; then rm -f "$file.edgeferry-new" "$file.edgeferry-old"; fi
+    done <"$work/staged"
+    while IFS= read -r folder; do rmdir "$folder" 2>/dev/null; done <"$work/folders"
+    if [ -n "$unfinished" ]; then say "the new version is in place; gateways may run with the old one: ./install.sh again"; fi
+    if [ -n "$stopped" ]; then
+        say "the removal did not succeed: what ran is started again"
+        undo_stop
+    fi
     rm -rf "$work"
 }
 
@@ -128,7 +153,10 @@ list_files() {
 }
 
 stage_config() {
-    if [ ! -e "$CONFIG" ]; then
+    if [ -L "$CONFIG" ] && [ ! -e "$CONFIG" ]; then
+        # The partition that has it is not mounted at the moment.
+        say "$CONFIG is a link to $(readlink "$CONFIG"), which is not there now: it is left as it is"
+    elif [ ! -e "$CONFIG" ]; then
         stage "$here/files$CONFIG" "$CONFIG" 640
     elif [ -f "$SHIPPED" ] && ! cmp -s "$SHIPPED" "$here/files$CONFIG"; then
         say "your $CONFIG is as it was. The shipped one has changed: $SHIPPED"
@@ -151,7 +179,7 @@ place_files() {
 
 # What this version has no more. Where the shorter list cannot be written, the longer one does no harm.
 drop_former_files() {
-    grep -vxF -f "$work/new" "$work/old" | while IFS= read -r file; do rm -f "$file"; done
+    grep -vxF -f "$work/new" "$work/old" | while IFS= read -r file; do rm -f "$file" || true; done
     if cp "$work/new" "$LIST.edgeferry-new" && flush "${LIST%/*}"; then
         mv -f "$LIST.edgeferry-new" "$LIST"
     else
@@ -169,6 +197,7 @@ install_it() {
     drop_former_files
     forget_removal
     start_again
+    unfinished=''
     say "$VERSION is installed"
     if [ -z "$without_systemd" ]; then
         say_how_to_go_on
@@ -178,9 +207,13 @@ install_it() {
 }
 
 remove_files() {
-    cp "$LIST" "$work/list"
+    { cat "$LIST" && echo "$CONFIG"; } >"$work/list"
+    # From here on there is nothing to start again: --uninstall once more ends it. For that the list goes last.
+    stopped=''
     # Also what an installation left beside it that was cut short.
-    sed 'p; s|$|.edgeferry-old|; p; s|-old$|-new|' "$work/list" | tr '\n' '\0' | xargs -0 rm -f
+    sed 's|$|.edgeferry-old|; p; s|-old$|-new|' "$work/list" | tr '\n' '\0' | xargs -0 rm -f
+    grep -vxF -e "$LIST" -e "$CONFIG" "$work/list" | tr '\n' '\0' | xargs -0 rm -f
+    rm -f "$LIST"
     # The folders that are edgeferry's alone, where nobody else has something in them.
     for folder in /usr/share/doc/edgeferry /usr/share/edgeferry; do
         if [ -d "$folder" ]; then find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
@@ -193,6 +226,7 @@ remove_files() {
 uninstall_it() {
     if [ -n "$purge" ]; then look_at_package; fi
     if [ -f "$LIST" ]; then
+        stopped=yes
         stop_everything
         note_what_is_left
         remove_files
@@ -225,10 +259,13 @@ for word in "$@"; do
 done
 if [ -n "$purge" ] && [ -z "$uninstall" ]; then refuse "--purge goes with --uninstall"; fi
 [ "$(id -u)" = 0 ] || refuse "only root can install it: sudo ./install.sh"
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 work=$(mktemp -d)
 for list in staged swapped folders; do : >"$work/$list"; done
+# What `go_back` has to know beside its lists: gateways are stopped for a removal; the new files are in place, and not all is done.
+stopped='' unfinished=''
 trap go_back EXIT
-trap 'exit 1' HUP INT TERM
+# Not `exit` alone: a signal that comes while EXIT's trap begins would end that.
+trap 'go_back; exit 1' HUP INT TERM
 umask 022
 if [ -n "$uninstall" ]; then uninstall_it; else install_it; fi

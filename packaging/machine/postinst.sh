@@ -8,6 +8,8 @@ take_over() {
     ours=$(dpkg-query --listfiles edgeferry)
     while IFS= read -r file; do
         if ! echo "$ours" | grep -qxF "$file"; then rm -f "$file"; fi
+        # Of an installation that was cut short.
+        rm -f "$file.edgeferry-new" "$file.edgeferry-old"
     done <"$LIST"
     rm -f "$LIST"
 }

@@ -57,6 +57,17 @@ says "the program does not run on this machine"
 has_no /usr/bin/edgeferry
 cp /tmp/kept /tmp/unpacked/files/usr/bin/edgeferry
 
+# --- A configuration elsewhere, on a partition that is not mounted, is not replaced
+
+mkdir -p "${config%/*}"
+ln -s /data/edgeferry.toml "$config"
+run /tmp/unpacked/install.sh
+says "$config is a link to /data/edgeferry.toml, which is not there now"
+[[ $(readlink "$config") == /data/edgeferry.toml && ! -e $config ]] || miss "the link is gone"
+run /tmp/unpacked/install.sh --uninstall
+[[ $(readlink "$config") == /data/edgeferry.toml ]] || miss "the link is gone"
+rm "$config"
+
 # --- Installed, used, installed over, removed
 
 run /tmp/unpacked/install.sh
@@ -77,8 +88,40 @@ grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replac
 [[ $(queued) == "$backlog" ]] || miss "messages are gone"
 [[ -z $(find / -xdev -name '*.edgeferry-new') ]] || miss "there are halves of files"
 
+# --- A removal that is cut short starts and links everything again, also what `systemctl enable` would not make
+
+units=/etc/systemd/system
+ln -s /usr/lib/systemd/system/edgeferry.service "$units/gateway.service"
+ln -s /usr/lib/systemd/system/edgeferry@.service "$units/gateway@west.service"
+mkdir -p "$units/modem.target.wants"
+ln -s /usr/lib/systemd/system/edgeferry@.service "$units/modem.target.wants/edgeferry@west.service"
+linked() { find "$units" -type l -printf '%p %l\n' | LC_ALL=C sort; }
+before=$(linked)
+# While it looks at a store, the link to whoever watches breaks, and nobody stops hanging up.
+stubs=/tmp/stubs
+mkdir "$stubs"
+cat >"$stubs/edgeferry" <<'STUB'
+#!/bin/sh
+ls /run/edgeferry.stopped >/tmp/noted
+while kill -HUP "$(cat /tmp/pid)"; do sleep 0.01; done >/dev/null 2>&1 &
+exec /usr/bin/edgeferry "$@"
+STUB
+chmod 755 "$stubs/edgeferry"
+watched() { PATH=$stubs:$PATH sh -c 'echo $$ >/tmp/pid; exec /tmp/unpacked/install.sh "$@"' sh "$@"; }
+refused watched --uninstall
+says "the removal did not succeed"
+has /tmp/noted
+[[ $(linked) == "$before" ]] || miss "a removal that was cut short left $(linked)"
+has /usr/bin/edgeferry
+has "$list"
+has_no /run/edgeferry.stopped
+rm -r "$stubs"
+
 run systemctl enable edgeferry.service
 run /tmp/unpacked/install.sh --uninstall
+has_no "$units/gateway.service"
+has_no "$units/gateway@west.service"
+has_no "$units/modem.target.wants/edgeferry@west.service"
 says "$store keeps $backlog messages that are not delivered"
 has_no /usr/bin/edgeferry
 has_no /etc/systemd/system/multi-user.target.wants/edgeferry.service
@@ -117,10 +160,12 @@ says "nothing was installed by this script"
 halves() { find / -xdev -name '*.edgeferry-new' -o -xdev -name '*.edgeferry-old'; }
 state() { tr '\n' '\0' <"$list" | xargs -0 sha256sum; }
 # An upgrade in which a step fails: all is as before.
-given_up() {
-    refused /tmp/unpacked/install.sh
+given_up() { given_up_by /tmp/unpacked/install.sh; }
+given_up_by() {
+    refused "$@"
     [[ $(state) == "$before" ]] || miss "an installation that failed changed files"
     [[ -z $(halves) ]] || miss "there are halves of files: $(halves)"
+    [[ -z $(find /tmp -maxdepth 1 -name 'tmp.*') ]] || miss "its notes are still there: it did not come to the end of going back"
 }
 
 unpack "$1"
@@ -156,15 +201,61 @@ given_up
 says "no room in /etc"
 says "everything is put back as it was"
 has_no /usr/share/edgeferry/of-this-version
+# The same when nobody can be told: the log is on a full disk, or who read it is gone.
+quietly() { /tmp/unpacked/install.sh 2>/dev/full; }
+given_up_by quietly
+unread() { /tmp/unpacked/install.sh 2>&1 | true; }
+given_up_by unread
+# Or when it is told to end again and again.
+# shellcheck disable=SC2016 # the stub expands it
+printf '#!/bin/sh\nwhile kill -TERM "$PPID"; do :; done >/dev/null 2>&1 &\nsleep 0.1\n' >"$sysusers"
+given_up
+says "everything is put back as it was"
+printf '#!/bin/sh\nexit 1\n' >"$sysusers"
 # The same at a first installation, after which there is nothing.
 run /tmp/unpacked/install.sh --uninstall --purge
 refused /tmp/unpacked/install.sh
 says "everything is put back as it was"
 left() { find / -xdev -name '*edgeferry*' -not -path '/tmp/*' -not -path '/proc/*'; }
 [[ -z $(left) ]] || miss "left behind: $(left)"
+# --- Once all is in place, nothing takes it away: one old file cannot be removed, or who watches ends it just then
+
+in_place() {
+    cmp /usr/bin/edgeferry /tmp/unpacked/files/usr/bin/edgeferry || miss "the program is not the new one"
+    has /usr/share/edgeferry/of-this-version
+    has /usr/lib/systemd/system/edgeferry.service
+    has "$config"
+    has "$list"
+}
+mv /tmp/sysusers "$sysusers"
+# An older one, to be replaced.
+unpack "$1"
+run /tmp/unpacked/install.sh
+unpack "$2"
+touch /tmp/unpacked/files/usr/share/edgeferry/of-this-version
+echo >>/tmp/unpacked/files/usr/bin/edgeferry
+mv "$sysusers" /tmp/sysusers
+printf '#!/bin/sh\nmount --bind /usr/bin/edgeferry.edgeferry-old /usr/bin/edgeferry.edgeferry-old\n' >"$sysusers"
+chmod 755 "$sysusers"
+run /tmp/unpacked/install.sh
+says "files that end in .edgeferry-old could not be removed"
+in_place
+umount /usr/bin/edgeferry.edgeferry-old
 mv /tmp/sysusers "$sysusers"
 run /tmp/unpacked/install.sh
-has /usr/share/edgeferry/of-this-version
+[[ -z $(halves) ]] || miss "there are halves of files: $(halves)"
+run /tmp/unpacked/install.sh --uninstall --purge
+[[ -z $(left) ]] || miss "left behind: $(left)"
+mkdir "$stubs"
+# shellcheck disable=SC2016 # the stub expands it
+printf '#!/bin/sh\n/usr/bin/xargs "$@"\nkill -INT "$(cat /tmp/pid)"\n' >"$stubs/xargs"
+chmod 755 "$stubs/xargs"
+refused watched
+says "the new version is in place"
+in_place
+rm -r "$stubs"
+run /tmp/unpacked/install.sh
+in_place
 
 # --- Nothing is left behind
 

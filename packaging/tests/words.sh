@@ -34,13 +34,16 @@ make_backlog() {
     [[ $(queued) -gt 0 ]] || miss "there is no backlog"
 }
 
+# Longest wait for a gateway that starts or ends, seconds: under emulation, on a machine that has other things to do.
+PATIENCE=300
+
 # A gateway runs that no service manager knows of.
 run_a_gateway() {
     # The store is that gateway's.
     sed -i 's|^# id = "pi-{serial}"|id = "gw-of-the-test"|' /etc/edgeferry/edgeferry.toml
     setpriv --reuid=edgeferry --regid=edgeferry --init-groups edgeferry run >/tmp/gateway.log 2>&1 &
     gateway=$!
-    for _ in $(seq 600); do
+    for _ in $(seq $((PATIENCE * 10))); do
         # Not by trying its lock: the daemon would find that taken.
         if grep -q ' running .*version=' /tmp/gateway.log; then return; fi
         kill -0 "$gateway" 2>/dev/null || break
@@ -52,7 +55,16 @@ run_a_gateway() {
 
 end_the_gateway() {
     kill "$gateway"
-    wait "$gateway" || true
+    for _ in $(seq $((PATIENCE * 10))); do
+        if ! kill -0 "$gateway" 2>/dev/null; then
+            wait "$gateway" || true
+            return
+        fi
+        sleep 0.1
+    done
+    kill -KILL "$gateway"
+    cp /tmp/gateway.log "$said"
+    miss "it does not end"
 }
 
 # What is in place after an installation, by whatever means.
