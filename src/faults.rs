@@ -1,4 +1,5 @@
-//! Faults on order, for the tests that kill the process at a named point, leave a step out, or put the clock wrong.
+//! Faults on order, for the tests that kill the process at a named point, leave a step out, make a thread hang,
+//! or put the clock wrong.
 //!
 //! Only builds with debug assertions listen; in a release build every function here is empty. `tests/crash` names the
 //! points and kills at each of them, so a point without an entry there is dead code.
