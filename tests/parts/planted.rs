@@ -530,7 +530,7 @@ fn secrets_that_were_put_where_none_belongs_are_refused_without_being_shown() {
 #[test]
 fn secrets_in_a_file_that_a_reload_refuses_are_in_nothing_that_leaves_the_machine() {
     let mut planted = Planted::new();
-    let (secret, relative) = ("planted-by-mistake-63e0", "planted-as-a-path-17bd");
+    let (secret, relative) = ("planted-by-mistake-63e0", "./planted-as-a-path-17bd");
     planted.watch("the configuration", secret);
     planted.watch("the same behind a user", &format!("user:{secret}"));
     let mosquitto = Mosquitto::start();
@@ -567,7 +567,7 @@ fn secrets_in_a_file_that_a_reload_refuses_are_in_nothing_that_leaves_the_machin
         planted.assert_absent(&[(format!("the answer of the reload with {place}"), said)]);
     }
     planted.assert_absent(&plant.lines().map(|shown| (shown.from, shown.text)));
-    // What is quoted to who asked and in the log, as `edgeferry check` does, and nowhere else.
+    // What looks like a path is quoted to who asked and in the log, as `edgeferry check` does, and nowhere else.
     planted.watch("a path", relative);
     let config = usual.clone().kafka(&format!("password_file = \"{relative}\""));
     let said = refuse(&plant, &planted, "password_file", &config, true);
