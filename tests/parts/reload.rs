@@ -104,6 +104,23 @@ impl<'k> Plant<'k> {
     fn connections(&self, lane: &str, since: crate::support::mosquitto::Mark) -> usize {
         self.mosquitto.connections(&format!("{CLIENT_ID}-{lane}"), since)
     }
+
+    /// A daemon with 6,000 messages of so many bytes for a topic that is not there.
+    fn waiting(&self, late: &str, bytes: usize) -> (Daemon, Sent) {
+        let config = self.base().route(TELEMETRY, late).impatient();
+        let daemon = self.start(&config, &[FILTER]);
+        let plan = Plan {
+            messages: Some(6_000),
+            rate: None,
+            bytes,
+            ..Plan::default()
+        };
+        let sent = Devices::start(&self.mosquitto, &plan).finish(ACK_LIMIT);
+        daemon
+            .notify()
+            .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
+        (daemon, sent)
+    }
 }
 
 /// Whether so many messages wait in the one lane. A broker that was too slow for a ping may have sent some once more.
@@ -795,18 +812,7 @@ fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_not
     let kafka = shared();
     let plant = Plant::new(kafka);
     let late = crate::support::kafka::unused_topic("late");
-    let config = plant.base().route(TELEMETRY, &late).impatient();
-    let mut daemon = plant.start(&config, &[FILTER]);
-    let plan = Plan {
-        messages: Some(6_000),
-        rate: None,
-        bytes: 8_000,
-        ..Plan::default()
-    };
-    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
-    daemon
-        .notify()
-        .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
+    let (mut daemon, sent) = plant.waiting(&late, 8_000);
     // An export goes on only as far as it is read, and 48 MB fit into no pipe: it is at work when the reload begins.
     let mut exporting = Command::new(daemon::binary())
         .args(["queue", "export", "--config"])
@@ -895,18 +901,7 @@ fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
     let kafka = shared();
     let plant = Plant::new(kafka);
     let late = crate::support::kafka::unused_topic("late");
-    let config = plant.base().route(TELEMETRY, &late).impatient();
-    let mut daemon = plant.start(&config, &[FILTER]);
-    let plan = Plan {
-        messages: Some(6_000),
-        rate: None,
-        bytes: 4_000,
-        ..Plan::default()
-    };
-    let sent = Devices::start(&plant.mosquitto, &plan).finish(ACK_LIMIT);
-    daemon
-        .notify()
-        .until_status("all wait", ACK_LIMIT, |status| waits(status, 6_000));
+    let (mut daemon, sent) = plant.waiting(&late, 4_000);
     daemon.reconfigure(
         &plant
             .base()
