@@ -90,7 +90,6 @@ pub struct Points {
     former: Vec<Former>,
     view: LaneView,
     allowance: Option<Arc<Allowance>>,
-    keys: Keys,
 }
 
 impl Points {
@@ -99,7 +98,7 @@ impl Points {
         Carried {
             counts: self.view.sink.counts(),
             allowance: self.allowance.clone(),
-            keys: Some(self.keys.clone()),
+            keys: Some(self.view.queue.keys().clone()),
         }
     }
 
@@ -130,7 +129,6 @@ pub struct OpenLane {
     interests: Vec<route::Mark>,
     /// `[[lane]] max_rate`
     allowance: Option<Arc<Allowance>>,
-    keys: Keys,
     view: LaneView,
 }
 
@@ -221,9 +219,8 @@ impl OpenLane {
         // What opening finds to be lost is news, so this is from before.
         let before = queue::peek(&folder).map(|peeked| peeked.balance);
         let queue = queue::open_with(&folder, identity.epoch, &plan.queue, &outside)?;
-        let keys = queue.keys.clone();
         let dead_letters = ground.ballast.relieve(KeepError::is_full, || {
-            letters::open(config, data_dir, identity, lane, keys.clone())
+            letters::open(config, data_dir, identity, lane, queue.keys.clone())
         })?;
         dead_letters.recall(queue.reader.cursor(), queue.reader.reach())?;
         let sources = open_sources(plan, ground, &queue)?;
@@ -270,13 +267,12 @@ impl OpenLane {
             sources,
             door: queue.door,
             writer: queue.writer,
-            drain: as_ordered(drain, is_exactly_once),
+            drain: delivering(drain, is_exactly_once),
             router: shared_router,
             routes: current,
             former,
             interests,
             allowance,
-            keys,
             view,
         })
     }
@@ -351,7 +347,6 @@ impl OpenLane {
             former: self.former.clone(),
             view: self.view.clone(),
             allowance: self.allowance.clone(),
-            keys: self.keys.clone(),
         }
     }
 
@@ -420,8 +415,8 @@ impl Lane {
     }
 }
 
-/// With records and cursor as one transaction, where that is asked for.
-fn as_ordered(drain: Drain<KafkaConnector>, is_exactly_once: bool) -> Drain<KafkaConnector> {
+/// Exactly once, where that is asked for.
+fn delivering(drain: Drain<KafkaConnector>, is_exactly_once: bool) -> Drain<KafkaConnector> {
     match is_exactly_once {
         true => drain.exactly_once(),
         false => drain,

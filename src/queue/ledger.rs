@@ -426,7 +426,15 @@ impl Ledger {
     #[must_use]
     pub fn has_guessed(&self) -> bool {
         let values = self.shown();
-        values.thinned.iter().any(|known| values.damage_in(known) > 0)
+        let mut damaged = values.holes.iter().filter(|hole| hole.reason == Reason::Damaged);
+        // Asked at each move of the cursor: stretches are in order, and do not overlap.
+        damaged.any(|hole| {
+            let behind = values.thinned.partition_point(|known| known.last < hole.first);
+            values
+                .thinned
+                .get(behind)
+                .is_some_and(|known| known.first <= hole.last)
+        })
     }
 
     /// Puts right what was guessed of rewritten stretches that the cursor has passed: what is missing in the account, or too much in

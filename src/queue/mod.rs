@@ -488,6 +488,12 @@ impl Monitor {
         !self.0.unproven.load(Ordering::Relaxed) && cursor >= self.0.tail.last()
     }
 
+    /// What the log is sealed with, and what opens it.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
     /// The last durable message.
     #[must_use]
     pub fn last(&self) -> Seq {

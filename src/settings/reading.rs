@@ -36,12 +36,7 @@ pub(super) fn syntax(document: &Document, text: &str, errors: &[Error], problems
         readable &= field.is_some();
         let (wrong, right) = split(error.message());
         let field = field.unwrap_or_default();
-        let wrong = if names_files(field) {
-            unquoted(wrong)
-        } else {
-            wrong
-        };
-        problems.error_at(line, field, wrong, right);
+        problems.error_at(line, field, safe(field, wrong), right);
     }
     readable
 }
@@ -63,11 +58,7 @@ where
         let span = error.span().unwrap_or_default();
         let field = document.path_at(&span).unwrap_or_default();
         let (wrong, right) = explain(error.message());
-        let wrong = if names_files(field) {
-            unquoted(wrong)
-        } else {
-            wrong
-        };
+        let wrong = safe(field, wrong);
         problems.error_at(document.line_at(span.start), field, wrong, right);
         if !prune(tree.get_mut(), &span) {
             break;
@@ -89,11 +80,11 @@ fn without_index(field: &str) -> &str {
     }
 }
 
-/// What is wrong, without the value that serde quotes: `invalid type: integer`.
-fn unquoted(wrong: String) -> String {
+/// What is wrong; of a setting that holds paths without the value that serde quotes: `invalid type: integer`.
+fn safe(field: &str, wrong: String) -> String {
     match wrong.split_once(['`', '"']) {
-        Some((kind, _)) => kind.trim_end().to_owned(),
-        None => wrong,
+        Some((kind, _)) if names_files(field) => kind.trim_end().to_owned(),
+        _ => wrong,
     }
 }
 

@@ -105,10 +105,14 @@ impl<'k> Plant<'k> {
         self.mosquitto.connections(&format!("{CLIENT_ID}-{lane}"), since)
     }
 
+    /// For a topic that is not there.
+    fn late(&self, topic: &str) -> Config {
+        self.base().route(TELEMETRY, topic).impatient()
+    }
+
     /// A daemon with 6,000 messages of so many bytes for a topic that is not there.
     fn waiting(&self, late: &str, bytes: usize) -> (Daemon, Sent) {
-        let config = self.base().route(TELEMETRY, late).impatient();
-        let daemon = self.start(&config, &[FILTER]);
+        let daemon = self.start(&self.late(late), &[FILTER]);
         let plan = Plan {
             messages: Some(6_000),
             rate: None,
@@ -825,13 +829,7 @@ fn a_reload_beside_a_long_export_ends_the_export_with_a_clear_word_and_loses_not
     let mut piece = vec![0; 32 * 1024];
     let mut length = exported.read(&mut piece).expect("reads");
     assert!(length > 0, "it is at work");
-    daemon.reconfigure(
-        &plant
-            .base()
-            .route(TELEMETRY, &late)
-            .impatient()
-            .queue("max_age = \"99h\""),
-    );
+    daemon.reconfigure(&plant.late(&late).queue("max_age = \"99h\""));
     let begun = daemon.notify().count("RELOADING=1");
     let (code, said, complaint) = std::thread::scope(|scope| {
         let reloading = scope.spawn(|| daemon.reload());
@@ -902,13 +900,7 @@ fn a_reload_beside_a_purge_leaves_an_account_that_says_what_was_purged() {
     let plant = Plant::new(kafka);
     let late = crate::support::kafka::unused_topic("late");
     let (mut daemon, sent) = plant.waiting(&late, 4_000);
-    daemon.reconfigure(
-        &plant
-            .base()
-            .route(TELEMETRY, &late)
-            .impatient()
-            .queue("max_age = \"99h\""),
-    );
+    daemon.reconfigure(&plant.late(&late).queue("max_age = \"99h\""));
     let removed = purge_beside_a_reload(&mut daemon);
     daemon.queue(&["verify"]);
     kafka.create_topic(&late, crate::support::kafka::PARTITIONS, &[]);
