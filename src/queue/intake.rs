@@ -79,14 +79,21 @@ impl Intake {
         }
     }
 
-    /// An entrance with a budget of its own, and the writer's end of it.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
+    /// An entrance with a budget of its own and no queue behind it, and the end at which a writer would be: for the bridge without
+    /// a store that the benchmark compares with, and for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn detached() -> (Self, std::sync::mpsc::Receiver<Offer>) {
         let (offers, received) = std::sync::mpsc::sync_channel(Self::channel_len(BUDGET_BYTES));
         (
             Self::new(BUDGET_BYTES, Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
             received,
         )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
+        Self::detached()
     }
 
     /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too.
