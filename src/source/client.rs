@@ -7,6 +7,8 @@
 //! message.
 
 mod identifiers;
+mod pipe;
+mod tcp;
 mod transport;
 mod trouble;
 pub mod v4;

@@ -70,6 +70,10 @@ impl Bridge for Direct {
         let mut process = self.process.take().expect("it runs");
         let ended = process.ended();
         assert!(ended.is_none(), "the direct bridge ended: {}", process.log());
+        // What it has to say of its connections belongs beside the figures.
+        for line in process.log().lines().filter(|line| line.contains("WARN")) {
+            eprintln!("direct bridge: {line}");
+        }
         process.signal(ProcessSignal::TERM);
         // The signal ends it; that is no success, and as it should be.
         let _: ExitStatus = process.terminate(STOP_LIMIT);
@@ -82,6 +86,10 @@ impl Bridge for Direct {
 
 /// The process from inside; ends by a signal.
 pub fn run(folder: &Path) {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let (config, _) = config::load(&folder.join("edgeferry.toml")).expect("we wrote it");
     let (intake, offers) = Intake::detached();
     let source = open(&config, folder, intake);

@@ -1,6 +1,6 @@
 //! What a connection is made over, and with which secrets, which are read for each attempt.
 //!
-//! TCP, TLS and Unix sockets are `rumqttc`'s own; a WebSocket is ours ([`super::websocket`]).
+//! TLS and Unix sockets are `rumqttc`'s own; TCP in the clear ([`super::tcp`]) and WebSockets ([`super::websocket`]) are ours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use rumqttc::{TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
+use super::pipe::{Broken, pipe_name};
 use super::trouble::Trouble;
-use super::websocket::{self, Broken, pipe_name};
-use super::{CONNECT_TIMEOUT_S, Failure};
+use super::{CONNECT_TIMEOUT_S, Failure, tcp, websocket};
 use crate::secret::{self, SecretError};
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls::{self, FileError};
@@ -21,7 +21,7 @@ pub struct Prepared {
     pub transport: Transport,
     /// User name and password, if any are configured.
     pub credentials: Option<(String, String)>,
-    /// Only of a WebSocket.
+    /// Only where there is a pipe.
     pub broken: Option<Broken>,
 }
 
@@ -40,8 +40,8 @@ enum Unprepared {
     Tls(#[from] FileError),
 }
 
-/// Reads the files, and opens a WebSocket if it has to be one, to which `host` then leads and which
-/// lets packets up to `packet_limit` bytes through.
+/// Reads the files, and connects where the connection is ours: then `host` leads to it. A WebSocket lets packets up to `packet_limit`
+/// bytes through.
 pub async fn prepare(trouble: &Trouble, host: &str, packet_limit: usize) -> Result<Prepared, Failure> {
     let config = trouble.config();
     let Secrets { tls, credentials } = secrets(config.clone()).await?;
@@ -49,27 +49,28 @@ pub async fn prepare(trouble: &Trouble, host: &str, packet_limit: usize) -> Resu
         Endpoint::Unix(_) => None,
         Endpoint::Server(server) => Some(server),
     };
-    if let Some(server) = server.filter(|server| server.websocket.is_some()) {
-        let url = config.endpoint.to_string();
-        let opened = websocket::open(server, &url, tls, host, packet_limit);
-        let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
-        let late = |_| Failure::Unreachable("no answer in time".to_owned());
-        let broken = opened.map_err(late)?.map_err(|error| trouble.websocket(&error))?;
-        return Ok(Prepared {
-            transport: Transport::Unix,
-            credentials,
-            broken: Some(broken),
-        });
-    }
-    let transport = match (server, tls) {
-        (None, _) => Transport::Unix,
-        (Some(_), None) => Transport::Tcp,
-        (Some(_), Some(tls)) => Transport::Tls(TlsConfiguration::Rustls(tls)),
+    let limit = Duration::from_secs(CONNECT_TIMEOUT_S);
+    let late = |_| Failure::Unreachable("no answer in time".to_owned());
+    let (transport, broken) = match (server, tls) {
+        (None, _) => (Transport::Unix, None),
+        (Some(server), tls) if server.websocket.is_some() => {
+            let url = config.endpoint.to_string();
+            let opened = timeout(limit, websocket::open(server, &url, tls, host, packet_limit)).await;
+            let opened = opened.map_err(late)?;
+            let broken = opened.map_err(|error| trouble.websocket(&error))?;
+            (Transport::Unix, Some(broken))
+        }
+        (Some(server), None) => {
+            let opened = timeout(limit, tcp::open(server, host)).await;
+            let broken = opened.map_err(late)?.map_err(|error| trouble.io(&error))?;
+            (Transport::Unix, Some(broken))
+        }
+        (Some(_), Some(tls)) => (Transport::Tls(TlsConfiguration::Rustls(tls)), None),
     };
     Ok(Prepared {
         transport,
         credentials,
-        broken: None,
+        broken,
     })
 }
 
@@ -109,11 +110,11 @@ fn credentials(config: &Config) -> Result<Option<(String, String)>, Unprepared> 
     Ok(Some((name, password.unwrap_or_default())))
 }
 
-/// Host and port as `rumqttc` wants them: it takes paths of sockets for hosts. A WebSocket has a pipe in front of it.
+/// Host and port as `rumqttc` wants them: it takes paths of sockets for hosts. A connection of ours has a pipe in front of it.
 pub fn address(endpoint: &Endpoint) -> (String, u16) {
     match endpoint {
         Endpoint::Unix(path) => (path.to_string_lossy().into_owned(), 0),
-        Endpoint::Server(server) if server.websocket.is_some() => (pipe_name(), 0),
+        Endpoint::Server(server) if server.websocket.is_some() || !server.is_encrypted => (pipe_name(), 0),
         Endpoint::Server(server) => (server.host.clone(), server.port),
     }
 }

@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::Failure;
-use super::websocket::{Broken, FRAME_LIMIT};
+use super::pipe::Broken;
+use super::websocket::FRAME_LIMIT;
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls;
 
@@ -24,7 +25,7 @@ pub struct Trouble {
     config: Config,
     /// CONNACK has come.
     is_up: bool,
-    /// What became of the WebSocket, if there is one.
+    /// What became of the connection behind the pipe, if there is one.
     broken: Option<Broken>,
 }
 
@@ -42,7 +43,7 @@ impl Trouble {
         &self.config
     }
 
-    /// A WebSocket says here why it ended.
+    /// The connection behind a pipe says here why it ended.
     pub fn listen(&mut self, broken: Option<Broken>) {
         self.broken = broken;
     }

@@ -1,11 +1,12 @@
 //! Against servers that do what Mosquitto does not.
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use super::super::pipe::pipe_name;
 use super::*;
 
 /// Largest packet.
@@ -156,7 +157,7 @@ async fn the_pipe_takes_one_client() {
     let name = pipe_name();
     let listener = UnixListener::bind(&name).expect("a pipe");
     let first = UnixStream::connect(&name).await.expect("it is there");
-    let accepted = accept(listener).await.expect("we are this process");
+    let accepted = pipe::accept(listener).await.expect("we are this process");
     UnixStream::connect(&name).await.expect_err("it is gone");
     drop((first, accepted));
 }

@@ -1,0 +1,38 @@
+//! A pipe between the MQTT client and a connection of ours.
+//!
+//! The client takes no stream from outside, but connects to Unix sockets; so the pipe is one, with a random name that is in no folder
+//! (an abstract one), and takes exactly one connection, from this very process.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
+
+use super::CONNECT_TIMEOUT_S;
+
+/// How long the client may take to come to the pipe: it is in the same process, and next.
+const COME: Duration = Duration::from_secs(CONNECT_TIMEOUT_S);
+
+/// Why the connection behind a pipe broke, for whoever sees only that the pipe ended.
+pub type Broken = Arc<OnceLock<Error>>;
+
+/// A name for a pipe that nobody can guess, as tokio writes abstract names.
+pub fn pipe_name() -> String {
+    format!("\0edgeferry-{:032x}", rand::random::<u128>())
+}
+
+/// The client's end. Whoever else found the name is sent away.
+pub async fn accept(listener: UnixListener) -> Option<UnixStream> {
+    let ours = async {
+        loop {
+            let (stream, _) = listener.accept().await.ok()?;
+            let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+            if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+                return Some(stream);
+            }
+        }
+    };
+    timeout(COME, ours).await.ok()?
+}
