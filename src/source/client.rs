@@ -8,7 +8,7 @@
 
 mod identifiers;
 mod pipe;
-mod tcp;
+mod relay;
 mod transport;
 mod trouble;
 pub mod v4;
@@ -207,6 +207,11 @@ pub trait Events {
     /// The next event. Not cancel safe: whoever drops the future drops the connection. Requests move only
     /// while this is awaited. After an error there is nothing more.
     fn next(&mut self) -> impl Future<Output = Result<Event, Failure>> + Send;
+
+    /// Takes nothing more off the connection, or goes on. What was taken before still comes, and requests leave as ever.
+    fn hold(&mut self, is_held: bool) {
+        let _: bool = is_held;
+    }
 }
 
 /// The sending side of a connection. Every method may wait until [`Events::next`] made room.

@@ -11,7 +11,7 @@ use crate::support::scene::FILTER;
 use crate::support::scratch::Scratch;
 
 /// It writes what it has before it ends.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 
 /// The program.
 #[derive(Debug, Clone)]

@@ -64,8 +64,8 @@ pub fn draw(picture: &Picture<'_>, lines: &[Line]) {
         .x_desc(picture.x)
         .y_desc(picture.y)
         .light_line_style(RGBColor(235, 235, 235))
-        .x_label_formatter(&word)
-        .y_label_formatter(&word)
+        .x_label_formatter(&|value| word(*value))
+        .y_label_formatter(&|value| word(*value))
         .draw()
         .expect("an area");
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
@@ -87,8 +87,8 @@ pub fn draw(picture: &Picture<'_>, lines: &[Line]) {
     println!("drawn: {}", path.display());
 }
 
-fn word(value: &f64) -> String {
-    if *value >= 1.0 {
+fn word(value: f64) -> String {
+    if value >= 1.0 {
         format!("{value:.0}")
     } else {
         format!("{value}")

@@ -1,5 +1,7 @@
 //! A table on the terminal.
 
+use std::fmt::Write as _;
+
 /// Rows of words under headings; columns are as wide as they have to be.
 #[derive(Debug)]
 pub struct Table {
@@ -32,10 +34,11 @@ impl Table {
             let mut line = String::new();
             for (column, word) in row.iter().enumerate() {
                 let width = widths[column];
-                line += &match column {
-                    0 => format!("  {word:<width$}"),
-                    _ => format!("  {word:>width$}"),
+                let written = match column {
+                    0 => write!(line, "  {word:<width$}"),
+                    _ => write!(line, "  {word:>width$}"),
                 };
+                written.expect("text can grow");
             }
             println!("{}", line.trim_end());
         }

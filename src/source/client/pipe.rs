@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 
@@ -17,6 +18,44 @@ const COME: Duration = Duration::from_secs(CONNECT_TIMEOUT_S);
 
 /// Why the connection behind a pipe broke, for whoever sees only that the pipe ended.
 pub type Broken = Arc<OnceLock<Error>>;
+
+/// The client's side of a connection of ours.
+#[derive(Debug)]
+pub struct Near {
+    /// Why it broke.
+    pub broken: Broken,
+    /// While this is true nothing is read from the broker.
+    pub hold: watch::Sender<bool>,
+}
+
+/// The broker's side.
+#[derive(Debug)]
+pub struct Far {
+    pub broken: Broken,
+    held: watch::Receiver<bool>,
+}
+
+/// What both sides know.
+pub fn sides() -> (Near, Far) {
+    let (hold, held) = watch::channel(false);
+    let broken = Broken::default();
+    let near = Near {
+        broken: Arc::clone(&broken),
+        hold,
+    };
+    (near, Far { broken, held })
+}
+
+impl Far {
+    /// Waits while the client wants nothing. When it has gone its end of the pipe says so.
+    pub async fn until_wanted(held: &mut watch::Receiver<bool>) {
+        drop(held.wait_for(|held| !held).await);
+    }
+
+    pub fn held(&self) -> watch::Receiver<bool> {
+        self.held.clone()
+    }
+}
 
 /// A name for a pipe that nobody can guess, as tokio writes abstract names.
 pub fn pipe_name() -> String {

@@ -44,8 +44,8 @@ impl Trouble {
     }
 
     /// The connection behind a pipe says here why it ended.
-    pub fn listen(&mut self, broken: Option<Broken>) {
-        self.broken = broken;
+    pub fn listen(&mut self, broken: Broken) {
+        self.broken = Some(broken);
     }
 
     /// CONNACK.
@@ -236,7 +236,7 @@ impl Trouble {
         }
     }
 
-    /// What a WebSocket says, in the handshake or later.
+    /// What a connection of ours says, in the handshake or later.
     pub fn websocket(&self, error: &tungstenite::Error) -> Failure {
         let endpoint = &self.config.endpoint;
         match error {

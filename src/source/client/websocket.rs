@@ -15,6 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -23,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::pipe::{self, Broken};
+use super::pipe::{self, Far};
 use crate::source::TRANSPORT_LIMIT;
 use crate::source::config::Server;
 use crate::source::retry::PROTOCOL_LIMIT;
@@ -47,23 +48,23 @@ pub async fn open(
     tls: Option<Arc<ClientConfig>>,
     name: &str,
     packet_limit: usize,
-) -> Result<Broken, Error> {
+    far: Far,
+) -> Result<(), Error> {
     let limits = limits(packet_limit);
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
     let listener = UnixListener::bind(name)?;
-    let broken = Broken::default();
     if let Some(config) = tls {
         // It was looked at with the url.
         let host = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
         let tls = TlsConnector::from(config).connect(host, tcp).await?;
         let websocket = shake_hands(url, tls, limits).await?;
-        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+        tokio::spawn(serve(listener, websocket, far));
     } else {
         let websocket = shake_hands(url, tcp, limits).await?;
-        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+        tokio::spawn(serve(listener, websocket, far));
     }
-    Ok(broken)
+    Ok(())
 }
 
 /// Largest frame and message to take, bytes. Brokers put one packet into a frame, and a frame is held in memory as a whole.
@@ -103,7 +104,7 @@ where
 }
 
 /// Waits for the client, then passes everything on until one side ends.
-async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, broken: Broken)
+async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Far)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -115,11 +116,11 @@ where
     let (sink, messages) = websocket.split();
     let ended = tokio::select! {
         ended = send(&mut from_client, sink) => ended,
-        ended = receive(messages, &mut to_client) => ended,
+        ended = receive(messages, &mut to_client, far.held()) => ended,
     };
     if let Err(error) = ended {
         // It is the first: there is one end.
-        drop(broken.set(error));
+        drop(far.broken.set(error));
     }
 }
 
@@ -147,6 +148,7 @@ where
 async fn receive<S>(
     mut messages: SplitStream<WebSocketStream<S>>,
     to_client: &mut OwnedWriteHalf,
+    mut held: watch::Receiver<bool>,
 ) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -155,7 +157,10 @@ where
     const TEXT: u8 = 1;
     while let Some(message) = messages.next().await {
         match message? {
-            Message::Binary(bytes) => to_client.write_all(&bytes).await?,
+            Message::Binary(bytes) => {
+                Far::until_wanted(&mut held).await;
+                to_client.write_all(&bytes).await?;
+            }
             // MQTT is binary (MQTT 5, 6.0).
             Message::Text(_) => return Err(ProtocolError::InvalidOpcode(TEXT).into()),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}

@@ -135,7 +135,7 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     trouble.connected();
     assert_eq!(trouble.closed(), Failure::Closed);
     let broken = Broken::default();
-    trouble.listen(Some(Arc::clone(&broken)));
+    trouble.listen(Arc::clone(&broken));
     assert_eq!(trouble.closed(), Failure::Closed, "nothing broke it");
     let too_long = |size| {
         let max_size = 10;
@@ -158,7 +158,7 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     reset
         .set(tungstenite::Error::Io(io::ErrorKind::ConnectionReset.into()))
         .expect("the first");
-    trouble.listen(Some(reset));
+    trouble.listen(reset);
     assert_eq!(trouble.io(&io::ErrorKind::BrokenPipe.into()), Failure::Closed);
 }
 

@@ -6,7 +6,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use super::super::pipe::pipe_name;
+use super::super::pipe::{Broken, pipe_name, sides};
 use super::*;
 
 /// Largest packet.
@@ -40,9 +40,12 @@ where
     };
     let name = pipe_name();
     let url = format!("ws://127.0.0.1:{port}/mqtt");
-    let broken = open(&server, &url, None, &name, LIMIT).await.expect("it opens");
+    let (near, far) = sides();
+    open(&server, &url, None, &name, LIMIT, far)
+        .await
+        .expect("it opens");
     let client = UnixStream::connect(&name).await.expect("the pipe is there");
-    (client, broken, task)
+    (client, near.broken, task)
 }
 
 /// Reads to the end.

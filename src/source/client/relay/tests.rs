@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixStream};
 
-use super::super::pipe::pipe_name;
+use super::super::pipe::{Near, pipe_name, sides};
 use super::*;
 
 /// Exchanges: each costs the client who delays its acknowledgements 40 ms.
@@ -14,7 +14,7 @@ const EXCHANGES: usize = 25;
 const SMALL: usize = 8;
 
 /// A listener, and a pipe to it.
-async fn piped() -> (TcpStream, UnixStream, Broken) {
+async fn piped() -> (TcpStream, UnixStream, Near) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = Server {
         host: "127.0.0.1".to_owned(),
@@ -23,10 +23,11 @@ async fn piped() -> (TcpStream, UnixStream, Broken) {
         websocket: None,
     };
     let name = pipe_name();
-    let broken = open(&server, &name).await.expect("it opens");
+    let (near, far) = sides();
+    open(&server, None, &name, far).await.expect("it opens");
     let client = UnixStream::connect(&name).await.expect("the pipe is there");
     let (accepted, _) = listener.accept().await.expect("it came");
-    (accepted, client, broken)
+    (accepted, client, near)
 }
 
 async fn plain() -> (TcpStream, TcpStream) {
@@ -70,7 +71,7 @@ async fn exchange(server: TcpStream, mut client: impl AsyncRead + AsyncWrite + U
 async fn a_broker_with_nagles_algorithm_does_not_wait_for_a_delayed_acknowledgement() {
     let (server, client) = plain().await;
     let delayed = exchange(server, client).await;
-    let (server, client, _) = piped().await;
+    let (server, client, _near) = piped().await;
     let at_once = exchange(server, client).await;
     // The first takes a second: 40 ms for each. Both are on the same machine at the same time.
     assert!(at_once < delayed / 2, "{at_once:?}, and {delayed:?} without");
@@ -78,7 +79,7 @@ async fn a_broker_with_nagles_algorithm_does_not_wait_for_a_delayed_acknowledgem
 
 #[tokio::test]
 async fn bytes_go_both_ways_and_all_that_the_client_wrote_arrives_before_its_end() {
-    let (mut server, mut client, broken) = piped().await;
+    let (mut server, mut client, near) = piped().await;
     let serving = tokio::spawn(async move {
         server.write_all(&vec![3; 100_000]).await.expect("written");
         let mut back = Vec::new();
@@ -91,28 +92,28 @@ async fn bytes_go_both_ways_and_all_that_the_client_wrote_arrives_before_its_end
     client.write_all(&vec![7; 100_000]).await.expect("written");
     drop(client);
     assert_eq!(serving.await.expect("the server is content"), vec![7; 100_000]);
-    assert!(broken.get().is_none());
+    assert!(near.broken.get().is_none());
 }
 
 #[tokio::test]
 async fn the_end_of_the_connection_is_the_end_of_the_pipe() {
-    let (server, mut client, broken) = piped().await;
+    let (server, mut client, near) = piped().await;
     drop(server);
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.expect("it ends in order");
-    assert!(rest.is_empty() && broken.get().is_none());
+    assert!(rest.is_empty() && near.broken.get().is_none());
 }
 
 #[tokio::test]
 async fn what_broke_the_connection_is_known_when_the_pipe_ends() {
-    let (server, mut client, broken) = piped().await;
+    let (server, mut client, near) = piped().await;
     client.write_all(b"nobody reads this").await.expect("written");
     server.peek(&mut [0]).await.expect("it has come");
     // Closed with something unread in it, a socket is reset.
     drop(server);
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.expect("it ends in order");
-    let error = broken.get().expect("it is told first");
+    let error = near.broken.get().expect("it is told first");
     assert!(
         matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset),
         "{error}"
@@ -129,6 +130,28 @@ async fn where_nobody_listens_it_says_so() {
         websocket: None,
     };
     drop(listener);
-    let error = open(&server, &pipe_name()).await.expect_err("nobody is there");
+    let error = open(&server, None, &pipe_name(), sides().1)
+        .await
+        .expect_err("nobody is there");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn while_reading_is_held_nothing_more_comes_and_what_the_client_says_still_leaves() {
+    let (mut server, mut client, near) = piped().await;
+    near.hold.send_replace(true);
+    // The look that was begun before is still taken.
+    server.write_all(b"a").await.expect("written");
+    client.read_exact(&mut [0]).await.expect("it comes");
+    server.write_all(b"b").await.expect("written");
+    client.write_all(b"1").await.expect("written");
+    server.read_exact(&mut [0]).await.expect("it comes");
+    assert_eq!(
+        client.try_read(&mut [0]).map_err(|error| error.kind()),
+        Err(io::ErrorKind::WouldBlock)
+    );
+    near.hold.send_replace(false);
+    let mut byte = [0];
+    client.read_exact(&mut byte).await.expect("it comes");
+    assert_eq!(byte, *b"b");
 }
