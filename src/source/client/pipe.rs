@@ -37,13 +37,16 @@ pub struct Far {
 
 /// What both sides know.
 pub fn sides() -> (Near, Far) {
-    let (hold, held) = watch::channel(false);
-    let broken = Broken::default();
+    let hold = watch::Sender::new(false);
+    let far = Far {
+        broken: Broken::default(),
+        held: hold.subscribe(),
+    };
     let near = Near {
-        broken: Arc::clone(&broken),
+        broken: Arc::clone(&far.broken),
         hold,
     };
-    (near, Far { broken, held })
+    (near, far)
 }
 
 impl Far {
