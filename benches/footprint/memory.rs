@@ -137,7 +137,9 @@ impl Row {
 
 /// Kafka goes away, messages gather, it comes back: what is held while they come, while they wait, and while they drain.
 pub fn backlog(parts: &mut Parts, options: &Options, goals: &mut Goals) -> Value {
-    println!("memory in an outage of Kafka, one lane without TLS, MB: at the end of each phase, and the most within it");
+    println!(
+        "memory in an outage of Kafka, one lane without TLS, MB: at the end of each phase, and the most within it"
+    );
     println!(
         "{:>32} {:>8} {:>8} {:>8} {:>10} {:>10} {:>10}",
         "", "RSS", "peak", "heap", "heap, peak", "messages/s", "CPU s/100k"
