@@ -5,7 +5,7 @@
 //! watches [`Intake::durable`].
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -58,6 +58,16 @@ pub struct Offer {
     pub room: Room,
 }
 
+/// From the sources to the writer. The channel has no bound of its own, whose slots would all be there from the beginning: each
+/// offer in it holds its [`Room`], so the budget is the bound.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the budget is the bound: each offer holds its room"
+)]
+pub(super) fn offers() -> (Sender<Offer>, Receiver<Offer>) {
+    channel()
+}
+
 /// One source's entrance.
 #[derive(Debug)]
 pub struct Intake {
@@ -69,8 +79,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An entrance to the writer behind `offers`. The channel has no bound of its own: each offer in it holds its room, so the
-    /// budget is the bound, and slots are only there for what is under way.
+    /// An entrance to the writer behind `offers`.
     pub(super) fn new(memory: usize, budget: Arc<Semaphore>, offers: Sender<Offer>) -> Self {
         Self {
             memory,
@@ -82,8 +91,8 @@ impl Intake {
 
     /// An entrance with a budget of its own, and the writer's end of it.
     #[cfg(test)]
-    pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
-        let (offers, received) = std::sync::mpsc::channel();
+    pub(crate) fn for_test() -> (Self, Receiver<Offer>) {
+        let (offers, received) = offers();
         (
             Self::new(BUDGET_BYTES, Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
             received,

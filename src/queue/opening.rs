@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -267,7 +266,7 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
 /// Makes the ends that go to different threads.
 fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside) -> Result<Queue, OpenError> {
     let memory = config.share.part(intake::BUDGET_BYTES);
-    let (sender, receiver) = channel();
+    let (sender, receiver) = intake::offers();
     let encoder = Encoder::new(shared.epoch, config.compression, &shared.keys)?;
     let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
     let mut writer = Writer::new(
