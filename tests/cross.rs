@@ -393,6 +393,14 @@ fn the_program_is_linked_again_with_equal_functions_made_one() {
 }
 
 #[test]
+fn on_32_bit_arm_no_function_gets_what_another_has_to_clean_up_in_a_panic() {
+    let says = "ld.lld -m armelf_linux_eabi -pie -o /t/release/deps/edgeferry-1 a.o";
+    let (calls, good, said) = zig(says, &LINK);
+    assert!(good, "{said}");
+    assert!(calls.ends_with("a.o -O2 --icf=none\n"), "{calls}");
+}
+
+#[test]
 fn whatever_else_zig_is_asked_for_it_is_asked_as_it_was() {
     let others: [&[&str]; 3] = [
         &["cc", "-c", "a.c", "-o", "a.o"],
