@@ -70,6 +70,8 @@ TABLE
                 ;;
             machine)
                 command -v systemd-nspawn >/dev/null || echo systemd-container
+                command -v podman >/dev/null || echo podman
+                command -v runc >/dev/null || echo runc
                 # Only needed as long as there is no root.
                 [[ -d "$(machine_root)" ]] || command -v mmdebstrap >/dev/null || echo mmdebstrap
                 ;;

@@ -21,6 +21,7 @@ pub mod container;
 pub mod daemon;
 pub mod devices;
 pub mod disk;
+pub mod engine;
 pub mod example;
 pub mod gateway;
 pub mod group;
