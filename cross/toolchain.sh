@@ -23,7 +23,7 @@ need_cross_tools() {
             fail "pip could not fetch them; is the Python package index (or a mirror in ~/.config/pip/pip.conf) reachable?"
     fi
     # cargo-zigbuild asks these before it looks for a zig in PATH.
-    export CARGO_ZIGBUILD_ZIG_PATH=$PWD/cross/zig.sh EDGEFERRY_ZIG=$tools/ziglang/zig
+    export CARGO_ZIGBUILD_ZIG_PATH=$tools/ziglang/zig
     export PATH=$tools/bin:$PATH
 }
 

@@ -2,8 +2,7 @@
 //! checks each program that it made with the script that is tested here).
 #![expect(clippy::expect_used, reason = "the helpers of a test may give up")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -359,74 +358,6 @@ fn a_path_of_the_build_machine_to_look_for_libraries_is_refused() {
             "{said}"
         );
     }
-}
-
-/// What cross/zig.sh asks of a zig that says this when it is to say more; each call is a line. And whether it went well, and
-/// what was said.
-fn zig(says: &str, words: &[&str]) -> (String, bool, String) {
-    let folder = TempDir::new().expect("a folder");
-    let (zig, calls) = (folder.path().join("zig"), folder.path().join("calls"));
-    let script = format!(
-        "#!/usr/bin/env bash\necho \"$*\" >>{calls}\n[[ $* != *' -v' ]] || cat >&2 <<'END'\n{says}\nEND\n",
-        calls = calls.display()
-    );
-    fs::write(&zig, script).expect("written");
-    fs::set_permissions(&zig, Permissions::from_mode(0o755)).expect("it is ours");
-    let mut command = Command::new("cross/zig.sh");
-    let (output, said) = run(command.args(words).env("EDGEFERRY_ZIG", &zig));
-    let calls = fs::read_to_string(&calls).expect("zig was called");
-    (calls, output.status.success(), said)
-}
-
-const LINK: [&str; 4] = ["cc", "a.o", "-o", "/t/release/deps/edgeferry-1"];
-
-#[test]
-fn the_program_is_linked_again_with_equal_functions_made_one() {
-    let says = "ld.lld -shared -o /cache/libm.so.6\nld.lld -pie -o /t/release/deps/edgeferry-1 a.o";
-    let (calls, good, said) = zig(says, &LINK);
-    assert!(good, "{said}");
-    assert_eq!(
-        calls,
-        "cc a.o -o /t/release/deps/edgeferry-1 -v\n\
-         ld.lld -pie -o /t/release/deps/edgeferry-1 a.o -O2 --icf=all\n"
-    );
-}
-
-#[test]
-fn on_32_bit_arm_no_function_gets_what_another_has_to_clean_up_in_a_panic() {
-    let says = "ld.lld -m armelf_linux_eabi -pie -o /t/release/deps/edgeferry-1 a.o";
-    let (calls, good, said) = zig(says, &LINK);
-    assert!(good, "{said}");
-    assert!(calls.ends_with("a.o -O2 --icf=none\n"), "{calls}");
-}
-
-#[test]
-fn whatever_else_zig_is_asked_for_it_is_asked_as_it_was() {
-    let others: [&[&str]; 3] = [
-        &["cc", "-c", "a.c", "-o", "a.o"],
-        &[
-            "cc",
-            "a.o",
-            "-o",
-            "/t/release/build/edgeferry-1/build_script_build-1",
-        ],
-        &["version"],
-    ];
-    for words in others {
-        let (calls, good, said) = zig("ld.lld -o a.o a", words);
-        assert!(good, "{said}");
-        assert_eq!(calls, format!("{}\n", words.join(" ")));
-    }
-}
-
-#[test]
-fn a_zig_that_does_not_say_how_it_links_is_an_error_and_not_a_larger_program() {
-    let (calls, good, said) = zig("ld.lld -shared -o /cache/libm.so.6", &LINK);
-    assert!(!good && calls.lines().count() == 1, "{calls}");
-    assert!(
-        said.contains("does not say how it calls lld for /t/release/deps/edgeferry-1"),
-        "{said}"
-    );
 }
 
 #[test]
