@@ -46,14 +46,16 @@ use salvage::{Pace, Salvage, Threads};
 use scrub::Scrub;
 use usage::{Beside, disk_bytes};
 
-/// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
-/// damage are bounded by it.
-const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
+/// Generations are this large at most: sled holds all of the one that is written in memory, whatever its cache is told; open time,
+/// space that waits for deletion and the extent of a damage are bounded by it too.
+const GENERATION_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of delivered messages that are enough to recognise redeliveries with, where they are fewer than [`RECALL_MESSAGES`].
+const RECALL_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
 /// more than the 8,192 that a source has to see before packet ids make anything certain (in all of a lane; where messages are
-/// so large that generations of 8 MiB hold fewer, it is bytes that decide, and fewer may be there), and well over what
+/// so large that [`RECALL_BYTES`] hold fewer, it is bytes that decide, and fewer may be there), and well over what
 /// brokers keep in flight (1,000 by our receive maximum; Mosquitto 2.0.11 was seen at 13,000 under load, those beyond
 /// are stored again and marked).
 const RECALL_MESSAGES: u64 = 12_288;
@@ -91,6 +93,8 @@ pub struct Generations {
     folder: PathBuf,
     max_bytes: u64,
     limit_bytes: u64,
+    /// [`RECALL_BYTES`], or less of a small budget.
+    recall_bytes: u64,
     patience: Patience,
     row: Mutex<Row>,
     kept: Mutex<VecDeque<Kept>>,
@@ -164,6 +168,7 @@ impl Generations {
             folder: folder.to_owned(),
             max_bytes,
             limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
+            recall_bytes: RECALL_BYTES.min(max_bytes / GENERATIONS_MIN),
             patience,
             row: Mutex::new(Row::new(listing.entries)),
             kept: Mutex::new(listing.kept),
@@ -188,6 +193,7 @@ impl Generations {
     /// lane costs.
     pub fn share(&mut self, share: Share) {
         self.limit_bytes = share.part_of_bytes(self.limit_bytes);
+        self.recall_bytes = share.part_of_bytes(self.recall_bytes);
     }
 
     fn row(&self) -> MutexGuard<'_, Row> {
@@ -463,7 +469,7 @@ impl Store for Generations {
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
-        self.dispose_while(|row| row.front_is_spent(through, self.limit_bytes))
+        self.dispose_while(|row| row.front_is_spent(through, self.recall_bytes))
     }
 
     fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
@@ -471,7 +477,7 @@ impl Store for Generations {
     }
 
     fn can_trim(&self, through: Seq) -> bool {
-        self.row().front_is_spent(through, self.limit_bytes)
+        self.row().front_is_spent(through, self.recall_bytes)
     }
 
     fn units(&self) -> Vec<Unit> {
