@@ -68,7 +68,12 @@ impl Tail {
 
     /// Nothing comes for a while: gives back the room for messages that are not there any more.
     pub fn rest(&self) {
-        self.inner().messages.shrink_to(ROOM_AT_REST);
+        let messages = &mut self.inner().messages;
+        // Not to what there is: the next message would double it.
+        let room = (messages.len() * 2).next_power_of_two().max(ROOM_AT_REST);
+        if messages.capacity() > 2 * room {
+            messages.shrink_to(room);
+        }
     }
 
     /// Up to `count` consecutive messages from `from` on; empty when `from` is not in memory.
@@ -139,5 +144,17 @@ mod tests {
         assert!(tail.inner().messages.capacity() <= ROOM_AT_REST);
         tail.extend(group(2_000..2_010));
         assert_eq!(tail.get(Seq(2_000), 100).len(), 10);
+    }
+
+    #[test]
+    fn a_full_tail_does_not_grow_because_of_a_rest() {
+        let tail = Tail::at(Seq::ZERO, Share::default());
+        tail.extend(group(1..20_000));
+        let room = tail.inner().messages.capacity();
+        for seq in 20_000..20_010 {
+            tail.rest();
+            tail.extend(group(seq..seq + 1));
+        }
+        assert_eq!(tail.inner().messages.capacity(), room);
     }
 }

@@ -323,6 +323,23 @@ fn sled_is_given_no_more_than_four_mebibytes_to_hold_in_memory() {
 }
 
 #[test]
+fn a_budget_is_cut_into_8_to_1024_generations_of_4_mebibytes_or_8_and_lanes_have_smaller_ones() {
+    const MIB: u64 = 1 << 20;
+    assert_eq!(generation_bytes(16 * MIB), 2 * MIB);
+    assert_eq!(generation_bytes(1024 * MIB), 4 * MIB);
+    assert_eq!(generation_bytes(4096 * MIB), 4 * MIB);
+    assert_eq!(generation_bytes(6144 * MIB), 6 * MIB);
+    assert_eq!(generation_bytes(100_000 * MIB), 8 * MIB);
+    let shared = |lanes| {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut store = open(dir.path(), 1024 * MIB).store;
+        store.share(Share::of(lanes));
+        store.limit_bytes
+    };
+    assert_eq!([1, 2, 4, 8].map(shared), [4 * MIB, 4 * MIB, 2 * MIB, 2 * MIB]);
+}
+
+#[test]
 fn eight_mebibytes_of_delivered_messages_stay_to_recognise_redeliveries() {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = open(dir.path(), LARGE).store;
