@@ -50,6 +50,7 @@ impl Dead {
         let program = binary().display().to_string();
         let line = command
             .replace("/mnt/", &format!("{}/", self.card.path().display()))
+            .replace("--gateway gw-7 ", &format!("--gateway {GATEWAY} "))
             .replace("edgeferry queue", &format!("{program} queue"));
         // The gateway of the page has its configuration where the command looks by itself.
         let line = match line.contains("queue import") {
