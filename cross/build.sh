@@ -28,6 +28,8 @@ reproducible() {
     c_flags="-I$PWD/cross/include -ffile-prefix-map=$PWD=/edgeferry -ffile-prefix-map=$cargo_home=/cargo"
     # No panic passes through C code, so nobody reads its tables for unwinding.
     c_flags+=" -fno-asynchronous-unwind-tables -fno-unwind-tables -fomit-frame-pointer"
+    # One word: OpenSSL's Configure would take the second of two for the name of a machine.
+    c_flags+=" -include$PWD/cross/include/zstd-parts.h"
     export OPENSSL_SRC_PERL=$PWD/cross/openssl-perl.sh
 }
 

@@ -8,14 +8,16 @@ source scripts/setup.sh
 # shellcheck source=parts/facts.sh
 source packaging/parts/facts.sh
 
-usage="usage: ./dev package-test [--programs FOLDER] [--suite SUITE]... [--only-roots] [ARCH...]
+usage="usage: ./dev package-test [--programs FOLDER] [--before FOLDER] [--suite SUITE]... [--only-roots] [ARCH...]
   ARCH              arm64, armhf, amd64; all three without a name
   --programs FOLDER programs that ./dev cross built earlier (FOLDER/TRIPLE/edgeferry, as in target/cross), instead of building them
+  --before FOLDER   programs of an earlier version, in such a folder: upgrades go from a package of them to the one that would be
+                    shipped, and back. Without it from that one to itself under a later number
   --suite SUITE     only this release of Debian: bullseye, bookworm, trixie
   --only-roots      neither a system with systemd nor the programs under emulation
   --allow-skipped   end with 0 though something could not be tried here"
 
-architectures=() suites=() programs='' only_roots='' allow_skipped=''
+architectures=() suites=() programs='' before='' only_roots='' allow_skipped=''
 while [[ $# -gt 0 ]]; do
     case "$1" in
         arm64 | armhf | amd64) architectures+=("$1") ;;
@@ -24,6 +26,11 @@ while [[ $# -gt 0 ]]; do
         --programs)
             [[ -d ${2:-} ]] || fail "--programs needs a folder"$'\n'"$usage"
             programs=$(realpath "$2")
+            shift
+            ;;
+        --before)
+            [[ -d ${2:-} ]] || fail "--before needs a folder"$'\n'"$usage"
+            before=$(realpath "$2")
             shift
             ;;
         --suite)
@@ -90,22 +97,29 @@ need_programs() {
         program=$(program "$architecture")
         [[ -f $program ]] || fail "there is no $program: ./dev cross $(cross_name "$architecture") builds one"
         cross/check.sh "$(cross_name "$architecture")" "$program" || fail "$program must not be shipped"
+        [[ -z $before || -f $(former "$architecture") ]] || fail "there is no $(former "$architecture"): --before wants programs of all that is tested"
     done
 }
 
-# The program for architecture $1, as a file.
+# The program for architecture $1, as a file; and that of an earlier version.
 program() { echo "$programs/$(triple "$1")/edgeferry"; }
+former() { echo "$before/$(triple "$1")/edgeferry"; }
 
-# The packages that would be shipped, and the same program once more as a later version.
+# The packages that would be shipped, and those that are upgraded from or to: of the earlier program, or of the same once more as a later version.
 make_packages() {
-    local architecture=$1 speaker=()
+    local architecture=$1 other trial=+next speaker=()
+    other=$(program "$architecture")
+    if [[ -n $before ]]; then other=$(former "$architecture") trial='~before'; fi
     if [[ -f $(program "$(dpkg --print-architecture)") ]]; then speaker=(--speaker "$(program "$(dpkg --print-architecture)")"); fi
     packaging/build.sh --check --out "$packages/$architecture" --binary "$(program "$architecture")" "${speaker[@]}" "$architecture" &&
-        packaging/build.sh --trial +next --out "$packages/$architecture-next" --binary "$(program "$architecture")" "${speaker[@]}" "$architecture"
+        packaging/build.sh --trial "$trial" --out "$packages/$architecture-other" --binary "$other" "${speaker[@]}" "$architecture"
 }
 
+# What is shipped; the older and the newer of what is upgraded.
 deb() { echo "$packages/$1"/edgeferry_*.deb; }
 tarball() { echo "$packages/$1"/edgeferry-*.tar.gz; }
+older() { if [[ -n $before ]]; then echo "$1-other"; else echo "$1"; fi; }
+newer() { if [[ -n $before ]]; then echo "$1"; else echo "$1-other"; fi; }
 
 # Whether this machine runs programs of architecture $1.
 runs() { [[ $1 == "$(dpkg --print-architecture)" ]] || need_emulation; }
@@ -119,9 +133,9 @@ in_roots() {
         fi
         root=$(clean_root "$suite" "$architecture")
         try "$architecture" "$suite" "package: install, upgrade, remove, purge" \
-            packaging/tests/inside.sh "$root" cycle.sh "$(deb "$architecture")" "$(deb "$architecture-next")"
+            packaging/tests/inside.sh "$root" cycle.sh "$(deb "$(older "$architecture")")" "$(deb "$(newer "$architecture")")"
         try "$architecture" "$suite" "tarball: the same without dpkg" \
-            packaging/tests/inside.sh "$root" tarball.sh "$(tarball "$architecture")" "$(tarball "$architecture-next")"
+            packaging/tests/inside.sh "$root" tarball.sh "$(tarball "$(older "$architecture")")" "$(tarball "$(newer "$architecture")")"
     done
 }
 
@@ -146,7 +160,7 @@ on_systemd() {
             continue
         fi
         EDGEFERRY_MACHINE_ROOT=$(clean_root "$suite" "$architecture") EDGEFERRY_SYSTEMD_TESTS=required \
-            EDGEFERRY_PACKAGE_OLD=$(deb "$architecture") EDGEFERRY_PACKAGE_NEW=$(deb "$architecture-next") \
+            EDGEFERRY_PACKAGE_OLD=$(deb "$(older "$architecture")") EDGEFERRY_PACKAGE_NEW=$(deb "$(newer "$architecture")") \
             try "$architecture" "$suite" "upgrade in a Kafka outage, on systemd" \
             named_tests 1 --test parts -- --ignored --exact --nocapture \
             systemd::package::upgrade_and_downgrade_in_a_kafka_outage_lose_nothing_and_a_purge_takes_only_what_was_delivered
@@ -191,7 +205,7 @@ for architecture in "${architectures[@]}"; do
     [[ $architecture != amd64 ]] || EDGEFERRY_SYSTEMD_TESTS=required try "$architecture" - "the list of parts (SBOM) and what is linked" \
         named_tests 1 --test package -- --exact the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in
     # Without packages there is nothing to install.
-    if [[ $failed -gt 0 && ! -d $packages/$architecture-next ]]; then continue; fi
+    if [[ $failed -gt 0 && ! -d $packages/$architecture-other ]]; then continue; fi
     if ! runs "$architecture"; then
         skip "$architecture" - "clean roots" "this kernel runs no programs for $architecture"
         continue

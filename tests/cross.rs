@@ -361,6 +361,21 @@ fn a_path_of_the_build_machine_to_look_for_libraries_is_refused() {
 }
 
 #[test]
+fn zstd_is_built_without_the_formats_of_before_its_first_stable_one() {
+    // What zstd-sys says and cannot be told not to say.
+    const ASKED: &str = "-DZSTD_LEGACY_SUPPORT=1";
+    let source = "#if ZSTD_LEGACY_SUPPORT\n#error old formats\n#endif\nint main(void) { return 0; }\n";
+    let folder = TempDir::new().expect("a folder");
+    let header = root().join("cross/include/zstd-parts.h");
+    compile(
+        &folder,
+        source,
+        &[ASKED, &format!("-include{}", header.display())],
+    );
+    assert!(read("cross/build.sh").contains("-include$PWD/cross/include/zstd-parts.h"));
+}
+
+#[test]
 fn the_configuration_for_cross_asks_for_the_same_baseline() {
     let text = read("Cross.toml");
     let parsed: toml::Table = text.parse().expect("TOML");

@@ -47,6 +47,7 @@ unchanged() {
 
 install_it "$second"
 [[ $(dpkg-query --show --showformat='${Version}' edgeferry) == $(version_of "$second") ]] || miss "it was not upgraded"
+look_at_installation
 unchanged
 install_it "$first"
 unchanged

@@ -83,6 +83,7 @@ unpack "$2"
 echo "# a new setting" >>/tmp/unpacked/files/etc/edgeferry/edgeferry.toml
 run /tmp/unpacked/install.sh
 says "your $config is as it was"
+look_at_installation
 has_no /usr/share/doc/edgeferry/of-a-former-version
 grep -q '^id = "gw-of-the-test"' "$config" || miss "the configuration was replaced"
 [[ $(queued) == "$backlog" ]] || miss "messages are gone"
