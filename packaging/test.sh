@@ -202,7 +202,7 @@ need_packages package roots
 need_programs
 for architecture in "${architectures[@]}"; do
     try "$architecture" - "packed twice, the same bytes" make_packages "$architecture"
-    [[ $architecture != amd64 ]] || EDGEFERRY_SYSTEMD_TESTS=required try "$architecture" - "the list of parts (SBOM) and what is linked" \
+    [[ $architecture != amd64 ]] || EDGEFERRY_SBOM_TEST=required try "$architecture" - "the list of parts (SBOM) and what is linked" \
         named_tests 1 --test package -- --exact the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in
     # Without packages there is nothing to install.
     if [[ $failed -gt 0 && ! -d $packages/$architecture-other ]]; then continue; fi

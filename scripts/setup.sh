@@ -204,10 +204,10 @@ make_machine() {
     make_system --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients,e2fsprogs,fdisk,curl "$1" "$2" "${from[@]}"
 }
 
-# A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
+# A system of release $1 with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
 # say so themselves when they are skipped.
 need_machine() {
-    local root suite=${1:-$(suite)}
+    local root suite=$1
     if [[ $EUID -ne 0 || -z $(suite) ]]; then
         say "the tests of the units on a real systemd need root and Debian or Ubuntu: they will be skipped"
         return
@@ -286,7 +286,7 @@ setup_all() {
 setup_tests() {
     setup_all
     need_packages package
-    need_machine
+    need_machine "$(suite)"
 }
 
 release_binary() { echo "$(realpath "${CARGO_TARGET_DIR:-target}")/release/edgeferry"; }

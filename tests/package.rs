@@ -162,8 +162,8 @@ fn linked_crates() -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
-fn the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in() {
+/// The list of parts that `./dev package` puts beside the package for amd64; `None` where its tool is not here, which is said then.
+fn list_of_parts() -> Option<serde_json::Value> {
     const MAKE: &str = "source scripts/setup.sh; source packaging/parts/facts.sh; source packaging/parts/licences.sh; \
                         source packaging/parts/sbom.sh; PATH=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/tools/bin:$PATH; \
                         command -v cargo-cyclonedx >/dev/null || exit 100; make_sbom amd64 \"$0\"";
@@ -175,18 +175,23 @@ fn the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in() {
         .output()
         .expect("bash runs");
     if made.status.code() == Some(100) {
-        let required = std::env::var_os("EDGEFERRY_SYSTEMD_TESTS").is_some_and(|word| word == "required");
+        let required = std::env::var_os("EDGEFERRY_SBOM_TEST").is_some_and(|word| word == "required");
         assert!(!required, "the list of parts: cargo-cyclonedx is not here");
         drop(writeln!(
             std::io::stderr(),
             "SKIPPED: the list of parts: cargo-cyclonedx is not here: ./dev package installs it"
         ));
-        return;
+        return None;
     }
     assert!(made.status.success(), "{made:?}");
     let name = format!("edgeferry-{}-linux-amd64.cdx.json", env!("CARGO_PKG_VERSION"));
     let text = std::fs::read_to_string(out.path().join(name)).expect("it was made");
-    let sbom: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    Some(serde_json::from_str(&text).expect("JSON"))
+}
+
+#[test]
+fn the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in() {
+    let Some(sbom) = list_of_parts() else { return };
     assert_eq!(
         (&sbom["bomFormat"], &sbom["specVersion"]),
         (&"CycloneDX".into(), &"1.5".into())

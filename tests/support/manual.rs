@@ -48,9 +48,9 @@ pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
 
 /// The commands of the page `name` that the mark above them leaves to `test`, one fence behind the other.
 pub fn marked(name: &str, test: &str) -> String {
-    let text = page(name);
+    let whole = page(name);
     let mark = format!("{RUN_BY}{test}{END}\n```sh\n");
-    let fences: Vec<&str> = text.split(&mark).skip(1).collect();
+    let fences: Vec<&str> = whole.split(&mark).skip(1).collect();
     assert!(!fences.is_empty(), "{name} leaves nothing to {test}");
     fences
         .iter()
