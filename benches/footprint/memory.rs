@@ -1,5 +1,7 @@
 //! Memory at rest, under load, in an outage and behind it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use crate::fleet::Gateway;
 use crate::goals::Goals;
 use crate::options::Options;
 use crate::sample::{Memory, Rest, Work, forget_peak};
+use crate::support::proc_stats::MemoryWatch;
 use crate::support::wait;
 use crate::variant::{Parts, VARIANTS, Variant};
 
@@ -15,6 +18,8 @@ use crate::variant::{Parts, VARIANTS, Variant};
 const RATE: u32 = 5_000;
 /// Until what a start or a load needed for a moment is given back.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Until a lane that has nothing to do has given back what it holds open.
+const AFTERWARDS: Duration = Duration::from_secs(15);
 const IDLE_GOAL_MB: f64 = 12.0;
 const LOAD_GOAL_MB: f64 = 32.0;
 
@@ -130,89 +135,140 @@ impl Row {
     }
 }
 
-/// Kafka goes away, messages gather, it comes back.
+/// Kafka goes away, messages gather, it comes back: what is held while they come, while they wait, and while they drain.
 pub fn backlog(parts: &mut Parts, options: &Options, goals: &mut Goals) -> Value {
-    println!("memory in an outage of Kafka, one lane without TLS, MB");
     println!(
-        "{:>32} {:>8} {:>8} {:>8} {:>10} {:>10}",
-        "", "RSS", "peak", "heap", "messages/s", "CPU s/100k"
+        "memory in an outage of Kafka, one lane without TLS, MB: at the end of each phase, and the most within it"
+    );
+    println!(
+        "{:>32} {:>8} {:>8} {:>8} {:>10} {:>10} {:>10}",
+        "", "RSS", "peak", "heap", "heap, peak", "messages/s", "CPU s/100k"
     );
     let mut gateway = Gateway::start(Variant::Plain, parts);
     let id = gateway.id();
+    let before = Phase::begin(id);
     wait::let_pass("at rest", SETTLE);
-    let mut rows = vec![row("before", &Memory::of(id), None)];
+    let mut rows = vec![before.end("before", 0)];
     parts.kafka.stop();
     let mut queued = 0;
     for length in options.backlogs {
-        forget_peak(id);
-        let (began, before) = (Instant::now(), Work::of(id).cpu());
+        let taking = Phase::begin(id);
         gateway.publish(&parts.mqtt.mosquitto, length - queued, None);
         gateway.until_queued(length);
-        let took = Took::since(began, before, id, length - queued);
+        let taken = taking.end(&format!("{length} messages taken"), length - queued);
         queued = length;
-        let memory = Memory::of(id);
+        let waiting = Phase::begin(id);
+        wait::let_pass("Kafka stays away", SETTLE);
+        let waited = waiting.end(&format!("{length} messages wait"), 0);
         goals.note(
-            &format!("RSS with {length} messages waiting, MB"),
-            mb(memory.peak),
+            &format!("RSS, {length} messages coming, MB"),
+            taken.peak_mb(),
             LOAD_GOAL_MB,
         );
-        rows.push(row(&format!("{length} messages taken"), &memory, Some(&took)));
-        wait::let_pass("Kafka stays away", SETTLE);
-        rows.push(row(&format!("{length} messages wait"), &Memory::of(id), None));
+        goals.note(
+            &format!("RSS, {length} messages waiting, MB"),
+            waited.peak_mb(),
+            LOAD_GOAL_MB,
+        );
+        rows.extend([taken, waited]);
     }
-    forget_peak(id);
-    let before = Work::of(id).cpu();
+    let draining = Phase::begin(id);
     parts.kafka.restart();
-    let began = Instant::now();
     gateway.until_delivered();
-    let took = Took::since(began, before, id, queued);
-    let memory = Memory::of(id);
+    let drained = draining.end(&format!("{queued} messages drained"), queued);
     goals.note(
-        &format!("RSS while {queued} messages drain, MB"),
-        mb(memory.peak),
+        &format!("RSS, {queued} messages draining, MB"),
+        drained.peak_mb(),
         LOAD_GOAL_MB,
     );
-    rows.push(row(&format!("{queued} messages drained"), &memory, Some(&took)));
-    wait::let_pass("at rest", SETTLE);
-    rows.push(row("after", &Memory::of(id), None));
+    let resting = Phase::begin(id);
+    wait::let_pass("at rest", AFTERWARDS);
+    rows.extend([drained, resting.end("after", 0)]);
     gateway.end();
     println!();
-    rows.into()
+    rows.iter().map(Measured::json).collect::<Vec<_>>().into()
 }
 
-struct Took {
-    per_second: f64,
-    cpu_per_100k: f64,
+/// A stretch of time, and the memory that the daemon holds within it.
+struct Phase {
+    id: u32,
+    began: Instant,
+    cpu: Duration,
+    /// The kernel keeps no maximum of what is no part of a file.
+    heap_peak: Arc<AtomicU64>,
+    watch: MemoryWatch,
 }
 
-impl Took {
-    fn since(began: Instant, cpu: Duration, id: u32, messages: u64) -> Self {
-        let used = Work::of(id).cpu().saturating_sub(cpu);
+impl Phase {
+    fn begin(id: u32) -> Self {
+        forget_peak(id);
+        let heap_peak = Arc::default();
         Self {
-            per_second: messages as f64 / began.elapsed().as_secs_f64(),
-            cpu_per_100k: used.as_secs_f64() * 1e5 / messages as f64,
+            id,
+            began: Instant::now(),
+            cpu: Work::of(id).cpu(),
+            watch: MemoryWatch::start(id, Arc::clone(&heap_peak)),
+            heap_peak,
         }
+    }
+
+    /// Prints it as a row; `messages` is how many went through in it.
+    fn end(self, what: &str, messages: u64) -> Measured {
+        let memory = Memory::of(self.id);
+        let cpu = Work::of(self.id).cpu().saturating_sub(self.cpu);
+        let took = self.began.elapsed();
+        drop(self.watch);
+        let measured = Measured {
+            what: what.to_owned(),
+            memory,
+            heap_peak: self.heap_peak.load(Ordering::Relaxed).max(memory.anonymous),
+            per_second: (messages > 0).then(|| messages as f64 / took.as_secs_f64()),
+            cpu_per_100k: (messages > 0).then(|| cpu.as_secs_f64() * 1e5 / messages as f64),
+        };
+        measured.print();
+        measured
     }
 }
 
-fn row(what: &str, memory: &Memory, took: Option<&Took>) -> Value {
-    let word = |figure: Option<f64>, digits: usize| {
-        figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"))
-    };
-    println!(
-        "{what:>32} {:>8.1} {:>8.1} {:>8.1} {:>10} {:>10}",
-        mb(memory.rss),
-        mb(memory.peak),
-        mb(memory.anonymous),
-        word(took.map(|took| took.per_second), 0),
-        word(took.map(|took| took.cpu_per_100k), 2),
-    );
-    json!({
-        "when": what,
-        "memory": memory.json(),
-        "per_second": took.map(|took| took.per_second),
-        "cpu_s_per_100k": took.map(|took| took.cpu_per_100k),
-    })
+struct Measured {
+    what: String,
+    /// At the end of the phase, but for the peak.
+    memory: Memory,
+    heap_peak: u64,
+    per_second: Option<f64>,
+    cpu_per_100k: Option<f64>,
+}
+
+impl Measured {
+    fn peak_mb(&self) -> f64 {
+        mb(self.memory.peak)
+    }
+
+    fn print(&self) {
+        let word = |figure: Option<f64>, digits: usize| {
+            figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"))
+        };
+        println!(
+            "{:>32} {:>8.1} {:>8.1} {:>8.1} {:>10.1} {:>10} {:>10}",
+            self.what,
+            mb(self.memory.rss),
+            self.peak_mb(),
+            mb(self.memory.anonymous),
+            mb(self.heap_peak),
+            word(self.per_second, 0),
+            word(self.cpu_per_100k, 2),
+        );
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "when": self.what,
+            "memory": self.memory.json(),
+            "peak_anonymous": self.heap_peak,
+            "per_second": self.per_second,
+            "cpu_s_per_100k": self.cpu_per_100k,
+        })
+    }
 }
 
 pub fn mb(bytes: u64) -> f64 {

@@ -1,6 +1,7 @@
 //! What is compared: one lane without TLS, and what each thing more adds to it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::config::Config;
 use crate::support::kafka::Kafka;
@@ -63,6 +64,8 @@ pub struct Setup {
     pub http: Option<u16>,
 }
 
+/// The broker has no work with gateways that have ended.
+const SHORT_SESSION: &str = "session_expiry = \"10s\"";
 /// Of each lane in turn.
 const TOPICS: [&str; 2] = ["devices/{device}/telemetry", "more/{device}/telemetry"];
 
@@ -79,27 +82,33 @@ impl Variant {
         }
     }
 
-    /// Another gateway for each, because they run at the same time.
+    /// Another gateway for each, because they run at the same time, and because a broker keeps for a former one what the devices
+    /// of others publish: it would all come at the start.
     pub fn setup(self, parts: &Parts) -> Setup {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let topic = match self {
             Self::Tls => parts.secure.open_topic("footprint"),
             _ => parts.kafka.fresh_topic("footprint"),
         };
-        let config = Config::new(&parts.kafka).gateway(&format!("gw-{self:?}"));
+        let config = Config::new(&parts.kafka).gateway(&format!("gw-{number}"));
         let config = match self {
             Self::Tls => config
                 .broker_at(
                     "local",
                     "5",
                     &parts.mqtt.url(guarded::Door::Tls),
-                    &ca(&parts.mqtt.authority().ca()),
+                    &format!("{}\n{SHORT_SESSION}", ca(&parts.mqtt.authority().ca())),
                 )
                 .bootstrap(&parts.secure.door(secure::Door::Tls))
                 .kafka(&ca(&parts.secure.authority().ca())),
-            Self::Unwatched => {
-                config.broker_with("local", "5", &parts.mqtt.mosquitto, "watch_broker = false")
-            }
-            _ => config.broker("local", "5", &parts.mqtt.mosquitto),
+            Self::Unwatched => config.broker_with(
+                "local",
+                "5",
+                &parts.mqtt.mosquitto,
+                &format!("watch_broker = false\n{SHORT_SESSION}"),
+            ),
+            _ => config.broker_with("local", "5", &parts.mqtt.mosquitto, SHORT_SESSION),
         };
         let config = match self {
             Self::SecondLane => config.lane("second", "").route(TOPICS[0], &topic).route_with(

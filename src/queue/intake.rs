@@ -5,7 +5,7 @@
 //! watches [`Intake::durable`].
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -58,19 +58,29 @@ pub struct Offer {
     pub room: Room,
 }
 
+/// From the sources to the writer. The channel has no bound of its own, whose slots would all be there from the beginning: each
+/// offer in it holds its [`Room`], so the budget is the bound.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the budget is the bound: each offer holds its room"
+)]
+pub(super) fn offers() -> (Sender<Offer>, Receiver<Offer>) {
+    channel()
+}
+
 /// One source's entrance.
 #[derive(Debug)]
 pub struct Intake {
     /// Bytes of the whole budget.
     memory: usize,
     budget: Arc<Semaphore>,
-    offers: SyncSender<Offer>,
+    offers: Sender<Offer>,
     durable: Arc<watch::Sender<Position>>,
 }
 
 impl Intake {
-    /// An entrance to the writer behind `offers`. The channel holds at least [`Intake::channel_len`] offers.
-    pub(super) fn new(memory: usize, budget: Arc<Semaphore>, offers: SyncSender<Offer>) -> Self {
+    /// An entrance to the writer behind `offers`.
+    pub(super) fn new(memory: usize, budget: Arc<Semaphore>, offers: Sender<Offer>) -> Self {
         Self {
             memory,
             budget,
@@ -81,17 +91,12 @@ impl Intake {
 
     /// An entrance with a budget of its own, and the writer's end of it.
     #[cfg(test)]
-    pub(crate) fn for_test() -> (Self, std::sync::mpsc::Receiver<Offer>) {
-        let (offers, received) = std::sync::mpsc::sync_channel(Self::channel_len(BUDGET_BYTES));
+    pub(crate) fn for_test() -> (Self, Receiver<Offer>) {
+        let (offers, received) = offers();
         (
             Self::new(BUDGET_BYTES, Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
             received,
         )
-    }
-
-    /// Enough slots for a budget full of the smallest messages, so that whoever has room has a slot too.
-    pub(super) const fn channel_len(memory: usize) -> usize {
-        memory / Arrival::OVERHEAD_BYTES + 1
     }
 
     /// Waits until `cost` bytes (see [`Arrival::cost`]) fit into the budget. Cancel safe.
@@ -113,7 +118,7 @@ impl Intake {
         self.memory
     }
 
-    /// Hands an arrival to the writer. Never waits: the room guarantees a slot.
+    /// Hands an arrival to the writer. Never waits: whoever has room may.
     ///
     /// # Errors
     /// [`Closed`] when the writer ended.
@@ -146,9 +151,7 @@ impl Intake {
             commit_now,
             room,
         };
-        self.offers.try_send(offer).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Closed,
-        })
+        self.offers.send(offer).map_err(|_| Closed)
     }
 
     /// The highest confirmed position of this source; 0 before the first.

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -340,7 +340,7 @@ pub struct Queue {
 pub struct Door {
     memory: usize,
     budget: Arc<Semaphore>,
-    offers: SyncSender<Offer>,
+    offers: Sender<Offer>,
 }
 
 impl Door {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use crate::queue::codec::{EncodeError, Encoder, decode};
 use crate::queue::drops::Drops;
 use crate::queue::expiry::{Expiry, Now};
 use crate::queue::generations::{self, Generations, Waker, settle};
-use crate::queue::intake::{self, Intake};
+use crate::queue::intake;
 use crate::queue::jobs::Jobs;
 use crate::queue::ledger::Ledger;
 use crate::queue::marks::Marks;
@@ -35,7 +34,7 @@ use crate::slots::SlotError;
 /// How many of the newest messages of a lane, of all its brokers, are shown to the sources at start. Matches what the store
 /// retains; some 80 bytes each until the sources have seen them.
 const RECALL_MESSAGES: usize = 12_288;
-/// Most that is read for that, bytes as they are on the disk: two generations. With messages over 1,365 bytes there this ends
+/// Most that is read for that, bytes as they are on the disk: more than a store keeps of what is delivered. With messages over 1,365 bytes there this ends
 /// first; over 2,048 bytes fewer than 8,192 are shown, and of these a source can be certain of none by their ids alone.
 const RECALL_BYTES: usize = 16 * 1024 * 1024;
 /// How long the start waits for them, and how often it asks. A message that is not recognised is stored twice, and marked.
@@ -267,7 +266,7 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
 /// Makes the ends that go to different threads.
 fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside) -> Result<Queue, OpenError> {
     let memory = config.share.part(intake::BUDGET_BYTES);
-    let (sender, receiver) = sync_channel(Intake::channel_len(memory));
+    let (sender, receiver) = intake::offers();
     let encoder = Encoder::new(shared.epoch, config.compression, &shared.keys)?;
     let relief = Relief::new(Arc::clone(&shared), config, outside.key_of.clone());
     let mut writer = Writer::new(

@@ -38,7 +38,8 @@ const UNWANTED_KEYS_MAX: usize = KEYS_MAX / 8;
 /// A lane is compacted again when this part of its budget was written since: what is younger cannot supersede more than
 /// that, and what is older was compared already.
 const WORTH_PART: u64 = 8;
-/// Largest piece of the budget that is set aside for rewriting, and largest rewritten unit: what a generation may have.
+/// Largest piece of the budget that is set aside for rewriting, and largest rewritten unit: what a generation may have
+/// that an earlier version wrote.
 const PIECE_MAX: u64 = 8 * 1024 * 1024;
 /// How often it is looked whether whole units are too old.
 const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);

@@ -173,7 +173,7 @@ impl Writer {
             }
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.shared.tail.rest(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };

@@ -224,7 +224,12 @@ impl<C: Connector> Drain<C> {
             .and_then(|()| self.correct())
             .and_then(|()| self.feed(now));
         match worked {
-            Ok(Fed::Tried) => self.monitor.recovered(),
+            Ok(Fed::Tried) => {
+                self.monitor.recovered();
+                if self.window.rest() {
+                    self.shares.shrink_to_fit();
+                }
+            }
             Ok(Fed::Paused) => {}
             Ok(Fed::Interrupted) => {
                 self.monitor.recovered();
@@ -371,7 +376,7 @@ impl<C: Connector> Drain<C> {
         // fill the memory.
         let now = clock::unix_ms();
         let mut tallies = self.monitor.tallies();
-        for fates in self.fates.drain(..) {
+        for fates in std::mem::take(&mut self.fates) {
             tallies.note(fates, now);
         }
         drop(tallies);

@@ -84,9 +84,24 @@ pub struct Window {
     messages: VecDeque<InFlight>,
     /// What messages of which nothing is sent take in memory, bytes.
     idle: usize,
+    /// It was empty when [`Window::rest`] was called last, and nothing came since.
+    rests: bool,
 }
 
+/// Messages for which there is always room, 270 bytes each.
+const ROOM_AT_REST: usize = 256;
+
 impl Window {
+    /// There is nothing to do. At the second time in a row gives back the room for messages that are done. True then.
+    pub fn rest(&mut self) -> bool {
+        let goes_on = std::mem::replace(&mut self.rests, self.messages.is_empty());
+        let is_long = goes_on && self.rests && self.messages.capacity() > ROOM_AT_REST;
+        if is_long {
+            self.messages.shrink_to(ROOM_AT_REST);
+        }
+        is_long
+    }
+
     /// What those take in memory that only wait for the messages before them, bytes: dead letters, and what is filtered.
     /// Records have their own bound, which is what the client holds.
     #[must_use]
@@ -130,6 +145,7 @@ impl Window {
             0
         };
         self.idle = self.idle.saturating_add(idle);
+        self.rests = false;
         self.messages.push_back(InFlight {
             stored,
             first,
@@ -281,5 +297,37 @@ impl Window {
             .filter(|message| message.confirmed.contains(&true))
             .map(|message| (message.stored.seq, message.confirmed))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Arrival, Epoch};
+
+    fn fill(window: &mut Window, count: u64) {
+        for seq in 1..=count {
+            let stored = Stored {
+                seq: Seq(seq),
+                epoch: Epoch(1),
+                arrival: Arrival::trial(seq, "t", "1"),
+            };
+            window.push(stored, vec![false], 1, Vec::new());
+        }
+    }
+
+    #[test]
+    fn at_rest_room_for_messages_that_are_done_is_given_back_and_not_before() {
+        let mut window = Window::default();
+        fill(&mut window, 4_096);
+        assert!(!window.rest() && !window.rest());
+        while window.pop().is_some() {}
+        assert!(!window.rest(), "the next ones may be on their way");
+        assert!(window.messages.capacity() >= 4_096);
+        assert!(window.rest());
+        assert!(window.messages.capacity() <= ROOM_AT_REST);
+        fill(&mut window, 10);
+        while window.pop().is_some() {}
+        assert!(!window.rest() && !window.rest(), "there is nothing to give back");
     }
 }

@@ -65,14 +65,14 @@
 //! more, and that is remembered in the session file. Beyond [`CAPACITY`] the oldest go. To lose an entry costs at most a
 //! flagged duplicate.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use crate::queue::Recalled;
 use crate::queue::intake::Position;
 
 /// Most messages remembered: less than half of the packet id space, so that a broker that uses all ids in turn never shows
-/// one twice within it, and as many as a hash table with 32,768 places takes before it doubles. 2.1 MB when full, which
-/// needs a broker that does so: 32,768 places of 48 bytes here, and of 17 in the table.
+/// one twice within it. 2.1 MB when full, which needs a broker that does so: 32,768 places of 48 bytes, and the table of ids.
 pub const CAPACITY: usize = 28_672;
 
 /// The least `U` that is assumed, whatever the broker was asked to keep to: Mosquitto 2.0.11 was measured to
@@ -136,6 +136,48 @@ enum Phase {
     Fresh,
 }
 
+/// First position of the newest entry of each packet id. A place for each of the 65,536 ids, 512 KiB, of which only those
+/// pages are there that the broker's ids need. (A hash table from which as much is removed as comes in doubles when it is
+/// half full: it took 1.1 MB.)
+struct ById(Vec<Option<NonZeroU64>>);
+
+impl Default for ById {
+    fn default() -> Self {
+        Self(vec![None; usize::from(u16::MAX) + 1])
+    }
+}
+
+impl std::fmt::Debug for ById {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ById")
+    }
+}
+
+impl ById {
+    fn get(&self, id: u16) -> Option<Position> {
+        self.0.get(usize::from(id))?.map(NonZeroU64::get)
+    }
+
+    /// Positions begin at 1, so that there is a value that is none.
+    fn set(&mut self, id: u16, position: Option<NonZeroU64>) {
+        if let Some(place) = self.0.get_mut(usize::from(id)) {
+            *place = position;
+        }
+    }
+
+    fn remove(&mut self, id: u16) {
+        self.set(id, None);
+    }
+
+    fn retain(&mut self, goes_on: impl Fn(Position) -> bool) {
+        for place in &mut self.0 {
+            if place.is_some_and(|position| !goes_on(position.get())) {
+                *place = None;
+            }
+        }
+    }
+}
+
 /// Messages that the broker may still hold as unacknowledged.
 #[derive(Debug)]
 pub struct Window {
@@ -145,8 +187,7 @@ pub struct Window {
     last: Position,
     /// Nothing up to here can be certain.
     doubtful: Position,
-    /// First position of the newest entry of each packet id.
-    newest: HashMap<u16, Position>,
+    newest: ById,
     /// How many messages came, or may have come, that have no place in a run: `m` is the difference of two of these, and
     /// never too small.
     aside: u64,
@@ -169,7 +210,7 @@ impl Window {
             entries,
             last: 0,
             doubtful: 0,
-            newest: HashMap::new(),
+            newest: ById::default(),
             aside: 0,
             run: 0,
             places: 0,
@@ -233,7 +274,7 @@ impl Window {
     /// The session is new: nothing that we know of it holds any more.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.newest.clear();
+        self.newest = ById::default();
         self.end_run();
         self.phase = Phase::Fresh;
     }
@@ -273,7 +314,7 @@ impl Window {
         if let Phase::Repeating { is_beyond, .. } = &mut self.phase {
             *is_beyond = true;
         }
-        self.newest.insert(seen.packet_id, position);
+        self.newest.set(seen.packet_id, NonZeroU64::new(position));
         let place = self.note_use(seen);
         self.entries.push_back(Entry {
             position,
@@ -292,7 +333,7 @@ impl Window {
         self.reach(position);
         if seen.qos > 0 {
             // Whatever had this id before cannot be meant any more.
-            self.newest.remove(&seen.packet_id);
+            self.newest.remove(seen.packet_id);
             self.note_use(seen);
         }
     }
@@ -328,9 +369,9 @@ impl Window {
         if let Phase::Repeating { .. } = std::mem::replace(&mut self.phase, Phase::Fresh) {
             self.entries.retain(|entry| entry.here);
             let entries = &self.entries;
-            self.newest.retain(|_, position| {
+            self.newest.retain(|position| {
                 entries
-                    .binary_search_by_key(position, |entry| entry.position)
+                    .binary_search_by_key(&position, |entry| entry.position)
                     .is_ok()
             });
         }
@@ -338,10 +379,10 @@ impl Window {
 
     /// Whether this seems to be the newest message with its packet id once more. Then it is one entry with it.
     fn is_repetition(&mut self, seen: Seen, position: Position) -> bool {
-        let Some(first) = self.newest.get(&seen.packet_id).filter(|_| seen.dup) else {
+        let Some(first) = self.newest.get(seen.packet_id).filter(|_| seen.dup) else {
             return false;
         };
-        let index = self.index_of(*first);
+        let index = self.index_of(first);
         let Some(entry) = self.entries.get_mut(index) else {
             return false;
         };
@@ -369,7 +410,7 @@ impl Window {
         if seen.qos != 1 {
             return None;
         }
-        let position = *self.newest.get(&seen.packet_id)?;
+        let position = self.newest.get(seen.packet_id)?;
         let index = self.index_of(position);
         let entry = *self.entries.get(index)?;
         let in_turn = position > passed && entry.newest <= until;
@@ -390,7 +431,7 @@ impl Window {
         if seen.dup || seen.qos == 0 {
             return;
         }
-        let Some(&last) = self.newest.get(&seen.packet_id) else {
+        let Some(last) = self.newest.get(seen.packet_id) else {
             return;
         };
         while self.entries.front().is_some_and(|entry| entry.position <= last) {
@@ -402,8 +443,8 @@ impl Window {
         let Some(entry) = self.entries.pop_front() else {
             return;
         };
-        if self.newest.get(&entry.packet_id) == Some(&entry.position) {
-            self.newest.remove(&entry.packet_id);
+        if self.newest.get(entry.packet_id) == Some(entry.position) {
+            self.newest.remove(entry.packet_id);
         }
     }
 

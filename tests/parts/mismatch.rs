@@ -36,10 +36,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What the memory may grow by over minutes, bytes: noise of the allocator.
 const MEMORY_SLACK: f64 = 4e6;
-/// In twenty seconds the generations that are written and read are still on their way to their full size of 8 MiB.
+/// In twenty seconds the generations that are written and read are still on their way to their full size of 4 MiB.
 const MEMORY_SLACK_SHORT: f64 = 12e6;
-/// A delivered generation goes as a whole, and a new one may take its space at once; two of 8 MiB.
-const DISK_SLACK: f64 = 2.0 * 8.0 * 1024.0 * 1024.0;
+/// A delivered generation goes as a whole, and a new one may take its space at once; two of 4 MiB.
+const DISK_SLACK: f64 = 2.0 * 4.0 * 1024.0 * 1024.0;
 
 #[derive(Debug, Clone, Copy)]
 struct Look {

@@ -46,14 +46,21 @@ use salvage::{Pace, Salvage, Threads};
 use scrub::Scrub;
 use usage::{Beside, disk_bytes};
 
-/// Generations are this large at most: open time, memory, space that waits for deletion and the extent of a
-/// damage are bounded by it.
-const GENERATION_BYTES: u64 = 8 * 1024 * 1024;
+/// Generations are this large, and in large budgets larger: sled holds all of the one that is written in memory, whatever its cache is
+/// told; open time, space that waits for deletion and the extent of a damage are bounded by it too.
+const GENERATION_BYTES: u64 = 4 * 1024 * 1024;
+/// No generation is larger.
+const GENERATION_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// A budget is cut into no more than these, as long as they are not larger than that: each is a folder to walk through, a minute of
+/// [`scrub`], and a stretch in the ledger when it is rewritten.
+const GENERATIONS_MAX: u64 = 1024;
+/// Bytes of delivered messages that are enough to recognise redeliveries with, where they are fewer than [`RECALL_MESSAGES`].
+const RECALL_BYTES: u64 = 8 * 1024 * 1024;
 /// A budget is cut into at least this many generations, so that a full queue has something to give back.
 const GENERATIONS_MIN: u64 = 8;
 /// Delivered messages that stay readable, so that a source can recognise their redelivery after a restart:
 /// more than the 8,192 that a source has to see before packet ids make anything certain (in all of a lane; where messages are
-/// so large that generations of 8 MiB hold fewer, it is bytes that decide, and fewer may be there), and well over what
+/// so large that [`RECALL_BYTES`] hold fewer, it is bytes that decide, and fewer may be there), and well over what
 /// brokers keep in flight (1,000 by our receive maximum; Mosquitto 2.0.11 was seen at 13,000 under load, those beyond
 /// are stored again and marked).
 const RECALL_MESSAGES: u64 = 12_288;
@@ -63,6 +70,7 @@ const RECALL_MESSAGES: u64 = 12_288;
 const KEPT_PART: u64 = 4;
 /// A generation to which anything was written is larger, bytes: an empty one has 96.
 const UNWRITTEN_BYTES: u64 = 128;
+
 /// How long anybody waits for the raw bytes of a generation.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -91,6 +99,8 @@ pub struct Generations {
     folder: PathBuf,
     max_bytes: u64,
     limit_bytes: u64,
+    /// [`RECALL_BYTES`], or less of a small budget.
+    recall_bytes: u64,
     patience: Patience,
     row: Mutex<Row>,
     kept: Mutex<VecDeque<Kept>>,
@@ -135,6 +145,12 @@ enum View {
     Wait,
 }
 
+/// How large the generations of a budget are.
+fn generation_bytes(max_bytes: u64) -> u64 {
+    let bytes = (max_bytes / GENERATIONS_MAX).clamp(GENERATION_BYTES, GENERATION_BYTES_MAX);
+    bytes.min(max_bytes / GENERATIONS_MIN)
+}
+
 impl Generations {
     /// Opens the log in `folder`, created when missing, within a budget of `max_bytes` on disk.
     ///
@@ -163,7 +179,8 @@ impl Generations {
         let store = Self {
             folder: folder.to_owned(),
             max_bytes,
-            limit_bytes: GENERATION_BYTES.min(max_bytes / GENERATIONS_MIN),
+            limit_bytes: generation_bytes(max_bytes),
+            recall_bytes: RECALL_BYTES.min(max_bytes / GENERATIONS_MIN),
             patience,
             row: Mutex::new(Row::new(listing.entries)),
             kept: Mutex::new(listing.kept),
@@ -187,7 +204,9 @@ impl Generations {
     /// Keeps generations smaller from now on: what sled holds in memory follows their size, and it is the most that a
     /// lane costs.
     pub fn share(&mut self, share: Share) {
-        self.limit_bytes = share.part_of_bytes(self.limit_bytes);
+        let largest = GENERATION_BYTES_MAX.min(self.max_bytes / GENERATIONS_MIN);
+        self.limit_bytes = self.limit_bytes.min(share.part_of_bytes(largest));
+        self.recall_bytes = share.part_of_bytes(self.recall_bytes);
     }
 
     fn row(&self) -> MutexGuard<'_, Row> {
@@ -463,7 +482,7 @@ impl Store for Generations {
     }
 
     fn trim(&self, through: Seq) -> Result<(), StoreError> {
-        self.dispose_while(|row| row.front_is_spent(through, self.limit_bytes))
+        self.dispose_while(|row| row.front_is_spent(through, self.recall_bytes))
     }
 
     fn trim_all(&self, through: Seq) -> Result<(), StoreError> {
@@ -471,7 +490,7 @@ impl Store for Generations {
     }
 
     fn can_trim(&self, through: Seq) -> bool {
-        self.row().front_is_spent(through, self.limit_bytes)
+        self.row().front_is_spent(through, self.recall_bytes)
     }
 
     fn units(&self) -> Vec<Unit> {

@@ -297,6 +297,61 @@ fn every_start_goes_on_in_a_generation_of_its_own() {
     assert!(open(dir.path(), LARGE).store.bytes() < 5 * 300 * 1024);
 }
 
+/// Groups of 20 blocks, so that few syncs make a long log. Gives the sequence behind the last.
+fn fill_to(store: &Generations, mut first: u64, bytes: u64) -> u64 {
+    let end = store.bytes() + bytes;
+    while store.bytes() < end {
+        let group: Vec<Chunk> = (first..first + 20).flat_map(|first| block(first, 1)).collect();
+        store.append(&group).expect("appends");
+        first += 20;
+    }
+    first
+}
+
+#[test]
+fn sled_is_given_no_more_than_four_mebibytes_to_hold_in_memory() {
+    const SLACK: u64 = 1024 * 1024;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path(), LARGE).store;
+    fill_to(&store, 1, 3 * GENERATION_BYTES);
+    let units = store.units();
+    assert!(units.len() >= 3, "{units:?}");
+    assert!(
+        units.iter().all(|unit| unit.bytes <= (4 << 20) + SLACK),
+        "{units:?}"
+    );
+}
+
+#[test]
+fn a_budget_is_cut_into_8_to_1024_generations_of_4_mebibytes_or_8_and_lanes_have_smaller_ones() {
+    const MIB: u64 = 1 << 20;
+    assert_eq!(generation_bytes(16 * MIB), 2 * MIB);
+    assert_eq!(generation_bytes(1024 * MIB), 4 * MIB);
+    assert_eq!(generation_bytes(4096 * MIB), 4 * MIB);
+    assert_eq!(generation_bytes(6144 * MIB), 6 * MIB);
+    assert_eq!(generation_bytes(100_000 * MIB), 8 * MIB);
+    let shared = |lanes| {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut store = open(dir.path(), 1024 * MIB).store;
+        store.share(Share::of(lanes));
+        store.limit_bytes
+    };
+    assert_eq!([1, 2, 4, 8].map(shared), [4 * MIB, 4 * MIB, 2 * MIB, 2 * MIB]);
+}
+
+#[test]
+fn eight_mebibytes_of_delivered_messages_stay_to_recognise_redeliveries() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path(), LARGE).store;
+    let next = fill_to(&store, 1, 5 * GENERATION_BYTES);
+    store.trim(Seq(next - 1)).expect("trims");
+    let bytes: u64 = store.units().iter().map(|unit| unit.bytes).sum();
+    assert!(
+        (RECALL_BYTES..RECALL_BYTES + 2 * GENERATION_BYTES).contains(&bytes),
+        "{bytes}"
+    );
+}
+
 #[test]
 fn many_small_generations_are_kept_until_they_hold_enough_to_recognise_redeliveries() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -1,5 +1,6 @@
 //! Space on disk, as `du` counts it: blocks of files and folders, not lengths.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -77,8 +78,8 @@ fn look(folder: &Path, counted: impl FnOnce() -> Vec<PathBuf>) -> u64 {
     };
     let beside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     // Asked after the names are known: a generation that was made meanwhile is not counted twice.
-    let counted = counted();
-    let beside = beside.iter().filter(|path| !counted.contains(path));
+    let counted: HashSet<PathBuf> = counted().into_iter().collect();
+    let beside = beside.iter().filter(|path| !counted.contains(path.as_path()));
     own + beside.map(|path| disk_bytes(path)).sum::<u64>()
 }
 
