@@ -165,9 +165,27 @@ on_systemd() {
             named_tests 1 --test parts -- --ignored --exact --nocapture \
             systemd::package::upgrade_and_downgrade_in_a_kafka_outage_lose_nothing_and_a_purge_takes_only_what_was_delivered
     done
-    # What the documents say, word for word, with the package that is shipped.
-    EDGEFERRY_DEB=$(deb "$architecture") EDGEFERRY_SYSTEMD_TESTS=required try "$architecture" "$(suite)" "the documents' commands" \
-        named_tests 2 --test parts -- systemd::readme systemd::pages
+    # What the documents say, word for word, with the package that is shipped; in the releases that Raspberry Pi OS is made of.
+    for suite in bookworm trixie; do
+        [[ " ${suites[*]} " == *" $suite "* ]] || continue
+        # The one of this machine's own release is not meant.
+        unset EDGEFERRY_MACHINE_ROOT
+        need_machine "$suite"
+        if [[ ! -d $(machine_root "$suite") ]]; then
+            skip "$architecture" "$suite" "the documents' commands" "mmdebstrap could not make a system"
+            continue
+        fi
+        EDGEFERRY_MACHINE_ROOT=$(machine_root "$suite") EDGEFERRY_DEB=$(deb "$architecture") EDGEFERRY_SYSTEMD_TESTS=required \
+            EDGEFERRY_PACKAGE_OLD=$(deb "$architecture") EDGEFERRY_PACKAGE_NEW=$(deb "$architecture-next") \
+            try "$architecture" "$suite" "the documents' commands" \
+            named_tests 6 --test parts -- --include-ignored --exact \
+            systemd::readme::five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_in_kafka \
+            systemd::pages::every_command_of_the_pages_for_operators_works_in_the_order_of_the_pages \
+            systemd::pages::the_page_of_the_units_sets_up_a_gateway_without_a_package \
+            systemd::pages::every_page_for_operators_that_the_entry_names_is_followed \
+            systemd::pages::commands_that_a_page_leaves_to_a_test_are_taken_from_the_page_by_a_test_of_that_name \
+            systemd::package::every_command_of_the_page_about_installing_works_in_its_order
+    done
 }
 
 # Where all of this happened.
@@ -184,6 +202,8 @@ need_packages package roots
 need_programs
 for architecture in "${architectures[@]}"; do
     try "$architecture" - "packed twice, the same bytes" make_packages "$architecture"
+    [[ $architecture != amd64 ]] || EDGEFERRY_SBOM_TEST=required try "$architecture" - "the list of parts (SBOM) and what is linked" \
+        named_tests 1 --test package -- --exact the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in
     # Without packages there is nothing to install.
     if [[ $failed -gt 0 && ! -d $packages/$architecture-other ]]; then continue; fi
     if ! runs "$architecture"; then

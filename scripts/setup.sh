@@ -191,8 +191,8 @@ need_kafka() {
 # The release of Debian or Ubuntu that this machine runs: what is built here runs on the C library of that one.
 suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
-# Another number when the list of packages in it changes.
-machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-2-$(suite)}"; }
+# For release $1; for that of this machine without a name. Another number when the list of packages in it changes.
+machine_root() { echo "${EDGEFERRY_MACHINE_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/machine-3-${1:-$(suite)}}"; }
 
 # Makes a system as a folder, without its manuals. mmdebstrap mounts parts of this machine into it: in a namespace of its own, so that they are
 # gone when it ends, however it ends, and nobody deletes through them.
@@ -201,23 +201,26 @@ make_system() {
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' "$@"
 }
 
+# With what somebody who follows the documents has on a Raspberry Pi OS.
 make_machine() {
-    make_system --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients "$(suite)" "$1"
+    local from=()
+    [[ $1 == "$(suite)" ]] || from=("$(mirror)")
+    make_system --variant=apt --include=systemd,systemd-sysv,dbus,ca-certificates,mosquitto,mosquitto-clients,e2fsprogs,fdisk,curl "$1" "$2" "${from[@]}"
 }
 
-# A system with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
+# A system of release $1 with systemd for the tests of the units: they copy it and boot it in a container. Only root can do that; the tests
 # say so themselves when they are skipped.
 need_machine() {
-    local root
+    local root suite=$1
     if [[ $EUID -ne 0 || -z $(suite) ]]; then
         say "the tests of the units on a real systemd need root and Debian or Ubuntu: they will be skipped"
         return
     fi
     need_packages machine
-    root=$(machine_root)
+    root=$(machine_root "$suite")
     if [[ ! -d $root ]]; then
         say "making a system with systemd in $root (about 170 MB)"
-        make_at "$root" make_machine ||
+        make_at "$root" make_machine "$suite" ||
             say "mmdebstrap could not make it; the tests of the units on a real systemd will be skipped"
     fi
     export EDGEFERRY_MACHINE_ROOT=$root
@@ -287,7 +290,7 @@ setup_all() {
 setup_tests() {
     setup_all
     need_packages package
-    need_machine
+    need_machine "$(suite)"
 }
 
 release_binary() { echo "$(realpath "${CARGO_TARGET_DIR:-target}")/release/edgeferry"; }

@@ -161,7 +161,7 @@ fn every_row_of_the_table_for_planning_is_what_its_formulas_give() {
         let each = constant(&format!("disk_{bytes}")) + alone / (rate * INTERVAL_S).max(1.0);
         let link = constant(&format!("link_{bytes}_thrifty"));
         let drained = |bytes_per_s: f64| {
-            let over = BOARD.min(bytes_per_s / link) - rate;
+            let over = BOARD.min(constant("link_used") * bytes_per_s / link) - rate;
             if over > 0.0 {
                 in_words(backlog / over)
             } else {
@@ -353,4 +353,120 @@ fn the_readme_lists_exactly_the_examples_that_are_run_end_to_end() {
         .collect();
     assert!(run.len() >= 10, "{run:?}");
     assert_eq!(listed, run);
+}
+
+/// What a fence that is a part of a file is put into.
+const WHOLE: &str = r#"
+[gateway]
+id = "gw-7"
+data_dir = "/var/lib/edgeferry"
+
+[[mqtt]]
+url = "mqtt://127.0.0.1:1883"
+
+[kafka]
+bootstrap_servers = ["127.0.0.1:9092"]
+
+[[route]]
+from = "devices/{device}/telemetry"
+topic = "telemetry"
+"#;
+
+/// `part` over `whole`: tables by their keys, the first of each list of tables over the first.
+fn laid_over(whole: &mut toml::Table, part: toml::Table) {
+    use toml::Value;
+    for (key, value) in part {
+        match (whole.get_mut(&key), value) {
+            (Some(Value::Table(whole)), Value::Table(part)) => laid_over(whole, part),
+            (Some(Value::Array(whole)), Value::Array(part)) if part.iter().all(Value::is_table) => {
+                let base = whole.first().cloned();
+                *whole = part
+                    .into_iter()
+                    .map(|part| match (base.clone(), part) {
+                        (Some(Value::Table(mut base)), Value::Table(part)) => {
+                            laid_over(&mut base, part);
+                            Value::Table(base)
+                        }
+                        (_, part) => part,
+                    })
+                    .collect();
+            }
+            (_, value) => drop(whole.insert(key, value)),
+        }
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documents_loads_as_a_part_of_a_whole_file() {
+    const MARK: &str = "<!-- not loaded: ";
+    let (mut loaded, mut wrong) = (0, Vec::new());
+    for (path, text) in documents() {
+        let mut parts = text.split("\n```");
+        let mut before = parts.next().unwrap_or_default();
+        while let (Some(block), after) = (parts.next(), parts.next()) {
+            let (language, body) = block.split_once('\n').expect("a fence ends with its line");
+            let above = before.lines().next_back().unwrap_or_default();
+            before = after.unwrap_or_default();
+            if language != "toml" {
+                continue;
+            }
+            if let Some(reason) = above.strip_prefix(MARK) {
+                assert!(reason.len() > 15, "{}: {above}: say why", path.display());
+                continue;
+            }
+            let part: toml::Table = body
+                .parse()
+                .unwrap_or_else(|error| panic!("{}: {error}\n{body}", path.display()));
+            let mut whole: toml::Table = WHOLE.parse().expect("it is one");
+            laid_over(&mut whole, part);
+            let whole = whole.to_string();
+            match edgeferry::config::parse(&path, &whole) {
+                Ok(_) => loaded += 1,
+                Err(error) => wrong.push(format!("{error:?}\n{body}\n{whole}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
+    assert!(loaded > 15, "only {loaded} configurations found");
+}
+
+#[test]
+fn a_setting_that_is_no_more_is_found_in_a_part_of_a_file() {
+    let mut whole: toml::Table = WHOLE.parse().expect("it is one");
+    laid_over(
+        &mut whole,
+        "[queue]\nflash_budjet = \"2 GiB/day\"".parse().expect("TOML"),
+    );
+    let said = edgeferry::config::parse(Path::new("part"), &whole.to_string());
+    assert!(format!("{said:?}").contains("flash_budjet"), "{said:?}");
+}
+
+#[test]
+fn every_verb_of_dev_is_in_the_list_for_those_who_work_on_it() {
+    let help = Command::new(root().join("dev"))
+        .arg("help")
+        .output()
+        .expect("runs");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("readable");
+    let verbs = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(|letter: char| letter.is_ascii_lowercase()))
+        .map(|line| {
+            let mut words = line.split(' ');
+            let verb = words.next().expect("there is a first word");
+            match words.next() {
+                Some(what) if verb == "bench" => format!("{verb} {what}"),
+                _ => verb.to_owned(),
+            }
+        });
+    let verbs: BTreeSet<String> = verbs.collect();
+    assert!(verbs.len() > 20, "{verbs:?}");
+    for verb in verbs.iter().filter(|verb| *verb != "help") {
+        let is_there = contributing
+            .lines()
+            .any(|line| line.contains(&format!("./dev {verb}")));
+        assert!(is_there, "CONTRIBUTING.md does not name ./dev {verb}");
+    }
 }

@@ -2,6 +2,7 @@
 //! release needs of its changelog. `./dev package-test` does all of it with what is shipped.
 #![expect(clippy::expect_used, reason = "the helpers of a test may give up")]
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,6 +67,185 @@ fn a_package_of_this_binary_is_installed_removed_and_purged_in_a_clean_root() {
     );
     let lived = run("packaging/tests/inside.sh", &[&root, "smoke.sh", &package]);
     assert_eq!(lived.as_deref().map(str::trim), Ok("installed, removed, purged"));
+    it_asks_for_what_the_program_needs(&package);
+    the_sums_are_those_of_the_files(Path::new(into));
+}
+
+/// What a clean system may lack, and the roots of the tests do not.
+fn it_asks_for_what_the_program_needs(package: &str) {
+    let output = Command::new("dpkg-deb")
+        .args(["--field", package, "Depends"])
+        .output();
+    let depends = String::from_utf8(output.expect("dpkg-deb runs").stdout).expect("text");
+    let depends: Vec<&str> = depends.trim().split(", ").collect();
+    assert!(
+        depends.contains(&"ca-certificates"),
+        "TLS without ca_file: {depends:?}"
+    );
+    let glibc = depends
+        .iter()
+        .find_map(|one| one.strip_prefix("libc6 (>= ")?.strip_suffix(')'));
+    let glibc = glibc.expect("a version of glibc");
+    assert_eq!(glibc, newest_glibc(), "what the program was linked against");
+    assert!(
+        depends.iter().any(|one| one.starts_with("systemd | ")),
+        "systemd-sysusers makes the user: {depends:?}"
+    );
+}
+
+/// The newest version of glibc that a symbol of the program wants.
+fn newest_glibc() -> String {
+    let output = Command::new("readelf")
+        .args(["--version-info", "--wide", BINARY])
+        .output();
+    let text = String::from_utf8(output.expect("readelf runs").stdout).expect("text");
+    let versions = text
+        .split("GLIBC_")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next());
+    let numbers = versions.filter_map(|version| {
+        let numbers: Option<Vec<u32>> = version.split('.').map(|number| number.parse().ok()).collect();
+        Some((numbers?, version))
+    });
+    let (_, newest) = numbers.max().expect("it is linked with glibc");
+    newest.to_owned()
+}
+
+fn the_sums_are_those_of_the_files(folder: &Path) {
+    let check = || {
+        let mut command = Command::new("sha256sum");
+        let output = command
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(folder)
+            .output();
+        output.expect("sha256sum runs")
+    };
+    let sums = std::fs::read_to_string(folder.join("SHA256SUMS")).expect("it is there");
+    for entry in std::fs::read_dir(folder).expect("it is there") {
+        let name = entry
+            .expect("readable")
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            name == "SHA256SUMS" || sums.contains(&format!("  {name}\n")),
+            "{name} has no sum: {sums}"
+        );
+        let whole = check();
+        assert!(whole.status.success(), "{whole:?}");
+        if name == "SHA256SUMS" {
+            continue;
+        }
+        let path = folder.join(&name);
+        let bytes = std::fs::read(&path).expect("it is there");
+        let mut damaged = bytes.clone();
+        *damaged.last_mut().expect("it is not empty") ^= 1;
+        std::fs::write(&path, damaged).expect("there is room");
+        assert!(!check().status.success(), "{name} is damaged");
+        std::fs::write(&path, bytes).expect("there is room");
+    }
+}
+
+/// What `cargo tree` says of the crates that are linked into the program that ships.
+fn linked_crates() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(["--target", "x86_64-unknown-linux-gnu", "--format", "{p}"])
+        .args(["--no-default-features", "--features", "static"])
+        .current_dir(source("."))
+        .output();
+    let text = String::from_utf8(output.expect("cargo runs").stdout).expect("text");
+    let names = text.lines().filter_map(|line| line.split(" (").next());
+    names
+        .filter(|name| !name.starts_with("edgeferry "))
+        .map(|name| name.trim().replace(" v", "@"))
+        .collect()
+}
+
+/// The list of parts that `./dev package` puts beside the package for amd64; `None` where its tool is not here, which is said then.
+fn list_of_parts() -> Option<serde_json::Value> {
+    const MAKE: &str = "source scripts/setup.sh; source packaging/parts/facts.sh; source packaging/parts/licences.sh; \
+                        source packaging/parts/sbom.sh; PATH=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/tools/bin:$PATH; \
+                        command -v cargo-cyclonedx >/dev/null || exit 100; make_sbom amd64 \"$0\"";
+    let out = tempfile::tempdir().expect("there is room");
+    let made = Command::new("bash")
+        .args(["-ec", MAKE])
+        .arg(out.path())
+        .current_dir(source("."))
+        .output()
+        .expect("bash runs");
+    if made.status.code() == Some(100) {
+        let required = std::env::var_os("EDGEFERRY_SBOM_TEST").is_some_and(|word| word == "required");
+        assert!(!required, "the list of parts: cargo-cyclonedx is not here");
+        drop(writeln!(
+            std::io::stderr(),
+            "SKIPPED: the list of parts: cargo-cyclonedx is not here: ./dev package installs it"
+        ));
+        return None;
+    }
+    assert!(made.status.success(), "{made:?}");
+    let name = format!("edgeferry-{}-linux-amd64.cdx.json", env!("CARGO_PKG_VERSION"));
+    let text = std::fs::read_to_string(out.path().join(name)).expect("it was made");
+    Some(serde_json::from_str(&text).expect("JSON"))
+}
+
+#[test]
+fn the_list_of_parts_has_every_crate_and_every_c_library_that_is_linked_in() {
+    let Some(sbom) = list_of_parts() else { return };
+    assert_eq!(
+        (&sbom["bomFormat"], &sbom["specVersion"]),
+        (&"CycloneDX".into(), &"1.5".into())
+    );
+    assert_eq!(sbom["metadata"]["component"]["name"], "edgeferry");
+    let parts = sbom["components"].as_array().expect("it has parts");
+    let with = |kind: &str| -> BTreeSet<String> {
+        let purls = parts.iter().filter_map(|part| part["purl"].as_str());
+        purls
+            .filter_map(|purl| purl.strip_prefix(kind))
+            .map(ToOwned::to_owned)
+            .collect()
+    };
+    let (crates, linked) = (with("pkg:cargo/"), linked_crates());
+    assert!(linked.len() > 100, "{linked:?}");
+    let missing: Vec<&String> = linked.difference(&crates).collect();
+    assert!(missing.is_empty(), "not in the list: {missing:?}");
+    let lock = read("Cargo.lock");
+    for part in &crates {
+        let (name, version) = part.split_once('@').expect("name@version");
+        assert!(
+            lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
+            "{part} is no crate of Cargo.lock"
+        );
+    }
+    let others = with("pkg:generic/");
+    for library in [
+        "librdkafka",
+        "openssl",
+        "zlib",
+        "zstd",
+        "lz4",
+        "cJSON",
+        "rust-std",
+    ] {
+        assert!(
+            others.iter().any(|part| part.starts_with(&format!("{library}@"))),
+            "{library} is not in {others:?}"
+        );
+    }
+    // Whoever looks a fault up by what is inside finds the program by it.
+    let known: BTreeSet<&str> = parts.iter().filter_map(|part| part["bom-ref"].as_str()).collect();
+    for edge in sbom["dependencies"].as_array().expect("it has edges") {
+        for on in edge["dependsOn"].as_array().into_iter().flatten() {
+            let on = on.as_str().expect("a name");
+            assert!(known.contains(on), "{on} is no part");
+        }
+    }
+    for part in parts {
+        let licences = part["licenses"]
+            .as_array()
+            .is_some_and(|licences| !licences.is_empty());
+        assert!(licences, "{} has no licence", part["name"]);
+    }
 }
 
 #[test]

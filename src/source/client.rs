@@ -18,8 +18,10 @@ mod websocket;
 pub use transport::file_problems;
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::Subscription;
 use crate::message::Properties;
@@ -71,7 +73,8 @@ pub enum Event {
     PingSent,
     /// An acknowledgement of a PUBLISH left.
     AcknowledgementSent,
-    /// Our DISCONNECT was flushed to the socket; so was everything before it.
+    /// Our DISCONNECT was flushed to the socket; so was everything before it. In front of a WebSocket that is the pipe
+    /// to it, which only moves while the process goes on: see [`until_closed`].
     DisconnectSent,
     /// Something that only shows that the connection lives.
     Other,
@@ -151,7 +154,7 @@ pub struct Gone;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     /// How long it keeps the session, when that is not what was asked for.
-    pub session_expiry: Option<std::time::Duration>,
+    pub session_expiry: Option<Duration>,
     /// The highest QoS that it gives; `None` means 2.
     pub max_qos: Option<u8>,
 }
@@ -214,6 +217,16 @@ pub trait Events {
     }
 }
 
+/// How long a broker may take to close behind our DISCONNECT.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Behind [`Event::DisconnectSent`]: until the broker has closed the connection, so that what we said has left this process.
+pub async fn until_closed(events: &mut impl Events) {
+    let closed = async { while events.next().await.is_ok() {} };
+    // A broker that does not close has it as well, or never will.
+    drop(timeout(FAREWELL, closed).await);
+}
+
 /// The sending side of a connection. Every method may wait until [`Events::next`] made room.
 pub trait Client {
     /// PUBACK (QoS 1) or PUBREC (QoS 2).
@@ -237,8 +250,8 @@ pub struct Identity {
 
 impl Identity {
     /// Keep alive as both versions and the client accept it: whole seconds, 5 to 65,535.
-    pub fn keep_alive(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(self.config.keep_alive.as_secs().clamp(5, 65_535))
+    pub fn keep_alive(&self) -> Duration {
+        Duration::from_secs(self.config.keep_alive.as_secs().clamp(5, 65_535))
     }
 }
 

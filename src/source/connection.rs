@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
-use super::client::{CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure};
+use super::client::{CONNECT_TIMEOUT_S, Client, Connector, Event, Events, Failure, until_closed};
 use super::handover::Seat;
 use super::held::HeldFile;
 use super::inbound::{Inbound, Owed};
@@ -143,7 +143,10 @@ pub async fn end_session<C: Connector>(connector: &C) -> Result<(), Failure> {
             match events.next().await? {
                 // The request waits in the client until it is polled.
                 Event::Connected { .. } if client.disconnect().await.is_err() => return Err(Failure::Closed),
-                Event::DisconnectSent => return Ok(()),
+                Event::DisconnectSent => {
+                    until_closed(&mut events).await;
+                    return Ok(());
+                }
                 _ => {}
             }
         }

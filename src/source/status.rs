@@ -23,6 +23,7 @@ use super::client::v4::V4;
 use super::client::v5::V5;
 use super::client::{
     Announce, Announcement, Announcer, Answer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity,
+    until_closed,
 };
 use super::connection::End;
 use super::dropped::{Dropped, FILTERS};
@@ -228,10 +229,12 @@ impl Status {
                         }
                     }
                     Ok(Ok(Event::Published(said))) => self.dropped.heard(&said.topic, &said.payload),
-                    Ok(Ok(Event::DisconnectSent)) => return Over::Stopped,
+                    Ok(Ok(Event::DisconnectSent)) => break,
                     Ok(Ok(_)) => {}
                 }
             }
+            until_closed(&mut events).await;
+            Over::Stopped
         };
         let leave = async {
             stop.cancelled().await;

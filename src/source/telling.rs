@@ -12,7 +12,9 @@ use tracing::{debug, info, warn};
 
 use super::client::v4::V4;
 use super::client::v5::V5;
-use super::client::{Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity};
+use super::client::{
+    Announce, Announcement, Announcer, CONNECT_TIMEOUT_S, Event, Events, Failure, Identity, until_closed,
+};
 use super::connection::End;
 use super::retry::{Retry, Step};
 use super::{Config, TRANSPORT_LIMIT, Version, backoff};
@@ -149,10 +151,12 @@ impl Telling {
                         recovered(outages, &identity.config.name);
                         connected.send_replace(true);
                     }
-                    Ok(Ok(Event::DisconnectSent)) => return None,
+                    Ok(Ok(Event::DisconnectSent)) => break,
                     Ok(Ok(_)) => {}
                 }
             }
+            until_closed(&mut events).await;
+            None
         };
         let tell = async {
             let mut is_connected = is_connected;

@@ -92,6 +92,22 @@ fn online_offline_and_stopped_are_told_over_mqtt_3_1_1() {
     says_what_it_does("3.1.1");
 }
 
+/// Over a pipe of ours, which only moves while the process goes on.
+#[test]
+fn the_last_word_is_told_over_a_websocket_too() {
+    let guarded = Guarded::start();
+    let config = Config::new(&Kafka::absent())
+        .broker_at("local", "5", &guarded.url(Door::WebSocket), LINE)
+        .route("devices/{device}/telemetry", "nowhere");
+    let mut watcher = Link::connect(guarded.mosquitto.port(), "watcher", true).expect("it runs");
+    watcher.subscribe(TOPIC);
+    let mut daemon = Daemon::start(&config);
+    assert_is(&word(&mut watcher), "online");
+    daemon.terminate();
+    assert_is(&word(&mut watcher), "stopped");
+    assert_is(&retained(&guarded.mosquitto), "stopped");
+}
+
 #[test]
 fn it_is_told_again_when_a_broker_comes_back_that_has_forgotten_it() {
     let mut mosquitto = Mosquitto::start();

@@ -13,6 +13,7 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::Reader;
 use crate::support::scene::FILTER;
+use crate::support::wait;
 
 /// Of `devices.passwd`.
 const DEVICE: (&str, &str) = ("press-4", "first device password");
@@ -68,6 +69,28 @@ struct Shipped(Mosquitto);
 impl Shipped {
     fn start() -> Self {
         Self(Mosquitto::start_as(shipped))
+    }
+
+    /// With one line of the shipped file as another one.
+    fn start_with(line: &str, other: &str) -> Self {
+        Self(Mosquitto::start_as(|port, folder| {
+            let text = shipped(port, folder);
+            assert_eq!(text.lines().filter(|there| *there == line).count(), 1, "{line}");
+            let lines = text
+                .lines()
+                .map(|there| if there == line { other } else { there });
+            lines.flat_map(|line| [line, "\n"]).collect()
+        }))
+    }
+
+    /// How often it has written its database.
+    fn saves(&self) -> usize {
+        self.0.log().matches("Saving in-memory database").count()
+    }
+
+    /// A session that is kept for a subscriber who is away.
+    fn leave_a_session(&self) {
+        self.subscriber().subscribe(FILTER);
     }
 
     fn device(&self) -> Link {
@@ -199,11 +222,7 @@ fn what_mosquitto_acknowledged_behind_its_last_save_is_lost_by_a_crash_and_kept_
 #[test]
 fn the_bound_of_a_queue_that_nobody_fetches_is_in_bytes_of_payload() {
     const BOUND: usize = 100_000;
-    let broker = Shipped(Mosquitto::start_as(|port, folder| {
-        let text = shipped(port, folder);
-        assert_eq!(text.matches("max_queued_bytes 32000000").count(), 1);
-        text.replace("max_queued_bytes 32000000", &format!("max_queued_bytes {BOUND}"))
-    }));
+    let broker = Shipped::start_with("max_queued_bytes 32000000", &format!("max_queued_bytes {BOUND}"));
     let mut subscriber = broker.subscriber();
     subscriber.subscribe(FILTER);
     drop(subscriber);
@@ -217,4 +236,104 @@ fn the_bound_of_a_queue_that_nobody_fetches_is_in_bytes_of_payload() {
         kept == (0..kept.len()).collect::<Vec<_>>(),
         "the newest are dropped"
     );
+}
+
+#[test]
+fn what_came_before_an_autosave_is_kept_over_a_crash_and_the_interval_is_in_seconds() {
+    let mut broker = Shipped::start_with("autosave_interval 60", "autosave_interval 1");
+    broker.leave_a_session();
+    publish(&mut broker.device(), QoS::AtLeastOnce, 0, 500);
+    let before = broker.saves();
+    wait::until("it saves by itself, twice", DELIVERED, || {
+        (broker.saves() >= before + 2).then_some(())
+    });
+    broker.0.kill();
+    broker.0.restart();
+    assert!(numbers(&mut broker.subscriber()) == (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn with_autosave_on_changes_the_interval_is_a_number_of_messages_and_not_of_seconds() {
+    for (line, saved) in [
+        ("autosave_on_changes false", false),
+        ("autosave_on_changes true", true),
+    ] {
+        let broker = Shipped::start_with("autosave_on_changes false", line);
+        broker.leave_a_session();
+        // More than 60 changes, in much less than 60 seconds.
+        publish(&mut broker.device(), QoS::AtLeastOnce, 0, 500);
+        drop(Link::knock(broker.0.port()));
+        assert_eq!(broker.saves() > 0, saved, "{line}");
+    }
+}
+
+#[test]
+fn each_save_writes_the_whole_database_however_little_is_new() {
+    use std::os::unix::fs::MetadataExt;
+    let mut database = std::path::PathBuf::new();
+    let mut broker = Shipped(Mosquitto::start_as(|port, folder| {
+        database = folder.join("store/mosquitto.db");
+        shipped(port, folder)
+    }));
+    broker.leave_a_session();
+    let mut device = broker.device();
+    publish(&mut device, QoS::AtLeastOnce, 0, 5_000);
+    broker.0.save();
+    let first = std::fs::metadata(&database).expect("it was saved");
+    publish(&mut device, QoS::AtLeastOnce, 5_000, 1);
+    broker.0.save();
+    let second = std::fs::metadata(&database).expect("it was saved");
+    assert_ne!(first.ino(), second.ino(), "another file");
+    assert!(
+        second.len() > first.len() && first.len() > 1_000_000,
+        "with everything in it"
+    );
+}
+
+#[test]
+fn a_client_of_mqtt_3_1_1_has_a_thousand_messages_under_way_and_twenty_without_the_line() {
+    for (line, window) in [("max_inflight_messages 1000", 1_000), ("", 20)] {
+        let broker = Shipped::start_with("max_inflight_messages 1000", line);
+        broker.leave_a_session();
+        publish(&mut broker.device(), QoS::AtLeastOnce, 0, 1_500);
+        let mut subscriber = broker.subscriber();
+        let mut under_way = 0;
+        while let Some(packet) = subscriber.receive(SILENCE).expect("the broker is there") {
+            under_way += usize::from(matches!(packet, rumqttc::Packet::Publish(_)));
+        }
+        assert_eq!(under_way, window, "{line:?}");
+    }
+}
+
+#[test]
+fn nobody_without_a_password_comes_in_at_the_port_of_the_devices() {
+    let broker = Shipped::start();
+    let port = broker.0.port();
+    assert!(Link::connect(port, "nobody", true).is_err(), "without a name");
+    let wrong = Link::connect_as(port, "liar", true, Some((DEVICE.0, "another password")));
+    assert!(wrong.is_err(), "with a wrong password");
+    // The socket asks for none: only listeners that are told apart can differ.
+    let everybody = Shipped::start_with("per_listener_settings true", "");
+    assert!(
+        Link::connect(everybody.0.port(), "nobody", true).is_ok(),
+        "one allow_anonymous counts for both"
+    );
+}
+
+/// Nobody waits two months: that Mosquitto forgets a session then is its own word.
+#[test]
+fn sessions_are_kept_for_longer_than_edgeferry_asks_for() {
+    let text = page("config/mosquitto.conf");
+    let kept = text
+        .lines()
+        .find_map(|line| line.strip_prefix("persistent_client_expiration "));
+    let days: u64 = kept
+        .and_then(|kept| kept.strip_suffix('d')?.parse().ok())
+        .expect("a number of days");
+    let asked = page("config/edgeferry.toml");
+    assert!(
+        asked.contains("\n# session_expiry = \"30days\""),
+        "the default is written there"
+    );
+    assert!(days >= 2 * 30, "{days} days");
 }

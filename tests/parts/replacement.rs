@@ -1,11 +1,12 @@
 //! A board dies with a backlog; another one takes its place, and nothing is lost. docs/fleet.md has the commands.
 
-use std::path::Path;
+use std::process::{Command, Output};
 
 use crate::support::config::{Config, GATEWAY};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, binary};
 use crate::support::devices::sent::Sent;
 use crate::support::kafka::{Kafka, shared, unused_topic};
+use crate::support::manual::{commands, marked};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::{Oracle, PATIENCE};
@@ -19,13 +20,66 @@ const BACKLOG: u64 = 2_000;
 const MORE: u64 = 400;
 const DEVICES: u64 = 20;
 
+/// The page, and the tests that it leaves commands to.
+const PAGE: &str = "docs/fleet.md";
+const EXPORTED: &str = "tests/parts/replacement.rs::\
+                        a_board_with_an_identity_of_its_own_imports_the_backlog_of_the_dead_one_from_its_card";
+const SALVAGED: &str =
+    "tests/parts/replacement.rs::a_card_whose_store_no_longer_opens_is_salvaged_into_another_gateway";
+const NAMELESS: &str =
+    "tests/parts/replacement.rs::a_card_without_its_identity_is_salvaged_when_it_is_said_whose_it_was";
+
 /// A gateway that took messages while Kafka was away, and lost its power. What is left is its card.
 struct Dead {
     mosquitto: Mosquitto,
     topic: String,
     config: Config,
+    /// The root of its system.
     card: Scratch,
     sent: Sent,
+}
+
+impl Dead {
+    /// Its `data_dir`.
+    fn store(&self) -> std::path::PathBuf {
+        self.card.join("var/lib/edgeferry")
+    }
+
+    /// Types a command of the page on the machine of `daemon`, with the card in its reader.
+    fn type_in(&self, daemon: &Daemon, command: &str) -> Output {
+        let program = binary().display().to_string();
+        let line = command
+            .replace("/mnt/", &format!("{}/", self.card.path().display()))
+            .replace("--gateway gw-7 ", &format!("--gateway {GATEWAY} "))
+            .replace("edgeferry queue", &format!("{program} queue"));
+        // The gateway of the page has its configuration where the command looks by itself.
+        let line = match line.contains("queue import") {
+            true => format!("{line} --config {}", daemon.beside("edgeferry.toml").display()),
+            false => line,
+        };
+        let typed = Command::new("sh")
+            .args(["-e", "-c", &line])
+            .current_dir(daemon.beside(""))
+            .output();
+        let output = typed.expect("there is a shell");
+        eprintln!("{line}\n{output:?}");
+        output
+    }
+
+    /// All commands of the page that it leaves to `test`; each must succeed. What the last one said.
+    fn follow(&self, daemon: &Daemon, test: &str) -> String {
+        let mut said = String::new();
+        for command in commands(&marked(PAGE, test)) {
+            let output = self.type_in(daemon, &command);
+            assert!(
+                output.status.success(),
+                "{command}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            said = String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+        said
+    }
 }
 
 fn die_with_a_backlog() -> Dead {
@@ -43,10 +97,15 @@ fn die_with_a_backlog() -> Dead {
     // Nobody listens there any more, and a socket cannot be copied as a file.
     std::fs::remove_file(daemon.store().join("control.sock")).expect("it was made");
     let card = Scratch::new("card");
-    copy_folder(&daemon.store(), card.path());
+    let store = card.join("var/lib/edgeferry");
+    std::fs::create_dir_all(&store).expect("the card is empty");
+    copy_folder(&daemon.store(), &store);
     let kafka = shared();
     kafka.create_topic(&topic, 4, &[]);
     let config = Config::usual("5", &mosquitto, kafka, &topic);
+    let file = card.join("etc/edgeferry/edgeferry.toml");
+    std::fs::create_dir_all(file.parent().expect("it has one")).expect("the card is ours");
+    std::fs::write(file, config.text("/var/lib/edgeferry".as_ref())).expect("the card is ours");
     Dead {
         mosquitto,
         topic,
@@ -66,22 +125,18 @@ fn publish(mosquitto: &Mosquitto, sent: &mut Sent, numbers: std::ops::RangeInclu
     }
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("test folders have plain names")
-}
-
 #[test]
 fn a_new_board_with_the_identity_and_the_store_of_the_dead_one_delivers_its_backlog_and_goes_on_in_order() {
     let mut dead = die_with_a_backlog();
     // Other hardware, as the test of cloned cards makes it.
-    let path = dead.card.join("identity.json");
+    let path = dead.store().join("identity.json");
     let identity = std::fs::read_to_string(&path).expect("it has an identity");
     let mut identity: serde_json::Value = serde_json::from_str(&identity).expect("JSON");
     identity["hardware"] = "0000000000000000".into();
     std::fs::write(&path, identity.to_string()).expect("writes");
     // The devices go on while the board is exchanged: their broker keeps it.
     publish(&dead.mosquitto, &mut dead.sent, BACKLOG + 1..=BACKLOG + MORE);
-    let mut daemon = Daemon::start(&dead.config.clone().data_dir(dead.card.path()));
+    let mut daemon = Daemon::start(&dead.config.clone().data_dir(&dead.store()));
     publish(
         &dead.mosquitto,
         &mut dead.sent,
@@ -104,27 +159,7 @@ fn a_board_with_an_identity_of_its_own_imports_the_backlog_of_the_dead_one_from_
     let second = dead.config.clone().gateway("gw-second");
     // Its session begins where the other's ends: what devices send in between is kept for the dead one.
     let mut daemon = Daemon::start(&second);
-    let file = daemon.beside("backlog.jsonl");
-    let at_card = daemon.beside("card.toml");
-    std::fs::write(&at_card, dead.config.text(dead.card.path())).expect("writes");
-    let output = std::process::Command::new(crate::support::daemon::binary())
-        .args([
-            "queue",
-            "export",
-            "--output",
-            text(&file),
-            "--config",
-            text(&at_card),
-        ])
-        .output();
-    let output = output.expect("the binary runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let (code, said, complaint) = daemon.try_queue(&["import", text(&file)]);
-    assert_eq!(code, Some(0), "{complaint}");
+    let said = dead.follow(&daemon, EXPORTED);
     assert_eq!(said, format!("{BACKLOG} messages taken, 0 were here already\n"));
     // The same devices, now through the new board: behind what was imported.
     publish(&dead.mosquitto, &mut dead.sent, BACKLOG + 1..=BACKLOG + MORE);
@@ -148,29 +183,42 @@ fn a_board_with_an_identity_of_its_own_imports_the_backlog_of_the_dead_one_from_
 #[test]
 fn a_card_whose_store_no_longer_opens_is_salvaged_into_another_gateway() {
     let dead = die_with_a_backlog();
-    // Without its identity no gateway takes it for its own.
+    let format = dead.store().join("format");
+    assert!(format.is_file());
+    // Nothing that this program knows, by damage or because the dead board had a later one.
+    std::fs::write(&format, "edgeferry-store 99\n").expect("the card is ours");
+    let mut daemon = Daemon::start(&dead.config.clone().gateway("gw-third"));
+    let opened = commands(&marked(PAGE, EXPORTED));
+    let codes: Vec<Option<i32>> = opened[..2]
+        .iter()
+        .map(|command| dead.type_in(&daemon, command).status.code())
+        .collect();
+    assert_eq!(codes, [Some(0), Some(74)], "the store no longer opens");
+    let said = dead.follow(&daemon, SALVAGED);
+    assert_eq!(said, format!("{BACKLOG} messages taken, 0 were here already\n"));
+    let mut oracle = Oracle::new(shared(), &dead.topic);
+    oracle.until_all_there(&dead.sent, PATIENCE);
+    daemon.terminate();
+    oracle.verdict(&dead.sent).assert_clean_without_duplicates();
+}
+
+#[test]
+fn a_card_without_its_identity_is_salvaged_when_it_is_said_whose_it_was() {
+    let dead = die_with_a_backlog();
     for name in ["identity.json", "lock"] {
-        drop(std::fs::remove_file(dead.card.join(name)));
+        drop(std::fs::remove_file(dead.store().join(name)));
     }
     let mut daemon = Daemon::start(&dead.config.clone().gateway("gw-third"));
-    let file = daemon.beside("salvaged.jsonl");
-    let output = std::process::Command::new(crate::support::daemon::binary())
-        .args([
-            "queue",
-            "salvage",
-            text(dead.card.path()),
-            "--output",
-            text(&file),
-        ])
-        .args(["--gateway", "gw-test", "--lane", "default"])
-        .output();
-    let output = output.expect("the binary runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said = daemon.queue(&["import", text(&file)]);
+    let [salvage, import] = &commands(&marked(PAGE, SALVAGED))[..] else {
+        panic!("one salvages and one imports")
+    };
+    let refused = dead.type_in(&daemon, salvage);
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(64), "{complaint}");
+    assert!(complaint.contains("write --gateway ID"), "{complaint}");
+    dead.follow(&daemon, NAMELESS);
+    let taken = dead.type_in(&daemon, import);
+    let said = String::from_utf8_lossy(&taken.stdout).into_owned();
     assert_eq!(said, format!("{BACKLOG} messages taken, 0 were here already\n"));
     let mut oracle = Oracle::new(shared(), &dead.topic);
     oracle.until_all_there(&dead.sent, PATIENCE);

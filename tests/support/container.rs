@@ -69,7 +69,7 @@ pub fn copy_of_the_system() -> Option<Scratch> {
 }
 
 /// Whether a system can be booted here; says so when it cannot.
-fn is_possible() -> bool {
+pub fn is_possible() -> bool {
     let Err(reason) = possible() else { return true };
     assert!(!is_required(), "no real systemd here: {reason}");
     // Past the test harness, which shows only what failed tests say.

@@ -6,7 +6,7 @@
 //! | a fence whose first line is `# /a/path` | a file to write there |
 //! | a fence in `toml edit` | lines to change in `/etc/edgeferry/edgeferry.toml` |
 //! | `<!-- not run: REASON -->` above a fence | nobody can run it in a container |
-//! | `<!-- run by: tests/FILE::TEST -->` above a fence | that test does |
+//! | `<!-- run by: tests/FILE::TEST -->` above a fence | that test does, and takes it from the page ([`marked`]) |
 
 use std::path::Path;
 
@@ -46,6 +46,24 @@ pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
         .expect("there is a first part")
 }
 
+/// The commands of the page `name` that the mark above them leaves to `test`, one fence behind the other.
+pub fn marked(name: &str, test: &str) -> String {
+    let whole = page(name);
+    let mark = format!("{RUN_BY}{test}{END}\n```sh\n");
+    let fences: Vec<&str> = whole.split(&mark).skip(1).collect();
+    assert!(!fences.is_empty(), "{name} leaves nothing to {test}");
+    fences
+        .iter()
+        .filter_map(|rest| rest.split("```").next())
+        .collect()
+}
+
+/// What the marks `run by` of a page name.
+pub fn left_to(page: &str) -> Vec<&str> {
+    let marks = page.lines().filter_map(|line| line.strip_prefix(RUN_BY));
+    marks.filter_map(|mark| mark.strip_suffix(END)).collect()
+}
+
 /// Every step of a page, in its order.
 pub fn steps(page: &str) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -70,7 +88,6 @@ fn step(before: &str, language: &str, text: &str) -> Option<Step> {
         return Some(Step::Elsewhere(reason.to_owned()));
     }
     if let Some(test) = above.strip_prefix(RUN_BY).and_then(|rest| rest.strip_suffix(END)) {
-        assert!(is_test(test), "{above:?}: there is no such test");
         return Some(Step::Elsewhere(test.to_owned()));
     }
     assert!(!above.starts_with("<!--"), "{above:?} is no mark that is known");
@@ -86,16 +103,18 @@ fn step(before: &str, language: &str, text: &str) -> Option<Step> {
     }
 }
 
-/// Whether `tests/FILE::TEST` is a test.
-fn is_test(name: &str) -> bool {
-    let Some((file, test)) = name
+/// Whether `tests/FILE::TEST` is a test of a file that reads the page `name`.
+pub fn is_test_of(name: &str, test: &str) -> bool {
+    let Some((file, test)) = test
         .split_once("::")
         .filter(|(file, _)| file.starts_with("tests/"))
     else {
         return false;
     };
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
-    source.is_ok_and(|source| source.contains(&format!("#[test]\nfn {test}() {{\n")))
+    source.is_ok_and(|source| {
+        source.contains(&format!("#[test]\nfn {test}() {{\n")) && source.contains(&format!("\"{name}\""))
+    })
 }
 
 fn edits(text: &str) -> Vec<String> {

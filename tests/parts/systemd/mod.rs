@@ -4,6 +4,7 @@
 //! Tests share one system, each with an instance unit of its own; who disturbs others has a system of its own. Where no
 //! system can be booted (no root, no nspawn) they say so and do nothing; with `EDGEFERRY_SYSTEMD_TESTS=required` they fail then.
 
+mod card;
 mod endings;
 mod files;
 mod image;

@@ -4,17 +4,21 @@
 //! seen without a running systemd.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use super::unit::Unit;
+use super::walk::Walk;
 use crate::support::config::Config;
-use crate::support::container::Container;
+use crate::support::container::{Container, is_possible};
+use crate::support::daemon::binary;
 use crate::support::devices::{Devices, Plan};
-use crate::support::kafka::Kafka;
+use crate::support::kafka::{Kafka, shared};
+use crate::support::manual::{page, section};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::scratch::Scratch;
 
 /// The packages: of one version, and of a later one.
 const OLD: &str = "EDGEFERRY_PACKAGE_OLD";
@@ -195,4 +199,138 @@ fn delivered_and_removed(machine: &Container, unit: &Unit<'_>) {
         said.contains("kept in /etc/edgeferry, because no package put it there: east.toml"),
         "{said}"
     );
+}
+
+/// Folders with package, archive and sums: of one version, and of a later one.
+struct Packages {
+    old: PathBuf,
+    new: PathBuf,
+    _home: Option<Scratch>,
+}
+
+impl Packages {
+    /// Those that `./dev package-test` has made, otherwise packages of the binary under test, by the same scripts.
+    fn find() -> Self {
+        let named = |variable: &str| {
+            let package = PathBuf::from(std::env::var_os(variable)?);
+            package.parent().map(Path::to_owned)
+        };
+        if let (Some(old), Some(new)) = (named(OLD), named(NEW)) {
+            return Self {
+                old,
+                new,
+                _home: None,
+            };
+        }
+        let home = Scratch::new("packages");
+        let [old, new] = ["+one", "+two"].map(|version| {
+            let folder = home.join(version);
+            let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build.sh"));
+            build.args(["--trial", version, "--binary"]).arg(binary());
+            let output = build.arg("--out").arg(&folder).arg("amd64").output();
+            let output = output.expect("it is there");
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            folder
+        });
+        Self {
+            old,
+            new,
+            _home: Some(home),
+        }
+    }
+
+    /// Puts everything where somebody who follows the page is.
+    fn put_into(&self, folder: &Path) {
+        // The sums of the older version last: that is the one that is looked at.
+        for from in [&self.new, &self.old] {
+            for entry in std::fs::read_dir(from).expect("it was made") {
+                let path = entry.expect("readable").path();
+                let to = folder.join(path.file_name().expect("it has one"));
+                std::fs::copy(&path, to).expect("there is room");
+            }
+        }
+    }
+}
+
+/// The name of the one file in `folder` that ends so.
+fn name_of(folder: &Path, ending: &str) -> String {
+    let names = std::fs::read_dir(folder).expect("it was made");
+    let names = names.map(|entry| {
+        entry
+            .expect("readable")
+            .file_name()
+            .to_string_lossy()
+            .into_owned()
+    });
+    let mut found = names.filter(|name| name.ends_with(ending));
+    let name = found.next().expect("there is one");
+    assert_eq!(found.next(), None, "another {ending}");
+    name
+}
+
+/// A bare system with the packages in the folder of whoever follows the page, where a person says yes.
+fn begin(packages: &Packages) -> Option<Walk> {
+    let archive = name_of(&packages.old, ".tar.gz");
+    let here = [
+        ("edgeferry_0.1.0_arm64.deb", &*name_of(&packages.old, ".deb")),
+        ("edgeferry_0.2.0_arm64.deb", &name_of(&packages.new, ".deb")),
+        ("edgeferry-0.1.0-linux-arm64", archive.trim_end_matches(".tar.gz")),
+        ("apt install", "apt --yes install"),
+        ("apt remove", "apt --yes remove"),
+        ("apt purge", "apt --yes purge"),
+    ];
+    let walk = Walk::begin_without_package(&here)?;
+    packages.put_into(&walk.machine.path("/root"));
+    Some(walk)
+}
+
+#[test]
+fn every_command_of_the_page_about_installing_works_in_its_order() {
+    if std::env::consts::ARCH != "x86_64" || !is_possible() {
+        return;
+    }
+    let packages = Packages::find();
+    let (kafka, mosquitto) = (shared(), Mosquitto::start());
+    let topic = kafka.fresh_topic("install");
+    let config = Config::usual("5", &mosquitto, kafka, &topic);
+    let whole = page("docs/install.md");
+    let archive = section(&whole, "## The archive");
+    let (before, after) = whole.split_once(archive).expect("it is a part of it");
+    let mut walk = begin(&packages).expect("one can be booted");
+    let written = |machine: &Container, commands: &str| {
+        if commands.contains("check --live") {
+            Unit::only(machine).configure(&config);
+        }
+    };
+    walk.follow(before, written);
+    let property = |walk: &Walk, name: &str| {
+        let option = format!("--property={name}");
+        walk.machine
+            .run(&["systemctl", "show", "--value", &option, "edgeferry.service"])
+    };
+    assert_eq!(property(&walk, "UnitFileState").trim(), "enabled");
+    let first = property(&walk, "MainPID");
+    // The page goes on with what is newer, older, and gone.
+    let (upgrade, removal) = after.split_once("\n## Remove\n").expect("it has that heading");
+    walk.follow(upgrade, written);
+    assert_ne!(property(&walk, "MainPID"), first, "it was started anew");
+    assert_eq!(property(&walk, "ActiveState").trim(), "active");
+    let version = walk.machine.run(&["dpkg-query", "--show", "edgeferry"]);
+    let older = name_of(&packages.old, ".deb");
+    let installed = version.trim().rsplit('\t').next().expect("it has a version");
+    assert!(older.contains(&format!("_{installed}_")), "{older}, {version}");
+    walk.follow(removal, written);
+    assert!(!walk.machine.path("/usr/bin/edgeferry").exists());
+    assert!(!walk.machine.path("/etc/edgeferry").exists());
+
+    let mut other = begin(&packages).expect("one can be booted");
+    other.follow(archive, written);
+    let unit = Unit::only(&other.machine);
+    unit.configure(&config);
+    unit.start();
+    assert!(walk.commands >= 8 && other.commands >= 3, "the page says more");
 }

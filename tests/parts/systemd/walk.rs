@@ -25,8 +25,14 @@ pub struct Walk {
 impl Walk {
     /// A bare system with the package in the folder of whoever begins; `None` where none can be booted.
     pub fn begin(here: &[(&str, &str)]) -> Option<Self> {
+        let walk = Self::begin_without_package(here)?;
+        package::put_into(&walk.machine.path(FOLDER));
+        Some(walk)
+    }
+
+    /// The same without the package.
+    pub fn begin_without_package(here: &[(&str, &str)]) -> Option<Self> {
         let machine = Container::boot_bare()?;
-        package::put_into(&machine.path(FOLDER));
         let here = here
             .iter()
             .map(|(page, here)| ((*page).to_owned(), (*here).to_owned()));
@@ -57,10 +63,16 @@ impl Walk {
     fn type_in(&self, text: &str) {
         let text = self.translated(text);
         eprintln!("{text}");
-        let said = self
-            .machine
-            .run(&["sh", "-e", "-c", &format!("cd {FOLDER}\n{text}")]);
-        eprintln!("{said}");
+        let script = format!("cd {FOLDER}\n{text}");
+        let output = self.machine.try_run(&["sh", "-e", "-c", &script]);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        eprintln!("{}", said(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{text}{}{}",
+            said(&output.stdout),
+            said(&output.stderr)
+        );
     }
 
     fn edit(&mut self, line: &str) {
