@@ -24,7 +24,10 @@ fn is_taken_in_one_connection(version: &str) {
     scene.daemon.restart();
     let verdict = scene.judge(kafka, &sent);
     assert_eq!(scene.mosquitto.connections(CLIENT_ID, mark), 1, "{verdict}");
-    assert_eq!(verdict.records, verdict.expected, "nothing comes twice: {verdict}");
+    assert_eq!(
+        verdict.records, verdict.expected,
+        "nothing comes twice: {verdict}"
+    );
     verdict.assert_clean();
 }
 

@@ -6,13 +6,22 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join;
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use tokio::io::{copy, sink};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Error;
 
 use super::CONNECT_TIMEOUT_S;
 
+/// What the kernel holds of what the broker said, bytes: as little as lets both sides work, so that a client that takes nothing holds the
+/// broker nearly as soon as it would without a pipe. Linux doubles it (socket(7)).
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How long what a client said may still take when it has gone: on a dead link it would be as long as TCP tries.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long the client may take to come to the pipe: it is in the same process, and next.
 const COME: Duration = Duration::from_secs(CONNECT_TIMEOUT_S);
 
@@ -31,7 +40,7 @@ pub struct Near {
 /// The broker's side.
 #[derive(Debug)]
 pub struct Far {
-    pub broken: Broken,
+    broken: Broken,
     held: watch::Receiver<bool>,
 }
 
@@ -58,6 +67,32 @@ impl Far {
     pub fn held(&self) -> watch::Receiver<bool> {
         self.held.clone()
     }
+
+    /// Why the connection ends; the first reason is the one.
+    pub fn broke(&self, error: Error) {
+        drop(self.broken.set(error));
+    }
+
+    /// Passes on both ways, each to its own end: a broker that closes has said why before, and a client that goes has acknowledged before.
+    /// When the client has gone it may take [`LINGER`] at most.
+    pub async fn pass_on(&self, send: impl Future<Output = ()>, receive: impl Future<Output = ()>) {
+        let mut held = self.held();
+        let left = async {
+            // The client's side of it is dropped with the connection.
+            while held.changed().await.is_ok() {}
+            sleep(LINGER).await;
+        };
+        tokio::select! {
+            ((), ()) = join(send, receive) => {}
+            () = left => {}
+        }
+    }
+}
+
+/// Takes what a client still says, for nobody: a client whose writing fails reads no more, and what the broker said before it closed may
+/// still lie in the pipe.
+pub async fn discard(from_client: &mut OwnedReadHalf) {
+    drop(copy(from_client, &mut sink()).await);
 }
 
 /// A name for a pipe that nobody can guess, as tokio writes abstract names.
@@ -70,6 +105,9 @@ pub async fn accept(listener: UnixListener) -> Option<UnixStream> {
     let ours = async {
         loop {
             let (stream, _) = listener.accept().await.ok()?;
+            if let Err(error) = set_socket_send_buffer_size(&stream, BUFFER_BYTES) {
+                tracing::debug!(%error, "the pipe holds more than it should");
+            }
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
             if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
                 return Some(stream);

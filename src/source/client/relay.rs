@@ -66,22 +66,27 @@ pub async fn open_unix(path: &Path, name: &str, far: Far) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the client, then passes everything on until one side ends.
+/// Waits for the client, then passes everything on.
 async fn serve<S: AsyncRead + AsyncWrite>(listener: UnixListener, stream: S, far: Far) {
     let Some(client) = pipe::accept(listener).await else {
         return;
     };
-    // Kept until the reason is told: the client sees their end.
     let (mut from_client, mut to_client) = client.into_split();
     let (from_broker, to_broker) = split(stream);
-    let ended = tokio::select! {
-        ended = send(&mut from_client, to_broker) => ended,
-        ended = receive(from_broker, &mut to_client, far.held()) => ended,
+    let sending = async {
+        if let Err(error) = send(&mut from_client, to_broker).await {
+            far.broke(Error::Io(error));
+            pipe::discard(&mut from_client).await;
+        }
     };
-    if let Err(error) = ended {
-        // It is the first: there is one end.
-        drop(far.broken.set(Error::Io(error)));
-    }
+    let receiving = async {
+        if let Err(error) = receive(from_broker, &mut to_client, far.held()).await {
+            far.broke(Error::Io(error));
+        }
+        // Only now: a client that sees the end asks why.
+        drop(to_client);
+    };
+    far.pass_on(sending, receiving).await;
 }
 
 /// Ends when the client has gone and all that it wrote has been handed over.

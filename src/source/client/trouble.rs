@@ -125,7 +125,12 @@ impl Trouble {
 
     /// Anything that went wrong below MQTT.
     pub fn io(&self, error: &io::Error) -> Failure {
-        self.io_or(error, || self.closed())
+        // Behind a pipe every end is the pipe's, also within a packet, where the client does not call it an end. What broke the connection
+        // is known there.
+        match self.broken {
+            Some(_) => self.closed(),
+            None => self.io_or(error, || self.ended()),
+        }
     }
 
     fn io_or(&self, error: &io::Error, closed: impl FnOnce() -> Failure) -> Failure {

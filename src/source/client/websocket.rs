@@ -103,7 +103,7 @@ where
     Ok(websocket)
 }
 
-/// Waits for the client, then passes everything on until one side ends.
+/// Waits for the client, then passes everything on.
 async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Far)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -111,17 +111,22 @@ where
     let Some(client) = pipe::accept(listener).await else {
         return;
     };
-    // Kept until the reason is told: the client sees their end.
     let (mut from_client, mut to_client) = client.into_split();
     let (sink, messages) = websocket.split();
-    let ended = tokio::select! {
-        ended = send(&mut from_client, sink) => ended,
-        ended = receive(messages, &mut to_client, far.held()) => ended,
+    let sending = async {
+        if let Err(error) = send(&mut from_client, sink).await {
+            far.broke(error);
+            pipe::discard(&mut from_client).await;
+        }
     };
-    if let Err(error) = ended {
-        // It is the first: there is one end.
-        drop(far.broken.set(error));
-    }
+    let receiving = async {
+        if let Err(error) = receive(messages, &mut to_client, far.held()).await {
+            far.broke(error);
+        }
+        // Only now: a client that sees the end asks why.
+        drop(to_client);
+    };
+    far.pass_on(sending, receiving).await;
 }
 
 async fn send<S>(

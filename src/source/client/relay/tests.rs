@@ -121,6 +121,30 @@ async fn what_broke_the_connection_is_known_when_the_pipe_ends() {
 }
 
 #[tokio::test]
+async fn what_the_broker_said_before_it_closed_is_read_although_the_client_goes_on_writing() {
+    let (mut server, mut client, near) = piped().await;
+    let serving = tokio::spawn(async move {
+        server.write_all(&vec![3; 100_000]).await.expect("written");
+    });
+    let mut all = Vec::new();
+    let mut piece = [0; 1_000];
+    loop {
+        client
+            .write_all(b"acknowledged")
+            .await
+            .expect("somebody takes it");
+        let count = client.read(&mut piece).await.expect("it comes");
+        if count == 0 {
+            break;
+        }
+        all.extend_from_slice(&piece[..count]);
+    }
+    serving.await.expect("the server is content");
+    assert_eq!(all.len(), 100_000);
+    drop(near);
+}
+
+#[tokio::test]
 async fn where_nobody_listens_it_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = Server {

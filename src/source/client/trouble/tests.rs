@@ -137,6 +137,8 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     let broken = Broken::default();
     trouble.listen(Arc::clone(&broken));
     assert_eq!(trouble.closed(), Failure::Closed, "nothing broke it");
+    let within_a_packet = io::Error::other("bytes remaining on stream");
+    assert_eq!(trouble.io(&within_a_packet), Failure::Closed);
     let too_long = |size| {
         let max_size = 10;
         tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })
