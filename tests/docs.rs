@@ -227,13 +227,14 @@ fn the_configuration_in_the_readme_loads_without_a_warning() {
     }
 }
 
+fn help_of_dev() -> String {
+    let help = Command::new(root().join("dev")).arg("help").output();
+    String::from_utf8(help.expect("runs").stdout).expect("text")
+}
+
 #[test]
 fn the_verbs_of_dev_that_the_documents_name_exist() {
-    let help = Command::new(root().join("dev"))
-        .arg("help")
-        .output()
-        .expect("runs");
-    let help = String::from_utf8(help.stdout).expect("text");
+    let help = help_of_dev();
     let offered: BTreeSet<&str> = help
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
@@ -443,11 +444,7 @@ fn a_setting_that_is_no_more_is_found_in_a_part_of_a_file() {
 
 #[test]
 fn every_verb_of_dev_is_in_the_list_for_those_who_work_on_it() {
-    let help = Command::new(root().join("dev"))
-        .arg("help")
-        .output()
-        .expect("runs");
-    let help = String::from_utf8(help.stdout).expect("text");
+    let help = help_of_dev();
     let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("readable");
     let verbs = help
         .lines()

@@ -14,6 +14,7 @@
 mod clocks;
 mod failure;
 mod feed;
+mod firsts;
 mod known;
 mod link;
 mod stall;
@@ -41,6 +42,7 @@ use crate::sink::window::{Fate, InFlight, Window};
 use crate::slots::SlotError;
 use failure::{Failure, Suspect};
 use feed::Fed;
+use firsts::Firsts;
 pub use known::TopicRules;
 use known::Topics;
 use link::Watch;
@@ -78,6 +80,7 @@ pub struct Drain<C: Connector> {
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
     topics: Topics,
+    firsts: Firsts,
     /// About when this process was started.
     started: Instant,
     /// Fixed topics of the lane that nobody has asked for yet.
@@ -153,6 +156,7 @@ impl<C: Connector> Drain<C> {
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
             topics: Topics::new(rules),
+            firsts: Firsts::default(),
             started: Instant::now(),
             known_topic: None,
             asked: false,
@@ -264,6 +268,7 @@ impl<C: Connector> Drain<C> {
             match report.outcome {
                 Ok(()) => {
                     self.window.delivered(report.ticket);
+                    self.firsts.confirmed(report.ticket, now);
                     self.confirmed();
                 }
                 Err(code) => {

@@ -49,6 +49,8 @@ pub struct KafkaConnector {
     config: Config,
     client_id: String,
     share: Share,
+    /// One request at a time for each broker.
+    is_patient: bool,
     voice: Arc<Voice>,
     transactional: Option<Transactional>,
     wake: Arc<dyn Fn() + Send + Sync>,
@@ -76,16 +78,21 @@ impl KafkaConnector {
             config: config.clone(),
             client_id: client_id.to_owned(),
             share,
+            is_patient: false,
             voice: Arc::default(),
             transactional,
             wake,
         }
     }
 
-    /// A connector for what goes to Kafka beside the lanes, with little memory.
+    /// A connector for what goes to Kafka beside the lanes, with little memory and without haste: one request at a time, because nobody
+    /// lets the first record of a partition go alone there (see `sink::drain::firsts`).
     #[must_use]
     pub fn beside(config: &Config, client_id: &str, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self::new(config, client_id, Share::smallest(), None, wake)
+        Self {
+            is_patient: true,
+            ..Self::new(config, client_id, Share::smallest(), None, wake)
+        }
     }
 
     /// Settings of a producer, with secrets as they are now.
@@ -96,6 +103,9 @@ impl KafkaConnector {
             self.share,
             self.transactional.as_ref(),
         )?;
+        if self.is_patient {
+            client.set("max.in.flight.requests.per.connection", "1");
+        }
         secrets::apply(&self.config.security, &mut client)?;
         Ok(client)
     }
@@ -381,6 +391,20 @@ mod tests {
         assert_eq!(message.timestamp().to_millis(), Some(1));
         let headers = message.headers().expect("headers");
         assert_eq!(headers.get(0).value, Some(&b"c\0d"[..]));
+    }
+
+    #[test]
+    fn what_goes_beside_the_lanes_is_one_request_at_a_time() {
+        let requests = |connector: &KafkaConnector| {
+            let settings = connector.settings().expect("no secrets");
+            let requests = settings.get("max.in.flight.requests.per.connection");
+            requests.map(str::to_owned)
+        };
+        let config = Config::for_test();
+        let lane = KafkaConnector::new(&config, "test", Share::default(), None, Arc::new(|| {}));
+        assert_eq!(requests(&lane).as_deref(), Some("5"));
+        let beside = KafkaConnector::beside(&config, "test", Arc::new(|| {}));
+        assert_eq!(requests(&beside).as_deref(), Some("1"));
     }
 
     #[test]

@@ -126,16 +126,8 @@ fn a_certificate_and_the_key_of_another_one_are_found_by_check() {
         let cert = folder.path().join(format!("{name}.pem"));
         let key = folder.path().join(format!("{name}.key"));
         let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ])
-            .args(["-subj", "/CN=gw-7", "-days", "9", "-keyout"])
+            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(' '))
+            .args("-subj /CN=gw-7 -days 9 -keyout".split(' '))
             .arg(&key)
             .arg("-out")
             .arg(&cert)

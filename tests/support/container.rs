@@ -2,7 +2,8 @@
 //! brokers of the tests are on its loopback.
 //!
 //! `./dev setup` makes the system once; each container is a copy of it, with the binary and the units of this source. It ends
-//! with the test process, however that ends: systemd-nspawn is a child that the kernel kills then, and its system with it.
+//! with the test process, however that ends: the kernel kills our child then. systemd-nspawn that is killed leaves its system
+//! running, so it runs as the first process of a namespace of its own, with which everything in it goes.
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -71,19 +72,24 @@ pub fn copy_of_the_system() -> Option<Scratch> {
 /// Whether a system can be booted here; says so when it cannot.
 pub fn is_possible() -> bool {
     let Err(reason) = possible() else { return true };
-    assert!(!is_required(), "no real systemd here: {reason}");
-    // Past the test harness, which shows only what failed tests say.
-    drop(writeln!(
-        std::io::stderr(),
-        "SKIPPED: {}: no real systemd here: {reason}",
-        std::thread::current().name().unwrap_or("a test")
-    ));
+    skip(&format!("no real systemd here: {reason}"));
     false
 }
 
-/// Whether a test that would be skipped fails instead.
-pub fn is_required() -> bool {
-    std::env::var_os(REQUIRED).is_some_and(|word| word == "required")
+/// Says why the present test is skipped.
+///
+/// # Panics
+///
+/// When a test that would be skipped fails instead.
+pub fn skip(reason: &str) {
+    let is_required = std::env::var_os(REQUIRED).is_some_and(|word| word == "required");
+    assert!(!is_required, "{reason}");
+    // Past the test harness, which shows only what failed tests say.
+    drop(writeln!(
+        std::io::stderr(),
+        "SKIPPED: {}: {reason}",
+        std::thread::current().name().unwrap_or("a test")
+    ));
 }
 
 impl Container {
@@ -135,10 +141,9 @@ impl Container {
     }
 
     /// The system's first process, as we see it.
-    fn leader(&self) -> Option<u32> {
-        let id = self.nspawn().id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
+    pub fn leader(&self) -> Option<u32> {
+        let namespace = self.nspawn().id();
+        first_child(first_child(namespace)?)
     }
 
     /// Ends the system in order and starts it again: `systemctl reboot`.
@@ -203,8 +208,10 @@ impl Container {
 fn launch(scratch: &Scratch, furniture: Furniture) -> Process {
     let log = scratch.path().with_extension("console");
     let name = scratch.path().file_name().expect("it has one").to_string_lossy();
-    Process::spawn("systemd-nspawn", &program("systemd-nspawn"), &log, |command| {
+    Process::spawn("systemd-nspawn", &program("unshare"), &log, |command| {
         command
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+            .arg(program("systemd-nspawn"))
             .args(["--quiet", "--register=no", "--keep-unit", "--boot"])
             // Two with one name would share a folder of systemd-nspawn.
             .arg(format!("--machine=edgeferry-{}-{name}", std::process::id()))
@@ -213,6 +220,11 @@ fn launch(scratch: &Scratch, furniture: Furniture) -> Process {
             command.arg(format!("--bind-ro={}:/usr/bin/edgeferry", binary().display()));
         }
     })
+}
+
+fn first_child(parent: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
 
 /// A command in the system with this first process.

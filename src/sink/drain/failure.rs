@@ -161,6 +161,7 @@ impl<C: Connector> Drain<C> {
     /// Drops the producer and goes back to the cursor.
     pub(super) fn rewind(&mut self, now: Instant) {
         self.producer = None;
+        self.firsts.forget();
         self.failure = None;
         self.unsent.clear();
         self.pace.abandoned();

@@ -199,6 +199,14 @@ impl<C: Connector> Drain<C> {
         }
     }
 
+    /// Whether a record may go to this partition although others may be under way to it.
+    fn may_follow(&mut self, topic: &str, partition: i32, now: Instant) -> bool {
+        // The record itself counts among those that are not sent.
+        let (window, unsent) = (&self.window, self.unsent.len() + 1);
+        self.firsts
+            .may_go(topic, partition, now, || window.is_settled(unsent))
+    }
+
     /// Whether a record that has a place may go now.
     fn may_send(&mut self, now: Instant) -> bool {
         self.others_are_placed(now) && self.begin(now)
@@ -219,6 +227,7 @@ impl<C: Connector> Drain<C> {
         }
         let bytes = record.bytes();
         let place = match self.place(ticket, &record, now) {
+            Place::At(partition) if !self.may_follow(&record.topic, partition, now) => Place::Later,
             Place::At(_) if !self.may_send(now) => Place::Later,
             place => place,
         };
@@ -229,7 +238,9 @@ impl<C: Connector> Drain<C> {
             return Err(error);
         }
         let submitted = match (place, &mut self.producer) {
-            (Place::At(partition), Some(producer)) => producer.submit(&record, Some(partition), ticket),
+            (Place::At(partition), Some(producer)) => producer
+                .submit(&record, Some(partition), ticket)
+                .map(|()| partition),
             (Place::Never(refusal), _) => {
                 self.window.refused(ticket, refusal);
                 return Ok(true);
@@ -237,10 +248,11 @@ impl<C: Connector> Drain<C> {
             (Place::Later | Place::At(_), _) => Err(SubmitError::Full),
         };
         match submitted {
-            Ok(()) => {
+            Ok(partition) => {
                 self.note_resent(ticket);
                 self.lone = self.alone_until.map(|_| ticket);
                 self.topics.sent(&record.topic, ticket);
+                self.firsts.sent(&record.topic, partition, ticket, now);
                 self.window.submitted(ticket, bytes);
                 if faults::omits(faults::CURSOR_WAITS) {
                     self.window.delivered(ticket);

@@ -453,13 +453,33 @@ async fn everything_arrives_once_in_order_and_the_cursor_follows() {
 }
 
 #[tokio::test]
+async fn the_second_record_of_a_partition_waits_until_kafka_has_the_first_of_this_producer() {
+    let mut bench = Bench::with(&["a", "b", "c"]).await;
+    bench.kafka.cluster().stuck = true;
+    bench.steps(5);
+    assert_eq!(bench.kafka.cluster().submitted, 1);
+    bench.kafka.cluster().stuck = false;
+    bench.until(|bench| bench.kafka.cluster().submitted == 3);
+    assert_eq!(bench.kafka.payloads(), ["a"], "two are under way");
+    // Kafka does not know the next producer.
+    bench.drain.rewind(bench.now);
+    bench.kafka.cluster().stuck = true;
+    bench.until(|bench| bench.kafka.cluster().submitted == 4);
+    bench.steps(5);
+    assert_eq!(bench.kafka.cluster().submitted, 4);
+    bench.kafka.cluster().stuck = false;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
 async fn a_transient_failure_is_sent_again_and_nothing_becomes_a_dead_letter() {
     let mut bench = Bench::with(&["a", "b", "c"]).await;
     bench
         .kafka
         .cluster()
         .poison
-        .push((Bytes::from_static(b"b"), Code::RequestTimedOut));
+        .push((Bytes::from_static(b"a"), Code::RequestTimedOut));
     for _ in 0..20 {
         let wait = bench.drain.step(bench.now);
         bench.now += wait;

@@ -8,7 +8,7 @@ use crate::support::daemon::binary;
 use crate::support::devices::{Devices, Plan};
 use crate::support::engine::Engine;
 use crate::support::kafka::{self, Kafka};
-use crate::support::manual::{commands, page};
+use crate::support::manual::{commands, marked};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER};
@@ -17,9 +17,9 @@ use crate::support::wait;
 const LIMIT: Duration = Duration::from_mins(1);
 /// Where the recipe's health check asks.
 const PORT: &str = "127.0.0.1:8484";
-/// Above the commands of the page.
-const MARK: &str = "<!-- run by: tests/parts/systemd/image.rs::\
-                    the_recipe_for_containers_makes_a_gateway_that_is_healthy_and_stops_in_order -->\n```sh\n";
+/// The page leaves its commands to it.
+const TEST: &str = "tests/parts/systemd/image.rs::\
+                    the_recipe_for_containers_makes_a_gateway_that_is_healthy_and_stops_in_order";
 
 /// A gateway of the page, in an engine.
 struct Gateway {
@@ -47,9 +47,7 @@ impl Gateway {
         let text = config.text("/var/lib/edgeferry".as_ref());
         std::fs::write(here.join("etc/edgeferry.toml"), text).expect("it is ours");
 
-        let page = page("docs/container.md");
-        let (_, below) = page.split_once(MARK).expect("the page has its commands");
-        let typed = commands(below.split("```").next().expect("there is a first part"));
+        let typed = commands(&marked("docs/container.md", TEST));
         let [build, start] = &typed[..] else {
             panic!("one builds and one starts: {typed:?}")
         };

@@ -18,3 +18,27 @@ mod secrets;
 mod stops;
 mod unit;
 mod walk;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::container::Container;
+use crate::support::wait;
+
+/// The kernel takes some milliseconds for all processes of a small system.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// systemd-nspawn that is killed leaves its system running: 24 of them once took all inotify instances of a machine.
+#[test]
+fn a_system_that_tests_booted_is_gone_with_the_process_that_held_it() {
+    let Some(machine) = Container::boot_bare() else {
+        return;
+    };
+    let leader = machine.leader().expect("the system is up");
+    let first_process = PathBuf::from(format!("/proc/{leader}"));
+    assert!(first_process.exists());
+    drop(machine);
+    wait::until("the system is gone", LIMIT, || {
+        (!first_process.exists()).then_some(())
+    });
+}

@@ -181,7 +181,7 @@ async fn whatever_becomes_of_a_commit_everything_is_visible_once() {
 #[tokio::test]
 async fn what_kafka_has_is_passed_over_and_counted_as_delivered() {
     let (mut bench, payloads) = numbered(10).await;
-    bench.until(|bench| bench.kafka.cluster().ledger.open.len() == BATCH);
+    bench.until(|bench| bench.kafka.cluster().ledger.open.len() > 3);
     {
         // A commit of the first three was carried out, and nobody heard of it.
         let mut cluster = bench.kafka.cluster();
