@@ -3,6 +3,7 @@
 //! The client takes no stream from outside, but connects to Unix sockets; so the pipe is one, with a random name that is in no folder
 //! (an abstract one), and takes exactly one connection, from this very process.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -100,19 +101,41 @@ pub fn pipe_name() -> String {
     format!("\0edgeferry-{:032x}", rand::random::<u128>())
 }
 
-/// The client's end. Whoever else found the name is sent away.
-pub async fn accept(listener: UnixListener) -> Option<UnixStream> {
-    let ours = async {
-        loop {
-            let (stream, _) = listener.accept().await.ok()?;
-            if let Err(error) = set_socket_send_buffer_size(&stream, BUFFER_BYTES) {
-                tracing::debug!(%error, "the pipe holds more than it should");
-            }
-            let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
-                return Some(stream);
-            }
+/// The client's way to the pipe.
+///
+/// # Errors
+/// The system gives no such socket: no descriptor is left, or something keeps the process from Unix sockets.
+pub fn listen(name: &str) -> io::Result<UnixListener> {
+    UnixListener::bind(name).map_err(ours)
+}
+
+/// The client's end. Whoever else found the name is sent away. `None` when the client does not come.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn accept(listener: UnixListener) -> io::Result<Option<UnixStream>> {
+    match timeout(COME, from_here(&listener)).await {
+        Ok(accepted) => accepted.map(Some).map_err(ours),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn from_here(listener: &UnixListener) -> io::Result<UnixStream> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        if let Err(error) = set_socket_send_buffer_size(&stream, BUFFER_BYTES) {
+            tracing::debug!(%error, "the pipe holds more than it should");
         }
-    };
-    timeout(COME, ours).await.ok()?
+        let pid = stream.peer_cred()?.pid();
+        if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+            return Ok(stream);
+        }
+    }
+}
+
+/// The error would be taken for the broker's otherwise. Its kind is left out for the same reason.
+fn ours(error: io::Error) -> io::Error {
+    io::Error::other(format!(
+        "the pipe between the MQTT client and its connection: {error}"
+    ))
 }

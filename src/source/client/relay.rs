@@ -44,7 +44,7 @@ pub async fn open(server: &Server, tls: Option<Arc<ClientConfig>>, name: &str, f
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
     let tcp = Prompt(tcp);
-    let listener = UnixListener::bind(name)?;
+    let listener = pipe::listen(name)?;
     if let Some(config) = tls {
         let host = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
         let tls = TlsConnector::from(config).connect(host, tcp).await?;
@@ -61,15 +61,17 @@ pub async fn open(server: &Server, tls: Option<Arc<ClientConfig>>, name: &str, f
 /// The socket's, or the pipe's.
 pub async fn open_unix(path: &Path, name: &str, far: Far) -> io::Result<()> {
     let stream = UnixStream::connect(path).await?;
-    let listener = UnixListener::bind(name)?;
+    let listener = pipe::listen(name)?;
     tokio::spawn(serve(listener, stream, far));
     Ok(())
 }
 
 /// Waits for the client, then passes everything on.
 async fn serve<S: AsyncRead + AsyncWrite>(listener: UnixListener, stream: S, far: Far) {
-    let Some(client) = pipe::accept(listener).await else {
-        return;
+    let client = match pipe::accept(listener).await {
+        Ok(Some(client)) => client,
+        Ok(None) => return,
+        Err(error) => return far.broke(Error::Io(error)),
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (from_broker, to_broker) = split(stream);
@@ -134,7 +136,6 @@ impl AsyncRead for Prompt {
     ) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
         // Without it everything works, only later.
-        #[cfg(target_os = "linux")]
         if let Err(error) = self.0.set_quickack(true) {
             tracing::debug!(%error, "TCP_QUICKACK");
         }

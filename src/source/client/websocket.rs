@@ -53,7 +53,7 @@ pub async fn open(
     let limits = limits(packet_limit);
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
-    let listener = UnixListener::bind(name)?;
+    let listener = pipe::listen(name)?;
     if let Some(config) = tls {
         // It was looked at with the url.
         let host = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
@@ -108,8 +108,10 @@ async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Fa
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(client) = pipe::accept(listener).await else {
-        return;
+    let client = match pipe::accept(listener).await {
+        Ok(Some(client)) => client,
+        Ok(None) => return,
+        Err(error) => return far.broke(Error::Io(error)),
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (sink, messages) = websocket.split();

@@ -1,27 +1,31 @@
-//! Against a server with Nagle's algorithm on, as Mosquitto is by default.
+//! Against a server of our own.
 
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixStream};
 
 use super::super::pipe::{Near, pipe_name, sides};
 use super::*;
 
-/// Exchanges: each costs the client who delays its acknowledgements 40 ms.
+/// So many make a conversation for the kernel, which then delays acknowledgements.
 const EXCHANGES: usize = 25;
 /// Both sides write so many bytes at once, far less than a segment.
 const SMALL: usize = 8;
 
+fn server_at(address: SocketAddr) -> Server {
+    Server {
+        host: address.ip().to_string(),
+        port: address.port(),
+        is_encrypted: false,
+        websocket: None,
+    }
+}
+
 /// A listener, and a pipe to it.
 async fn piped() -> (TcpStream, UnixStream, Near) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = Server {
-        host: "127.0.0.1".to_owned(),
-        port: listener.local_addr().expect("bound").port(),
-        is_encrypted: false,
-        websocket: None,
-    };
+    let server = server_at(listener.local_addr().expect("bound"));
     let name = pipe_name();
     let (near, far) = sides();
     open(&server, None, &name, far).await.expect("it opens");
@@ -30,51 +34,35 @@ async fn piped() -> (TcpStream, UnixStream, Near) {
     (accepted, client, near)
 }
 
-async fn plain() -> (TcpStream, TcpStream) {
+/// Many small messages, each with an answer of the client's, as PUBACKs are; what the kernel does with the next message then.
+async fn converse(server: &mut TcpStream, client: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    for _ in 0..EXCHANGES {
+        server.write_all(&[1; SMALL]).await.expect("written");
+        client.read_exact(&mut [0; SMALL]).await.expect("a message");
+        client.write_all(&[2; SMALL]).await.expect("written");
+        server.read_exact(&mut [0; SMALL]).await.expect("an answer");
+    }
+    server.write_all(&[1; SMALL]).await.expect("written");
+    client.read_exact(&mut [0; SMALL]).await.expect("a message");
+}
+
+/// Otherwise a broker with Nagle's algorithm waits 40 ms with its next message (`./dev bench e2e --only latency` measures it).
+#[tokio::test]
+async fn what_was_read_is_acknowledged_at_once_also_on_a_connection_that_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let client = TcpStream::connect(address).await.expect("it connects");
-    client.set_nodelay(true).expect("a socket");
-    let (accepted, _) = listener.accept().await.expect("it came");
-    (accepted, client)
-}
+    let mut plain = TcpStream::connect(address).await.expect("it connects");
+    let (mut server, _) = listener.accept().await.expect("it came");
+    converse(&mut server, &mut plain).await;
+    assert!(
+        !plain.quickack().expect("Linux says it"),
+        "the kernel delays no acknowledgement here"
+    );
 
-/// How long the exchanges take: two small messages, one after the other, and an answer behind the second, as a PUBACK that waits for a
-/// group.
-async fn exchange(server: TcpStream, mut client: impl AsyncRead + AsyncWrite + Unpin) -> Duration {
-    server.set_nodelay(false).expect("a socket");
-    let (mut from_client, mut to_client) = server.into_split();
-    let began = Instant::now();
-    let serving = async {
-        for _ in 0..EXCHANGES {
-            for _ in 0..2 {
-                to_client.write_all(&[1; SMALL]).await.expect("written");
-            }
-            from_client.read_exact(&mut [0; SMALL]).await.expect("an answer");
-        }
-    };
-    let answering = async {
-        for _ in 0..EXCHANGES {
-            client
-                .read_exact(&mut [0; 2 * SMALL])
-                .await
-                .expect("two messages");
-            client.write_all(&[2; SMALL]).await.expect("written");
-        }
-    };
-    tokio::join!(serving, answering);
-    began.elapsed()
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_broker_with_nagles_algorithm_does_not_wait_for_a_delayed_acknowledgement() {
-    let (server, client) = plain().await;
-    let delayed = exchange(server, client).await;
-    let (server, client, _near) = piped().await;
-    let at_once = exchange(server, client).await;
-    // The first takes a second: 40 ms for each. Both are on the same machine at the same time.
-    assert!(at_once < delayed / 2, "{at_once:?}, and {delayed:?} without");
+    let mut prompt = Prompt(TcpStream::connect(address).await.expect("it connects"));
+    let (mut server, _) = listener.accept().await.expect("it came");
+    converse(&mut server, &mut prompt).await;
+    assert!(prompt.0.quickack().expect("Linux says it"));
 }
 
 #[tokio::test]
@@ -146,14 +134,10 @@ async fn what_the_broker_said_before_it_closed_is_read_although_the_client_goes_
 
 #[tokio::test]
 async fn where_nobody_listens_it_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = Server {
-        host: "127.0.0.1".to_owned(),
-        port: listener.local_addr().expect("bound").port(),
-        is_encrypted: false,
-        websocket: None,
-    };
-    drop(listener);
+    // A port that is taken, and not listened at.
+    let bound = TcpSocket::new_v4().expect("a socket");
+    bound.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let server = server_at(bound.local_addr().expect("bound"));
     let error = open(&server, None, &pipe_name(), sides().1)
         .await
         .expect_err("nobody is there");
@@ -180,4 +164,16 @@ async fn while_reading_is_held_nothing_more_comes_and_what_the_client_says_still
     let mut byte = [0];
     client.read_exact(&mut byte).await.expect("it comes");
     assert_eq!(byte, *b"c");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_the_pipe_is_not_told_as_the_brokers() {
+    let name = pipe_name();
+    let _first = pipe::listen(&name).expect("nobody has it");
+    let second = pipe::listen(&name).expect_err("it is taken");
+    assert_eq!(second.kind(), io::ErrorKind::Other);
+    assert!(
+        second.to_string().starts_with("the pipe between the MQTT client"),
+        "{second}"
+    );
 }
