@@ -61,7 +61,7 @@ struct Broker {
     queued: VecDeque<Message>,
     inflight: VecDeque<(u16, Message)>,
     published: usize,
-    /// The first message that got its id after others were dropped; `None` once it is durable.
+    /// The first message that got its id after the last ones were dropped; `None` once it is durable.
     behind_dropped: Option<usize>,
 }
 
@@ -104,7 +104,8 @@ impl Broker {
                 .queued
                 .front()
                 .map_or(self.published, |message| message.identity);
-            self.behind_dropped.get_or_insert(next);
+            // What is behind an earlier drop is before that.
+            self.behind_dropped = Some(next);
         }
     }
 
