@@ -6,9 +6,10 @@ use crate::support::kafka::shared;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::scene::{ACK_LIMIT, Scene};
 
-/// There are 65,535 packet ids; before reading could be held, 100,000 went well and 400,000 did not: "more unacknowledged messages than packet
-/// ids", seven connections, 558,496 received.
-const MESSAGES: u64 = 400_000;
+/// Three times the packet ids. Before reading could be held, the release program took 100,000 in one connection, and 400,000 in seven, with
+/// 558,496 received: "more unacknowledged messages than packet ids". `./dev bench e2e --only pull` is that one again; the rule itself is tested
+/// in `source::tests::acknowledging`.
+const MESSAGES: u64 = 200_000;
 
 fn is_taken_in_one_connection(version: &str) {
     let kafka = shared();

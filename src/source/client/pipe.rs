@@ -106,7 +106,7 @@ pub fn pipe_name() -> String {
 /// # Errors
 /// The system gives no such socket: no descriptor is left, or something keeps the process from Unix sockets.
 pub fn listen(name: &str) -> io::Result<UnixListener> {
-    UnixListener::bind(name).map_err(ours)
+    UnixListener::bind(name).map_err(|error| ours(&error))
 }
 
 /// The client's end. Whoever else found the name is sent away. `None` when the client does not come.
@@ -115,7 +115,7 @@ pub fn listen(name: &str) -> io::Result<UnixListener> {
 /// As [`listen`].
 pub async fn accept(listener: UnixListener) -> io::Result<Option<UnixStream>> {
     match timeout(COME, from_here(&listener)).await {
-        Ok(accepted) => accepted.map(Some).map_err(ours),
+        Ok(accepted) => accepted.map(Some).map_err(|error| ours(&error)),
         Err(_) => Ok(None),
     }
 }
@@ -134,7 +134,7 @@ async fn from_here(listener: &UnixListener) -> io::Result<UnixStream> {
 }
 
 /// The error would be taken for the broker's otherwise. Its kind is left out for the same reason.
-fn ours(error: io::Error) -> io::Error {
+fn ours(error: &io::Error) -> io::Error {
     io::Error::other(format!(
         "the pipe between the MQTT client and its connection: {error}"
     ))
