@@ -21,7 +21,7 @@ need_cargo() {
         "(the toolchain itself then comes from rust-toolchain.toml)"
 }
 
-# Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts`, `machine`, `roots`,
+# Names of the Debian packages that are missing for what the arguments list: `build`, `cross`, `parts`, `e2e`, `machine`, `roots`,
 # `emulation` or `package`.
 missing_packages() {
     local what command file package
@@ -67,6 +67,10 @@ java default-jre-headless
 TABLE
                 # Maven is only needed as long as there are no jars.
                 [[ -d "$(kafka_libs)" ]] || command -v mvn >/dev/null || echo maven
+                ;;
+            e2e)
+                # It makes a card slow.
+                command -v strace >/dev/null || echo strace
                 ;;
             machine)
                 command -v systemd-nspawn >/dev/null || echo systemd-container

@@ -89,14 +89,21 @@ impl Intake {
         }
     }
 
-    /// An entrance with a budget of its own, and the writer's end of it.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> (Self, Receiver<Offer>) {
+    /// An entrance with a budget of its own and no queue behind it, and the end at which a writer would be: for the bridge without
+    /// a store that the benchmark compares with, and for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn detached() -> (Self, Receiver<Offer>) {
         let (offers, received) = offers();
         (
             Self::new(BUDGET_BYTES, Arc::new(Semaphore::new(BUDGET_BYTES)), offers),
             received,
         )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, Receiver<Offer>) {
+        Self::detached()
     }
 
     /// Waits until `cost` bytes (see [`Arrival::cost`]) fit into the budget. Cancel safe.

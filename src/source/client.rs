@@ -7,6 +7,8 @@
 //! message.
 
 mod identifiers;
+mod pipe;
+mod relay;
 mod transport;
 mod trouble;
 pub mod v4;
@@ -30,8 +32,8 @@ use crate::message::Properties;
 /// [`super::redelivery`]): few. The loop flushes after each request anyway, so more would not be faster.
 pub const REQUESTS: usize = 64;
 
-/// Most that establishing a connection may take (name, TCP, CONNACK), seconds. A slow satellite link needs
-/// four round trips of one to two seconds.
+/// Most that each half of establishing a connection may take, seconds: reaching the broker (name, TCP, TLS, WebSocket), and its
+/// CONNACK. A slow satellite link needs three round trips of one to two seconds for the first.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 
 /// Largest packet of a connection beside the data, bytes: a broker's own topics hold numbers.
@@ -71,8 +73,8 @@ pub enum Event {
     PingSent,
     /// An acknowledgement of a PUBLISH left.
     AcknowledgementSent,
-    /// Our DISCONNECT was flushed to the socket; so was everything before it. In front of a WebSocket that is the pipe
-    /// to it, which only moves while the process goes on: see [`until_closed`].
+    /// Our DISCONNECT was flushed to the pipe to the connection; so was everything before it. A pipe only moves while the process goes
+    /// on: see [`until_closed`].
     DisconnectSent,
     /// Something that only shows that the connection lives.
     Other,
@@ -208,6 +210,11 @@ pub trait Events {
     /// The next event. Not cancel safe: whoever drops the future drops the connection. Requests move only
     /// while this is awaited. After an error there is nothing more.
     fn next(&mut self) -> impl Future<Output = Result<Event, Failure>> + Send;
+
+    /// Takes nothing more off the connection, or goes on. What was taken before still comes, and requests leave as ever.
+    fn hold(&mut self, is_held: bool) {
+        let _: bool = is_held;
+    }
 }
 
 /// How long a broker may take to close behind our DISCONNECT.

@@ -99,6 +99,7 @@ mod lane_memory;
 mod lanes;
 mod ledger;
 mod links;
+mod long_queue;
 mod mismatch;
 mod monitoring;
 mod mosquitto_config;

@@ -40,6 +40,12 @@ impl Program {
         }
     }
 
+    /// The same, started by these words in front of it: something that becomes the program, on the same processor.
+    pub fn run_by(mut self, words: Vec<OsString>) -> Self {
+        self.runner = words;
+        self
+    }
+
     /// The same with further variables in its environment, below those of a test.
     pub fn with_environment(mut self, environment: &[(&'static str, &'static str)]) -> Self {
         self.environment.extend(environment);

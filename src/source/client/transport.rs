@@ -1,28 +1,27 @@
 //! What a connection is made over, and with which secrets, which are read for each attempt.
 //!
-//! TCP, TLS and Unix sockets are `rumqttc`'s own; a WebSocket is ours ([`super::websocket`]).
+//! All of it is ours ([`super::relay`], [`super::websocket`]), behind a pipe that is a Unix socket for `rumqttc`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
 
+use super::pipe::{self, Near, pipe_name};
 use super::trouble::Trouble;
-use super::websocket::{self, Broken, pipe_name};
-use super::{CONNECT_TIMEOUT_S, Failure};
+use super::{CONNECT_TIMEOUT_S, Failure, relay, websocket};
 use crate::secret::{self, SecretError};
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls::{self, FileError};
 
 /// What an attempt to connect is made with.
 pub struct Prepared {
-    pub transport: Transport,
     /// User name and password, if any are configured.
     pub credentials: Option<(String, String)>,
-    /// Only of a WebSocket.
-    pub broken: Option<Broken>,
+    /// What there is to know of the connection behind the pipe, and to say to it.
+    pub near: Near,
 }
 
 /// What is read from files.
@@ -40,37 +39,25 @@ enum Unprepared {
     Tls(#[from] FileError),
 }
 
-/// Reads the files, and opens a WebSocket if it has to be one, to which `host` then leads and which
-/// lets packets up to `packet_limit` bytes through.
-pub async fn prepare(trouble: &Trouble, host: &str, packet_limit: usize) -> Result<Prepared, Failure> {
+/// Reads the files, and connects: the pipe `name` then leads to the broker. A WebSocket lets packets up to `packet_limit` bytes through.
+pub async fn prepare(trouble: &Trouble, name: &str, packet_limit: usize) -> Result<Prepared, Failure> {
     let config = trouble.config();
     let Secrets { tls, credentials } = secrets(config.clone()).await?;
-    let server = match &config.endpoint {
-        Endpoint::Unix(_) => None,
-        Endpoint::Server(server) => Some(server),
+    let (near, far) = pipe::sides();
+    let url = config.endpoint.to_string();
+    let opened = async {
+        match &config.endpoint {
+            Endpoint::Unix(path) => relay::open_unix(path, name, far).await.map_err(Error::Io),
+            Endpoint::Server(server) if server.websocket.is_some() => {
+                websocket::open(server, &url, tls, name, packet_limit, far).await
+            }
+            Endpoint::Server(server) => relay::open(server, tls, name, far).await.map_err(Error::Io),
+        }
     };
-    if let Some(server) = server.filter(|server| server.websocket.is_some()) {
-        let url = config.endpoint.to_string();
-        let opened = websocket::open(server, &url, tls, host, packet_limit);
-        let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
-        let late = |_| Failure::Unreachable("no answer in time".to_owned());
-        let broken = opened.map_err(late)?.map_err(|error| trouble.websocket(&error))?;
-        return Ok(Prepared {
-            transport: Transport::Unix,
-            credentials,
-            broken: Some(broken),
-        });
-    }
-    let transport = match (server, tls) {
-        (None, _) => Transport::Unix,
-        (Some(_), None) => Transport::Tcp,
-        (Some(_), Some(tls)) => Transport::Tls(TlsConfiguration::Rustls(tls)),
-    };
-    Ok(Prepared {
-        transport,
-        credentials,
-        broken: None,
-    })
+    let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
+    let opened = opened.map_err(|_| Failure::Unreachable("no answer in time".to_owned()))?;
+    opened.map_err(|error| trouble.websocket(&error))?;
+    Ok(Prepared { credentials, near })
 }
 
 /// Beside the others: the thread of the connections waits for no medium.
@@ -109,11 +96,7 @@ fn credentials(config: &Config) -> Result<Option<(String, String)>, Unprepared> 
     Ok(Some((name, password.unwrap_or_default())))
 }
 
-/// Host and port as `rumqttc` wants them: it takes paths of sockets for hosts. A WebSocket has a pipe in front of it.
-pub fn address(endpoint: &Endpoint) -> (String, u16) {
-    match endpoint {
-        Endpoint::Unix(path) => (path.to_string_lossy().into_owned(), 0),
-        Endpoint::Server(server) if server.websocket.is_some() => (pipe_name(), 0),
-        Endpoint::Server(server) => (server.host.clone(), server.port),
-    }
+/// Host and port as `rumqttc` wants them, and the name of the pipe: it takes paths of sockets for hosts.
+pub fn address() -> (String, u16) {
+    (pipe_name(), 0)
 }

@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::Failure;
-use super::websocket::{Broken, FRAME_LIMIT};
+use super::pipe::Broken;
+use super::websocket::FRAME_LIMIT;
 use crate::source::config::{Config, Endpoint};
 use crate::source::tls;
 
@@ -24,7 +25,7 @@ pub struct Trouble {
     config: Config,
     /// CONNACK has come.
     is_up: bool,
-    /// What became of the WebSocket, if there is one.
+    /// What became of the connection behind the pipe, if there is one.
     broken: Option<Broken>,
 }
 
@@ -42,9 +43,9 @@ impl Trouble {
         &self.config
     }
 
-    /// A WebSocket says here why it ended.
-    pub fn listen(&mut self, broken: Option<Broken>) {
-        self.broken = broken;
+    /// The connection behind a pipe says here why it ended.
+    pub fn listen(&mut self, broken: Broken) {
+        self.broken = Some(broken);
     }
 
     /// CONNACK.
@@ -124,7 +125,12 @@ impl Trouble {
 
     /// Anything that went wrong below MQTT.
     pub fn io(&self, error: &io::Error) -> Failure {
-        self.io_or(error, || self.closed())
+        // Behind a pipe every end is the pipe's, also within a packet, where the client does not call it an end. What broke the connection
+        // is known there.
+        match self.broken {
+            Some(_) => self.closed(),
+            None => self.io_or(error, || self.ended()),
+        }
     }
 
     fn io_or(&self, error: &io::Error, closed: impl FnOnce() -> Failure) -> Failure {
@@ -235,7 +241,7 @@ impl Trouble {
         }
     }
 
-    /// What a WebSocket says, in the handshake or later.
+    /// What a connection of ours says, in the handshake or later.
     pub fn websocket(&self, error: &tungstenite::Error) -> Failure {
         let endpoint = &self.config.endpoint;
         match error {

@@ -5,6 +5,9 @@ use rumqttc::{
     Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
+use tokio::sync::watch;
+
+use super::pipe::Near;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
@@ -28,6 +31,8 @@ pub struct V4Events {
     events: EventLoop,
     /// What the connection is made with is read when it is first asked for.
     is_prepared: bool,
+    /// Whether the broker is held, once there is a connection.
+    hold: Option<watch::Sender<bool>>,
     trouble: Trouble,
 }
 
@@ -65,11 +70,11 @@ impl V4 {
         let (client, mut events) = AsyncClient::new(options, REQUESTS);
         let mut network = NetworkOptions::new();
         network.set_connection_timeout(CONNECT_TIMEOUT_S);
-        network.set_tcp_nodelay(true);
         events.set_network_options(network);
         let events = V4Events {
             events,
             is_prepared: false,
+            hold: None,
             trouble: Trouble::new(self.0.config.clone()),
         };
         (V4Client(client), events)
@@ -77,7 +82,7 @@ impl V4 {
 }
 
 fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
-    let (host, port) = address(&identity.config.endpoint);
+    let (host, port) = address();
     let mut options = MqttOptions::new(&identity.client_id, host, port);
     options.set_keep_alive(identity.keep_alive());
     options.set_clean_session(false);
@@ -168,21 +173,29 @@ impl Events for V4Events {
             rumqttc::Event::Outgoing(_) => Ok(Event::Other),
         }
     }
+
+    fn hold(&mut self, is_held: bool) {
+        if let Some(hold) = &self.hold {
+            hold.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
+        }
+    }
 }
 
 impl V4Events {
     /// Reads what the connection is made with.
     async fn prepare(&mut self) -> Result<(), Failure> {
         let options = &mut self.events.mqtt_options;
-        let (host, _) = options.broker_address();
+        let (name, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
         let packet_limit = options.max_packet_size();
-        let prepared = Box::pin(prepare(&self.trouble, &host, packet_limit)).await?;
-        options.set_transport(prepared.transport);
+        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit)).await?;
+        options.set_transport(rumqttc::Transport::Unix);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
         }
-        self.trouble.listen(prepared.broken);
+        let Near { broken, hold } = prepared.near;
+        self.trouble.listen(broken);
+        self.hold = Some(hold);
         self.is_prepared = true;
         Ok(())
     }

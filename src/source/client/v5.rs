@@ -9,7 +9,10 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, Incoming, MqttOptions, StateError};
 
+use tokio::sync::watch;
+
 use super::identifiers::Identifiers;
+use super::pipe::Near;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
@@ -41,6 +44,8 @@ pub struct V5Events {
     keep_alive: std::time::Duration,
     /// What the connection is made with is read when it is first asked for.
     is_prepared: bool,
+    /// Whether the broker is held, once there is a connection.
+    hold: Option<watch::Sender<bool>>,
     trouble: Trouble,
     broker: String,
     identifiers: Identifiers,
@@ -120,6 +125,7 @@ impl V5 {
             events,
             keep_alive: self.identity.keep_alive(),
             is_prepared: false,
+            hold: None,
             trouble: Trouble::new(self.identity.config.clone()),
             broker: self.identity.config.name.clone(),
             identifiers: self.identifiers.clone(),
@@ -133,7 +139,7 @@ impl V5 {
 }
 
 fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
-    let (host, port) = address(&identity.config.endpoint);
+    let (host, port) = address();
     let mut options = MqttOptions::new(&identity.client_id, host, port);
     options.set_keep_alive(identity.keep_alive());
     options.set_clean_start(false);
@@ -142,7 +148,6 @@ fn options(identity: &Identity, packet_limit: u32) -> MqttOptions {
     options.set_outgoing_inflight_upper_limit(OUTGOING_INFLIGHT);
     options.set_connection_timeout(CONNECT_TIMEOUT_S);
     let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT_S);
     options.set_network_options(network);
     options
@@ -257,22 +262,30 @@ impl Events for V5Events {
             Sent(_) => Ok(Event::Other),
         }
     }
+
+    fn hold(&mut self, is_held: bool) {
+        if let Some(hold) = &self.hold {
+            hold.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
+        }
+    }
 }
 
 impl V5Events {
     /// Reads what the connection is made with.
     async fn prepare(&mut self) -> Result<(), Failure> {
         let options = &mut self.events.options;
-        let (host, _) = options.broker_address();
+        let (name, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
         let packet_limit = options.max_packet_size().unwrap_or(TRANSPORT_LIMIT);
         let packet_limit = usize::try_from(packet_limit).unwrap_or(usize::MAX);
-        let prepared = Box::pin(prepare(&self.trouble, &host, packet_limit)).await?;
-        options.set_transport(prepared.transport);
+        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit)).await?;
+        options.set_transport(rumqttc::Transport::Unix);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
         }
-        self.trouble.listen(prepared.broken);
+        let Near { broken, hold } = prepared.near;
+        self.trouble.listen(broken);
+        self.hold = Some(hold);
         self.is_prepared = true;
         Ok(())
     }

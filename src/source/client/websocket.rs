@@ -2,10 +2,9 @@
 //!
 //! `rumqttc` has WebSockets of its own, and they are not used: a server that sends many pings at once makes them recurse
 //! until the stack overflows, and that ends the process (seen with `ws_stream_tungstenite` 0.15). Here a packet is passed on in a
-//! loop. The client takes no stream from outside, but connects to Unix sockets; so the pipe is one, with a random
-//! name that is in no folder (an abstract one), and takes exactly one connection, from this very process.
+//! loop.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -15,7 +14,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::CONNECT_TIMEOUT_S;
+use super::pipe::{self, Far};
 use crate::source::TRANSPORT_LIMIT;
 use crate::source::config::Server;
 use crate::source::retry::PROTOCOL_LIMIT;
@@ -35,18 +35,8 @@ const HEADER_MAX: usize = 5;
 pub const FRAME_LIMIT: usize = PROTOCOL_LIMIT as usize + HEADER_MAX;
 /// Read at once, bytes: what one `read` of a loaded link brings.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// How long the client may take to come to the pipe: it is in the same process, and next.
-const COME: Duration = Duration::from_secs(CONNECT_TIMEOUT_S);
 /// How long saying goodbye may take.
 const CLOSE: Duration = Duration::from_secs(2);
-
-/// Why a WebSocket broke, for whoever sees only that the pipe ended.
-pub type Broken = Arc<OnceLock<Error>>;
-
-/// A name for a pipe that nobody can guess, as tokio writes abstract names.
-pub fn pipe_name() -> String {
-    format!("\0edgeferry-{:032x}", rand::random::<u128>())
-}
 
 /// Opens the WebSocket, and a pipe to it for one client. Packets up to `packet_limit` bytes come through.
 ///
@@ -56,25 +46,25 @@ pub async fn open(
     server: &Server,
     url: &str,
     tls: Option<Arc<ClientConfig>>,
-    pipe: &str,
+    name: &str,
     packet_limit: usize,
-) -> Result<Broken, Error> {
+    far: Far,
+) -> Result<(), Error> {
     let limits = limits(packet_limit);
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
-    let listener = UnixListener::bind(pipe)?;
-    let broken = Broken::default();
+    let listener = pipe::listen(name)?;
     if let Some(config) = tls {
         // It was looked at with the url.
-        let name = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
-        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        let host = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
+        let tls = TlsConnector::from(config).connect(host, tcp).await?;
         let websocket = shake_hands(url, tls, limits).await?;
-        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+        tokio::spawn(serve(listener, websocket, far));
     } else {
         let websocket = shake_hands(url, tcp, limits).await?;
-        tokio::spawn(serve(listener, websocket, Arc::clone(&broken)));
+        tokio::spawn(serve(listener, websocket, far));
     }
-    Ok(broken)
+    Ok(())
 }
 
 /// Largest frame and message to take, bytes. Brokers put one packet into a frame, and a frame is held in memory as a whole.
@@ -113,36 +103,32 @@ where
     Ok(websocket)
 }
 
-/// Waits for the client, then passes everything on until one side ends.
-async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, broken: Broken)
+/// Waits for the client, then passes everything on.
+async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Far)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ok(Some(client)) = timeout(COME, accept(listener)).await else {
-        return;
+    let client = match pipe::accept(listener).await {
+        Ok(Some(client)) => client,
+        Ok(None) => return,
+        Err(error) => return far.broke(Error::Io(error)),
     };
-    // Kept until the reason is told: the client sees their end.
     let (mut from_client, mut to_client) = client.into_split();
     let (sink, messages) = websocket.split();
-    let ended = tokio::select! {
-        ended = send(&mut from_client, sink) => ended,
-        ended = receive(messages, &mut to_client) => ended,
-    };
-    if let Err(error) = ended {
-        // It is the first: there is one end.
-        drop(broken.set(error));
-    }
-}
-
-/// Whoever else found the name is sent away.
-async fn accept(listener: UnixListener) -> Option<UnixStream> {
-    loop {
-        let (stream, _) = listener.accept().await.ok()?;
-        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        if pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
-            return Some(stream);
+    let sending = async {
+        if let Err(error) = send(&mut from_client, sink).await {
+            far.broke(error);
+            pipe::discard(&mut from_client).await;
         }
-    }
+    };
+    let receiving = async {
+        if let Err(error) = receive(messages, &mut to_client, far.held()).await {
+            far.broke(error);
+        }
+        // Only now: a client that sees the end asks why.
+        drop(to_client);
+    };
+    far.pass_on(sending, receiving).await;
 }
 
 async fn send<S>(
@@ -169,6 +155,7 @@ where
 async fn receive<S>(
     mut messages: SplitStream<WebSocketStream<S>>,
     to_client: &mut OwnedWriteHalf,
+    mut held: watch::Receiver<bool>,
 ) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -177,7 +164,10 @@ where
     const TEXT: u8 = 1;
     while let Some(message) = messages.next().await {
         match message? {
-            Message::Binary(bytes) => to_client.write_all(&bytes).await?,
+            Message::Binary(bytes) => {
+                Far::until_wanted(&mut held).await;
+                to_client.write_all(&bytes).await?;
+            }
             // MQTT is binary (MQTT 5, 6.0).
             Message::Text(_) => return Err(ProtocolError::InvalidOpcode(TEXT).into()),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}

@@ -7,12 +7,18 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{End, Order, Shared, lock};
+use super::{End, ORDERS, Order, Shared, lock};
 use crate::source::Subscription;
 use crate::source::client::{Answer, Event, Events, Failure, Publish};
 use crate::source::counters::count;
 use crate::source::inbound::Refusal;
 use crate::source::session::new_tag;
+
+/// Orders waiting for the sender at which nothing more is taken off the connection: twice what waits to become durable at most (2 MiB of the
+/// smallest messages), so that there is always something to acknowledge, and an eighth of all packet ids.
+const HOLD_AT: usize = 8_192;
+/// And at which it goes on.
+const GO_ON_AT: usize = 4_096;
 
 /// How long the broker may take to close the connection after our DISCONNECT: it reads as fast as the link allows. What is
 /// lost then comes again, and may be stored twice.
@@ -108,6 +114,7 @@ impl<'a, E: Events> Reader<'a, E> {
             Event::DisconnectSent => self.goodbye = Some(Instant::now()),
             Event::Other => {}
         }
+        self.keep_pace();
         // Pings come every keep alive, so that is how late a refused filter is asked for again.
         let due = self.shared.subscriptions.due(Instant::now());
         self.subscribe(due)
@@ -238,6 +245,17 @@ impl<'a, E: Events> Reader<'a, E> {
                 self.leave.cancel();
                 Ok(())
             }
+        }
+    }
+
+    /// Lets acknowledgements catch up: with a broker that does not keep to a window they fall behind without end otherwise, because the
+    /// client takes several messages for each that it acknowledges.
+    fn keep_pace(&mut self) {
+        let owed = ORDERS.saturating_sub(self.orders.capacity());
+        if owed >= HOLD_AT {
+            self.events.hold(true);
+        } else if owed <= GO_ON_AT {
+            self.events.hold(false);
         }
     }
 

@@ -1,5 +1,7 @@
 //! When, and in which order, the broker gets its PUBACKs; and what is stored.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use super::super::client::{Event, Publish};
@@ -56,6 +58,39 @@ async fn acknowledgements_never_block_the_poll_loop() {
     for packet_id in 1..=count {
         assert_eq!(peer.heard().await, Action::Acknowledge(packet_id));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_read_from_a_broker_while_an_eighth_of_all_packet_ids_wait_to_be_acknowledged() {
+    let mut gateway = Gateway::start();
+    let mut peer = gateway.connected(false).await;
+    peer.may_send.store(0, Ordering::Relaxed);
+    let mut said = 0;
+    while !peer.is_held.load(Ordering::Relaxed) {
+        said += 1;
+        peer.say(Event::Published(message(said)));
+        gateway.stored().await.receipt.confirm();
+    }
+    assert!((8_192..9_000).contains(&said), "{said}");
+
+    // What was taken off the connection before still comes, and is an occasion to look what there is to send.
+    let mut heard = 0;
+    for (may_send, is_held_then) in [(4_000, true), (1_000, false), (4_000, false)] {
+        peer.may_send.store(may_send, Ordering::Relaxed);
+        said += 1;
+        peer.say(Event::Published(message(said)));
+        gateway.stored().await.receipt.confirm();
+        for _ in 0..may_send.min(usize::from(said - heard)) {
+            heard += 1;
+            assert_eq!(peer.heard().await, Action::Acknowledge(heard));
+        }
+        assert_eq!(
+            peer.is_held.load(Ordering::Relaxed),
+            is_held_then,
+            "after {heard}"
+        );
+    }
+    assert_eq!(heard, said);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A scripted broker, and a source that is connected to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -43,6 +43,10 @@ pub struct Peer {
     pub packet_limit: u32,
     /// The connection ends the session.
     pub is_clean: bool,
+    /// So much of what it is asked the client sends still.
+    pub may_send: Arc<AtomicUsize>,
+    /// Nothing is read from the broker.
+    pub is_held: Arc<AtomicBool>,
     events: mpsc::Sender<Result<Event, Failure>>,
     actions: mpsc::Receiver<Action>,
 }
@@ -57,6 +61,8 @@ struct ScriptEvents {
     requests: mpsc::Receiver<Action>,
     events: mpsc::Receiver<Result<Event, Failure>>,
     actions: mpsc::Sender<Action>,
+    may_send: Arc<AtomicUsize>,
+    is_held: Arc<AtomicBool>,
     subscribes: u16,
     unsubscribes: u16,
 }
@@ -79,9 +85,13 @@ impl Script {
         let (request, requests) = mpsc::channel(REQUESTS);
         let (say, events) = mpsc::channel(SAID_AHEAD);
         let (actions, heard) = mpsc::channel(SAID_AHEAD);
+        let may_send = Arc::new(AtomicUsize::new(usize::MAX));
+        let is_held = Arc::<AtomicBool>::default();
         let peer = Peer {
             packet_limit,
             is_clean,
+            may_send: Arc::clone(&may_send),
+            is_held: Arc::clone(&is_held),
             events: say,
             actions: heard,
         };
@@ -92,6 +102,8 @@ impl Script {
                 requests,
                 events,
                 actions,
+                may_send,
+                is_held,
                 subscribes: 0,
                 unsubscribes: 0,
             },
@@ -134,12 +146,16 @@ impl Events for ScriptEvents {
     async fn next(&mut self) -> Result<Event, Failure> {
         tokio::select! {
             biased;
-            Some(action) = self.requests.recv() => Ok(self.sent(action)),
+            Some(action) = self.requests.recv(), if self.may_send.load(Ordering::Relaxed) > 0 => Ok(self.sent(action)),
             said = self.events.recv() => match said {
                 Some(event) => event,
                 None => std::future::pending().await,
             },
         }
+    }
+
+    fn hold(&mut self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
     }
 }
 
@@ -157,6 +173,7 @@ impl ScriptEvents {
             Action::Acknowledge(_) => Event::AcknowledgementSent,
             Action::Disconnect => Event::DisconnectSent,
         };
+        self.may_send.fetch_sub(1, Ordering::Relaxed);
         tell(&self.actions, action);
         event
     }

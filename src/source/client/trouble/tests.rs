@@ -135,8 +135,10 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     trouble.connected();
     assert_eq!(trouble.closed(), Failure::Closed);
     let broken = Broken::default();
-    trouble.listen(Some(Arc::clone(&broken)));
+    trouble.listen(Arc::clone(&broken));
     assert_eq!(trouble.closed(), Failure::Closed, "nothing broke it");
+    let within_a_packet = io::Error::other("bytes remaining on stream");
+    assert_eq!(trouble.io(&within_a_packet), Failure::Closed);
     let too_long = |size| {
         let max_size = 10;
         tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })
@@ -158,7 +160,7 @@ fn the_end_of_a_websocket_is_told_by_what_broke_it() {
     reset
         .set(tungstenite::Error::Io(io::ErrorKind::ConnectionReset.into()))
         .expect("the first");
-    trouble.listen(Some(reset));
+    trouble.listen(reset);
     assert_eq!(trouble.io(&io::ErrorKind::BrokenPipe.into()), Failure::Closed);
 }
 

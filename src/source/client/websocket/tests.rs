@@ -1,11 +1,12 @@
 //! Against servers that do what Mosquitto does not.
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use super::super::pipe::{Near, pipe_name, sides};
 use super::*;
 
 /// Largest packet.
@@ -16,7 +17,7 @@ type Accepted = WebSocketStream<TcpStream>;
 /// A server that takes one WebSocket for MQTT, and a client at the other end of the pipe.
 async fn connected<F>(
     serve: impl FnOnce(Accepted) -> F + Send + 'static,
-) -> (UnixStream, Broken, JoinHandle<()>)
+) -> (UnixStream, Near, JoinHandle<()>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -39,9 +40,12 @@ where
     };
     let name = pipe_name();
     let url = format!("ws://127.0.0.1:{port}/mqtt");
-    let broken = open(&server, &url, None, &name, LIMIT).await.expect("it opens");
+    let (near, far) = sides();
+    open(&server, &url, None, &name, LIMIT, far)
+        .await
+        .expect("it opens");
     let client = UnixStream::connect(&name).await.expect("the pipe is there");
-    (client, broken, task)
+    (client, near, task)
 }
 
 /// Reads to the end.
@@ -53,7 +57,7 @@ async fn rest(client: &mut UnixStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn bytes_go_both_ways_whatever_the_frames() {
-    let (mut client, broken, task) = connected(|mut server| async move {
+    let (mut client, near, task) = connected(|mut server| async move {
         for part in [&b"a"[..], b"bc", b""] {
             server.send(Message::binary(part.to_vec())).await.expect("sent");
         }
@@ -71,13 +75,13 @@ async fn bytes_go_both_ways_whatever_the_frames() {
     client.write_all(&vec![7; 100_000]).await.expect("written");
     assert_eq!(rest(&mut client).await, b"abc");
     task.await.expect("the server is content");
-    assert!(broken.get().is_none());
+    assert!(near.broken.get().is_none());
 }
 
 #[tokio::test]
 async fn a_flood_of_pings_costs_no_stack() {
     const PINGS: usize = 1_000_000;
-    let (mut client, _, task) = connected(|server| async move {
+    let (mut client, _near, task) = connected(|server| async move {
         let mut tcp = server.into_inner();
         // Two bytes each (RFC 6455, 5.5.2). Nobody reads the answers, so they may stop.
         let (mut answers, mut pings) = tcp.split();
@@ -98,17 +102,17 @@ async fn a_flood_of_pings_costs_no_stack() {
 
 #[tokio::test]
 async fn text_and_a_frame_that_is_too_large_end_it_and_say_why() {
-    let (mut client, broken, _task) = connected(|mut server| async move {
+    let (mut client, near, _task) = connected(|mut server| async move {
         drop(server.send(Message::text("hello")).await);
     })
     .await;
     assert_eq!(rest(&mut client).await, b"");
     assert!(matches!(
-        broken.get(),
+        near.broken.get(),
         Some(Error::Protocol(ProtocolError::InvalidOpcode(1)))
     ));
 
-    let (mut client, broken, _task) = connected(|server| async move {
+    let (mut client, near, _task) = connected(|server| async move {
         let mut tcp = server.into_inner();
         // Its header alone, with a length of 2^40.
         drop(tcp.write_all(&[0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]).await);
@@ -116,12 +120,12 @@ async fn text_and_a_frame_that_is_too_large_end_it_and_say_why() {
     })
     .await;
     assert_eq!(rest(&mut client).await, b"");
-    assert!(matches!(broken.get(), Some(Error::Capacity(_))), "{broken:?}");
+    assert!(matches!(near.broken.get(), Some(Error::Capacity(_))), "{near:?}");
 }
 
 #[tokio::test]
 async fn a_packet_as_large_as_the_limit_comes_through_and_one_over_it_tells_its_size() {
-    let (mut client, broken, _task) = connected(|mut server| async move {
+    let (mut client, near, _task) = connected(|mut server| async move {
         let largest = vec![7; LIMIT + HEADER_MAX];
         server.send(Message::binary(largest)).await.expect("taken");
         let mut tcp = server.into_inner();
@@ -131,8 +135,8 @@ async fn a_packet_as_large_as_the_limit_comes_through_and_one_over_it_tells_its_
     })
     .await;
     assert_eq!(rest(&mut client).await.len(), LIMIT + HEADER_MAX);
-    let Some(Error::Capacity(CapacityError::MessageTooLong { size, .. })) = broken.get() else {
-        panic!("it is too large: {broken:?}");
+    let Some(Error::Capacity(CapacityError::MessageTooLong { size, .. })) = near.broken.get() else {
+        panic!("it is too large: {near:?}");
     };
     assert_eq!(*size, 17 * 1024 * 1024);
 }
@@ -156,7 +160,7 @@ async fn the_pipe_takes_one_client() {
     let name = pipe_name();
     let listener = UnixListener::bind(&name).expect("a pipe");
     let first = UnixStream::connect(&name).await.expect("it is there");
-    let accepted = accept(listener).await.expect("we are this process");
+    let accepted = pipe::accept(listener).await.expect("we are this process");
     UnixStream::connect(&name).await.expect_err("it is gone");
     drop((first, accepted));
 }

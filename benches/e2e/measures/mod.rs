@@ -1,0 +1,10 @@
+//! What is measured, one file for each part. Bridges take turns within each: A B A B.
+
+pub mod card;
+pub mod drain;
+pub mod latency;
+pub mod link;
+pub mod load;
+pub mod pull;
+pub mod run;
+pub mod throughput;
