@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::faults;
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
@@ -132,7 +133,7 @@ impl Marks {
             file,
             values,
             synced_cursor: values.cursor,
-            synced: Instant::now(),
+            synced: clock::instant(),
             dirty: false,
         };
         let inner = Mutex::new(inner);
@@ -278,7 +279,7 @@ impl Inner {
     }
 
     fn sync_now_and_then(&mut self) -> Result<(), SlotError> {
-        if self.synced.elapsed() >= SYNC_INTERVAL {
+        if clock::instant().saturating_duration_since(self.synced) >= SYNC_INTERVAL {
             self.sync()
         } else {
             Ok(())
@@ -288,7 +289,7 @@ impl Inner {
     fn sync(&mut self) -> Result<(), SlotError> {
         self.file.sync()?;
         self.synced_cursor = self.values.cursor;
-        self.synced = Instant::now();
+        self.synced = clock::instant();
         self.dirty = false;
         self.show();
         Ok(())

@@ -336,6 +336,13 @@ impl Reader {
         self.shared.readable.wait(timeout);
     }
 
+    /// Whether something new may be readable since the last call: what [`Reader::wait`] waits for.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_woken(&self) -> bool {
+        self.shared.readable.take()
+    }
+
     /// Passes over a hole, unless it was left out behind a loss and there are messages in it after all.
     fn pass(&mut self, hole: Hole) -> Result<Step, QueueError> {
         if hole.reason == Reason::Skipped {

@@ -93,6 +93,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::faults;
 use crate::link::Link;
 use crate::message::Qos;
 use crate::outages::Repeated;
@@ -329,7 +330,7 @@ impl Source {
             held,
             files,
             quiet,
-            retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
+            retry: Retry::new(TRANSPORT_LIMIT, faults::random())?,
             line,
             nudge,
             identity,
@@ -353,7 +354,16 @@ impl Source {
         }
     }
 
-    async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<Ended, Error> {
+    /// The same on connections of whoever plays the broker.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    #[doc(hidden)]
+    pub async fn drive<C: Connector>(
+        mut self,
+        connector: &C,
+        stop: &CancellationToken,
+    ) -> Result<Ended, Error> {
         let mut ended = Ended::Stopped;
         self.inbound.copies.begin();
         self.settle();
@@ -387,6 +397,7 @@ impl Source {
                     let nudge = Arc::clone(&self.nudge);
                     let waited = async {
                         tokio::select! {
+                            biased; // In one order, so that a simulation goes the same way again.
                             () = sleep(wait) => {}
                             () = nudge.notified() => {}
                         }
@@ -455,6 +466,14 @@ impl Source {
         self.retry
             .ended(end, established.map(|at| Instant::now().duration_since(at)))
     }
+}
+
+/// What a connection is made of, for whoever plays the broker.
+#[doc(hidden)]
+pub mod played {
+    pub use super::client::{
+        Acknowledgement, Answer, Client, Connector, Event, Events, Failure, Gone, Publish, REQUESTS,
+    };
 }
 
 pub use tls::{first_end, mismatch};

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::KeepError;
 use super::store::{DeadLetters, RECALLED_MAX};
 use super::walk::read;
+use crate::clock;
 use crate::message::Seq;
-use crate::queue::store::{Found, RawBlock, Store, StoreError};
+use crate::queue::store::{Found, RawBlock, StoreError};
 
 /// How long a recall waits, all in all, for generations that are being read from raw bytes. A slow card reads 80 MiB
 /// meanwhile, and the start of a lane waits for nothing else that long.
@@ -22,7 +23,7 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError::Unreadable`]: a key is missing.
     pub fn recall(&self, cursor: Seq, tail: Seq) -> Result<(), KeepError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::instant() + PATIENCE;
         let mut at = self.end().previous();
         for _ in 0..RECALLED_MAX {
             if at == Seq::ZERO {
@@ -57,7 +58,7 @@ impl DeadLetters {
             match self.store.read(at) {
                 Ok(Found::Block(raw)) if raw.first <= at => return Ok(Some(raw)),
                 Ok(Found::Block(_) | Found::Nothing) => return Ok(None),
-                Ok(Found::Salvaging) | Err(StoreError::Salvaging) if Instant::now() < deadline => {
+                Ok(Found::Salvaging) | Err(StoreError::Salvaging) if clock::instant() < deadline => {
                     std::thread::park_timeout(LOOK);
                 }
                 Ok(Found::Salvaging) => return Err(StoreError::Salvaging),
