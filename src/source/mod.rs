@@ -51,6 +51,8 @@
 //! * It had more than `U` messages under way that we never saw, and its counter began anew or it gives the smallest free id.
 //! * It forgot an in-flight message within a session (it crashed and came back with an old state, or the message
 //!   expired in flight).
+//! * It lost the session, made a new one, and its CONNACK was lost: the next one says, rightly, that there is a session. (All
+//!   filters are subscribed anew then; what came before is still taken for that session's.)
 //! * Another client acknowledged it in our session, and that was not noticed: MQTT 3.1.1 cannot say it, not every MQTT 5 broker
 //!   does, and of short connections it takes three.
 //!
@@ -463,6 +465,9 @@ impl Source {
         };
         let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
         self.seat.disconnected();
+        if established.is_none() {
+            self.subscriptions.unanswered();
+        }
         self.retry
             .ended(end, established.map(|at| Instant::now().duration_since(at)))
     }
