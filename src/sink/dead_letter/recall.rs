@@ -1,5 +1,6 @@
 //! Which letters are of messages that the cursor has not passed: they are not kept again.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::KeepError;
@@ -48,6 +49,26 @@ impl DeadLetters {
             if self.recall_block(&raw, cursor, tail)? {
                 break;
             }
+        }
+        if !self.known().is_empty() {
+            self.is_unproven.store(true, Ordering::Relaxed);
+            if let Err(error) = self.prove() {
+                tracing::warn!(%error, "cannot write the last dead letter anew; nothing more is kept before that");
+            }
+        }
+        Ok(())
+    }
+
+    /// The last letter may be in the page cache alone, if a crash came before it was synced, or its sync failed. Its message is
+    /// not kept again and the cursor will pass it, so it is written anew before that. Letters before it were synced before it
+    /// was written, and those that the cursor has passed before that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; to be called again before anything is kept.
+    pub(super) fn prove(&self) -> Result<(), StoreError> {
+        if self.is_unproven.load(Ordering::Relaxed) {
+            self.store.renew_behind(self.end().previous().previous())?;
+            self.is_unproven.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct DeadLetters {
     inner: Mutex<Inner>,
     /// Giving back space failed the last time.
     is_untidy: AtomicBool,
+    /// The last letter that the start found may not survive a power cut.
+    pub(super) is_unproven: AtomicBool,
     /// Messages that the cursor may not have passed and that are letters already. Held for a look only.
     decided: Mutex<BTreeMap<Seq, (Epoch, Vec<Refusal>)>>,
     stood: Mutex<Stand>,
@@ -134,6 +136,7 @@ impl DeadLetters {
             on_full: OnFull::Hold,
             inner: Mutex::new(inner),
             is_untidy: AtomicBool::new(false),
+            is_unproven: AtomicBool::new(false),
             decided: Mutex::default(),
             stood: Mutex::default(),
             rewritten: Mutex::default(),
@@ -154,7 +157,7 @@ impl DeadLetters {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Seq, (Epoch, Vec<Refusal>)>> {
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<Seq, (Epoch, Vec<Refusal>)>> {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,6 +188,7 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError`]: not kept.
     pub fn keep(&self, stored: &Stored, reasons: Vec<Refusal>) -> Result<bool, KeepError> {
+        self.prove()?;
         if self.decided(stored).is_some() {
             return Ok(false);
         }
