@@ -243,21 +243,18 @@ impl Writer {
     /// is `held`, or for what is offered. Waits for nothing when `commit_interval` is 0.
     #[doc(hidden)]
     pub fn round(&mut self, held: Option<Held>) -> Round {
-        let mut held = match held {
-            Some(held) => {
-                self.maintain();
-                held
-            }
-            None => {
-                self.look_after();
-                match self.offers.try_recv() {
-                    Ok(first) => Held::new(self.gather_behind(first)),
-                    Err(TryRecvError::Empty) => {
-                        self.shared.tail.rest();
-                        return Round::Idle;
-                    }
-                    Err(TryRecvError::Disconnected) => return Round::Over,
+        let mut held = if let Some(held) = held {
+            self.maintain();
+            held
+        } else {
+            self.look_after();
+            match self.offers.try_recv() {
+                Ok(first) => Held::new(self.gather_behind(first)),
+                Err(TryRecvError::Empty) => {
+                    self.shared.tail.rest();
+                    return Round::Idle;
                 }
+                Err(TryRecvError::Disconnected) => return Round::Over,
             }
         };
         match self.try_commit(&mut held) {
