@@ -135,7 +135,8 @@ impl Reader {
         let Some(stored) = self.ready.front() else {
             return Ok(Judgement::Leave);
         };
-        if self.shared.ledger.hole_at(stored.seq).is_some() {
+        // The cursor goes over a hole as soon as it comes to it, and then the hole may be forgotten.
+        if stored.seq <= self.cursor() || self.shared.ledger.hole_at(stored.seq).is_some() {
             return Ok(Judgement::Leave);
         }
         if self.is_expired(stored) {
