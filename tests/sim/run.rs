@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use edgeferry::faults::simulated;
+use edgeferry::queue::ledger::Ledger;
+use edgeferry::queue::marks;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio::time::sleep_until;
@@ -21,6 +23,8 @@ use crate::world::{self, World, with};
 /// What waits has to arrive within this of simulated time once nothing goes wrong any more. The longest pause of the product is the
 /// ten minutes after which it makes a Kafka client anew that says nothing.
 const LIVE_WITHIN: u64 = 30 * 60 * 1000;
+/// Nothing more comes when nothing came for so long, simulated milliseconds: longer than any way and any heartbeat.
+const QUIET: u64 = 2_000;
 /// How long it takes to start again, milliseconds at most.
 const RESTART: u64 = 5_000;
 
@@ -101,6 +105,8 @@ struct Simulation<'a> {
     /// Faults that wait for a number of events, the last first.
     waiting: Vec<(u64, usize)>,
     is_calm: bool,
+    /// Since when nothing has been left to do.
+    quiet_since: Option<u64>,
     /// Everything arrived, and the process is asked to stop for the last time.
     is_over: bool,
 }
@@ -122,6 +128,7 @@ impl<'a> Simulation<'a> {
             gateway: None,
             waiting: waiting(plan),
             is_calm: false,
+            quiet_since: None,
             is_over: false,
         }
     }
@@ -271,6 +278,18 @@ impl<'a> Simulation<'a> {
             let status = gateway.queue.status();
             with(|world| world.judge.look(&status));
         }
+        if with(|world| world.judge.verdict.is_some()) {
+            self.tell_files();
+        }
+    }
+
+    /// What the queue's small files say, for a failure.
+    fn tell_files(&self) {
+        let lane = self.folder.join("lane");
+        let marks = marks::peek(&lane);
+        let ledger = Ledger::open(&lane.join("ledger")).ok();
+        let holes = ledger.map(|(ledger, _)| ledger.holes());
+        with(|world| world.say(format_args!("marks {marks:?}, holes {holes:?}")));
     }
 
     async fn die(&mut self, death: Death) {
@@ -321,8 +340,14 @@ impl<'a> Simulation<'a> {
             gateway.bury(self.folder, None).await;
             again();
         } else if self.is_calm && !self.is_over && gateway.is_idle() && with(|world| world.is_quiet()) {
-            self.is_over = true;
-            gateway.stop(now);
+            // What came with QoS 0 may be on its way, and no broker waits for it.
+            let since = *self.quiet_since.get_or_insert(now);
+            if now - since >= QUIET {
+                self.is_over = true;
+                gateway.stop(now);
+            }
+        } else {
+            self.quiet_since = None;
         }
         false
     }

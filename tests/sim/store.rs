@@ -375,8 +375,9 @@ impl Store for Handle {
             if let Some(index) = index.filter(|index| disk.last_of(*index).is_some()) {
                 disk.drop_unit(index);
             }
-            Ok(())
-        })
+        });
+        with(|world| world.say(format_args!("unit {first} is dropped")));
+        Ok(())
     }
 
     fn stage(&self, replacement: Replacement, groups: &[Vec<Chunk>]) -> Result<(), StoreError> {
