@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod drain;
+pub mod growth;
 pub mod latency;
 pub mod link;
 pub mod load;
