@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const USAGE: &str = "\
 usage: ./dev bench e2e [--quick] [--only PART]... [--rounds N] [--messages N] [--peers]
   --quick        a short form of everything: under four minutes
-  --only PART    throughput, pull, drain, latency, idle, load, growth, card or link; several, each with --only
+  --only PART    throughput, pull, drain, latency, idle, load, stages, growth, card
+                 or link; several, each with --only
   --rounds N     rounds of each part in which bridges take turns (3)
   --messages N   messages of one run at full rate (200000)
   --peers        Telegraf as well, in turn with the others";
@@ -26,18 +27,20 @@ pub enum Part {
     Latency,
     Idle,
     Load,
+    Stages,
     Growth,
     Card,
     Link,
 }
 
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("throughput", Part::Throughput),
     ("pull", Part::Pull),
     ("drain", Part::Drain),
     ("latency", Part::Latency),
     ("idle", Part::Idle),
     ("load", Part::Load),
+    ("stages", Part::Stages),
     ("growth", Part::Growth),
     ("card", Part::Card),
     ("link", Part::Link),

@@ -8,4 +8,5 @@ pub mod link;
 pub mod load;
 pub mod pull;
 pub mod run;
+pub mod stages;
 pub mod throughput;
