@@ -71,14 +71,14 @@ fn watch<T>(
     let ends = Ends::of(kafka, &topic);
     let mut sent = run::publish(&mosquitto, run::WARM_UP_PREFIX, WARM_UP, Some(WARM_UP_RATE));
     ends.until(WARM_UP);
-    let begun = begin(bridge.id());
+    let looked = begin(bridge.id());
     let before = Work::of(bridge.id());
     let devices = Devices::start(&mosquitto, &run::plan("d", messages, rate));
     ends.until(WARM_UP + messages);
     let work = Work::of(bridge.id()).since(&before);
     sent.merge(devices.finish(ACK_LIMIT));
     run::judge(kafka, bridge.as_mut(), &topic, &sent, &kind);
-    (begun, work)
+    (looked, work)
 }
 
 /// Twice the same: to count an allocation costs more than the allocation.
