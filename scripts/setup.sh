@@ -71,6 +71,8 @@ TABLE
             e2e)
                 # It makes a card slow.
                 command -v strace >/dev/null || echo strace
+                # It counts system calls and allocations.
+                command -v perf >/dev/null || echo linux-perf
                 ;;
             machine)
                 command -v systemd-nspawn >/dev/null || echo systemd-container

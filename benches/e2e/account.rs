@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::proc_stats::{Stats, resident};
+use crate::support::threads::Work;
 
 /// The account of a process at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ impl Account {
         let stats = Stats::of(pid).expect("it runs");
         Self {
             at: Instant::now(),
-            cpu: cpu(pid),
+            cpu: Work::of(pid).cpu(),
             written: stats.written,
             rss: resident(pid).expect("it runs"),
             peak_rss: stats.peak_rss,
@@ -59,19 +60,6 @@ impl Used {
     pub fn cpu_percent(&self) -> f64 {
         self.cpu_seconds * 100.0 / self.seconds
     }
-}
-
-/// CPU of all threads that there are now, in nanoseconds: ticks of 10 ms are too coarse for a process that has little to do. (The first
-/// number of `schedstat`, Documentation/scheduler/sched-stats.rst.)
-fn cpu(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten();
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
 }
 
 /// From now on the peak is that of what follows (proc_pid_clear_refs(5): 5 resets it).

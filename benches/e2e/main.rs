@@ -6,6 +6,8 @@
 //! * **drain**: what has gathered in an outage of Kafka, with live traffic going on.
 //! * **latency**: 1,000 messages a second, from PUBLISH to Kafka's append. **idle**: ten a second.
 //! * **load**: from 100 messages a second to more than it can carry; the pictures.
+//! * **stages**: CPU, system calls and allocations of a message, by stage.
+//! * **growth**: more routes, devices, bytes, brokers.
 //! * **card**: a medium whose sync takes 1 to 100 ms.
 //! * **link**: bytes on the way to Kafka.
 //!
@@ -48,7 +50,7 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 
-use measures::{card, drain, latency, link, load, pull, throughput};
+use measures::{card, drain, growth, latency, link, load, pull, stages, throughput};
 use options::{Options, Part};
 use report::goals::Goals;
 use support::kafka::Kafka;
@@ -84,6 +86,12 @@ fn main() {
     }
     if options.has(Part::Load) {
         result["load"] = load::measure(&kafka, &options);
+    }
+    if options.has(Part::Stages) {
+        result["stages"] = stages::measure(&kafka, &options);
+    }
+    if options.has(Part::Growth) {
+        result["growth"] = growth::measure(&kafka, &options, &mut goals);
     }
     if options.has(Part::Card) {
         result["card"] = card::measure(&kafka, &options, &mut goals);

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const USAGE: &str = "\
 usage: ./dev bench e2e [--quick] [--only PART]... [--rounds N] [--messages N] [--peers]
   --quick        a short form of everything: under four minutes
-  --only PART    throughput, pull, drain, latency, idle, load, card or link; several, each with --only
+  --only PART    throughput, pull, drain, latency, idle, load, stages, growth, card
+                 or link; several, each with --only
   --rounds N     rounds of each part in which bridges take turns (3)
   --messages N   messages of one run at full rate (200000)
   --peers        Telegraf as well, in turn with the others";
@@ -26,20 +27,37 @@ pub enum Part {
     Latency,
     Idle,
     Load,
+    Stages,
+    Growth,
     Card,
     Link,
 }
 
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 10] = [
     ("throughput", Part::Throughput),
     ("pull", Part::Pull),
     ("drain", Part::Drain),
     ("latency", Part::Latency),
     ("idle", Part::Idle),
     ("load", Part::Load),
+    ("stages", Part::Stages),
+    ("growth", Part::Growth),
     ("card", Part::Card),
     ("link", Part::Link),
 ];
+
+/// How far each thing grows, ascending.
+#[derive(Debug)]
+pub struct Growth {
+    pub routes: &'static [usize],
+    pub devices: &'static [usize],
+    /// Of a payload; one of ours says who sent it, and is not smaller than 40.
+    pub bytes: &'static [usize],
+    /// Eight at most.
+    pub brokers: &'static [usize],
+    /// Of each point.
+    pub seconds: u64,
+}
 
 #[derive(Debug)]
 pub struct Options {
@@ -57,6 +75,7 @@ pub struct Options {
     pub rates: &'static [u32],
     /// Of each of those.
     pub load_seconds: u64,
+    pub growth: Growth,
     /// By how much a slow card's sync takes longer.
     pub delays_ms: &'static [u64],
     /// How long a slow card should be kept busy.
@@ -104,6 +123,13 @@ impl Options {
             idle_seconds: 20,
             rates: &[100, 1_000, 5_000, 10_000, 20_000, 40_000],
             load_seconds: 3,
+            growth: Growth {
+                routes: &[1, 10, 100, 1_000],
+                devices: &[10, 1_000, 20_000, 200_000],
+                bytes: &[40, 200, 2_000, 20_000, 200_000],
+                brokers: &[1, 2, 4, 8],
+                seconds: 5,
+            },
             delays_ms: &[1, 10, 30, 100],
             card_seconds: 4,
             link_seconds: 3,
@@ -124,6 +150,13 @@ impl Options {
             idle_seconds: 8,
             rates: &[1_000, 10_000],
             load_seconds: 2,
+            growth: Growth {
+                routes: &[1, 1_000],
+                devices: &[10, 20_000],
+                bytes: &[200, 20_000],
+                brokers: &[1, 8],
+                seconds: 2,
+            },
             delays_ms: &[30],
             card_seconds: 3,
             link_seconds: 2,

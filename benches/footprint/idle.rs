@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::fleet::Gateway;
 use crate::goals::Goals;
 use crate::options::Options;
-use crate::sample::{Rest, Work};
+use crate::sample::Rest;
+use crate::support::threads::Work;
 use crate::support::wait;
 use crate::variant::{Parts, VARIANTS, Variant};
 

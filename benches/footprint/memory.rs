@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::fleet::Gateway;
 use crate::goals::Goals;
 use crate::options::Options;
-use crate::sample::{Memory, Rest, Work, forget_peak};
+use crate::sample::{Memory, Rest, forget_peak};
 use crate::support::proc_stats::MemoryWatch;
+use crate::support::threads::Work;
 use crate::support::wait;
 use crate::variant::{Parts, VARIANTS, Variant};
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::support::threads::{Spent, Work};
 
 /// Memory at one moment, bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,55 +46,6 @@ pub fn forget_peak(pid: u32) {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("our own child");
 }
 
-/// CPU and wake-ups of each thread since its beginning.
-#[derive(Debug)]
-pub struct Work {
-    at: Instant,
-    threads: BTreeMap<u32, Thread>,
-}
-
-#[derive(Debug, Clone)]
-struct Thread {
-    name: String,
-    cpu: Duration,
-    wakeups: u64,
-}
-
-impl Work {
-    pub fn of(pid: u32) -> Self {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
-        let ids = tasks
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Self {
-            at: Instant::now(),
-            threads: ids.map(|id| (id, Thread::of(pid, id))).collect(),
-        }
-    }
-
-    /// CPU of all threads that are there now.
-    pub fn cpu(&self) -> Duration {
-        self.threads.values().map(|thread| thread.cpu).sum()
-    }
-}
-
-impl Thread {
-    fn of(pid: u32, id: u32) -> Self {
-        let file = |name: &str| read(pid, &format!("task/{id}/{name}"));
-        // Nanoseconds on a processor, of waiting, and time slices (Documentation/scheduler/sched-stats.rst).
-        let nanos = file("schedstat")
-            .split_whitespace()
-            .next()
-            .and_then(|text| text.parse().ok());
-        Self {
-            name: file("comm").trim().to_owned(),
-            cpu: Duration::from_nanos(nanos.unwrap_or_default()),
-            // A thread that begins to wait was awake before: as many as it was woken.
-            wakeups: number(&file("status"), "voluntary_ctxt_switches:"),
-        }
-    }
-}
-
 /// What happened between two looks.
 #[derive(Debug)]
 pub struct Rest {
@@ -107,18 +59,13 @@ pub struct Rest {
 
 impl Rest {
     pub fn between(before: &Work, after: &Work) -> Self {
-        let seconds = (after.at - before.at).as_secs_f64();
-        let mut threads = BTreeMap::<String, (f64, f64)>::new();
-        for (id, thread) in &after.threads {
-            let begin = before.threads.get(id);
-            let cpu = thread
-                .cpu
-                .saturating_sub(begin.map_or(Duration::ZERO, |begin| begin.cpu));
-            let wakeups = thread.wakeups - begin.map_or(0, |begin| begin.wakeups);
-            let sum = threads.entry(thread.name.clone()).or_default();
-            sum.0 += wakeups as f64 / seconds;
-            sum.1 += cpu.as_secs_f64() * 100.0 / seconds;
-        }
+        let seconds = after.time_since(before).as_secs_f64();
+        let rates = |spent: Spent| {
+            let cpu = spent.cpu.as_secs_f64() * 100.0 / seconds;
+            (spent.wakeups as f64 / seconds, cpu)
+        };
+        let threads = after.since(before).into_iter();
+        let threads: BTreeMap<_, _> = threads.map(|(name, spent)| (name, rates(spent))).collect();
         Self {
             cpu_percent: threads.values().map(|(_, cpu)| cpu).sum(),
             wakeups: threads.values().map(|(wakeups, _)| wakeups).sum(),

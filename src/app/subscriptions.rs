@@ -53,18 +53,18 @@ fn combine<'a>(
     let mut wanted: Vec<Subscription> = Vec::new();
     for route in routes.filter(|route| route.takes(&broker.name)) {
         let filter = route.from.filter();
-        if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, &filter)) {
+        if let Some(known) = wanted.iter_mut().find(|known| covers(&known.filter, filter)) {
             known.qos = known.qos.max(route.qos);
             known.retain = either(known.retain, retain_of(route));
         } else {
             let covered: Vec<Subscription> = wanted
-                .extract_if(.., |known| covers(&filter, &known.filter))
+                .extract_if(.., |known| covers(filter, &known.filter))
                 .collect();
             let qos = covered.iter().map(|known| known.qos).fold(route.qos, Ord::max);
             let retain = covered.iter().map(|known| known.retain);
             let retain = retain.fold(retain_of(route), either);
             wanted.push(Subscription {
-                filter,
+                filter: filter.to_owned(),
                 qos,
                 retain,
                 id: None,

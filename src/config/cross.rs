@@ -69,7 +69,7 @@ pub(super) fn check_status(
         let neighbours = brokers.iter().filter(|other| other.is_beside(broker));
         let neighbours: Vec<&str> = neighbours.map(|other| other.name.as_str()).collect();
         let takes = |route: &&route::Config| {
-            neighbours.iter().any(|name| route.takes(name)) && overlaps(&route.from.filter(), &topic)
+            neighbours.iter().any(|name| route.takes(name)) && overlaps(route.from.filter(), &topic)
         };
         let routes = routes.iter().enumerate();
         let mut routes = routes.filter_map(|(number, route)| Some((number, route.as_ref()?)));
@@ -119,7 +119,7 @@ pub(super) fn check_state_topics(
             );
         }
         let mut known = routes.iter().enumerate();
-        let takes = |route: &route::Config| overlaps(&route.from.filter(), &own);
+        let takes = |route: &route::Config| overlaps(route.from.filter(), &own);
         if let Some((number, Some(route))) = known.find(|(_, route)| route.as_ref().is_some_and(takes)) {
             let wrong = format!(
                 "is a topic that route[{number}] takes ({}): the gateway would forward its own state",
@@ -266,7 +266,7 @@ fn check_lane(lanes: &[Lane], route: &route::Config, section: &mut Section<'_, '
 fn may_arrive_twice(brokers: &[source::Config], one: &route::Config, other: &route::Config) -> bool {
     let (first, second) = (one.from.filter(), other.from.filter());
     let same_session = one.lane == other.lane;
-    let partly = overlaps(&first, &second) && !covers(&first, &second) && !covers(&second, &first);
+    let partly = overlaps(first, second) && !covers(first, second) && !covers(second, first);
     same_session
         && partly
         && brokers

@@ -75,7 +75,7 @@ fn warn_of_one_id(route: &Config, other: &Config, earlier: usize, section: &mut 
     let source = field(route, "cloudevents.source");
     let differs = |name: &str| field(route, name) != field(other, name);
     let may_meet = is_for_one_broker(route, other)
-        && overlaps(&route.from.filter(), &other.from.filter())
+        && overlaps(route.from.filter(), other.from.filter())
         && route.when == other.when
         && route.matches == other.matches;
     if !may_meet || source.is_none() || source != field(other, "cloudevents.source") {

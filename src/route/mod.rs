@@ -8,6 +8,7 @@ mod destination;
 pub mod expression;
 pub mod format;
 pub mod headers;
+mod index;
 pub mod json;
 mod marks;
 pub mod number;
@@ -21,6 +22,7 @@ pub mod value;
 mod verdict;
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use config::KEYS;
@@ -28,6 +30,7 @@ pub use config::{Config, Headers, Retained};
 pub(crate) use config::{KAFNUS_ERRORS, Raw, WASP_TOPICS, resolve};
 pub use destination::Destination;
 pub use format::Format;
+use index::Index;
 pub use record::{Header, KafkaRecord};
 pub use refusal::Refusal;
 use scope::Scope;
@@ -65,6 +68,9 @@ impl Outcome {
 pub struct Router {
     /// All of the file, in its order.
     routes: Vec<(Config, Scope)>,
+    index: Index,
+    /// Some route wants unique times, for which each arrival is looked at.
+    has_series: bool,
     gateway: String,
     lane: Arc<str>,
 }
@@ -84,6 +90,8 @@ impl Router {
             (route, scope)
         };
         Self {
+            index: Index::of(routes.iter().map(|route| &route.from)),
+            has_series: routes.iter().any(|route| route.unique_times),
             routes: routes.into_iter().map(with_scope).collect(),
             gateway: gateway.to_owned(),
             lane: Arc::from(lane),
@@ -108,12 +116,16 @@ impl Router {
     #[must_use]
     pub fn names(&self) -> Vec<(usize, String)> {
         let name = |(route, _): &(Config, Scope)| format!("{} -> {}", route.from, route.topic);
-        let is_of_several =
-            |wanted: &str| self.routes.iter().filter(|route| name(route) == wanted).count() > 1;
+        let mut routes_of = HashMap::<String, usize>::new();
+        for route in &self.routes {
+            *routes_of.entry(name(route)).or_default() += 1;
+        }
         let own = self.routes.iter().enumerate();
         own.filter(|(_, (_, scope))| *scope == Scope::Own)
             .map(|(number, route)| match name(route) {
-                name if is_of_several(&name) => (number, format!("{name} (route {number})")),
+                name if routes_of.get(&name).is_some_and(|routes| *routes > 1) => {
+                    (number, format!("{name} (route {number})"))
+                }
                 name => (number, name),
             })
             .collect()
@@ -148,7 +160,7 @@ impl Router {
     pub fn keys(&self, stored: &Stored) -> Vec<String> {
         let told = Told::as_it_stood(&stored.arrival.stamp);
         let mut keys = Vec::new();
-        for (number, (route, _)) in self.routes.iter().enumerate() {
+        for (number, route, _) in self.concerned(&stored.arrival.topic) {
             if let Verdict::Made(record) = self.judge(number, route, stored, &told)
                 && !keys.contains(&record.key)
             {
@@ -162,12 +174,13 @@ impl Router {
     /// format gives times. Each once, with the most milliseconds that one of them takes.
     #[must_use]
     pub fn series(&self, arrival: &Arrival) -> Vec<Series> {
-        let mut unique = self
-            .routes
-            .iter()
-            .enumerate()
-            .filter(|(_, (route, _))| route.unique_times)
-            .peekable();
+        if !self.has_series {
+            return Vec::new();
+        }
+        let unique = self
+            .concerned(&arrival.topic)
+            .filter(|(_, route, _)| route.unique_times);
+        let mut unique = unique.peekable();
         if unique.peek().is_none() {
             return Vec::new();
         }
@@ -178,7 +191,7 @@ impl Router {
             arrival: arrival.clone(),
         };
         let told = Told::as_it_stood(&arrival.stamp);
-        let of_route = |(number, (route, _)): (usize, &(Config, Scope))| {
+        let of_route = |(number, route, _): (usize, &Config, Scope)| {
             let series = |subject: Subject<'_>| verdict::series(number, route, subject);
             self.wanted(route, &stored, &told, series).ok()?.ok()
         };
@@ -257,10 +270,9 @@ impl Router {
 
     /// Whether another lane, which has its own copy, does something with it: then it is none of this lane's mistakes.
     fn is_anothers(&self, seq: Seq, stored: &Stored, told: &Told) -> bool {
-        let routes = self.routes.iter().enumerate();
-        routes
-            .filter(|(_, (_, scope))| !scope.holds_at(seq))
-            .any(|(number, (route, _))| {
+        self.concerned(&stored.arrival.topic)
+            .filter(|(_, _, scope)| !scope.holds_at(seq))
+            .any(|(number, route, _)| {
                 let verdict = self.judge(number, route, stored, told);
                 matches!(verdict, Verdict::Made(_) | Verdict::Refused(_))
             })
@@ -275,6 +287,15 @@ impl Router {
             .collect()
     }
 
+    /// The routes whose pattern matches the topic, in file order. Most files have few of them for one topic.
+    fn concerned(&self, topic: &str) -> impl Iterator<Item = (usize, &Config, Scope)> {
+        let numbers = self.index.matching(topic).into_iter();
+        numbers.filter_map(|number| {
+            let (route, scope) = self.routes.get(number)?;
+            Some((number, route, *scope))
+        })
+    }
+
     /// What the routes of a scope make of it.
     fn ask(
         &self,
@@ -284,8 +305,8 @@ impl Router {
         outcome: &mut Outcome,
         skips: &mut Vec<(usize, Skip)>,
     ) {
-        for (number, (route, scope)) in self.routes.iter().enumerate() {
-            if !is_asked(*scope) {
+        for (number, route, scope) in self.concerned(&stored.arrival.topic) {
+            if !is_asked(scope) {
                 continue;
             }
             match self.judge(number, route, stored, told) {

@@ -15,6 +15,7 @@ const MAX_BYTES: usize = 65_535;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
+    filter: String,
     levels: Vec<Level>,
 }
 
@@ -27,6 +28,17 @@ enum Level {
     One(Option<String>),
     /// All levels that are left, also none.
     Rest(Option<String>),
+}
+
+/// One level of a pattern, whatever its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// Exactly this text.
+    Literal(&'a str),
+    /// One level, whatever it is.
+    One,
+    /// All levels that are left, also none.
+    Rest,
 }
 
 /// Why a text is not a pattern.
@@ -95,8 +107,10 @@ impl Pattern {
         let levels = text.split('/').map(Level::parse).collect::<Result<Vec<_>, _>>()?;
         check_order(&levels)?;
         check_names(&levels)?;
+        let filter: Vec<&str> = levels.iter().map(Level::filter).collect();
         Ok(Self {
             text: text.to_owned(),
+            filter: filter.join("/"),
             levels,
         })
     }
@@ -109,9 +123,17 @@ impl Pattern {
 
     /// The MQTT topic filter to subscribe to: `devices/+/telemetry`.
     #[must_use]
-    pub fn filter(&self) -> String {
-        let levels: Vec<&str> = self.levels.iter().map(Level::filter).collect();
-        levels.join("/")
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// The levels, from left to right.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.levels.iter().map(|level| match level {
+            Level::Literal(text) => Part::Literal(text),
+            Level::One(_) => Part::One,
+            Level::Rest(_) => Part::Rest,
+        })
     }
 
     /// The names, from left to right.

@@ -27,7 +27,7 @@ fn the_user_of_wasps_broker_needs_the_right_to_read_things_messages_and_no_other
     let (config, _) = config::load(&shipped("examples/wasp.toml")).unwrap();
     let filters = |broker: &str| -> Vec<String> {
         let routes = config.routes.iter().filter(|route| route.takes(broker));
-        routes.map(|route| route.from.filter()).collect()
+        routes.map(|route| route.from.filter().to_owned()).collect()
     };
     assert_eq!(
         config.brokers[0].username.as_deref(),

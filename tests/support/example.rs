@@ -25,7 +25,11 @@ pub fn example(name: &str, mosquitto: &Mosquitto, kafka: &impl Brokers) -> Examp
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/examples/{name}.toml"));
     let text = std::fs::read_to_string(&path).expect("the example is there");
     let (parsed, _) = edgeferry::config::parse(&path, &text).expect("the example loads");
-    let filters = parsed.routes.iter().map(|route| route.from.filter()).collect();
+    let filters = parsed
+        .routes
+        .iter()
+        .map(|route| route.from.filter().to_owned())
+        .collect();
     let mut table = "";
     let lines = text.lines().filter_map(|line| {
         if line.starts_with('[') {

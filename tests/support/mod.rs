@@ -44,4 +44,5 @@ pub mod scratch;
 pub mod seed;
 pub mod slow_link;
 pub mod telemetry;
+pub mod threads;
 pub mod wait;

@@ -59,6 +59,10 @@ pub struct Settings {
     pub mqtt: Vec<String>,
     /// Lines of `[[route]]`.
     pub route: String,
+    /// Routes ahead of that one, for messages that never come.
+    pub other_routes: usize,
+    /// Ports of brokers beside the first.
+    pub other_brokers: Vec<u16>,
     /// Lines of `[queue]`.
     pub queue: Vec<String>,
     /// Lines of `[kafka]`.
@@ -88,9 +92,20 @@ impl Settings {
 
     fn config(&self, place: Place<'_>) -> Config {
         let version = if self.is_old_mqtt { "3.1.1" } else { "5" };
-        let config = Config::new(place.kafka)
-            .broker_with("local", version, place.mosquitto, &self.mqtt.join("\n"))
-            .route_with("devices/{device}/telemetry", place.topic, &self.route);
+        let lines = self.mqtt.join("\n");
+        let config = Config::new(place.kafka).broker_with("local", version, place.mosquitto, &lines);
+        let config = self.other_brokers.iter().fold(config, |config, port| {
+            config.broker_at(
+                &format!("at-{port}"),
+                version,
+                &format!("mqtt://127.0.0.1:{port}"),
+                &lines,
+            )
+        });
+        let config = (0..self.other_routes).fold(config, |config, number| {
+            config.route(&format!("plants/{number}/{{device}}/state"), place.topic)
+        });
+        let config = config.route_with("devices/{device}/telemetry", place.topic, &self.route);
         let config = self.queue.iter().fold(config, |config, line| config.queue(line));
         self.kafka.iter().fold(config, |config, line| config.kafka(line))
     }

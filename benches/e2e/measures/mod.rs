@@ -2,9 +2,11 @@
 
 pub mod card;
 pub mod drain;
+pub mod growth;
 pub mod latency;
 pub mod link;
 pub mod load;
 pub mod pull;
 pub mod run;
+pub mod stages;
 pub mod throughput;

@@ -30,7 +30,7 @@ const WARM_UP_MOST: u64 = 4_000;
 /// Messages a second of those.
 const WARM_UP_RATE: u32 = 4_000;
 /// Names of the devices that warm up.
-const WARM_UP_PREFIX: &str = "w";
+pub const WARM_UP_PREFIX: &str = "w";
 /// The slowest peer takes 200,000 messages in a minute. Only failures wait so long.
 const LIMIT: Duration = Duration::from_mins(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -164,7 +164,8 @@ pub fn judge(
     (oracle.records().to_vec(), verdict)
 }
 
-fn measured(records: &[Record], sent: &Sent, used: Used, load: Load, losses: Losses) -> Run {
+/// What the records of a load say of it.
+pub fn measured(records: &[Record], sent: &Sent, used: Used, load: Load, losses: Losses) -> Run {
     let mut micros = Histogram::new(3).expect("three digits are possible");
     let (mut first_sent, mut appends) = (u64::MAX, Span::default());
     for record in records {

@@ -2,5 +2,6 @@
 //! run as the bridges.
 
 pub mod append;
+pub mod counters;
 pub mod producer;
 pub mod subscriber;

@@ -87,7 +87,7 @@ impl Config {
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark {
-            filter: self.from.filter(),
+            filter: self.from.filter().to_owned(),
             broker: self.broker.clone(),
             rest: Some(format!("{:016x}", xxh3_64(self.rest().as_bytes()))),
         }

@@ -162,8 +162,7 @@ impl<'a, E: Events> Reader<'a, E> {
 
     /// Other lanes' sessions wait for this before they do without.
     fn tell_granted(&self) {
-        let granted: Vec<&str> = self.shared.subscriptions.granted().collect();
-        self.shared.seat.grant(&granted);
+        self.shared.seat.grant(self.shared.subscriptions.granted());
     }
 
     fn unsubscribed(&mut self, packet_id: u16, refused: Option<String>) {

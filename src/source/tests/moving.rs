@@ -89,7 +89,7 @@ async fn a_filter_that_another_lane_wants_stays_until_that_lane_has_it() {
     assert_eq!(peer.heard().await, subscribed(&["b/+"]));
     peer.say(granted(1));
     peer.is_silent().await;
-    new.grant(&["a/+"]);
+    new.grant(["a/+"]);
     assert_eq!(peer.heard().await, unsubscribed("a/+"));
 }
 
@@ -150,7 +150,7 @@ async fn marking_ends_after_idle_pings_and_not_while_something_comes() {
     new.want(&[wanted("a/b")], &[]);
     let (mut gateway, mut peer) = later(folder, &["a/+"], own).await;
     assert_eq!(peer.heard().await, subscribed(&["a/+"]));
-    new.grant(&["a/b"]);
+    new.grant(["a/b"]);
     for packet_id in 1..40 {
         peer.say(Event::PingSent);
         assert!(is_marked(&mut gateway, &peer, packet_id).await);
@@ -179,7 +179,7 @@ async fn after_a_lost_session_what_a_lane_that_is_not_back_wants_is_marked_also_
     let folder = tempfile::tempdir().expect("a folder");
     let mut gateway = Gateway::start_with(folder, Vec::new(), BOOT, &["a/+"], own);
     other.connected(true);
-    other.grant(&["a/b"]);
+    other.grant(["a/b"]);
     let peer = gateway.connected(true).await;
     assert!(!is_marked(&mut gateway, &peer, 1).await);
     other.disconnected();

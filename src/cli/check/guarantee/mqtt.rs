@@ -305,7 +305,7 @@ fn copies(config: &Config) -> Vec<Finding> {
     for (number, route) in config.routes.iter().enumerate() {
         for (earlier, other) in config.routes.iter().take(number).enumerate() {
             let (one, two) = (route.from.filter(), other.from.filter());
-            let partly = overlaps(&one, &two) && !covers(&one, &two) && !covers(&two, &one);
+            let partly = overlaps(one, two) && !covers(one, two) && !covers(two, one);
             let is_ambiguous = config.brokers.iter().any(|broker| {
                 let no_identifiers = broker.version == Version::V3_1_1 || broker.shared_group.is_some();
                 no_identifiers && route.takes(&broker.name) && other.takes(&broker.name)

@@ -172,7 +172,7 @@ fn order_of_lanes(config: &Config) -> Vec<Finding> {
     for (number, route) in config.routes.iter().enumerate() {
         let earlier = config.routes.iter().take(number).enumerate();
         let shares = |other: &crate::route::Config| {
-            let same_topics = crate::filter::overlaps(&route.from.filter(), &other.from.filter());
+            let same_topics = crate::filter::overlaps(route.from.filter(), other.from.filter());
             other.lane != route.lane && (same_topics || other.topic == route.topic)
         };
         if let Some((other, lane)) = earlier

@@ -61,8 +61,8 @@ struct Broker {
     queued: VecDeque<Message>,
     inflight: VecDeque<(u16, Message)>,
     published: usize,
-    /// The first message that got its id after the last ones were dropped; `None` once it is durable.
-    behind_dropped: Option<usize>,
+    /// The first message that got its id after others were dropped, for each time that some were, until it is durable.
+    behind_dropped: Vec<usize>,
 }
 
 struct Gateway {
@@ -93,7 +93,7 @@ impl Broker {
             queued: VecDeque::new(),
             inflight: VecDeque::new(),
             published: 0,
-            behind_dropped: None,
+            behind_dropped: Vec::new(),
         }
     }
 
@@ -104,8 +104,7 @@ impl Broker {
                 .queued
                 .front()
                 .map_or(self.published, |message| message.identity);
-            // What is behind an earlier drop is before that.
-            self.behind_dropped = Some(next);
+            self.behind_dropped.push(next);
         }
     }
 
@@ -292,17 +291,21 @@ impl Simulation {
     }
 
     fn see_what_is_behind_dropped(&mut self) {
-        let Some(first) = self.broker.behind_dropped else {
+        let Some(last) = self.broker.behind_dropped.last().copied() else {
             return;
         };
-        while !self.gateway.has_seen(first)
+        while !self.gateway.has_seen(last)
             && let Some((seen, identity)) = self.to_gateway.pop_front()
         {
             self.gateway.receive(seen, identity);
         }
-        if self.gateway.has_seen(first) {
+        let before = self.broker.behind_dropped.len();
+        let gateway = &self.gateway;
+        self.broker
+            .behind_dropped
+            .retain(|first| !gateway.has_seen(*first));
+        if self.broker.behind_dropped.len() < before {
             self.gateway.durable = self.gateway.last;
-            self.broker.behind_dropped = None;
         }
     }
 
