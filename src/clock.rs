@@ -17,7 +17,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -86,7 +86,9 @@ impl Clock {
     }
 
     /// A clock of the boot `boot`; `probe` tells whether the wall clock is synchronised, `None` where nobody knows.
-    pub(crate) fn with_probe(boot: u64, probe: fn() -> Option<bool>) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_probe(boot: u64, probe: fn() -> Option<bool>) -> Self {
         let synchronised = Synchronised {
             known: AtomicBool::new(false),
             look_at_ms: AtomicU64::new(0),
@@ -148,11 +150,24 @@ impl Clock {
 /// The wall clock, milliseconds since 1970, for whoever needs no more than that.
 #[must_use]
 pub fn unix_ms() -> i64 {
+    if let Some((unix_ms, _)) = faults::clocks() {
+        return unix_ms;
+    }
     millis(clock_gettime(ClockId::Realtime)).saturating_add(faults::clock_shift_ms())
+}
+
+/// The monotonic clock. tokio's, which is the machine's unless a test drives the runtime's: then the queue and the sink go by
+/// the same clock as the source.
+#[must_use]
+pub(crate) fn instant() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Milliseconds since boot.
 fn since_boot_ms() -> u64 {
+    if let Some((_, boot_ms)) = faults::clocks() {
+        return boot_ms;
+    }
     u64::try_from(millis(clock_gettime(ClockId::Boottime))).unwrap_or(0)
 }
 

@@ -7,12 +7,23 @@
 //! One thing more can be had: with the feature `broken-promises` an optimised build listens to [`OMIT`] too, so that
 //! `edgeferry drill` can be seen to fail on what is shipped otherwise. [`BROKEN`] names the steps on which a promise stands.
 //!
+//! A simulation (`tests/sim`) stands in the place of the machine, for the thread that it runs on: see `simulated`.
+//!
 //! Own code because it is this small: the `fail` crate knows no SIGKILL, and its switch is a cargo feature that
 //! `cargo test` and `cargo bench` would share.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use rand::distr::{Distribution, StandardUniform};
+#[cfg(debug_assertions)]
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
 use crate::message::Seq;
+
+#[cfg(debug_assertions)]
+pub mod simulated;
 
 /// `NAME:N`: the process ends with SIGKILL when it passes the point NAME for the Nth time, counted from 1.
 pub const KILL_AT: &str = "EDGEFERRY_KILL_AT";
@@ -40,6 +51,36 @@ pub const BROKEN: [(&str, &str); 6] = [
     (SEQUENCE_GOES_ON, "uses a sequence again after a crash"),
     (ID_STAYS, "sends a duplicate under another id"),
     (FLUSH_COUNTS, "ignores a failed flush"),
+];
+
+/// The first record of a producer in a partition goes there alone.
+pub const FIRST_GOES_ALONE: &str = "first.goes-alone";
+/// A failure that leaves records behind sends all that follow them again.
+pub const REWIND_GOES_BACK: &str = "rewind.goes-back";
+/// The unproven end of the log is written anew before anybody hears of it.
+pub const END_IS_RENEWED: &str = "end.is-renewed";
+/// What a repetition is taken for has to be equal to it.
+pub const REPETITION_IS_EQUAL: &str = "repetition.is-equal";
+
+/// Further steps on which a promise stands: without them it takes what the drill's Kafka and a healthy disk do not do to break
+/// it, so only the simulation leaves them out.
+pub const BROKEN_IN_SIMULATION: [(&str, &str); 4] = [
+    (
+        FIRST_GOES_ALONE,
+        "sends a second batch to a partition that does not know the producer",
+    ),
+    (
+        REWIND_GOES_BACK,
+        "goes on behind a failure instead of sending again",
+    ),
+    (
+        END_IS_RENEWED,
+        "believes what a start found in the page cache to be on the disk",
+    ),
+    (
+        REPETITION_IS_EQUAL,
+        "takes any repetition with a known packet id for what had the id before",
+    ),
 ];
 
 /// Whether this build can be told to break its promises.
@@ -90,7 +131,9 @@ pub fn hang_limit(limit: Duration) -> Duration {
 #[inline]
 pub fn point(name: &'static str) {
     #[cfg(debug_assertions)]
-    armed::pass(name);
+    if simulated::ask(|machine| machine.passed(name)).is_none() {
+        armed::pass(name);
+    }
     #[cfg(not(debug_assertions))]
     let _: &str = name;
 }
@@ -99,6 +142,10 @@ pub fn point(name: &'static str) {
 #[inline]
 #[must_use]
 pub fn omits(name: &str) -> bool {
+    #[cfg(debug_assertions)]
+    if let Some(omitted) = simulated::ask(|machine| machine.omits(name)) {
+        return omitted;
+    }
     #[cfg(any(debug_assertions, feature = "broken-promises"))]
     return omitted::is(name);
     #[cfg(not(any(debug_assertions, feature = "broken-promises")))]
@@ -112,10 +159,72 @@ pub fn omits(name: &str) -> bool {
 #[inline]
 #[must_use]
 pub fn sequence(stored: Seq) -> Seq {
+    #[cfg(debug_assertions)]
+    if let Some(sequence) = simulated::ask(|machine| machine.sequence(stored)) {
+        return sequence;
+    }
     #[cfg(any(debug_assertions, feature = "broken-promises"))]
     return omitted::sequence(stored);
     #[cfg(not(any(debug_assertions, feature = "broken-promises")))]
     stored
+}
+
+/// A small file is about to be written.
+///
+/// # Errors
+/// What a simulated file system says to that.
+#[inline]
+pub(crate) fn writes(path: &Path) -> io::Result<()> {
+    #[cfg(debug_assertions)]
+    return simulated::ask(|machine| machine.file(path, simulated::Step::Write)).unwrap_or(Ok(()));
+    #[cfg(not(debug_assertions))]
+    {
+        let _: &Path = path;
+        Ok(())
+    }
+}
+
+/// A small file, or its absence, is made durable by `sync`.
+///
+/// # Errors
+/// What `sync` says, or a simulated file system.
+#[inline]
+pub(crate) fn syncs(path: &Path, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    #[cfg(debug_assertions)]
+    {
+        let ask = |step| simulated::ask(|machine| machine.file(path, step)).unwrap_or(Ok(()));
+        ask(simulated::Step::Sync)?;
+        sync()?;
+        ask(simulated::Step::Synced)
+    }
+    #[cfg(not(debug_assertions))]
+    {
+        let _: &Path = path;
+        sync()
+    }
+}
+
+/// A random value; a simulation has it of its seed.
+#[inline]
+pub(crate) fn random<T>() -> T
+where
+    StandardUniform: Distribution<T>,
+{
+    #[cfg(debug_assertions)]
+    if let Some(seed) = simulated::ask(|machine| machine.random()) {
+        return StdRng::seed_from_u64(seed).random();
+    }
+    rand::random()
+}
+
+/// A simulation's clocks: the wall clock in milliseconds since 1970, and milliseconds since boot.
+#[inline]
+#[must_use]
+pub(crate) fn clocks() -> Option<(i64, u64)> {
+    #[cfg(debug_assertions)]
+    return simulated::ask(|machine| (machine.unix_ms(), machine.boot_ms()));
+    #[cfg(not(debug_assertions))]
+    None
 }
 
 /// The boot id to use instead of the kernel's.

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::faults;
+
 /// A path that begins with this name is looked for where systemd puts the credentials of the service.
 pub(crate) const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 
@@ -33,6 +35,7 @@ pub fn in_credentials(path: &Path) -> Result<PathBuf, NoCredentials> {
 /// # Errors
 /// Whatever the file system says.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    faults::writes(path)?;
     let unfinished = path.with_added_extension("new");
     let mut file = File::create(&unfinished)?;
     file.write_all(bytes)?;
@@ -47,5 +50,5 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Whatever the file system says.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder)?.sync_all()
+    faults::syncs(path, || File::open(folder)?.sync_all())
 }

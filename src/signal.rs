@@ -20,6 +20,11 @@ impl Signal {
         }
     }
 
+    /// Lowers the signal. Whether it was raised.
+    pub fn take(&self) -> bool {
+        std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits until the signal is raised, `timeout` at most, and lowers it.
     pub fn wait(&self, timeout: Duration) {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);

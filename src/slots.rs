@@ -20,9 +20,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::faults;
 
 /// The usual slot: one page. The value, encoded, must fit into it beside 16 bytes of header.
 pub const PAGE_BYTES: usize = 4096;
@@ -73,13 +75,14 @@ thread_local! {
 #[derive(Debug)]
 pub struct SlotFile {
     file: File,
+    path: PathBuf,
     slot_bytes: usize,
     counter: u64,
     /// Counter of the value that was synced last by this handle; 0 before.
     synced_counter: u64,
     /// Holds what a power cut would leave, for tests that cut.
     #[cfg(test)]
-    synced: std::path::PathBuf,
+    synced: PathBuf,
 }
 
 impl SlotFile {
@@ -99,6 +102,7 @@ impl SlotFile {
         let counter = newest.as_ref().map_or(0, |(counter, _)| *counter);
         let slots = Self {
             file,
+            path: path.to_owned(),
             slot_bytes,
             counter,
             synced_counter: 0,
@@ -139,6 +143,7 @@ impl SlotFile {
         if IS_READ_ONLY.get() {
             return Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem).into());
         }
+        faults::writes(&self.path)?;
         let body = postcard::to_stdvec(value)?;
         let slot = encode_slot(counter, &body, self.slot_bytes)?;
         self.file
@@ -152,7 +157,7 @@ impl SlotFile {
     /// # Errors
     /// The error of `fdatasync`.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
+        faults::syncs(&self.path, || self.file.sync_data())?;
         self.synced_counter = self.counter;
         #[cfg(test)]
         self.note_synced()?;

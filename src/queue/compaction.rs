@@ -18,6 +18,7 @@
 
 use std::sync::PoisonError;
 
+use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::Shared;
 use crate::queue::codec::{Block, Chunk, Encoder, decode};
@@ -250,7 +251,7 @@ pub(super) fn commit_in_steps(
     let replacement = Replacement {
         first: thin.first,
         last: thin.last,
-        token: rand::random(),
+        token: faults::random(),
     };
     let groups: Vec<_> = thin.groups.into_iter().rev().collect();
     shared.store.stage(replacement, &groups)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::faults;
 use crate::message::Seq;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
@@ -108,6 +109,8 @@ struct Inner {
     synced_cursor: Seq,
     synced: Instant,
     dirty: bool,
+    /// The file does not say so yet: writing failed.
+    is_unwritten: bool,
     shown: Arc<Mutex<Shown>>,
 }
 
@@ -132,8 +135,9 @@ impl Marks {
             file,
             values,
             synced_cursor: values.cursor,
-            synced: Instant::now(),
+            synced: clock::instant(),
             dirty: false,
+            is_unwritten: false,
         };
         let inner = Mutex::new(inner);
         Ok((Self { inner, shown }, found))
@@ -167,7 +171,7 @@ impl Marks {
         let mut inner = self.inner();
         inner.values = values;
         inner.show();
-        inner.file.write(&values)?;
+        inner.write(&values)?;
         inner.sync()
     }
 
@@ -184,7 +188,7 @@ impl Marks {
             reserved: next.plus(RESERVATION),
             ..inner.values
         };
-        inner.file.write(&values)?;
+        inner.write(&values)?;
         faults::point("reserve.written");
         inner.sync()?;
         faults::point("reserve.synced");
@@ -233,7 +237,7 @@ impl Marks {
         let mut inner = self.inner();
         let values = inner.values;
         for _ in 0..2 {
-            inner.file.write(&values)?;
+            inner.write(&values)?;
             faults::point("marks.written");
         }
         inner.sync()
@@ -264,8 +268,15 @@ impl Inner {
     fn update(&mut self, change: impl FnOnce(&mut Values)) -> Result<(), SlotError> {
         change(&mut self.values);
         self.dirty = true;
-        let written = self.file.write(&self.values);
+        let values = self.values;
+        let written = self.write(&values);
         self.show();
+        written
+    }
+
+    fn write(&mut self, values: &Values) -> Result<(), SlotError> {
+        let written = self.file.write(values);
+        self.is_unwritten = written.is_err();
         written
     }
 
@@ -278,7 +289,7 @@ impl Inner {
     }
 
     fn sync_now_and_then(&mut self) -> Result<(), SlotError> {
-        if self.synced.elapsed() >= SYNC_INTERVAL {
+        if clock::instant().saturating_duration_since(self.synced) >= SYNC_INTERVAL {
             self.sync()
         } else {
             Ok(())
@@ -286,9 +297,14 @@ impl Inner {
     }
 
     fn sync(&mut self) -> Result<(), SlotError> {
+        // A card that was full when the cursor moved has room by now: what is not in the file survives nothing.
+        if self.is_unwritten {
+            let values = self.values;
+            self.write(&values)?;
+        }
         self.file.sync()?;
         self.synced_cursor = self.values.cursor;
-        self.synced = Instant::now();
+        self.synced = clock::instant();
         self.dirty = false;
         self.show();
         Ok(())
@@ -342,6 +358,28 @@ mod tests {
         }
         marks.set_durable(Seq(10), 1).expect("writes");
         assert_eq!(peek(dir.path()).map(|values| values.unprotected), Some(5));
+    }
+
+    #[test]
+    fn a_cursor_that_could_not_be_written_is_written_with_the_next_sync_and_counts_as_synced_only_then() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (marks, _) = Marks::open(dir.path()).expect("opens");
+        let passed = Passed {
+            delivered: 7,
+            ..Passed::default()
+        };
+        crate::slots::IS_READ_ONLY.set(true);
+        marks.set_cursor(Seq(7), passed).expect_err("takes no writes");
+        marks.sync().expect_err("takes no writes");
+        assert_eq!(marks.synced_cursor(), Seq::ZERO);
+        crate::slots::IS_READ_ONLY.set(false);
+        marks.sync().expect("syncs");
+        assert_eq!(marks.synced_cursor(), Seq(7));
+        let (_, found) = Marks::open(dir.path()).expect("opens");
+        assert_eq!(
+            found.map(|values| (values.cursor, values.delivered)),
+            Some((Seq(7), 7))
+        );
     }
 
     #[test]

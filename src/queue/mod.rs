@@ -64,11 +64,15 @@ pub use jobs::{Filter, PurgeError, Purged};
 pub use ledger::Reason;
 pub use limits::free_bytes;
 pub use marks::Passed;
+#[doc(hidden)]
+pub use opening::open_on;
 pub use opening::{OpenError, Outside, Recalled, SeriesOf, keys_for, newest_version, open, open_with};
 pub use reader::{QueueError, Reader};
 pub use relief::{KeyOf, Owner};
 pub use wear::Wear;
 pub use writer::Writer;
+#[doc(hidden)]
+pub use writer::{Held, Round};
 
 use crate::message::{Arrival, Epoch, Seq, Stamp};
 use crate::outages::{Outages, Say, Trouble};

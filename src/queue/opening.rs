@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clock;
 use crate::faults;
 use crate::message::{Arrival, Delivery, Epoch, Seq, Series};
 use crate::pulse::Pulse;
@@ -165,6 +166,30 @@ fn try_open(
     assemble(opened, readable, folder, epoch, config, keys, outside)
 }
 
+/// Opens the lane in `folder` around a store that is kept elsewhere, without keys.
+///
+/// # Errors
+/// [`OpenError`] when the folder cannot be used at all.
+#[doc(hidden)]
+pub fn open_on(
+    store: Opened<impl Store + 'static>,
+    folder: &Path,
+    epoch: Epoch,
+    config: &Config,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
+    create_folder(folder)?;
+    assemble(
+        store,
+        Arc::default(),
+        folder,
+        epoch,
+        config,
+        &Keys::default(),
+        outside,
+    )
+}
+
 /// The keys that the configuration names, after a look whether they open all that waits in `logs`, which are left as
 /// they are.
 ///
@@ -304,12 +329,12 @@ fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
 
 /// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
 fn recall(shared: &Shared, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
-    let deadline = Instant::now() + RECALL_PATIENCE;
+    let deadline = clock::instant() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
     let (mut seen, mut bytes) = (0, 0);
     let mut from = shared.tail.last();
     let is_enough = |seen: usize, bytes: usize| {
-        seen >= RECALL_MESSAGES || bytes >= RECALL_BYTES || Instant::now() >= deadline
+        seen >= RECALL_MESSAGES || bytes >= RECALL_BYTES || clock::instant() >= deadline
     };
     while from > Seq::ZERO && !is_enough(seen, bytes) {
         let raw = match shared.store.read(from) {

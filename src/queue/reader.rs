@@ -135,7 +135,8 @@ impl Reader {
         let Some(stored) = self.ready.front() else {
             return Ok(Judgement::Leave);
         };
-        if self.shared.ledger.hole_at(stored.seq).is_some() {
+        // The cursor goes over a hole as soon as it comes to it, and then the hole may be forgotten.
+        if stored.seq <= self.cursor() || self.shared.ledger.hole_at(stored.seq).is_some() {
             return Ok(Judgement::Leave);
         }
         if self.is_expired(stored) {
@@ -334,6 +335,13 @@ impl Reader {
     /// Waits until something new may be readable, or [`crate::queue::Monitor::wake_reader`] is called.
     pub fn wait(&self, timeout: Duration) {
         self.shared.readable.wait(timeout);
+    }
+
+    /// Whether something new may be readable since the last call: what [`Reader::wait`] waits for.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_woken(&self) -> bool {
+        self.shared.readable.take()
     }
 
     /// Passes over a hole, unless it was left out behind a loss and there are messages in it after all.

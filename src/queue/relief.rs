@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::message::{Arrival, Seq, Stored};
 use crate::queue::codec::{Encoder, decode};
 use crate::queue::compaction::{Judge, Outcome, Thin, commit, drop_whole, floor, thin};
@@ -256,10 +257,14 @@ impl Relief {
 
     /// Gives back units that are too old as a whole. The rest is left out by the reader, one by one.
     pub(super) fn expire(&mut self) -> Result<(), PurgeError> {
-        if self.shared.expiry.is_none() || self.looked.is_some_and(|at| at.elapsed() < EXPIRY_INTERVAL) {
+        if self.shared.expiry.is_none()
+            || self
+                .looked
+                .is_some_and(|at| clock::instant().saturating_duration_since(at) < EXPIRY_INTERVAL)
+        {
             return Ok(());
         }
-        self.looked = Some(Instant::now());
+        self.looked = Some(clock::instant());
         self.expire_now()
     }
 

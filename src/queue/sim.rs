@@ -473,6 +473,35 @@ async fn a_damaged_block_is_passed_over_and_counted_once() {
     lane.close();
 }
 
+/// Found by a simulation of the whole pipeline (docs/decisions/0038): counted as dropped and as delivered.
+#[tokio::test]
+async fn what_was_removed_is_not_handed_out_of_memory_when_the_cursor_has_gone_over_it() {
+    let sim = Sim::new();
+    let mut lane = sim.filled(4).await;
+    let shared = Arc::clone(&lane.monitor.0);
+    let remove = |first| {
+        let units = shared.store.units();
+        let unit = units.into_iter().find(|unit| unit.first == Seq(first));
+        let removed = compaction::drop_whole(&shared, unit.expect("is there"), Reason::DroppedOldest);
+        assert_eq!(removed.expect("drops"), Outcome::Done);
+    };
+    remove(2);
+    remove(3);
+    let first = lane.reader.read_next().expect("reads").expect("is there");
+    lane.reader.advance(first.seq, passed(1)).expect("advances");
+    lane.reader.sync().expect("syncs");
+    assert_eq!(lane.reader.cursor(), Seq(3));
+    for position in 5..=6 {
+        lane.put(position, b"later").await;
+        lane.durable(position).await;
+    }
+    // Another removal: what the cursor has passed is forgotten.
+    remove(5);
+    assert_eq!(positions(&lane.drain()), [4, 6]);
+    assert_eq!(lane.monitor.status().unaccounted, Some(0));
+    lane.close();
+}
+
 /// Three blocks of ten become one unit, in which the first block is whole and the others keep `kept`; the second one is damaged.
 async fn rewritten_and_damaged(sim: &Sim, kept: &[u64]) -> Queue {
     let mut queue = sim.queue();

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
 use crate::outages::{Repeated, Say};
@@ -87,6 +88,37 @@ impl CommitError {
     }
 }
 
+/// A group that is not durable yet.
+#[derive(Debug)]
+pub struct Held {
+    group: Vec<Offer>,
+    /// How long to wait before the next attempt, should this one fail.
+    retry: Duration,
+}
+
+impl Held {
+    const fn new(group: Vec<Offer>) -> Self {
+        Self {
+            group,
+            retry: RETRY_MIN,
+        }
+    }
+}
+
+/// What a round of the writer came to.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Round {
+    /// Nothing is offered.
+    Idle,
+    /// A group was stored, or dropped as it was ordered.
+    Committed,
+    /// The group waits so long.
+    Waits(Held, Duration),
+    /// All sources are gone.
+    Over,
+}
+
 /// How far a group got.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
@@ -118,7 +150,7 @@ impl Writer {
             on_full: config.on_full,
             min_free_bytes: config.min_free_bytes,
             low: false,
-            committed: Instant::now(),
+            committed: clock::instant(),
             said_full: Repeated::default(),
         }
     }
@@ -164,19 +196,29 @@ impl Writer {
     /// Waits for the next group. `None` when all sources are gone.
     pub(super) fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = loop {
-            faults::hang(faults::WRITER_ROUND);
-            self.shared.writer_pulse.beat();
-            self.maintain();
-            self.shared.look_ahead();
-            if let Err(error) = self.renew() {
-                self.shared.report_store_failure(&error);
-            }
+            self.look_after();
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
                 Err(RecvTimeoutError::Timeout) => self.shared.tail.rest(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
+        Some(self.gather_behind(first))
+    }
+
+    /// What is done before each wait for messages.
+    fn look_after(&mut self) {
+        faults::hang(faults::WRITER_ROUND);
+        self.shared.writer_pulse.beat();
+        self.maintain();
+        self.shared.look_ahead();
+        if let Err(error) = self.renew() {
+            self.shared.report_store_failure(&error);
+        }
+    }
+
+    /// The group that begins with `first`.
+    fn gather_behind(&self, first: Offer) -> Vec<Offer> {
         let due = self.committed + self.shared.meter.interval();
         let mut bytes = first.arrival.cost();
         let mut commit_now = first.commit_now;
@@ -185,7 +227,7 @@ impl Writer {
             let patience = if commit_now {
                 Duration::ZERO
             } else {
-                due.saturating_duration_since(Instant::now())
+                due.saturating_duration_since(clock::instant())
             };
             let Ok(offer) = self.offers.recv_timeout(patience) else {
                 break;
@@ -194,36 +236,65 @@ impl Writer {
             commit_now |= offer.commit_now;
             group.push(offer);
         }
-        Some(group)
+        group
+    }
+
+    /// What the thread does between two waits, for whoever has another clock than the machine's: one attempt for the group that
+    /// is `held`, or for what is offered. Waits for nothing when `commit_interval` is 0.
+    #[doc(hidden)]
+    pub fn round(&mut self, held: Option<Held>) -> Round {
+        let mut held = if let Some(held) = held {
+            self.maintain();
+            held
+        } else {
+            self.look_after();
+            match self.offers.try_recv() {
+                Ok(first) => Held::new(self.gather_behind(first)),
+                Err(TryRecvError::Empty) => {
+                    self.shared.tail.rest();
+                    return Round::Idle;
+                }
+                Err(TryRecvError::Disconnected) => return Round::Over,
+            }
+        };
+        match self.try_commit(&mut held) {
+            None => Round::Committed,
+            Some(wait) => Round::Waits(held, wait),
+        }
     }
 
     /// Makes the group durable, however long it takes, and confirms it. False when the queue was closed before.
-    fn commit(&mut self, mut group: Vec<Offer>) -> bool {
-        let mut retry = RETRY_MIN;
-        loop {
-            let stepped = self.step(&mut group);
-            if faults::omits(faults::DROP_COUNTS) && !matches!(stepped, Ok(Progress::Done)) {
-                confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
-                return true;
-            }
-            let wait = match stepped {
-                Ok(Progress::Done) => return true,
-                Ok(Progress::Again) => Duration::ZERO,
-                Ok(Progress::Wait) => ROOM_POLL,
-                Err(error) => {
-                    self.shared.report_store_failure(&error);
-                    if error.is_full() {
-                        self.shared.release_ballast();
-                    }
-                    let wait = retry;
-                    retry = (retry * 2).min(RETRY_MAX);
-                    wait
-                }
-            };
+    fn commit(&mut self, group: Vec<Offer>) -> bool {
+        let mut held = Held::new(group);
+        while let Some(wait) = self.try_commit(&mut held) {
             if !self.pause(wait) {
                 return false;
             }
             self.maintain();
+        }
+        true
+    }
+
+    /// One attempt. `None` when the group is confirmed, otherwise how long to wait before the next one.
+    fn try_commit(&mut self, held: &mut Held) -> Option<Duration> {
+        let stepped = self.step(&mut held.group);
+        if faults::omits(faults::DROP_COUNTS) && !matches!(stepped, Ok(Progress::Done)) {
+            confirm(held.group.drain(..).map(|offer| (offer.receipt, offer.room)));
+            return None;
+        }
+        match stepped {
+            Ok(Progress::Done) => None,
+            Ok(Progress::Again) => Some(Duration::ZERO),
+            Ok(Progress::Wait) => Some(ROOM_POLL),
+            Err(error) => {
+                self.shared.report_store_failure(&error);
+                if error.is_full() {
+                    self.shared.release_ballast();
+                }
+                let wait = held.retry;
+                held.retry = (held.retry * 2).min(RETRY_MAX);
+                Some(wait)
+            }
         }
     }
 
@@ -274,7 +345,7 @@ impl Writer {
         // A queue at its limit is full and not full several times a second.
         if !full {
             tracing::debug!("queue has room again");
-        } else if let Say::Loudly { untold } = self.said_full.again(Instant::now().into()) {
+        } else if let Say::Loudly { untold } = self.said_full.again(clock::instant().into()) {
             tracing::warn!(on_full = ?self.on_full, untold, "queue full");
         }
     }
@@ -287,7 +358,7 @@ impl Writer {
         self.shared
             .drops
             .note(Reason::DroppedNewest, self.next, last, count);
-        self.committed = Instant::now();
+        self.committed = clock::instant();
         confirm(group.drain(..).map(|offer| (offer.receipt, offer.room)));
         Ok(())
     }
@@ -326,7 +397,9 @@ impl Writer {
             return Ok(());
         };
         let shared = &self.shared;
-        shared.store.renew_behind(behind)?;
+        if !faults::omits(faults::END_IS_RENEWED) {
+            shared.store.renew_behind(behind)?;
+        }
         faults::point("renew.placed");
         shared.marks.set_durable(last, shared.unprotected(behind, last))?;
         shared.tail.reach(last);
@@ -353,7 +426,7 @@ impl Writer {
             .map(|(seq, arrival)| Stored { seq, epoch, arrival });
         self.shared.tail.extend(stored);
         self.shared.store_recovered();
-        self.committed = Instant::now();
+        self.committed = clock::instant();
         self.shared.meter.committed(payload);
         self.shared.readable.raise();
         confirm(receipts);

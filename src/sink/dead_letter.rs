@@ -191,6 +191,29 @@ mod tests {
         }
     }
 
+    /// Found by a simulation (docs/decisions/0038): SIGKILL between write and sync, then a power cut.
+    #[test]
+    fn the_last_letter_is_written_anew_when_a_start_finds_that_its_message_comes_again() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let letters = kept(dir.path(), Keys::default(), 1);
+        letters.keep(&stored(2), vec![Refusal::NoRoute]).expect("keeps");
+        drop(letters);
+        let newest_behind = |cursor| {
+            let letters = DeadLetters::open(dir.path(), Epoch(1), 1 << 24, Keys::default()).expect("opens");
+            letters.recall(Seq(cursor), Seq(9)).expect("recalls");
+            let seqs: Vec<_> = letters
+                .list()
+                .expect("lists")
+                .iter()
+                .map(|letter| letter.seq.0)
+                .collect();
+            assert_eq!(seqs, [1, 2]);
+            letters.store.units().last().map(|unit| unit.first)
+        };
+        assert_eq!(newest_behind(2), Some(Seq(1)), "the cursor has passed both");
+        assert_eq!(newest_behind(1), Some(Seq(2)), "in a place of its own");
+    }
+
     #[test]
     fn a_letter_without_its_key_is_no_damaged_one() {
         let dir = tempfile::tempdir().expect("temp dir");

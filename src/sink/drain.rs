@@ -130,6 +130,13 @@ enum StepError {
 }
 
 impl<C: Connector> Drain<C> {
+    /// Whether there may be something new: what [`Drain::run`] waits for between two steps.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_woken(&self) -> bool {
+        self.reader.is_woken()
+    }
+
     /// A drain that has not connected yet.
     #[must_use]
     pub fn new(
@@ -157,7 +164,7 @@ impl<C: Connector> Drain<C> {
             ahead: BTreeMap::new(),
             topics: Topics::new(rules),
             firsts: Firsts::default(),
-            started: Instant::now(),
+            started: clock::instant(),
             known_topic: None,
             asked: false,
             failure: None,
@@ -199,7 +206,7 @@ impl<C: Connector> Drain<C> {
     /// another gateway with the same identity took over, which the monitor shows.
     pub fn run(mut self, stopping: impl Fn() -> bool, patience: Duration) {
         while !stopping() && !self.monitor.is_fenced() {
-            let now = Instant::now();
+            let now = clock::instant();
             let wait = self.step(now);
             let oldest = self.window.front().map(InFlight::waiting);
             self.reader.note_oldest(oldest, now);
@@ -209,7 +216,8 @@ impl<C: Connector> Drain<C> {
     }
 
     /// Does everything that can be done now. Returns how long nothing more will be to do, unless woken.
-    fn step(&mut self, now: Instant) -> Duration {
+    #[doc(hidden)]
+    pub fn step(&mut self, now: Instant) -> Duration {
         faults::hang(faults::SINK_ROUND);
         self.monitor.pulse.beat();
         self.asked = false;
@@ -390,18 +398,34 @@ impl<C: Connector> Drain<C> {
 
     /// Takes no more, lets Kafka answer, keeps the cursor.
     fn finish(&mut self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        while !self.window.is_settled(self.unsent.len())
-            && self.producer.is_some()
-            && Instant::now() < deadline
-        {
-            self.monitor.pulse.beat();
-            self.collect(Instant::now());
-            if let Err(error) = self.settle() {
-                self.monitor.troubled(&error);
-            }
+        let deadline = clock::instant() + patience;
+        while self.has_under_way() && clock::instant() < deadline {
+            self.let_answer();
             self.reader.wait(Duration::from_millis(20));
         }
+        self.end();
+    }
+
+    /// Whether Kafka has yet to answer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_under_way(&self) -> bool {
+        !self.window.is_settled(self.unsent.len()) && self.producer.is_some()
+    }
+
+    /// Takes in what Kafka has answered.
+    #[doc(hidden)]
+    pub fn let_answer(&mut self) {
+        self.monitor.pulse.beat();
+        self.collect(clock::instant());
+        if let Err(error) = self.settle() {
+            self.monitor.troubled(&error);
+        }
+    }
+
+    /// Keeps the cursor. Nothing is submitted behind it.
+    #[doc(hidden)]
+    pub fn end(&mut self) {
         let settled = self.settle();
         self.end_transaction();
         let synced = self.reader.sync().map_err(StepError::from);

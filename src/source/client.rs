@@ -258,6 +258,7 @@ impl Identity {
 #[cfg(test)]
 impl Publish {
     /// QoS 1, packet id 1.
+    #[must_use]
     pub fn for_test(topic: &str, payload: &'static [u8]) -> Self {
         Self {
             topic: topic.to_owned(),

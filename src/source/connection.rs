@@ -110,6 +110,7 @@ pub async fn run<C: Connector>(
     let reader = Reader::new(events, shared, orders, leave.clone(), &established, &answered);
     let sender = Sender::new(&client, ordered, durable, session, leave.clone());
     let end = tokio::select! {
+        biased; // In one order, so that a simulation goes the same way again.
         end = reader.run() => end,
         error = sender.run() => End::SessionFile(error),
         never = clearing => match never {},

@@ -51,6 +51,8 @@
 //! * It had more than `U` messages under way that we never saw, and its counter began anew or it gives the smallest free id.
 //! * It forgot an in-flight message within a session (it crashed and came back with an old state, or the message
 //!   expired in flight).
+//! * It lost the session, made a new one, and its CONNACK was lost: the next one says, rightly, that there is a session. (All
+//!   filters are subscribed anew then; what came before is still taken for that session's.)
 //! * Another client acknowledged it in our session, and that was not noticed: MQTT 3.1.1 cannot say it, not every MQTT 5 broker
 //!   does, and of short connections it takes three.
 //!
@@ -93,6 +95,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::faults;
 use crate::link::Link;
 use crate::message::Qos;
 use crate::outages::Repeated;
@@ -329,7 +332,7 @@ impl Source {
             held,
             files,
             quiet,
-            retry: Retry::new(TRANSPORT_LIMIT, rand::random())?,
+            retry: Retry::new(TRANSPORT_LIMIT, faults::random())?,
             line,
             nudge,
             identity,
@@ -353,7 +356,16 @@ impl Source {
         }
     }
 
-    async fn drive<C: Connector>(mut self, connector: &C, stop: &CancellationToken) -> Result<Ended, Error> {
+    /// The same on connections of whoever plays the broker.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    #[doc(hidden)]
+    pub async fn drive<C: Connector>(
+        mut self,
+        connector: &C,
+        stop: &CancellationToken,
+    ) -> Result<Ended, Error> {
         let mut ended = Ended::Stopped;
         self.inbound.copies.begin();
         self.settle();
@@ -387,6 +399,7 @@ impl Source {
                     let nudge = Arc::clone(&self.nudge);
                     let waited = async {
                         tokio::select! {
+                            biased; // In one order, so that a simulation goes the same way again.
                             () = sleep(wait) => {}
                             () = nudge.notified() => {}
                         }
@@ -452,9 +465,20 @@ impl Source {
         };
         let (end, established) = connection::run(connector, self.retry.packet_limit(), shared, stop).await;
         self.seat.disconnected();
+        if established.is_none() {
+            self.subscriptions.unanswered();
+        }
         self.retry
             .ended(end, established.map(|at| Instant::now().duration_since(at)))
     }
+}
+
+/// What a connection is made of, for whoever plays the broker.
+#[doc(hidden)]
+pub mod played {
+    pub use super::client::{
+        Acknowledgement, Answer, Client, Connector, Event, Events, Failure, Gone, Publish, REQUESTS,
+    };
 }
 
 pub use tls::{first_end, mismatch};

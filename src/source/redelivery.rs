@@ -68,6 +68,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
+use crate::faults;
 use crate::queue::Recalled;
 use crate::queue::intake::Position;
 
@@ -416,7 +417,8 @@ impl Window {
         let in_turn = position > passed && entry.newest <= until;
         let was_not_acknowledged = entry.newest > handed.max(self.doubtful);
         let certain = was_not_acknowledged || (!is_beyond && self.cannot_have_come_again(entry));
-        (in_turn && entry.fingerprint == seen.fingerprint && certain).then_some((index, entry))
+        let is_equal = entry.fingerprint == seen.fingerprint && certain;
+        (in_turn && (is_equal || faults::omits(faults::REPETITION_IS_EQUAL))).then_some((index, entry))
     }
 
     /// `i > m + U`

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults;
 use crate::message::SessionTag;
 use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 
@@ -156,7 +157,7 @@ impl SessionFile {
 
 /// A tag that no session had before.
 pub fn new_tag() -> SessionTag {
-    SessionTag(rand::random())
+    SessionTag(faults::random())
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Everything is asked for at the first connection of the process (the routes may have changed since the
 //! session was made), at every connection without a session, and when a SUBSCRIBE was never answered. A
 //! refused filter is asked for again after [`RETRY`]; the others flow meanwhile.
+//!
+//! So it is behind an attempt to connect that was never answered: the broker may have lost the session, made a new one, and its
+//! answer was lost. The next answer says that there is a session, and it is true; but nothing is subscribed in it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub struct Subscriptions {
     /// When the first rest of a refused filter is over. This is looked at with every packet, the filters are
     /// not.
     retry_at: Option<Instant>,
+    /// The broker may have made a session and its answer did not come.
+    is_unsure: bool,
 }
 
 /// One filter, and what the broker says to it.
@@ -75,15 +80,27 @@ impl Subscriptions {
             filters: wanted.into_iter().map(open).collect(),
             asked: VecDeque::new(),
             retry_at: None,
+            is_unsure: false,
         }
     }
 
-    /// A connection began. Gives the SUBSCRIBE packets to send.
-    pub fn connected(&mut self, session_present: bool) -> Vec<Vec<Subscription>> {
+    /// An attempt to connect was not answered.
+    pub fn unanswered(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// Whether the broker may have made a session that we do not know of.
+    pub const fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
+    /// A connection began; `is_held` says whether its session surely holds what was granted. Gives the SUBSCRIBE packets to send.
+    pub fn connected(&mut self, is_held: bool) -> Vec<Vec<Subscription>> {
         self.asked.clear();
+        self.is_unsure = false;
         let mut open = Vec::new();
         for filter in &mut self.filters {
-            if !session_present {
+            if !is_held {
                 filter.state = State::Open;
             }
             if filter.state == State::Open {

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::queue::seal::Keys;
-use crate::queue::store::{Found, Store};
+use crate::queue::store::Found;
 
 fn stored(seq: u64) -> Stored {
     Stored {

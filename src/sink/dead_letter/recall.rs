@@ -1,12 +1,14 @@
 //! Which letters are of messages that the cursor has not passed: they are not kept again.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::KeepError;
 use super::store::{DeadLetters, RECALLED_MAX};
 use super::walk::read;
+use crate::clock;
 use crate::message::Seq;
-use crate::queue::store::{Found, RawBlock, Store, StoreError};
+use crate::queue::store::{Found, RawBlock, StoreError};
 
 /// How long a recall waits, all in all, for generations that are being read from raw bytes. A slow card reads 80 MiB
 /// meanwhile, and the start of a lane waits for nothing else that long.
@@ -22,7 +24,7 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError::Unreadable`]: a key is missing.
     pub fn recall(&self, cursor: Seq, tail: Seq) -> Result<(), KeepError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::instant() + PATIENCE;
         let mut at = self.end().previous();
         for _ in 0..RECALLED_MAX {
             if at == Seq::ZERO {
@@ -48,6 +50,27 @@ impl DeadLetters {
                 break;
             }
         }
+        if !self.known().is_empty() {
+            self.is_unproven.store(true, Ordering::Relaxed);
+            if let Err(error) = self.prove() {
+                // Whoever keeps the next one hears of it, and the lane is held.
+                tracing::debug!(%error, "cannot write the last dead letter anew");
+            }
+        }
+        Ok(())
+    }
+
+    /// The last letter may be in the page cache alone, if a crash came before it was synced, or its sync failed. Its message is
+    /// not kept again and the cursor will pass it, so it is written anew before that. Letters before it were synced before it
+    /// was written, and those that the cursor has passed before that.
+    ///
+    /// # Errors
+    /// [`StoreError`]; to be called again before anything is kept.
+    pub(super) fn prove(&self) -> Result<(), StoreError> {
+        if self.is_unproven.load(Ordering::Relaxed) {
+            self.store.renew_behind(self.end().previous().previous())?;
+            self.is_unproven.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -57,7 +80,7 @@ impl DeadLetters {
             match self.store.read(at) {
                 Ok(Found::Block(raw)) if raw.first <= at => return Ok(Some(raw)),
                 Ok(Found::Block(_) | Found::Nothing) => return Ok(None),
-                Ok(Found::Salvaging) | Err(StoreError::Salvaging) if Instant::now() < deadline => {
+                Ok(Found::Salvaging) | Err(StoreError::Salvaging) if clock::instant() < deadline => {
                     std::thread::park_timeout(LOOK);
                 }
                 Ok(Found::Salvaging) => return Err(StoreError::Salvaging),

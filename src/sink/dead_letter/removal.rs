@@ -11,7 +11,7 @@ use crate::faults;
 use crate::message::Seq;
 use crate::queue::codec::{Block, Chunk};
 use crate::queue::ledger::Replacement;
-use crate::queue::store::{Found, Store, Unit};
+use crate::queue::store::{Found, Unit};
 use crate::ranges::Ranges;
 
 /// A unit is rewritten when at most this part of its letters is left: it then gives back most of its space for little

@@ -7,7 +7,6 @@ use std::path::Path;
 use super::keeping::{keep, open, seqs};
 use super::*;
 use crate::queue::seal::Keys;
-use crate::queue::store::Store;
 use crate::sink::OnFull;
 
 fn numbers(range: impl IntoIterator<Item = u64>) -> Vec<Seq> {

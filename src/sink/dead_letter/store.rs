@@ -13,7 +13,7 @@ use crate::queue::Compression;
 use crate::queue::codec::Encoder;
 use crate::queue::generations::{Generations, Waker, settle};
 use crate::queue::seal::{Keys, key_ids};
-use crate::queue::store::{Store, Unit};
+use crate::queue::store::{Opened, Store, Unit};
 use crate::ranges::Ranges;
 use crate::route::Refusal;
 use crate::sink::OnFull;
@@ -28,13 +28,15 @@ pub(in crate::sink) const RECALLED_MAX: usize = 8192;
 /// The store of dead letters of one lane.
 #[derive(Debug)]
 pub struct DeadLetters {
-    pub(super) store: Generations,
+    pub(super) store: Box<dyn Store>,
     pub(super) keys: Keys,
     max_bytes: u64,
     on_full: OnFull,
     inner: Mutex<Inner>,
     /// Giving back space failed the last time.
     is_untidy: AtomicBool,
+    /// The last letter that the start found may not survive a power cut.
+    pub(super) is_unproven: AtomicBool,
     /// Messages that the cursor may not have passed and that are letters already. Held for a look only.
     decided: Mutex<BTreeMap<Seq, (Epoch, Vec<Refusal>)>>,
     stood: Mutex<Stand>,
@@ -86,6 +88,32 @@ impl DeadLetters {
             settle(folder, note.values.replacement)?;
         }
         let opened = Generations::open(folder, max_bytes, Waker::new(|| {}))?;
+        Self::assemble(opened, note, folder, epoch, max_bytes, keys)
+    }
+
+    /// The same around a store that is kept elsewhere, without keys.
+    ///
+    /// # Errors
+    /// [`KeepError`] when the folder cannot be used.
+    #[doc(hidden)]
+    pub fn open_on(
+        opened: Opened<impl Store + 'static>,
+        folder: &Path,
+        epoch: Epoch,
+        max_bytes: u64,
+    ) -> Result<Self, KeepError> {
+        let note = Note::open(folder);
+        Self::assemble(opened, note, folder, epoch, max_bytes, Keys::default())
+    }
+
+    fn assemble(
+        opened: Opened<impl Store + 'static>,
+        note: Note,
+        folder: &Path,
+        epoch: Epoch,
+        max_bytes: u64,
+        keys: Keys,
+    ) -> Result<Self, KeepError> {
         let extent = opened.extent;
         let begun = extent.newest.map(Seq::previous);
         let end = extent.last.max(begun).unwrap_or(Seq::ZERO);
@@ -102,12 +130,13 @@ impl DeadLetters {
         }
         key_ids::note(folder, &keys, inner.next, trimmed).map_err(KeepError::KeyIds)?;
         let letters = Self {
-            store: opened.store,
+            store: Box::new(opened.store),
             keys,
             max_bytes,
             on_full: OnFull::Hold,
             inner: Mutex::new(inner),
             is_untidy: AtomicBool::new(false),
+            is_unproven: AtomicBool::new(false),
             decided: Mutex::default(),
             stood: Mutex::default(),
             rewritten: Mutex::default(),
@@ -128,7 +157,7 @@ impl DeadLetters {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Seq, (Epoch, Vec<Refusal>)>> {
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<Seq, (Epoch, Vec<Refusal>)>> {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -159,6 +188,7 @@ impl DeadLetters {
     /// # Errors
     /// [`KeepError`]: not kept.
     pub fn keep(&self, stored: &Stored, reasons: Vec<Refusal>) -> Result<bool, KeepError> {
+        self.prove()?;
         if self.decided(stored).is_some() {
             return Ok(false);
         }

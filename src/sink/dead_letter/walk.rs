@@ -5,7 +5,7 @@ use super::{DeadLetter, KeepError};
 use crate::message::Seq;
 use crate::queue::codec::{Block, Unreadable, decode};
 use crate::queue::seal::Keys;
-use crate::queue::store::{Found, RawBlock, Store, StoreError};
+use crate::queue::store::{Found, RawBlock, StoreError};
 
 /// A letter in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::{Drain, PAUSE_MAX};
+use crate::faults;
 use crate::link::Link;
 use crate::message::Seq;
 use crate::outages::Say;
@@ -178,7 +179,9 @@ impl<C: Connector> Drain<C> {
         }
         self.lone = None;
         self.stall.over();
-        self.reader.rewind();
+        if !faults::omits(faults::REWIND_GOES_BACK) {
+            self.reader.rewind();
+        }
         self.monitor.rewound();
         self.hold_feed(now);
     }

@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::known::Need;
 use super::topics::Place;
 use super::{Drain, StepError};
+use crate::clock;
 use crate::faults;
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
@@ -81,7 +82,7 @@ impl<C: Connector> Drain<C> {
 
     /// Takes and submits until the window has `limit` messages, or something is in the way.
     fn fill(&mut self, limit: usize, now: Instant) -> Result<Fed, StepError> {
-        let begun = Instant::now();
+        let begun = clock::instant();
         let mut taken = 0;
         loop {
             if !self.unsent.is_empty() && self.has_company() {
@@ -108,7 +109,9 @@ impl<C: Connector> Drain<C> {
                     return Ok(Fed::Tried);
                 }
                 self.settle()?;
-            } else if taken >= ROUND_MESSAGES || begun.elapsed() >= ROUND_TIME {
+            } else if taken >= ROUND_MESSAGES
+                || clock::instant().saturating_duration_since(begun) >= ROUND_TIME
+            {
                 return Ok(Fed::Interrupted);
             } else if !self.goes_by_new_routes() {
                 // What is in the window goes out first, as it was made.

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::faults;
 use crate::sink::producer::Ticket;
 
 /// Kafka forgets a producer that wrote nothing to a partition for `producer.id.expiration.ms`, a day unless somebody changed it.
@@ -45,6 +46,9 @@ impl Firsts {
         now: Instant,
         is_settled: impl FnOnce() -> bool,
     ) -> bool {
+        if faults::omits(faults::FIRST_GOES_ALONE) {
+            return true;
+        }
         match self.topics.get(topic).and_then(|known| known.get(&partition)) {
             Some(State::UnderWay) => false,
             Some(State::Known { sent }) => now.duration_since(*sent) < FORGOTTEN || is_settled(),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::known::Need;
 use super::topics::Place;
 use super::{Drain, StepError};
+use crate::clock;
 use crate::faults;
 use crate::link::Link;
 use crate::message::Seq;
@@ -315,13 +316,13 @@ impl<C: Connector> Drain<C> {
         };
         transactions.stage = Stage::Committing { since };
         faults::point("transaction.begun");
-        let begun = Instant::now();
+        let begun = clock::instant();
         match producer.commit(cursor, PATIENCE) {
             Ok(()) => {
                 faults::point("transaction.committed");
                 transactions.stage = Stage::Idle;
                 transactions.pending = None;
-                transactions.cost = begun.elapsed();
+                transactions.cost = clock::instant().saturating_duration_since(begun);
                 self.advance(cursor, passed)?;
                 faults::point("transaction.advanced");
                 self.link_works();
@@ -397,7 +398,7 @@ impl<C: Connector> Drain<C> {
 
     /// At a stop: commits what is settled, takes the rest back.
     pub(super) fn end_transaction(&mut self) {
-        let committed = self.commit_if_settled(Instant::now());
+        let committed = self.commit_if_settled(clock::instant());
         if let Err(error) = &committed {
             self.monitor.troubled(error);
         }

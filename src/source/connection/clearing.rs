@@ -26,6 +26,7 @@ pub async fn run(
             }
         }
         tokio::select! {
+            biased; // In one order, so that a simulation goes the same way again.
             () = answered.notified() => {}
             () = changes.next() => {}
         }

@@ -135,7 +135,9 @@ impl<'a, E: Events> Reader<'a, E> {
                 .map_err(End::SessionFile)?;
         }
         self.busy = Instant::now();
-        self.shared.seat.connected(session_present);
+        // A session that was new when that could not be noted, or not be told, holds nothing yet.
+        let is_held = is_known && !self.shared.subscriptions.is_unsure();
+        self.shared.seat.connected(is_held);
         self.shared.inbound.connected(session_present);
         // Before anything is subscribed: a crash must not bring back what was settled with the session before.
         self.settle();
@@ -143,7 +145,7 @@ impl<'a, E: Events> Reader<'a, E> {
             self.remember();
         }
         self.answered.notify_one();
-        let packets = self.shared.subscriptions.connected(session_present);
+        let packets = self.shared.subscriptions.connected(is_held);
         self.tell_granted();
         self.shared
             .line

@@ -43,6 +43,48 @@ async fn a_connection_that_says_nothing_is_given_up() {
     gateway.peer().await;
 }
 
+/// Found by a simulation (docs/decisions/0038): nothing came any more, and nobody said so.
+#[tokio::test(start_paused = true)]
+async fn a_new_session_that_could_not_be_noted_is_subscribed_anew_although_the_broker_has_it_by_then() {
+    let mut gateway = Gateway::start();
+    gateway.connected(false).await.fail(Failure::Closed);
+    let peer = gateway.peer().await;
+    crate::slots::IS_READ_ONLY.set(true);
+    peer.say(Event::Connected {
+        session_present: false,
+    });
+    gateway.link_is(|link| matches!(link, Link::Down(_))).await;
+    crate::slots::IS_READ_ONLY.set(false);
+    let mut peer = gateway.peer().await;
+    peer.say(Event::Connected {
+        session_present: true,
+    });
+    assert_eq!(peer.heard().await, Action::Subscribe(vec!["a/+".to_owned()]));
+}
+
+/// Found by a simulation (docs/decisions/0038): the broker lost the session, made a new one, and its answer was lost.
+#[tokio::test(start_paused = true)]
+async fn behind_an_attempt_that_was_not_answered_everything_is_subscribed_anew() {
+    let mut gateway = Gateway::start();
+    gateway.connected(false).await.fail(Failure::Closed);
+    gateway.peer().await.fail(Failure::Closed);
+    let mut peer = gateway.peer().await;
+    peer.say(Event::Connected {
+        session_present: true,
+    });
+    assert_eq!(peer.heard().await, Action::Subscribe(vec!["a/+".to_owned()]));
+    peer.say(Event::Granted {
+        packet_id: 1,
+        answers: vec![Answer::Granted(1)],
+    });
+    peer.fail(Failure::Closed);
+    let mut peer = gateway.peer().await;
+    peer.say(Event::Connected {
+        session_present: true,
+    });
+    peer.is_silent().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn three_short_connections_name_the_client_id() {
     let mut gateway = Gateway::start();
