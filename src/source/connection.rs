@@ -110,9 +110,11 @@ pub async fn run<C: Connector>(
     let reader = Reader::new(events, shared, orders, leave.clone(), &established, &answered);
     let sender = Sender::new(&client, ordered, durable, session, leave.clone());
     let end = tokio::select! {
-        biased; // In one order, so that a simulation goes the same way again.
-        end = reader.run() => end,
+        // In one order, so that a simulation goes the same way again. The sender comes first: under load the reader uses up what a
+        // task may do at a time, and nothing would be acknowledged.
+        biased;
         error = sender.run() => End::SessionFile(error),
+        end = reader.run() => end,
         never = clearing => match never {},
         () = leaving_takes_too_long(&leave, &established) => End::PushedBack,
     };
