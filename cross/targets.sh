@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The machines that edgeferry is built for: name, Rust's name, the oldest C library it must start on, what readelf says about a
 # program for it (machine, loader); how many bytes it may have. Sourced by cross/ and packaging/.
-# The bytes are what it had on 2026-11-22 and 3 % (armv7 and amd64: before the last steps): what makes it grow is seen, and is worth it or goes (docs/decisions/0034-size.md).
+# The bytes are what it had on 2026-11-22 and 2 to 3 %: what makes it grow is seen, and is worth it or goes (docs/decisions/0034-size.md).
 # 2.28 is Debian 10 and Raspberry Pi OS of 2020; docs/decisions/0029-cross-building.md says why not older, and why not musl.
 cross_targets() {
     cat <<'TABLE'
