@@ -29,7 +29,7 @@ use crate::message::Properties;
 /// Requests that the client takes before its event loop has sent one.
 ///
 /// What is in there at the end of a connection was handed over but never sent, so it is in doubt (see
-/// [`super::redelivery`]): few. The loop flushes after each request anyway, so more would not be faster.
+/// `source::redelivery`): few. The loop flushes after each request anyway, so more would not be faster.
 pub const REQUESTS: usize = 64;
 
 /// Most that each half of establishing a connection may take, seconds: reaching the broker (name, TCP, TLS, WebSocket), and its
@@ -74,7 +74,7 @@ pub enum Event {
     /// An acknowledgement of a PUBLISH left.
     AcknowledgementSent,
     /// Our DISCONNECT was flushed to the pipe to the connection; so was everything before it. A pipe only moves while the process goes
-    /// on: see [`until_closed`].
+    /// on: see `until_closed`.
     DisconnectSent,
     /// Something that only shows that the connection lives.
     Other,
