@@ -108,7 +108,11 @@ while kill -HUP "$(cat /tmp/pid)"; do sleep 0.01; done >/dev/null 2>&1 &
 exec /usr/bin/edgeferry "$@"
 STUB
 chmod 755 "$stubs/edgeferry"
-watched() { PATH=$stubs:$PATH sh -c 'echo $$ >/tmp/pid; exec /tmp/unpacked/install.sh "$@"' sh "$@"; }
+# Under nohup a program hears of no hanging up, and in the background of a script of no interrupt: that is handed down to all that follows.
+watched() {
+    # shellcheck disable=SC2016 # the inner shell expands it
+    PATH=$stubs:$PATH env --default-signal=HUP,INT sh -c 'echo $$ >/tmp/pid; exec /tmp/unpacked/install.sh "$@"' sh "$@"
+}
 refused watched --uninstall
 says "the removal did not succeed"
 has /tmp/noted
