@@ -176,7 +176,7 @@ on_systemd() {
             continue
         fi
         EDGEFERRY_MACHINE_ROOT=$(machine_root "$suite") EDGEFERRY_DEB=$(deb "$architecture") EDGEFERRY_SYSTEMD_TESTS=required \
-            EDGEFERRY_PACKAGE_OLD=$(deb "$architecture") EDGEFERRY_PACKAGE_NEW=$(deb "$architecture-next") \
+            EDGEFERRY_PACKAGE_OLD=$(deb "$(older "$architecture")") EDGEFERRY_PACKAGE_NEW=$(deb "$(newer "$architecture")") \
             try "$architecture" "$suite" "the documents' commands" \
             named_tests 6 --test parts -- --include-ignored --exact \
             systemd::readme::five_commands_and_six_edited_lines_lead_from_the_package_to_the_first_record_in_kafka \
