@@ -57,6 +57,7 @@ impl<C: Connector> Drain<C> {
         let window = &self.window;
         let is_drained = || window.is_settled(unsent);
         match self.topics.count(&record.topic, is_drained) {
+            Count::Of(_) if self.has_unkept_letter(ticket, &record.topic) => Place::Later,
             Count::Of(count) => {
                 let place = self.topics.partitioner().partition(record.hashed(), count);
                 place.map_or(Place::Later, Place::At)
@@ -65,6 +66,23 @@ impl<C: Connector> Drain<C> {
             Count::Changing => Place::Later,
             Count::Unknown => self.place_of_absent(ticket, record, now),
         }
+    }
+
+    /// A record of a topic that is given up becomes a dead letter.
+    pub(super) fn note_unkept(&mut self, ticket: Ticket, refusal: &Refusal) {
+        if let Refusal::UnknownTopic { topic, .. } = refusal {
+            self.unkept.insert(topic.clone(), ticket);
+        }
+    }
+
+    /// Whether an earlier message of that topic, which was not there, is to be a dead letter and is not kept yet. Behind a failure or a crash
+    /// it would go to the topic that is there now: nothing may be before it then. Its own records do not wait for it.
+    fn has_unkept_letter(&mut self, ticket: Ticket, topic: &str) -> bool {
+        let window = &self.window;
+        self.unkept.retain(|_, unkept| window.get(*unkept).is_some());
+        let seq = |ticket| window.get(ticket).map(|message| message.stored.seq);
+        let unkept = self.unkept.get(topic);
+        unkept.is_some_and(|unkept| seq(*unkept) != seq(ticket))
     }
 
     /// Asks the cluster for a topic and remembers the answer. False when there was none.
