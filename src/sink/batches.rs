@@ -2,13 +2,13 @@
 //!
 //! librdkafka's idempotent producer sends no more of a partition while five records of it are unanswered. It does not wait for the answer,
 //! though: once the `linger.ms` of what is queued is over, it asks its socket again and again without a pause (2.12.1,
-//! `rd_kafka_toppar_producer_serve`: the time to wake up is set before it is known that nothing may be sent). On a link that takes 100 ms
-//! that is a whole core for as long as messages come (docs/decisions/0039-batches.md has what it cost). So a partition of which five are
-//! unanswered gets no more here, and what waits goes over as one batch when the answer is there: the client sends the same batches at the same
-//! times as before, and has nothing to spin for.
+//! `rd_kafka_toppar_producer_serve`: the time to wake up is set before it is known that nothing may be sent). Over a link of 100 ms that was
+//! a whole core for as long as messages came (docs/decisions/0039-batches.md). So a partition of which five are unanswered gets no more
+//! here, and what waits goes over as one batch when the answer is there: the client has nothing to spin for. Where more than five
+//! partitions are busy nothing is held: it does not spin then.
 //!
-//! `linger.ms` is kept here, where what waits is known; the client is left [`CLIENT_LINGER`] of it, so that what is handed over together
-//! is sent together.
+//! What is handed over together has to be sent together, so the client keeps `CLIENT_LINGER` of `linger.ms`; the rest of it is waited
+//! here. With a `linger.ms` of 0 there is no together: nothing is held then, and the client goes round as it does.
 //!
 //! Order: records of a partition pass in the order in which they were submitted. When one fails, or is refused, nothing that waits follows
 //! it: it is given back as [`Code::PurgeQueue`], as the client does with what it has not sent.
@@ -26,15 +26,18 @@ use lines::{Lines, Number, Waiting};
 
 mod lines;
 
-/// What the client keeps of `linger.ms`. It wakes up on whole milliseconds, and handing over 500 records takes less.
-pub(super) const CLIENT_LINGER: Duration = Duration::from_millis(1);
+/// What the client keeps of `linger.ms` at most: handing over a full batch takes less, also on a small board (a thousand records at some
+/// microseconds each).
+pub(super) const CLIENT_LINGER: Duration = Duration::from_millis(10);
 
 /// What a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Whether anything is held.
+    pub holds: bool,
     /// How long a record waits for company here.
     pub linger: Duration,
-    /// What a batch may count, bytes as in `size::of`.
+    /// What a batch may have of records, about, bytes.
     pub batch_bytes: usize,
     /// How many records may be in a batch.
     pub batch_records: usize,
@@ -74,8 +77,10 @@ impl<P: Producer> Batched<P> {
     /// Hands over what is due.
     fn hand_over(&mut self, now: Instant) {
         for number in self.lines.ready(now) {
-            if !self.hand_over_batch(number) {
-                return;
+            while self.lines.is_ready(number, now) {
+                if !self.hand_over_batch(number) {
+                    return;
+                }
             }
         }
     }
@@ -100,7 +105,8 @@ impl<P: Producer> Batched<P> {
         true
     }
 
-    /// The client refused the first record that waits in a line.
+    /// The client refused the first record that waits in a line. Others of it may be under way, so it is a failure like one that Kafka
+    /// reports.
     fn refused(&mut self, number: Number, code: Code) {
         self.reports
             .extend(self.lines.take_first(number).map(|first| report(first, code)));

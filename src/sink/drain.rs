@@ -267,7 +267,7 @@ impl<C: Connector> Drain<C> {
             .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         let due = self.producer.as_ref().and_then(Producer::due);
-        let due = due.map_or(HEARTBEAT, |due| due.saturating_duration_since(now));
+        let due = due.map_or(HEARTBEAT, |due| due.saturating_duration_since(clock::instant()));
         held.min(due).min(HEARTBEAT).max(Duration::from_millis(1))
     }
 

@@ -155,6 +155,7 @@ impl Connector for Kafka {
             (Hand(client), world.cluster.dice.between(0, LINGER_MS))
         });
         let limits = Limits {
+            holds: true,
             linger: Duration::from_millis(linger),
             batch_bytes: CLIENT_BYTES,
             batch_records: BATCH_RECORDS,

@@ -9,6 +9,7 @@ const LONG: Duration = Duration::from_hours(1);
 
 fn limits(linger: Duration) -> Limits {
     Limits {
+        holds: true,
         linger,
         batch_bytes: 100_000,
         batch_records: 1_000,
@@ -37,6 +38,8 @@ struct Scripted {
     got: Vec<(Option<i32>, Ticket)>,
     reports: Vec<Report>,
     refusals: VecDeque<SubmitError>,
+    /// Records that it takes until it is full.
+    room: Option<usize>,
 }
 
 impl Producer for Scripted {
@@ -44,6 +47,10 @@ impl Producer for Scripted {
         if let Some(refusal) = self.refusals.pop_front() {
             return Err(refusal);
         }
+        if self.room == Some(0) {
+            return Err(SubmitError::Full);
+        }
+        self.room = self.room.map(|room| room - 1);
         self.got.push((partition, ticket));
         Ok(())
     }
@@ -126,7 +133,7 @@ fn a_partition_gets_no_more_while_five_of_it_are_unanswered_and_then_all_that_wa
     assert_eq!(bench.answer([], Ok(())).len(), 0);
     assert_eq!(bench.got(), [0; 0]);
     bench.answer([0], Ok(()));
-    assert_eq!(bench.got(), Vec::from_iter(5..20));
+    assert_eq!(bench.got(), (5..20).collect::<Vec<_>>());
     bench.submit(0, [23]);
     bench.answer(1..15, Ok(()));
     assert_eq!(bench.got(), [0; 0]);
@@ -156,11 +163,11 @@ fn a_record_waits_for_company_once_and_a_whole_batch_waits_for_nothing() {
     bench.0.reports();
     assert_eq!(
         bench.got(),
-        Vec::from_iter(0..10),
+        (0..10).collect::<Vec<_>>(),
         "and the eleventh waits for the next"
     );
 
-    let size = size::of(&record(0));
+    let size = size::of(&record(0)) - 24;
     let mut bench = Bench::new(Limits {
         batch_bytes: 3 * size,
         ..limits(LONG)
@@ -223,6 +230,71 @@ fn a_client_without_room_gets_the_same_records_again_in_their_order() {
     );
     bench.0.reports();
     assert_eq!(bench.got(), [5, 6, 7, 8]);
+}
+
+#[test]
+fn a_client_that_becomes_full_within_a_batch_gets_the_rest_of_it_later() {
+    let mut bench = Bench::new(Limits {
+        batch_records: 3,
+        ..limits(Duration::ZERO)
+    });
+    bench.submit(0, 0..12);
+    bench.got();
+    bench.0.producer.room = Some(2);
+    bench.answer(0..5, Ok(()));
+    assert_eq!(bench.got(), [5, 6]);
+    bench.0.producer.room = None;
+    bench.0.reports();
+    assert_eq!(bench.got(), [7, 8, 9], "five are unanswered then");
+    bench.answer(5..10, Ok(()));
+    assert_eq!(bench.got(), [10, 11]);
+}
+
+#[test]
+fn a_transaction_that_is_taken_back_is_followed_by_nothing_that_waited() {
+    let mut bench = Bench::new(limits(Duration::ZERO));
+    bench.submit(0, 0..8);
+    bench.got();
+    bench.0.abort(Duration::ZERO);
+    bench.answer(0..5, Ok(()));
+    assert_eq!(bench.got(), [0; 0]);
+}
+
+#[test]
+fn nothing_is_held_in_front_of_a_client_that_waits_for_no_company() {
+    let mut bench = Bench::new(Limits {
+        holds: false,
+        ..limits(Duration::ZERO)
+    });
+    bench.submit(0, 0..20);
+    assert_eq!(bench.got(), (0..20).collect::<Vec<_>>());
+    bench.0.submit(&record(0), Some(0), 20).expect("there is room");
+    let reports = bench.answer([0], Err(Code::InvalidRecord));
+    assert_eq!(codes(&reports), [(0, Some(Code::InvalidRecord))]);
+}
+
+/// The client has more requests than a connection takes then, and gathers what comes.
+#[test]
+fn where_more_than_five_partitions_are_busy_nothing_is_held() {
+    let mut bench = Bench::new(limits(Duration::ZERO));
+    bench.submit(0, 0..7);
+    for partition in 1..5 {
+        bench.submit(partition, [10 + usize::try_from(partition).expect("small")]);
+    }
+    assert_eq!(bench.got(), [0, 1, 2, 3, 4, 11, 12, 13, 14]);
+    bench.submit(5, [20]);
+    bench.submit(0, [7]);
+    bench.submit(1, 21..40);
+    assert_eq!(
+        bench.got(),
+        (20..40).collect::<Vec<_>>(),
+        "behind what waits the next one waits too"
+    );
+    bench.0.reports();
+    assert_eq!(bench.got(), [5, 6, 7]);
+    bench.answer([20], Ok(()));
+    bench.submit(0, [50]);
+    assert_eq!(bench.got(), [0; 0], "five are busy");
 }
 
 #[test]

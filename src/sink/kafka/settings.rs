@@ -38,6 +38,8 @@ const LINGER_BEFORE: &str = "queue.buffering.max.ms";
 /// librdkafka's defaults.
 const BATCH_BYTES: usize = 1_000_000;
 const BATCH_RECORDS: usize = 10_000;
+/// What a request has beside its records, at most: names of client, topic and transaction, and the head of the batch.
+const REQUEST_BYTES: usize = 1_024;
 
 /// For every client. librdkafka looks names up anew after a second, tries all addresses that they have in turn, and spreads its
 /// pauses by -25 % to +50 %, so that a fleet does not come back at one moment.
@@ -116,9 +118,11 @@ pub(super) fn limits(config: &Config, share: Share, client: &mut ClientConfig) -
     let linger = client.get(LINGER).and_then(milliseconds).unwrap_or_default();
     let kept = linger.min(CLIENT_LINGER);
     client.set(LINGER, (kept.as_secs_f64() * 1_000.0).to_string());
+    let batch_bytes = batch_bytes.unwrap_or(BATCH_BYTES).min(record_bytes);
     Limits {
+        holds: !kept.is_zero(),
         linger: linger.saturating_sub(kept),
-        batch_bytes: batch_bytes.unwrap_or(BATCH_BYTES).min(record_bytes),
+        batch_bytes: batch_bytes.saturating_sub(REQUEST_BYTES).max(1),
         batch_records: batch_records.unwrap_or(BATCH_RECORDS),
         record_bytes,
         records: share.part(WINDOW_RECORDS),
@@ -241,18 +245,17 @@ mod tests {
             let (limits, kept) = with(name, "20.5");
             assert_eq!(
                 (limits.linger, kept.as_deref()),
-                (Duration::from_micros(19_500), Some("1"))
+                (Duration::from_micros(10_500), Some("10"))
             );
         }
-        let (none, kept) = with(LINGER, "0.5");
-        assert_eq!((none.linger, kept.as_deref()), (Duration::ZERO, Some("0.5")));
-        assert_eq!(
-            (none.batch_bytes, none.batch_records),
-            (131_072, BATCH_RECORDS),
-            "as the preset says"
-        );
+        let (short, kept) = with(LINGER, "0.5");
+        assert_eq!((short.linger, kept.as_deref()), (Duration::ZERO, Some("0.5")));
+        let batch = (short.batch_bytes + REQUEST_BYTES, short.batch_records);
+        assert_eq!(batch, (131_072, BATCH_RECORDS), "as the preset says");
+        assert!(short.holds && !with(LINGER, "0").0.holds);
         assert_eq!(with("batch.num.messages", "7").0.batch_records, 7);
-        assert_eq!(with("message.max.bytes", "5000").0.batch_bytes, 5_000);
+        let batch = with("message.max.bytes", "5000").0.batch_bytes;
+        assert_eq!(batch + REQUEST_BYTES, 5_000);
     }
 
     #[test]
