@@ -29,7 +29,9 @@ use crate::queue::{self, Ballast, Door, Outside, Owner, Queue, Recalled, Writer}
 use crate::route::{self, Destination, Former, Router};
 use crate::sink::dead_letter::KeepError;
 use crate::sink::monitor::Counts;
-use crate::sink::{self, Allowance, Delivery, Drain, Gate, KafkaConnector, Times, Transactional};
+use crate::sink::{
+    self, Allowance, Delivery, Drain, Gate, KafkaConnector, LaneConnector, Times, Transactional,
+};
 use crate::slots::SlotError;
 use crate::source::{self, Counters, Ended, Handover, Source};
 
@@ -121,7 +123,7 @@ pub struct OpenLane {
     sources: Vec<OpenSource>,
     door: Door,
     writer: Writer,
-    drain: Drain<KafkaConnector>,
+    drain: Drain<LaneConnector>,
     router: Arc<Router>,
     routes: CurrentRoutes,
     former: Vec<Former>,
@@ -416,7 +418,7 @@ impl Lane {
 }
 
 /// Exactly once, where that is asked for.
-fn delivering(drain: Drain<KafkaConnector>, is_exactly_once: bool) -> Drain<KafkaConnector> {
+fn delivering(drain: Drain<LaneConnector>, is_exactly_once: bool) -> Drain<LaneConnector> {
     match is_exactly_once {
         true => drain.exactly_once(),
         false => drain,
@@ -602,17 +604,17 @@ fn connector(
     ground: &Ground,
     queue: &queue::Monitor,
     transactional: Option<Transactional>,
-) -> KafkaConnector {
+) -> LaneConnector {
     let queue = queue.clone();
     let wake = Arc::new(move || queue.wake_reader());
     let client_id = format!("edgeferry-{}-{}", ground.identity.gateway, plan.name);
-    KafkaConnector::new(
+    LaneConnector::new(KafkaConnector::new(
         &ground.config.kafka,
         &client_id,
         plan.queue.share,
         transactional,
         wake,
-    )
+    ))
 }
 
 /// How the lane delivers exactly once, if it does.

@@ -21,7 +21,7 @@ mod stall;
 mod topics;
 mod transaction;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,8 @@ pub struct Drain<C: Connector> {
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
     topics: Topics,
+    /// By topics that are not there: the last message that becomes a dead letter for that.
+    unkept: HashMap<String, Ticket>,
     firsts: Firsts,
     /// About when this process was started.
     started: Instant,
@@ -163,6 +165,7 @@ impl<C: Connector> Drain<C> {
             unsent: VecDeque::new(),
             ahead: BTreeMap::new(),
             topics: Topics::new(rules),
+            unkept: HashMap::new(),
             firsts: Firsts::default(),
             started: clock::instant(),
             known_topic: None,
@@ -263,7 +266,9 @@ impl<C: Connector> Drain<C> {
             .feed_after
             .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
-        held.min(HEARTBEAT).max(Duration::from_millis(1))
+        let due = self.producer.as_ref().and_then(Producer::due);
+        let due = due.map_or(HEARTBEAT, |due| due.saturating_duration_since(clock::instant()));
+        held.min(due).min(HEARTBEAT).max(Duration::from_millis(1))
     }
 
     /// Takes the reports in and reacts to a failure once its cause is known.

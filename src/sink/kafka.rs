@@ -19,6 +19,7 @@ use crate::message::Seq;
 use crate::queue::Share;
 use crate::route::KafkaRecord;
 use crate::sink::Config;
+use crate::sink::batches::Batched;
 use crate::sink::producer::{
     Committed, Connector, Producer, Report, SubmitError, Ticket, TopicState, TransactionError,
 };
@@ -109,13 +110,9 @@ impl KafkaConnector {
         secrets::apply(&self.config.security, &mut client)?;
         Ok(client)
     }
-}
 
-impl Connector for KafkaConnector {
-    type Producer = KafkaProducer;
-
-    fn connect(&mut self) -> Result<KafkaProducer, String> {
-        let client = self.settings().map_err(|error| error.to_string())?;
+    /// A producer that is told so.
+    fn make(&mut self, client: &ClientConfig) -> Result<KafkaProducer, String> {
         let beside = settings::beside(&self.config, &self.client_id).map_err(|error| error.to_string())?;
         let inbox = Arc::new(Inbox {
             events: Mutex::default(),
@@ -139,6 +136,38 @@ impl Connector for KafkaConnector {
             inbox,
             transaction,
         })
+    }
+}
+
+impl Connector for KafkaConnector {
+    type Producer = KafkaProducer;
+
+    fn connect(&mut self) -> Result<KafkaProducer, String> {
+        let client = self.settings().map_err(|error| error.to_string())?;
+        self.make(&client)
+    }
+}
+
+/// Makes the producers of a lane: [`KafkaProducer`]s that get batches.
+#[derive(Debug)]
+pub struct LaneConnector(KafkaConnector);
+
+impl LaneConnector {
+    /// What `connector` makes gets batches.
+    #[must_use]
+    pub const fn new(connector: KafkaConnector) -> Self {
+        Self(connector)
+    }
+}
+
+impl Connector for LaneConnector {
+    type Producer = Batched<KafkaProducer>;
+
+    fn connect(&mut self) -> Result<Batched<KafkaProducer>, String> {
+        let mut client = self.0.settings().map_err(|error| error.to_string())?;
+        let limits = settings::limits(&self.0.config, self.0.share, &mut client);
+        let producer = self.0.make(&client)?;
+        Ok(Batched::new(producer, limits))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Kafka side: submits in order, takes delivery reports, moves the queue's cursor.
 //!
 //! ```text
-//! Reader ──Stored──▶ Router ──KafkaRecord──▶ Drain ──▶ Producer (librdkafka) ──▶ Kafka
+//! Reader ──Stored──▶ Router ──KafkaRecord──▶ Drain ──▶ Batched ──▶ Producer (librdkafka) ──▶ Kafka
 //!    ◀── cursor ── Window (contiguous prefix) ◀── delivery reports ──┘
 //!                     └── refused for what it is ──▶ DeadLetters
 //! ```
@@ -14,6 +14,7 @@
 //! One OS thread, because the client's calls may block.
 
 pub mod admin;
+pub mod batches;
 mod config;
 pub mod dead_letter;
 pub mod drain;
@@ -42,7 +43,7 @@ pub(crate) use config::{Raw, RawDeadLetter, resolve, resolve_dead_letter, resolv
 pub use dead_letter::{DeadLetters, KeepError};
 pub use drain::Drain;
 pub(crate) use forbidden::is_secret as is_secret_property;
-pub use kafka::{KafkaConnector, Transactional, check_secrets, unreadable_secrets};
+pub use kafka::{KafkaConnector, LaneConnector, Transactional, check_secrets, unreadable_secrets};
 pub use monitor::Monitor;
 pub use partition::Partitioner;
 pub use rate::{Allowance, Gate};

@@ -1,6 +1,6 @@
 //! What the drain needs of Kafka: the smallest trait that lets a test script it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -88,6 +88,11 @@ pub trait Producer {
 
     /// Takes the delivery reports that have come in, in order.
     fn reports(&mut self) -> Vec<Report>;
+
+    /// When [`Producer::reports`] is to be called although none has come in: something waits for that moment.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
 
     /// Takes the last error of the connection as a whole since the last call.
     fn trouble(&mut self) -> Option<Code>;

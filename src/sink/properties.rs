@@ -28,9 +28,31 @@ pub(super) fn resolve(raw: RawProperties, section: &mut Section<'_, '_>) -> BTre
             section.error(&key, OIDC.0, OIDC.1);
         } else if let Some((wrong, right)) = ask_librdkafka(name, value) {
             section.error(&key, wrong, right);
+        } else if NUMBERS.contains(&name.as_str()) && !is_plain_number(value) {
+            section.error(
+                &key,
+                format!("{value:?} is no plain number"),
+                "write it in digits: 20",
+            );
         }
     }
     raw.0
+}
+
+/// Numbers that are read here as well. librdkafka takes them with blanks, in hexadecimal and in octal too.
+const NUMBERS: [&str; 5] = [
+    "linger.ms",
+    "queue.buffering.max.ms",
+    "batch.size",
+    "batch.num.messages",
+    "message.max.bytes",
+];
+
+/// Digits, with a fraction perhaps, that mean the same to everybody.
+fn is_plain_number(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits(whole) && are_digits(fraction) && (whole == "0" || !whole.starts_with('0'))
 }
 
 /// Why tokens are not fetched, and what to do.

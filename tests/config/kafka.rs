@@ -99,6 +99,24 @@ fn librdkafka_has_a_say_in_the_other_properties() {
 }
 
 #[test]
+fn a_number_that_librdkafka_alone_would_understand_is_refused() {
+    for (name, value) in [
+        ("message.max.bytes", "0x200000"),
+        ("batch.size", "010000"),
+        ("linger.ms", " 20"),
+        ("queue.buffering.max.ms", "1e2"),
+    ] {
+        assert_eq!(
+            check("", &format!("[kafka.properties]\n{name} = \"{value}\"\n"), ""),
+            format!("kafka.properties.{name}: {value:?} is no plain number; write it in digits: 20")
+        );
+    }
+    accepted(&format!(
+        "{REST}{KAFKA}[kafka.properties]\nlinger.ms = 0.5\nbatch.size = 4096\n{ROUTE}"
+    ));
+}
+
+#[test]
 fn exactly_once_needs_a_place_for_the_cursor_of_each_lane() {
     assert_eq!(
         check("", "delivery = \"exactly-once\"\ncursor_topic = \"a b\"\n", ""),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use edgeferry::message::Seq;
 use edgeferry::route::KafkaRecord;
+use edgeferry::sink::batches::{Batched, Limits};
 use edgeferry::sink::producer::{
     Committed, Connector, Producer, Report, SubmitError, Ticket, TopicState, TransactionError,
 };
@@ -24,6 +25,10 @@ const FLYING_MAX: usize = 5;
 const CAPACITY: usize = 200;
 /// The same when it is short of room.
 const CAPACITY_SMALL: usize = 3;
+/// Records that are handed over together at most.
+const BATCH_RECORDS: usize = 50;
+/// How long a record waits for company at most, milliseconds.
+const LINGER_MS: u64 = 5;
 
 /// One batch.
 #[derive(Debug)]
@@ -126,10 +131,10 @@ pub struct Kafka;
 pub struct Hand(usize);
 
 impl Connector for Kafka {
-    type Producer = Hand;
+    type Producer = Batched<Hand>;
 
-    fn connect(&mut self) -> Result<Hand, String> {
-        Ok(with(|world| {
+    fn connect(&mut self) -> Result<Batched<Hand>, String> {
+        let (hand, linger) = with(|world| {
             let producer = world.cluster.identify();
             world.clients.push(Client {
                 from: Sender { producer, epoch: 0 },
@@ -147,8 +152,18 @@ impl Connector for Kafka {
             if world.link.is_down {
                 world.clients[client].trouble.push_back(Code::AllBrokersDown);
             }
-            Hand(client)
-        }))
+            (Hand(client), world.cluster.dice.between(0, LINGER_MS))
+        });
+        let limits = Limits {
+            holds: true,
+            linger: Duration::from_millis(linger),
+            batch_bytes: CLIENT_BYTES,
+            batch_records: BATCH_RECORDS,
+            record_bytes: CLIENT_BYTES,
+            records: CAPACITY,
+            bytes: CAPACITY * CLIENT_BYTES,
+        };
+        Ok(Batched::new(hand, limits))
     }
 }
 

@@ -245,6 +245,7 @@ impl<C: Connector> Drain<C> {
                 .submit(&record, Some(partition), ticket)
                 .map(|()| partition),
             (Place::Never(refusal), _) => {
+                self.note_unkept(ticket, &refusal);
                 self.window.refused(ticket, refusal);
                 return Ok(true);
             }

@@ -21,6 +21,10 @@ const TOPIC_PATIENCE: Duration = Duration::from_secs(3);
 /// then what is known has to do for another while.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Topics that are given up and remembered as long as a letter of theirs may not be kept; twice as many as the window has messages, so that
+/// they are rarely looked through.
+const UNKEPT_MAX: usize = 2 * crate::sink::kafka::WINDOW_RECORDS;
+
 /// Where a record can go.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -57,6 +61,7 @@ impl<C: Connector> Drain<C> {
         let window = &self.window;
         let is_drained = || window.is_settled(unsent);
         match self.topics.count(&record.topic, is_drained) {
+            Count::Of(_) if self.has_unkept_letter(ticket, &record.topic) => Place::Later,
             Count::Of(count) => {
                 let place = self.topics.partitioner().partition(record.hashed(), count);
                 place.map_or(Place::Later, Place::At)
@@ -65,6 +70,29 @@ impl<C: Connector> Drain<C> {
             Count::Changing => Place::Later,
             Count::Unknown => self.place_of_absent(ticket, record, now),
         }
+    }
+
+    /// A record of a topic that is given up becomes a dead letter.
+    pub(super) fn note_unkept(&mut self, ticket: Ticket, refusal: &Refusal) {
+        if self.unkept.len() >= UNKEPT_MAX {
+            let window = &self.window;
+            self.unkept.retain(|_, unkept| window.get(*unkept).is_some());
+        }
+        if let Refusal::UnknownTopic { topic, .. } = refusal {
+            self.unkept.insert(topic.clone(), ticket);
+        }
+    }
+
+    /// Whether an earlier message of that topic, which was not there, is to be a dead letter and is not kept yet. Behind a failure or a crash
+    /// it would go to the topic that is there now: nothing may be before it then. A message does not wait for itself, but for all before it.
+    fn has_unkept_letter(&mut self, ticket: Ticket, topic: &str) -> bool {
+        let seq = |ticket| self.window.get(ticket).map(|message| message.stored.seq);
+        let Some(unkept) = self.unkept.get(topic).and_then(|unkept| seq(*unkept)) else {
+            self.unkept.remove(topic);
+            return false;
+        };
+        let front = self.window.front().map(|message| message.stored.seq);
+        Some(unkept) != seq(ticket) || front != Some(unkept)
     }
 
     /// Asks the cluster for a topic and remembers the answer. False when there was none.

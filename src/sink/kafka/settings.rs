@@ -1,11 +1,13 @@
 //! What the Kafka client is told: one place for every client, so that all of them reach the cluster in the same way.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::files::{self, NoCredentials};
 use crate::queue::Share;
+use crate::sink::batches::{CLIENT_LINGER, Limits};
 use crate::sink::config::{Config, Preset, Sasl, Security, Tls};
 use crate::sink::size;
 
@@ -29,6 +31,16 @@ const FIXED: [(&str, &str); 5] = [
     ("message.timeout.ms", "0"),
     ("allow.auto.create.topics", "false"),
 ];
+/// How long a record waits for company, milliseconds.
+const LINGER: &str = "linger.ms";
+/// The same under its older name. The client takes what it is told last, and we tell it in no order.
+const LINGER_BEFORE: &str = "queue.buffering.max.ms";
+/// librdkafka's defaults.
+const BATCH_BYTES: usize = 1_000_000;
+const BATCH_RECORDS: usize = 10_000;
+/// What a request has beside its records, at most: names of client, topic and transaction, and the head of the batch.
+const REQUEST_BYTES: usize = 1_024;
+
 /// For every client. librdkafka looks names up anew after a second, tries all addresses that they have in turn, and spreads its
 /// pauses by -25 % to +50 %, so that a fleet does not come back at one moment.
 const LINK: [(&str, &str); 5] = [
@@ -46,19 +58,19 @@ const LINK: [(&str, &str); 5] = [
 pub(super) const fn preset(preset: Preset) -> [(&'static str, &'static str); 4] {
     match preset {
         Preset::Balanced => [
-            ("linger.ms", "5"),
+            (LINGER, "5"),
             ("batch.size", "131072"),
             ("reconnect.backoff.ms", "250"),
             ("reconnect.backoff.max.ms", "10000"),
         ],
         Preset::Latency => [
-            ("linger.ms", "0"),
+            (LINGER, "0"),
             ("batch.size", "65536"),
             ("reconnect.backoff.ms", "100"),
             ("reconnect.backoff.max.ms", "2000"),
         ],
         Preset::Throughput => [
-            ("linger.ms", "200"),
+            (LINGER, "200"),
             ("batch.size", "524288"),
             ("reconnect.backoff.ms", "1000"),
             ("reconnect.backoff.max.ms", "30000"),
@@ -97,6 +109,33 @@ pub(super) fn producer(
     Ok(client)
 }
 
+/// What a batch is, by the settings of a producer. Of the time that records wait for company there the client keeps as much as it
+/// needs to get a batch together.
+pub(super) fn limits(config: &Config, share: Share, client: &mut ClientConfig) -> Limits {
+    let number = |name: &str| client.get(name).and_then(|value| value.parse().ok());
+    let record_bytes = size::most(config);
+    let (batch_bytes, batch_records) = (number("batch.size"), number("batch.num.messages"));
+    let linger = client.get(LINGER).and_then(milliseconds).unwrap_or_default();
+    let kept = linger.min(CLIENT_LINGER);
+    client.set(LINGER, (kept.as_secs_f64() * 1_000.0).to_string());
+    let batch_bytes = batch_bytes.unwrap_or(BATCH_BYTES).min(record_bytes);
+    Limits {
+        holds: !kept.is_zero(),
+        linger: linger.saturating_sub(kept),
+        batch_bytes: batch_bytes.saturating_sub(REQUEST_BYTES).max(1),
+        batch_records: batch_records.unwrap_or(BATCH_RECORDS),
+        record_bytes,
+        records: share.part(WINDOW_RECORDS),
+        bytes: window_kbytes(config, share) * 1024,
+    }
+}
+
+/// As the client reads it: with fractions.
+fn milliseconds(text: &str) -> Option<Duration> {
+    let milliseconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(milliseconds / 1_000.0).ok()
+}
+
 /// Settings of any client: where the cluster is, how it is reached, and who we are; without secrets.
 pub(super) fn link(config: &Config, client_id: &str) -> Result<ClientConfig, NoCredentials> {
     let mut client = ClientConfig::new();
@@ -109,6 +148,7 @@ pub(super) fn link(config: &Config, client_id: &str) -> Result<ClientConfig, NoC
         client.remove("ssl.ca.location");
     }
     for (name, value) in &config.properties {
+        let name = if name == LINGER_BEFORE { LINGER } else { name };
         client.set(name, value);
     }
     client.set("bootstrap.servers", config.bootstrap_servers.join(","));
@@ -184,11 +224,38 @@ mod tests {
             ..Config::for_test()
         };
         assert_eq!(told(&config).get("linger.ms"), Some("200"));
-        for (name, value) in [("linger.ms", "7"), ("acks", "0")] {
+        for (name, value) in [(LINGER, "7"), ("acks", "0")] {
             config.properties.insert(name.to_owned(), value.to_owned());
         }
         assert_eq!(told(&config).get("linger.ms"), Some("7"));
         assert_eq!(told(&config).get("acks"), Some("all"));
+    }
+
+    #[test]
+    fn the_time_for_company_is_kept_in_front_of_the_client_by_whichever_name_it_was_set() {
+        let with = |name: &str, value: &str| {
+            let mut config = Config::for_test();
+            config.properties.insert(name.to_owned(), value.to_owned());
+            let mut client = told(&config);
+            let limits = limits(&config, Share::default(), &mut client);
+            client.create_native_config().expect("the client takes it");
+            (limits, client.get(LINGER).map(str::to_owned))
+        };
+        for name in [LINGER, LINGER_BEFORE] {
+            let (limits, kept) = with(name, "20.5");
+            assert_eq!(
+                (limits.linger, kept.as_deref()),
+                (Duration::from_micros(10_500), Some("10"))
+            );
+        }
+        let (short, kept) = with(LINGER, "0.5");
+        assert_eq!((short.linger, kept.as_deref()), (Duration::ZERO, Some("0.5")));
+        let batch = (short.batch_bytes + REQUEST_BYTES, short.batch_records);
+        assert_eq!(batch, (131_072, BATCH_RECORDS), "as the preset says");
+        assert!(short.holds && !with(LINGER, "0").0.holds);
+        assert_eq!(with("batch.num.messages", "7").0.batch_records, 7);
+        let batch = with("message.max.bytes", "5000").0.batch_bytes;
+        assert_eq!(batch + REQUEST_BYTES, 5_000);
     }
 
     #[test]

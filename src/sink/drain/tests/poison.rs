@@ -130,6 +130,7 @@ async fn with_librdkafka(answers: &[RDKafkaRespErr]) -> (Vec<(u64, Vec<Refusal>)
     };
     let connector =
         crate::sink::KafkaConnector::new(&config, "test", Share::default(), None, Arc::new(|| {}));
+    let connector = crate::sink::LaneConnector::new(connector);
     let Bench { drain, dir: _dir, .. } = Bench::with(&["a", "b", "c"]).await;
     let mut drain = Drain::new(
         drain.reader,

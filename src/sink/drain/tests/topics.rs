@@ -197,6 +197,39 @@ async fn later_messages_for_a_topic_that_was_given_up_do_not_wait_and_flow_once_
     assert!(bench.dead().len() < 15, "{} dead letters", bench.dead().len());
 }
 
+/// Behind a failure or a crash the second one would go to the topic as well, behind the third.
+#[tokio::test]
+async fn nothing_goes_to_a_topic_that_was_made_before_the_letters_of_its_earlier_messages_are_kept() {
+    let payloads = [
+        "devices/good/telemetry=a",
+        "devices/rogue/telemetry=1",
+        "devices/good/telemetry=b",
+        "devices/rogue/telemetry=2",
+        "devices/good/telemetry=c",
+        "devices/rogue/telemetry=3",
+    ];
+    let mut bench = Bench::routed(BY_DEVICE, &payloads).await;
+    missing(&bench, &["rogue"]);
+    bench.until(|bench| bench.drain.reader.cursor() == Seq(1));
+    bench.kafka.cluster().stuck = true;
+    bench.kafka.cluster().capacity = 1;
+    bench.until(|bench| bench.kafka.cluster().submitted == 2);
+    // Late enough to ask once more for a topic that was given up, and not when a standstill is looked into.
+    bench.pass(Duration::from_secs(32));
+    bench.kafka.cluster().missing.clear();
+    bench.kafka.cluster().capacity = 0;
+    bench.pass(Duration::from_secs(15));
+    assert_eq!(
+        bench.kafka.cluster().submitted,
+        3,
+        "all for the other topic, and no more"
+    );
+    bench.kafka.cluster().stuck = false;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b", "c", "3"]);
+    assert_eq!(given_up(&bench).len(), 2);
+}
+
 #[tokio::test]
 async fn a_healthy_route_is_not_sent_again_while_another_waits_for_its_topic() {
     let routes = r#"
