@@ -9,7 +9,7 @@
 //! * **stages**: CPU, system calls and allocations of a message, by stage.
 //! * **growth**: more routes, devices, bytes, brokers.
 //! * **card**: a medium whose sync takes 1 to 100 ms.
-//! * **link**: bytes on the way to Kafka.
+//! * **link**: bytes on the way to Kafka. **far**: Kafka 100 ms away.
 //!
 //! [`bridges`] are what is compared, each a process of its own, whose CPU, memory and bytes are the kernel's account of it;
 //! [`references`] are the limits; [`measures`] has a file for each part; [`report`] is what comes out. Everything is in the same run and
@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 
-use measures::{card, drain, growth, latency, link, load, pull, stages, throughput};
+use measures::{card, drain, far, growth, latency, link, load, pull, stages, throughput};
 use options::{Options, Part};
 use report::goals::Goals;
 use support::kafka::Kafka;
@@ -98,6 +98,9 @@ fn main() {
     }
     if options.has(Part::Link) {
         result["link"] = link::measure(&kafka, &options);
+    }
+    if options.has(Part::Far) {
+        result["far"] = far::measure(&kafka, &options);
     }
     // The last one: it takes Kafka away.
     if options.has(Part::Drain) {

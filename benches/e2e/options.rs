@@ -8,7 +8,7 @@ pub const USAGE: &str = "\
 usage: ./dev bench e2e [--quick] [--only PART]... [--rounds N] [--messages N] [--peers]
   --quick        a short form of everything: under four minutes
   --only PART    throughput, pull, drain, latency, idle, load, stages, growth, card
-                 or link; several, each with --only
+                 link or far; several, each with --only
   --rounds N     rounds of each part in which bridges take turns (3)
   --messages N   messages of one run at full rate (200000)
   --peers        Telegraf as well, in turn with the others";
@@ -31,9 +31,10 @@ pub enum Part {
     Growth,
     Card,
     Link,
+    Far,
 }
 
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 11] = [
     ("throughput", Part::Throughput),
     ("pull", Part::Pull),
     ("drain", Part::Drain),
@@ -44,6 +45,7 @@ const PARTS: [(&str, Part); 10] = [
     ("growth", Part::Growth),
     ("card", Part::Card),
     ("link", Part::Link),
+    ("far", Part::Far),
 ];
 
 /// How far each thing grows, ascending.

@@ -26,14 +26,14 @@ use lines::{Lines, Number, Waiting};
 
 mod lines;
 
-/// What the client keeps of `linger.ms` at most: handing over a full batch takes less, also on a small board (a thousand records at some
-/// microseconds each).
+/// What the client keeps of `linger.ms` at most, so that a full batch is handed over within it, also by a small board: a thousand records
+/// at ten microseconds each, which is an estimate. What comes later waits in the client for the answer, and it spins.
 pub(super) const CLIENT_LINGER: Duration = Duration::from_millis(10);
 
 /// What a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Whether anything is held.
+    /// Whether anything is held: not in front of a client that keeps nothing together.
     pub holds: bool,
     /// How long a record waits for company here.
     pub linger: Duration,
@@ -54,7 +54,6 @@ pub struct Limits {
 pub struct Batched<P> {
     producer: P,
     lines: Lines,
-    record_bytes: usize,
     /// Answers of our own: for what the client refused when its turn came, and for what is behind a failure.
     reports: Vec<Report>,
     /// Something failed: the guarantees of the client are over.
@@ -68,7 +67,6 @@ impl<P: Producer> Batched<P> {
         Self {
             producer,
             lines: Lines::new(limits),
-            record_bytes: limits.record_bytes,
             reports: Vec::new(),
             has_failed: false,
         }
@@ -139,7 +137,7 @@ impl<P: Producer> Producer for Batched<P> {
     ) -> Result<(), SubmitError> {
         let bytes = size::of(record);
         // As the client would at once: it says nothing about the records before.
-        if bytes > self.record_bytes {
+        if self.lines.is_too_large(bytes) {
             return Err(SubmitError::Refused(Code::MessageSizeTooLarge));
         }
         if self.has_failed || !self.lines.has_room(bytes) {
@@ -150,7 +148,8 @@ impl<P: Producer> Producer for Batched<P> {
             self.producer.submit(record, partition, ticket)?;
             self.lines.sent(number, ticket, bytes);
         } else {
-            self.lines.wait(number, ticket, record.clone(), clock::instant());
+            self.lines
+                .wait(number, ticket, record.clone(), bytes, clock::instant());
         }
         Ok(())
     }

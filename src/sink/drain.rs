@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::faults;
-use crate::link::Link;
 use crate::message::Seq;
 use crate::queue::{Passed, QueueError, Reader};
 use crate::route::{KafkaRecord, Refusal, Router};
@@ -229,7 +228,7 @@ impl<C: Connector> Drain<C> {
         self.watch_flight(now);
         self.gate.leave();
         self.times.review(now);
-        let settled = self.settle();
+        let settled = self.settle(now);
         if settled.is_ok() && std::mem::take(&mut self.is_held_by_letters) {
             // Somebody made room.
             self.feed_after = None;
@@ -329,13 +328,11 @@ impl<C: Connector> Drain<C> {
         self.refused_since = None;
         self.write_refused = false;
         self.watch.is_well();
-        if self.monitor.link() != Link::Up {
-            self.monitor.set_link(Link::Up);
-        }
+        self.link_is_up();
     }
 
     /// Passes the contiguous prefix of done messages, keeping dead letters on the way.
-    fn settle(&mut self) -> Result<(), StepError> {
+    fn settle(&mut self, now: Instant) -> Result<(), StepError> {
         let mut cursor = None;
         let mut passed = Passed::default();
         let mut kept = Ok(());
@@ -364,7 +361,7 @@ impl<C: Connector> Drain<C> {
             }
             cursor = Some(done.stored.seq);
             self.fates.extend(fates(done, &mut self.shares, &self.places));
-            self.pace.confirmed(done.bytes);
+            self.pace.confirmed(done.bytes, now);
             self.window.pop();
         }
         if let Some(cursor) = cursor {
@@ -422,8 +419,9 @@ impl<C: Connector> Drain<C> {
     #[doc(hidden)]
     pub fn let_answer(&mut self) {
         self.monitor.pulse.beat();
-        self.collect(clock::instant());
-        if let Err(error) = self.settle() {
+        let now = clock::instant();
+        self.collect(now);
+        if let Err(error) = self.settle(now) {
             self.monitor.troubled(&error);
         }
     }
@@ -431,7 +429,7 @@ impl<C: Connector> Drain<C> {
     /// Keeps the cursor. Nothing is submitted behind it.
     #[doc(hidden)]
     pub fn end(&mut self) {
-        let settled = self.settle();
+        let settled = self.settle(clock::instant());
         self.end_transaction();
         let synced = self.reader.sync().map_err(StepError::from);
         let noted = self.times.finish().map_err(StepError::from);

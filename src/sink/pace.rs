@@ -50,13 +50,15 @@ pub(super) struct Pace {
 
 /// From a moment at which something had to wait for room, until all that was under way then is confirmed: it shows what the link
 /// takes, not what there was to send.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Round {
     since: Instant,
     /// Bytes that were under way when it began.
     size: usize,
     /// Bytes to be confirmed until it is over.
     ahead: usize,
+    /// When the last of them was confirmed. The next look at the account may be later: when the next portion is due.
+    over: Option<Instant>,
 }
 
 impl Pace {
@@ -88,6 +90,7 @@ impl Pace {
                 since: now,
                 size,
                 ahead: size,
+                over: None,
             });
         }
         wait
@@ -116,11 +119,19 @@ impl Pace {
     }
 
     /// A message of so many bytes is done.
-    pub(super) fn confirmed(&mut self, bytes: usize) {
+    pub(super) fn confirmed(&mut self, bytes: usize, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         if let Some(round) = &mut self.round {
             round.ahead = round.ahead.saturating_sub(bytes);
+            if round.ahead == 0 {
+                round.over.get_or_insert(now);
+            }
         }
+    }
+
+    /// There was no link for a while: how long the round took says nothing of it.
+    pub(super) const fn interrupted(&mut self) {
+        self.round = None;
     }
 
     /// Nothing is under way any more, for another reason than that it is done. What is known of the link stays.
@@ -133,12 +144,18 @@ impl Pace {
     /// Learns from a round that is over. Called before more is handed over, not with the first of some confirmations that
     /// come together.
     fn end_round(&mut self, now: Instant) {
-        let is_over = |round: &Round| round.ahead == 0 && now.duration_since(round.since) >= ROUND_MIN;
-        if !self.round.as_ref().is_some_and(is_over) {
+        let Some(Round {
+            since,
+            size,
+            over: Some(over),
+            ..
+        }) = self.round
+        else {
             return;
-        }
-        if let Some(round) = self.round.take() {
-            self.learn(round.size as u64, now.duration_since(round.since), now);
+        };
+        if now.duration_since(since) >= ROUND_MIN {
+            self.round = None;
+            self.learn(size as u64, over.duration_since(since).max(ROUND_MIN), now);
         }
     }
 
@@ -167,6 +184,11 @@ impl Pace {
         let bytes = u128::from(self.rate()) * target.as_millis() / 1000;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.limit = bytes.clamp(LEAST.min(self.most), self.most);
+        if bytes >= self.most {
+            // Portions would only hold it back.
+            self.slow.clear();
+            return;
+        }
         let (rate, limit) = (self.rate(), self.limit);
         tracing::debug!(rate, limit, ?span, ?target, "the link is slow");
     }
@@ -208,6 +230,20 @@ mod tests {
         slowest: Duration,
     }
 
+    /// What the drain does: it does not look again before the time that it was told.
+    fn feed(pace: &mut Pace, feed_after: &mut Instant, now: Instant, mut submit: impl FnMut()) {
+        while now >= *feed_after {
+            match pace.wait(now) {
+                Some(Duration::ZERO) => {
+                    pace.submitted(MESSAGE, now);
+                    submit();
+                }
+                Some(wait) => *feed_after = now + wait,
+                None => return,
+            }
+        }
+    }
+
     /// A link of `rate` bytes per second and a round trip, with the client's batching in front of it.
     fn run(rate: f64, round_trip: Duration) -> Run {
         const TICK: Duration = Duration::from_millis(1);
@@ -222,21 +258,19 @@ mod tests {
         let mut done_bytes = 0;
         let mut slowest = Duration::ZERO;
         let mut now = start;
+        let mut feed_after = start;
         while now < end {
             while requests.front().is_some_and(|(answer, _)| *answer <= now) {
                 let (_, messages) = requests.pop_front().expect("it is there");
                 for submitted in messages {
-                    pace.confirmed(MESSAGE);
+                    pace.confirmed(MESSAGE, now);
                     if now > half {
                         done_bytes += MESSAGE;
                         slowest = slowest.max(now - submitted);
                     }
                 }
             }
-            while pace.wait(now) == Some(Duration::ZERO) {
-                pace.submitted(MESSAGE, now);
-                waiting.push_back(now);
-            }
+            feed(&mut pace, &mut feed_after, now, || waiting.push_back(now));
             while requests.len() < REQUESTS && !waiting.is_empty() {
                 let count = waiting.len().min(BATCH / MESSAGE);
                 let messages: Vec<_> = waiting.drain(..count).collect();
@@ -272,56 +306,78 @@ mod tests {
 
     #[test]
     fn a_slow_link_that_becomes_fast_is_found_out() {
+        /// What was handed over slowly has gone, 4 s, and some rounds.
+        const FOUND_OUT: Duration = Duration::from_secs(6);
         // Everything that is handed over is confirmed 5 ms later; before, 30 kB/s for a minute.
         let start = Instant::now();
         let mut pace = Pace::new(MOST);
         let mut under_way = VecDeque::new();
         let mut free_at = start;
         let mut now = start;
+        let mut feed_after = start;
         let fast_from = start + Duration::from_mins(1);
         while pace.limit < MOST || now < fast_from {
             while under_way.front().is_some_and(|answer| *answer <= now) {
                 under_way.pop_front();
-                pace.confirmed(MESSAGE);
+                pace.confirmed(MESSAGE, now);
             }
-            while pace.wait(now) == Some(Duration::ZERO) {
-                pace.submitted(MESSAGE, now);
+            feed(&mut pace, &mut feed_after, now, || {
                 let each = match now < fast_from {
                     true => Duration::from_millis(10),
                     false => Duration::from_nanos(10),
                 };
                 free_at = free_at.max(now) + each;
                 under_way.push_back(free_at + Duration::from_millis(5));
-            }
-            now += Duration::from_millis(20);
-            assert!(now < fast_from + Duration::from_secs(15), "{pace:?}");
+            });
+            now += Duration::from_millis(1);
+            assert!(now < fast_from + FOUND_OUT, "{pace:?}");
         }
     }
 
     #[test]
     fn an_outage_does_not_make_a_fast_link_slow() {
+        /// Six rounds, each twice the one before.
+        const AT_FULL_RATE: Duration = Duration::from_millis(100);
         let start = Instant::now();
         let mut pace = Pace::new(MOST);
-        let mut now = start;
-        let fill = |pace: &mut Pace, now| {
-            let mut count = 0;
-            while pace.wait(now) == Some(Duration::ZERO) {
-                pace.submitted(MESSAGE, now);
-                count += 1;
-            }
-            count
-        };
-        let mut under_way = fill(&mut pace, now);
-        // Away for two minutes, then every round takes 5 ms.
-        now += Duration::from_mins(2);
+        let (mut feed_after, mut under_way) = (start, VecDeque::new());
+        feed(&mut pace, &mut feed_after, start, || under_way.push_back(start));
+        // Away for two minutes; the first answer shows that it is there again, and then every round takes 5 ms.
+        let mut now = start + Duration::from_mins(2);
         let back = now;
+        pace.interrupted();
         while pace.limit < MOST {
-            for _ in 0..under_way {
-                pace.confirmed(MESSAGE);
+            while under_way.front().is_some_and(|answer| *answer <= now) {
+                under_way.pop_front();
+                pace.confirmed(MESSAGE, now);
             }
-            under_way = fill(&mut pace, now);
-            now += ROUND_MIN;
-            assert!(now - back < Duration::from_secs(2), "{pace:?}");
+            feed(&mut pace, &mut feed_after, now, || {
+                under_way.push_back(now + Duration::from_millis(5));
+            });
+            now += Duration::from_millis(1);
+            assert!(now - back < AT_FULL_RATE, "{pace:?}");
+        }
+    }
+
+    /// One slow round, as when Kafka has just begun: what follows is as fast as the link, not as our portions were.
+    #[test]
+    fn one_slow_round_is_soon_forgotten() {
+        const FORGOTTEN: Duration = Duration::from_secs(1);
+        let start = Instant::now();
+        let mut pace = Pace::new(MOST);
+        let (mut feed_after, mut under_way) = (start, VecDeque::new());
+        let mut now = start;
+        let quick_from = start + Duration::from_secs(2);
+        while pace.limit < MOST {
+            while under_way.front().is_some_and(|answer| *answer <= now) {
+                under_way.pop_front();
+                pace.confirmed(MESSAGE, now);
+            }
+            feed(&mut pace, &mut feed_after, now, || {
+                under_way.push_back((now + Duration::from_millis(5)).max(quick_from));
+            });
+            now += Duration::from_millis(1);
+            assert!(now - quick_from.min(now) < FORGOTTEN, "{pace:?}");
         }
     }
 
@@ -350,7 +406,7 @@ mod tests {
         for step in 0..100 {
             let now = start + second * step;
             pace.submitted(MESSAGE, now);
-            pace.confirmed(MESSAGE);
+            pace.confirmed(MESSAGE, now);
         }
         assert!(pace.limit >= LEAST);
         assert_eq!(pace.wait(start + second * 200), Some(Duration::ZERO));

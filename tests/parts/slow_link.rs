@@ -25,8 +25,10 @@ const BACKLOG: u64 = 8_000;
 const SETTLED_BYTES: u64 = 400_000;
 /// What is measured over: half a minute of the link.
 const MEASURED_BYTES: u64 = 1_000_000;
-/// How much of the link has to be used, percent.
-const USED: u128 = 80;
+/// Of how many looks one may find that the link stands still because TCP has nothing to send. With 128 KiB under way at least it was one of
+/// 80, with 64 KiB one of 4. (How much of the link is used is a figure of `docs/benchmarks.md`: it is also a matter of which packets were
+/// lost, and lay between 78 and 92 % of it.)
+const STARVED_ONE_OF: u32 = 10;
 /// How long an alarm may take from its device to a consumer.
 const ALARM_LIMIT: Duration = Duration::from_secs(5);
 
@@ -79,12 +81,17 @@ fn a_backlog_fills_a_bad_link_and_an_alarm_passes_it() {
     let mut watch = Oracle::new(&kafka, &alarms);
     watch.first(1);
     let took = begun.elapsed();
+    let (mut looks, mut starved) = (0, 0);
     wait::until("enough has passed", PATIENCE, || {
+        looks += 1;
+        starved += u32::from(link.is_starved());
         (link.sent() > before + MEASURED_BYTES).then_some(())
     });
     let possible = begun.elapsed().as_millis() * u128::from(LINK.rate) / 1000;
     let used = u128::from(link.sent() - before) * 100 / possible;
-    eprintln!("{used} % of the link used, an alarm took {took:?}");
+    eprintln!(
+        "{used} % of the link used, nothing to send at {starved} of {looks} looks, an alarm took {took:?}"
+    );
     let mut oracle = Oracle::new(&kafka, &topic);
     oracle.until_all_there(&sent, PATIENCE);
     daemon.terminate();
@@ -93,18 +100,23 @@ fn a_backlog_fills_a_bad_link_and_an_alarm_passes_it() {
     verdict.assert_clean_without_duplicates();
     watch.verdict(&alarm).assert_clean_without_duplicates();
     assert!(took < ALARM_LIMIT, "the alarm took {took:?}");
-    assert!(used > USED, "{used} % of the link used");
+    assert!(
+        starved * STARVED_ONE_OF < looks,
+        "nothing to send at {starved} of {looks} looks"
+    );
     for lane in ["alarms", "default"] {
-        // Before a lane is connected for the first time nothing is under way that could be late.
-        let name = format!("lane{{lane=\"{lane}\"}}");
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&name)).collect();
-        let up = lines
-            .iter()
-            .position(|line| line.contains("Kafka: up"))
-            .expect("it was up");
-        let late = lines[up..]
-            .iter()
-            .find(|line| line.contains("Kafka: down") || line.contains("did not take"));
-        assert_eq!(late, None, "time-outs: {log}");
+        assert_eq!(first_time_out(&log, lane), None, "time-outs: {log}");
     }
+}
+
+/// Where the log says that something of the lane was late. Before it is connected for the first time nothing is under way that could be.
+fn first_time_out<'a>(log: &'a str, lane: &str) -> Option<&'a str> {
+    let name = format!("lane{{lane=\"{lane}\"}}");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&name)).collect();
+    let up = lines
+        .iter()
+        .position(|line| line.contains("Kafka: up"))
+        .expect("it was up");
+    let is_late = |line: &&str| line.contains("Kafka: down") || line.contains("did not take");
+    lines[up..].iter().copied().find(is_late)
 }

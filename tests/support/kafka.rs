@@ -18,6 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::Signal;
 
 use super::process::{Process, program};
+use super::proxy::Proxy;
 use super::scratch::Scratch;
 use super::{ports, wait};
 
@@ -47,8 +48,8 @@ pub trait Brokers {
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
-    /// A second address, for clients elsewhere.
-    other: Option<String>,
+    /// A second way in, for clients elsewhere.
+    other: Option<Listener>,
     folder: Scratch,
     tuning: &'static [&'static str],
     process: Option<Process>,
@@ -62,6 +63,13 @@ impl Brokers for Kafka {
     fn fresh_topic(&self, name: &str) -> String {
         Self::fresh_topic(self, name)
     }
+}
+
+/// Where a broker listens, and the address that it tells those who come there.
+#[derive(Debug)]
+struct Listener {
+    at: String,
+    told: String,
 }
 
 /// The broker that tests share which do not disturb it; it ends with the test process.
@@ -86,12 +94,14 @@ impl Kafka {
         kafka
     }
 
-    /// A running broker that is compiled as in production, for benchmarks.
+    /// A running broker that is compiled as in production, for benchmarks; there is a way to it for a proxy.
     pub fn start_for_benchmark() -> Self {
         let mut kafka = Self {
             tuning: TUNING_OF_BENCHMARKS,
             ..Self::absent()
         };
+        let [at, told] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
+        kafka.listen_also(Listener { at, told });
         kafka.restart();
         kafka
     }
@@ -99,37 +109,48 @@ impl Kafka {
     /// A running broker that listens at another address of this machine as well.
     pub fn start_also_at(address: &str) -> Self {
         let mut kafka = Self::absent();
-        let other = format!("{address}:{}", ports::free());
-        let path = kafka.folder.join("server.properties");
-        let text = std::fs::read_to_string(&path).expect("it was written");
-        let add = |line: &str| {
-            let listener = match line.split_once('=').expect("a property").0 {
-                "listener.security.protocol.map" => ",OTHER:PLAINTEXT".to_owned(),
-                "listeners" | "advertised.listeners" => format!(",OTHER://{other}"),
-                _ => String::new(),
-            };
-            format!("{line}{listener}\n")
-        };
-        let text: String = text
-            .lines()
-            .map(|line| {
-                if line.contains('=') {
-                    add(line)
-                } else {
-                    format!("{line}\n")
-                }
-            })
-            .collect();
-        let text = format!("{text}inter.broker.listener.name=PLAINTEXT\n");
-        std::fs::write(path, text).expect("the folder is writable");
-        kafka.other = Some(other);
+        let at = format!("{address}:{}", ports::free());
+        let told = at.clone();
+        kafka.listen_also(Listener { at, told });
         kafka.restart();
         kafka
     }
 
+    /// Gives it a second way in, from its next start on.
+    fn listen_also(&mut self, other: Listener) {
+        let add = |line: &str| {
+            let listener = match line.split_once('=').map(|(property, _)| property) {
+                Some("listener.security.protocol.map") => ",OTHER:PLAINTEXT".to_owned(),
+                Some("listeners") => format!(",OTHER://{}", other.at),
+                Some("advertised.listeners") => format!(",OTHER://{}", other.told),
+                _ => String::new(),
+            };
+            format!("{line}{listener}\n")
+        };
+        self.rewrite(|text| {
+            let lines: String = text.lines().map(add).collect();
+            format!("{lines}inter.broker.listener.name=PLAINTEXT\n")
+        });
+        self.other = Some(other);
+    }
+
+    fn other(&self) -> &Listener {
+        self.other.as_ref().expect("it was started with one")
+    }
+
     /// The second address.
     pub fn other_bootstrap(&self) -> String {
-        self.other.clone().expect("it was started with one")
+        self.other().told.clone()
+    }
+
+    /// A proxy at the second address, where nobody listens without it.
+    pub fn proxy(&self) -> Proxy {
+        let port = |address: &str| {
+            let number = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            number.expect("an address ends with its port")
+        };
+        let other = self.other();
+        Proxy::start(port(&other.told), port(&other.at))
     }
 
     /// A broker that is not there yet: its port refuses connections.

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,8 @@ pub struct Quality {
 pub struct SlowLink {
     namespace: String,
     folder: Scratch,
-    /// Bytes of packets that left the daemon and went through.
-    sent: Arc<AtomicU64>,
+    /// From the daemon.
+    up: Arc<Traffic>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     /// Killed with the link.
@@ -76,33 +76,32 @@ impl SlowLink {
         let namespace = format!("ef{}", std::process::id());
         ip(&["netns", "add", &namespace]);
         ip(&["-n", &namespace, "link", "set", "lo", "up"]);
-        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let over = Arc::new(AtomicBool::new(false));
+        let [up, down] = [(); 2].map(|()| Arc::new(Traffic::new()));
         let ends = [folder.join("near"), folder.join("far")].map(|path| bind(&path));
         let [near, far] = ends.map(Arc::new);
         let peers = [folder.join("near.socat"), folder.join("far.socat")];
-        let mut direction = |from: &Arc<UnixDatagram>,
-                             to: &Arc<UnixDatagram>,
-                             peer: &PathBuf,
-                             count: Option<&Arc<AtomicU64>>| {
-            let modem = Modem {
-                quality,
-                from: Arc::clone(from),
-                to: Arc::clone(to),
-                peer: peer.clone(),
-                seed: Seed::new(seed.next()),
-                passed: count.cloned(),
-                over: Arc::clone(&over),
+        let mut direction =
+            |from: &Arc<UnixDatagram>, to: &Arc<UnixDatagram>, peer: &PathBuf, traffic: &Arc<Traffic>| {
+                let modem = Modem {
+                    quality,
+                    from: Arc::clone(from),
+                    to: Arc::clone(to),
+                    peer: peer.clone(),
+                    seed: Seed::new(seed.next()),
+                    traffic: Arc::clone(traffic),
+                    over: Arc::clone(&over),
+                };
+                std::thread::spawn(move || modem.run())
             };
-            std::thread::spawn(move || modem.run())
-        };
         let threads = vec![
-            direction(&far, &near, &peers[0], Some(&sent)),
-            direction(&near, &far, &peers[1], None),
+            direction(&far, &near, &peers[0], &up),
+            direction(&near, &far, &peers[1], &down),
         ];
         let mut link = Self {
             namespace,
             folder,
-            sent,
+            up,
             over,
             threads,
             processes: Vec::new(),
@@ -172,7 +171,31 @@ impl SlowLink {
 
     /// Bytes of packets that left the daemon and went through so far.
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.up.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the link from the daemon stands still, and not because TCP holds something back: there is nothing that it could send.
+    pub fn is_starved(&self) -> bool {
+        self.up.stands_still() && self.unsent() == 0
+    }
+
+    /// Bytes that the daemon has written and TCP has not sent for the first time, of all connections over the link.
+    fn unsent(&self) -> u64 {
+        let shown = Command::new("ip")
+            .args(["netns", "exec", &self.namespace, "ss", "-tinH", "dst", NEAR])
+            .output()
+            .expect("ip runs");
+        assert!(
+            shown.status.success(),
+            "ss: {}",
+            String::from_utf8_lossy(&shown.stderr)
+        );
+        let shown = String::from_utf8_lossy(&shown.stdout);
+        let words = shown.split_whitespace();
+        words
+            .filter_map(|word| word.strip_prefix("notsent:"))
+            .map(|bytes| bytes.parse::<u64>().expect("ss says a number"))
+            .sum()
     }
 }
 
@@ -205,6 +228,35 @@ fn glance(queue: &VecDeque<(Instant, Vec<u8>)>) -> Duration {
     due.unwrap_or(LONGEST).clamp(Duration::from_millis(1), LONGEST)
 }
 
+/// What one direction has carried.
+#[derive(Debug)]
+struct Traffic {
+    /// Of packets that went through, also of those that were lost behind it.
+    bytes: AtomicU64,
+    /// When the last packet that came has left.
+    free_at: Mutex<Instant>,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// A packet came at `at`: when it will have left, which takes `time`.
+    fn came(&self, at: Instant, time: Duration) -> Instant {
+        let mut free_at = self.free_at.lock().expect("a modem does not panic");
+        *free_at = at.max(*free_at) + time;
+        *free_at
+    }
+
+    fn stands_still(&self) -> bool {
+        *self.free_at.lock().expect("a modem does not panic") < Instant::now()
+    }
+}
+
 /// One direction of the link.
 struct Modem {
     quality: Quality,
@@ -213,14 +265,13 @@ struct Modem {
     /// Whom `to` sends to.
     peer: PathBuf,
     seed: Seed,
-    passed: Option<Arc<AtomicU64>>,
+    traffic: Arc<Traffic>,
     over: Arc<AtomicBool>,
 }
 
 impl Modem {
     fn run(mut self) {
         let mut queue: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
-        let mut free_at = Instant::now();
         // What waits in the socket came later than this. A modem that gets no processor time for a moment must not lose what
         // the link could have carried meanwhile.
         let mut seen_empty = Instant::now();
@@ -239,8 +290,8 @@ impl Modem {
             {
                 let time = Duration::from_secs(1) * u32::try_from(length).expect("a packet is small")
                     / self.quality.rate;
-                free_at = free_at.max(at) + time;
-                queue.push_back((free_at + self.quality.delay, packet[..length].to_vec()));
+                let left = self.traffic.came(at, time);
+                queue.push_back((left + self.quality.delay, packet[..length].to_vec()));
             }
             while queue.front().is_some_and(|(due, _)| *due <= Instant::now()) {
                 let (_, packet) = queue.pop_front().expect("it is there");
@@ -256,9 +307,8 @@ impl Modem {
     }
 
     fn deliver(&mut self, packet: &[u8]) {
-        if let Some(passed) = &self.passed {
-            passed.fetch_add(packet.len() as u64, Ordering::Relaxed);
-        }
+        let bytes = packet.len() as u64;
+        self.traffic.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.seed.between(0, 999) >= self.quality.lost_per_mille {
             // Whoever is not there yet, or not any more, loses it: as on any link.
             drop(self.to.send_to(packet, &self.peer));

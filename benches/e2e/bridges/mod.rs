@@ -63,6 +63,8 @@ pub struct Settings {
     pub other_routes: usize,
     /// Ports of brokers beside the first.
     pub other_brokers: Vec<u16>,
+    /// The port where Kafka is reached, if not its own.
+    pub through: Option<u16>,
     /// Lines of `[queue]`.
     pub queue: Vec<String>,
     /// Lines of `[kafka]`.
@@ -94,6 +96,10 @@ impl Settings {
         let version = if self.is_old_mqtt { "3.1.1" } else { "5" };
         let lines = self.mqtt.join("\n");
         let config = Config::new(place.kafka).broker_with("local", version, place.mosquitto, &lines);
+        let config = match self.through {
+            Some(port) => config.bootstrap(&format!("127.0.0.1:{port}")),
+            None => config,
+        };
         let config = self.other_brokers.iter().fold(config, |config, port| {
             config.broker_at(
                 &format!("at-{port}"),

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod drain;
+pub mod far;
 pub mod growth;
 pub mod latency;
 pub mod link;

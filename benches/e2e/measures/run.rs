@@ -119,13 +119,22 @@ impl std::fmt::Display for Losses {
 
 /// A topic whose records have the broker's time.
 pub fn topic(kafka: &Kafka) -> String {
-    kafka.fresh_topic_with("bench", PARTITIONS, &[APPEND_TIME])
+    topic_of(kafka, PARTITIONS)
+}
+
+fn topic_of(kafka: &Kafka, partitions: i32) -> String {
+    kafka.fresh_topic_with("bench", partitions, &[APPEND_TIME])
 }
 
 /// A load through a bridge on a broker of its own, which has `lines` in its configuration.
 pub fn run(kafka: &Kafka, kind: &Kind, lines: &str, load: Load) -> Run {
+    run_over(kafka, kind, lines, load, PARTITIONS)
+}
+
+/// [`run`] to a topic of so many partitions.
+pub fn run_over(kafka: &Kafka, kind: &Kind, lines: &str, load: Load, partitions: i32) -> Run {
     let mosquitto = Mosquitto::start_with(lines);
-    let topic = topic(kafka);
+    let topic = topic_of(kafka, partitions);
     let place = Place {
         kafka,
         mosquitto: &mosquitto,
@@ -133,7 +142,7 @@ pub fn run(kafka: &Kafka, kind: &Kind, lines: &str, load: Load) -> Run {
     };
     let mut bridge = kind.at(place);
     start_subscribed(bridge.as_mut(), &mosquitto);
-    let ends = Ends::of(kafka, &topic);
+    let ends = Ends::of_partitions(kafka, &topic, partitions);
     let warm_up = (load.messages / WARM_UP_PART / 4 * 4).clamp(WARM_UP_LEAST, WARM_UP_MOST);
     let mut sent = publish(&mosquitto, WARM_UP_PREFIX, warm_up, Some(WARM_UP_RATE));
     ends.until(sent_count(&sent));
@@ -263,19 +272,26 @@ pub fn sent_count(sent: &Sent) -> u64 {
 pub struct Ends {
     probe: BaseConsumer,
     topic: String,
+    partitions: i32,
 }
 
 impl Ends {
+    /// Of a topic with the usual partitions.
     pub fn of(kafka: &Kafka, topic: &str) -> Self {
+        Self::of_partitions(kafka, topic, PARTITIONS)
+    }
+
+    pub fn of_partitions(kafka: &Kafka, topic: &str, partitions: i32) -> Self {
         Self {
             probe: kafka.client().create().expect("a plain client"),
             topic: topic.into(),
+            partitions,
         }
     }
 
     /// Records in it; with transactions their markers count too.
     pub fn now(&self) -> u64 {
-        let ends = (0..PARTITIONS).map(|partition| {
+        let ends = (0..self.partitions).map(|partition| {
             let marks = self.probe.fetch_watermarks(&self.topic, partition, REQUEST_LIMIT);
             marks.map_or(0, |(_, high)| u64::try_from(high).unwrap_or(0))
         });

@@ -6,14 +6,13 @@ use std::time::Instant;
 use super::Limits;
 use crate::route::KafkaRecord;
 use crate::sink::producer::Ticket;
-use crate::sink::size;
 
 /// With as many of a partition unanswered the client sends no more of it: `RD_KAFKA_IDEMP_MAX_INFLIGHT`, which librdkafka 2.12.1 compares
 /// with a number of records (`rd_kafka_toppar_producer_serve`).
-pub(super) const UNANSWERED_MAX: usize = 5;
+const UNANSWERED_MAX: usize = 5;
 /// With more partitions than this that have something under way, nothing is held: the requests of a connection, five, are all in use then, and
 /// what the client has beyond them makes it wait (`rd_kafka_broker_outbufs_space`), and gathers there for longer than it would here.
-pub(super) const BUSY_MAX: usize = 5;
+const BUSY_MAX: usize = 5;
 /// Numbers are short, so a record takes so many bytes less in a batch than the client counts for it before it takes it: some 12 beside
 /// key, value and headers, where it counts 36. Too few would cost much: what does not fit into the batch waits in the client for the
 /// answer, and the client spins.
@@ -22,7 +21,7 @@ const COUNTED_TOO_MUCH: usize = 24;
 const LINES_MAX: usize = 1_000;
 
 /// A partition; `None` for the one that the client chooses.
-pub(super) type Partition = Option<i32>;
+type Partition = Option<i32>;
 
 /// A record that waits.
 #[derive(Debug)]
@@ -88,6 +87,11 @@ impl Lines {
         self.all.len()
     }
 
+    /// Whether the client would never take a record that counts so much.
+    pub(super) const fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.limits.record_bytes
+    }
+
     /// Whether there is room for one more record. One that is larger than all room goes alone.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.records == 0
@@ -129,12 +133,18 @@ impl Lines {
         line.unanswered < UNANSWERED_MAX || self.busy > BUSY_MAX
     }
 
-    /// The record has to wait.
-    pub(super) fn wait(&mut self, number: Number, ticket: Ticket, record: KafkaRecord, since: Instant) {
+    /// The record, which counts `bytes`, has to wait.
+    pub(super) fn wait(
+        &mut self,
+        number: Number,
+        ticket: Ticket,
+        record: KafkaRecord,
+        bytes: usize,
+        since: Instant,
+    ) {
         let Some(line) = self.all.get_mut(number) else {
             return;
         };
-        let bytes = size::of(&record);
         let batched = bytes.saturating_sub(COUNTED_TOO_MUCH);
         line.batched += batched;
         line.waiting.push_back(Waiting {

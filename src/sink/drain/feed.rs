@@ -54,7 +54,7 @@ impl<C: Connector> Drain<C> {
         let fed = self.fill(limit, now)?;
         if fed == Fed::Tried && self.window.front_done().is_some() {
             // Nobody reports what was refused on the spot: without this it would wait for the next round.
-            self.settle()?;
+            self.settle(now)?;
             return Ok(Fed::Interrupted);
         }
         let committed = fed == Fed::Tried && self.commit_if_settled(now)?;
@@ -108,7 +108,7 @@ impl<C: Connector> Drain<C> {
                 if !self.window.front_done().is_some_and(InFlight::is_idle) {
                     return Ok(Fed::Tried);
                 }
-                self.settle()?;
+                self.settle(now)?;
             } else if taken >= ROUND_MESSAGES
                 || clock::instant().saturating_duration_since(begun) >= ROUND_TIME
             {

@@ -53,6 +53,14 @@ impl<C: Connector> Drain<C> {
         self.gate.closed_until().is_some() && self.window.is_settled(self.unsent.len())
     }
 
+    /// It may have been down.
+    pub(super) fn link_is_up(&mut self) {
+        if self.monitor.link() != Link::Up {
+            self.pace.interrupted();
+            self.monitor.set_link(Link::Up);
+        }
+    }
+
     pub(super) fn look_after_link(&mut self, now: Instant) {
         self.take_new_secrets(now);
         let is_waiting = self.producer.is_some() && !self.window.is_settled(self.unsent.len());

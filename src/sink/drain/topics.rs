@@ -130,7 +130,7 @@ impl<C: Connector> Drain<C> {
     fn answered(&mut self) {
         if !self.write_refused && !self.stall.is_on() {
             self.refused_since = None;
-            self.monitor.set_link(Link::Up);
+            self.link_is_up();
         }
     }
 

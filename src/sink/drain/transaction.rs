@@ -285,7 +285,7 @@ impl<C: Connector> Drain<C> {
         }
         if !self.write_refused {
             self.refused_since = None;
-            self.monitor.set_link(Link::Up);
+            self.link_is_up();
         }
         Ok(true)
     }

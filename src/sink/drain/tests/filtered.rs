@@ -165,7 +165,7 @@ async fn what_kafka_has_is_no_dead_letter_although_the_routes_refuse_it_by_now()
     transactions.delivered_through = Seq(2);
     bench.drain.transactions = Some(transactions);
     assert!(bench.drain.take().expect("reads") && bench.drain.take().expect("reads"));
-    bench.drain.settle().expect("settles");
+    bench.drain.settle(bench.now).expect("settles");
     assert_eq!(bench.dead(), []);
     let balance = account(bench).await;
     assert_eq!((balance.delivered, balance.dead_lettered), (2, 0));

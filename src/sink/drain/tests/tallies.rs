@@ -82,7 +82,7 @@ async fn a_card_that_takes_no_writes_does_not_fill_the_memory_and_what_went_out_
     let mut refused = 0;
     for _ in 0..20 / BATCH {
         bench.drain.collect(bench.now);
-        refused += usize::from(bench.drain.settle().is_err());
+        refused += usize::from(bench.drain.settle(bench.now).is_err());
         assert!(bench.drain.fates.is_empty(), "{} stay", bench.drain.fates.len());
     }
     crate::slots::IS_READ_ONLY.set(false);
