@@ -76,6 +76,12 @@ impl Pace {
         }
     }
 
+    /// When the round that is under way began.
+    #[cfg(test)]
+    pub(super) fn round_since(&self) -> Option<Instant> {
+        self.round.map(|round| round.since)
+    }
+
     /// How long to wait until more may be handed over: zero for now, `None` for a delivery report.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.end_round(now);

@@ -37,6 +37,29 @@ async fn a_partition_without_a_leader_is_shown_until_it_has_one() {
 }
 
 #[tokio::test]
+async fn the_time_of_an_outage_is_no_rate_of_the_link() {
+    // More than may be under way.
+    let payload = "x".repeat(900);
+    let mut bench = Bench::with(&[payload.as_str(); 300]).await;
+    bench.until(|bench| !bench.kafka.payloads().is_empty());
+    bench.kafka.cluster().stuck = true;
+    bench.pass(Duration::from_secs(10));
+    let stored = bench.kafka.payloads().len();
+    let under_way = bench.kafka.cluster().submitted - stored;
+    assert!((1..300).contains(&under_way), "{under_way} under way");
+    bench.drain.note_trouble(Code::AllBrokersDown, bench.now);
+    assert_ne!(bench.drain.monitor.link(), Link::Up);
+    bench.pass(Duration::from_secs(10));
+    let back = bench.now;
+    assert!(bench.drain.pace.round_since().is_some_and(|since| since < back));
+    bench.kafka.cluster().stuck = false;
+    bench.until(|bench| bench.drain.monitor.link() == Link::Up);
+    assert!(bench.drain.pace.round_since().is_none_or(|since| since >= back));
+    bench.until_empty();
+    assert_eq!(bench.kafka.cluster().connects, 1, "the same client all the time");
+}
+
+#[tokio::test]
 async fn a_cluster_that_stores_nothing_is_shown_and_the_client_is_made_anew_now_and_then() {
     let mut bench = stuck().await;
     bench.pass(Duration::from_secs(20));
