@@ -48,6 +48,52 @@ fn links_in_the_documents_lead_to_files_of_the_project() {
     assert!(checked > 5, "only {checked} links found");
 }
 
+/// Names in backquotes in the last column of a page's tables whose head says `test`.
+fn named_tests(page: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let mut is_named = false;
+    for line in page.lines() {
+        let Some(last) = line.strip_suffix(" |").and_then(|line| line.rsplit('|').next()) else {
+            is_named = false;
+            continue;
+        };
+        is_named |= last.trim() == "test";
+        if is_named {
+            names.extend(last.split('`').skip(1).step_by(2));
+        }
+    }
+    names
+}
+
+/// All sources below a folder, one behind the other.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("a folder of the project");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    let texts = paths.iter().map(|path| match path.extension() {
+        _ if path.is_dir() => sources(path),
+        Some(extension) if extension == "rs" => fs::read_to_string(path).expect("readable"),
+        _ => String::new(),
+    });
+    texts.collect()
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/security.md")).expect("readable");
+    let names = named_tests(&page);
+    assert!(names.len() > 40, "only {} tests are named", names.len());
+    let sources = ["src", "tests"]
+        .map(|folder| sources(&root().join(folder)))
+        .concat();
+    for name in names {
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "there is no test {name}"
+        );
+    }
+}
+
 /// The anchor that a heading has on GitHub and elsewhere.
 fn anchor(heading: &str) -> String {
     let letters = heading.chars().filter_map(|letter| match letter {

@@ -101,6 +101,8 @@ pub struct Drain<C: Connector> {
     rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
+    /// No portion is due for the link before this, unless it has nothing to do earlier.
+    paced_until: Option<Instant>,
     /// The last step could not keep a letter.
     is_held_by_letters: bool,
     refused_since: Option<Instant>,
@@ -176,6 +178,7 @@ impl<C: Connector> Drain<C> {
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
+            paced_until: None,
             is_held_by_letters: false,
             refused_since: None,
             transactions: None,
@@ -263,6 +266,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.set_limited(self.gate.closed_until().is_some());
         let held = self
             .feed_after
+            .max(self.paced_until)
             .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         let due = self.producer.as_ref().and_then(Producer::due);
@@ -316,6 +320,7 @@ impl<C: Connector> Drain<C> {
         self.times.accepted();
         self.stall.over();
         self.monitor.delivered();
+        self.forget_pace_if_link_was_away();
         // In a transaction that shows only when it is committed.
         if self.transactions.is_none() {
             self.link_works();

@@ -28,7 +28,7 @@ const MEASURED_BYTES: u64 = 1_000_000;
 /// Of how many looks one may find that the link stands still because TCP has nothing to send. It was 1 to 16 % of them with the 128 KiB that
 /// are under way at least, 29 % with 64 KiB; a packet that is lost twice makes the most of it. (How much of the link is used is a figure of
 /// `docs/benchmarks.md`: it goes with that, 78 to 92 %.)
-const STARVED_ONE_OF: u32 = 3;
+const STARVED_ONE_OF: u32 = 4;
 /// How long an alarm may take from its device to a consumer.
 const ALARM_LIMIT: Duration = Duration::from_secs(5);
 

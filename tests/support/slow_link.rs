@@ -2,7 +2,7 @@
 //!
 //! The daemon runs in a network namespace of its own. The way out is a TUN device whose packets go through this process, which
 //! does to them what a modem does. (`tc netem` would do the same where the kernel has it.) The MQTT broker is reached
-//! past the link, through a Unix socket. Needs root, `ip` and `socat`.
+//! past the link, through a Unix socket. Needs root, `ip`, `ss` and `socat`.
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixDatagram;
@@ -174,7 +174,8 @@ impl SlowLink {
         self.up.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the link from the daemon stands still, and not because TCP holds something back: there is nothing that it could send.
+    /// Whether the link from the daemon stands still and TCP has nothing that it could send for the first time. It may wait for the answer
+    /// to what it has sent: with more to send, that would have been used.
     pub fn is_starved(&self) -> bool {
         self.up.stands_still() && self.unsent() == 0
     }

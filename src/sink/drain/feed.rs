@@ -43,6 +43,10 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
+        if self.paced_until.is_some_and(|until| now < until) && !self.pace.is_idle() {
+            return Ok(Fed::Paused);
+        }
+        self.paced_until = None;
         if !self.may_submit(now)? {
             return Ok(Fed::Tried);
         }
@@ -106,6 +110,7 @@ impl<C: Connector> Drain<C> {
             } else if self.window.len() >= limit || self.window.idle_bytes() >= IDLE_BYTES {
                 // What nothing is sent of makes room by itself.
                 if !self.window.front_done().is_some_and(InFlight::is_idle) {
+                    self.pace.full(now);
                     return Ok(Fed::Tried);
                 }
                 self.settle(now)?;
@@ -194,7 +199,7 @@ impl<C: Connector> Drain<C> {
         match self.pace.wait(now) {
             Some(Duration::ZERO) => true,
             Some(wait) => {
-                self.feed_after = Some(now + wait);
+                self.paced_until = Some(now + wait);
                 false
             }
             // A message with several records must not wait for itself.
@@ -249,7 +254,10 @@ impl<C: Connector> Drain<C> {
                 self.window.refused(ticket, refusal);
                 return Ok(true);
             }
-            (Place::Later | Place::At(_), _) => Err(SubmitError::Full),
+            (Place::Later | Place::At(_), _) => {
+                self.unsent.push_front((ticket, record));
+                return Ok(false);
+            }
         };
         match submitted {
             Ok(partition) => {
@@ -284,7 +292,7 @@ impl<C: Connector> Drain<C> {
             Err(SubmitError::Refused(code)) => {
                 self.note_failure(ticket, record.topic.clone(), code, now);
             }
-            Err(SubmitError::Full) => {}
+            Err(SubmitError::Full) => self.pace.full(now),
         }
         self.unsent.push_front((ticket, record));
         Ok(false)

@@ -53,11 +53,15 @@ impl<C: Connector> Drain<C> {
         self.gate.closed_until().is_some() && self.window.is_settled(self.unsent.len())
     }
 
-    /// It may have been down.
+    /// Kafka answers; it may have been away.
     pub(super) fn link_is_up(&mut self) {
+        self.forget_pace_if_link_was_away();
+        self.monitor.set_link(Link::Up);
+    }
+
+    pub(super) fn forget_pace_if_link_was_away(&mut self) {
         if self.monitor.link() != Link::Up {
-            self.pace.interrupted();
-            self.monitor.set_link(Link::Up);
+            self.pace.forget();
         }
     }
 

@@ -40,23 +40,28 @@ async fn a_partition_without_a_leader_is_shown_until_it_has_one() {
 async fn the_time_of_an_outage_is_no_rate_of_the_link() {
     // More than may be under way.
     let payload = "x".repeat(900);
-    let mut bench = Bench::with(&[payload.as_str(); 300]).await;
-    bench.until(|bench| !bench.kafka.payloads().is_empty());
-    bench.kafka.cluster().stuck = true;
-    bench.pass(Duration::from_secs(10));
-    let stored = bench.kafka.payloads().len();
-    let under_way = bench.kafka.cluster().submitted - stored;
-    assert!((1..300).contains(&under_way), "{under_way} under way");
-    bench.drain.note_trouble(Code::AllBrokersDown, bench.now);
-    assert_ne!(bench.drain.monitor.link(), Link::Up);
-    bench.pass(Duration::from_secs(10));
-    let back = bench.now;
-    assert!(bench.drain.pace.round_since().is_some_and(|since| since < back));
-    bench.kafka.cluster().stuck = false;
-    bench.until(|bench| bench.drain.monitor.link() == Link::Up);
-    assert!(bench.drain.pace.round_since().is_none_or(|since| since >= back));
-    bench.until_empty();
-    assert_eq!(bench.kafka.cluster().connects, 1, "the same client all the time");
+    for is_exactly_once in [false, true] {
+        let mut bench = Bench::with(&[payload.as_str(); 300]).await;
+        if is_exactly_once {
+            bench = transactions::exactly_once(bench);
+        }
+        bench.until(|bench| !bench.kafka.payloads().is_empty());
+        bench.kafka.cluster().stuck = true;
+        bench.pass(Duration::from_secs(5));
+        bench.drain.note_trouble(Code::AllBrokersDown, bench.now);
+        assert_ne!(bench.drain.monitor.link(), Link::Up);
+        bench.pass(Duration::from_secs(5));
+        bench.kafka.cluster().stuck = false;
+        bench.until(|bench| bench.drain.monitor.link() == Link::Up);
+        let longest = bench.drain.pace.longest_round();
+        assert!(
+            longest.is_none_or(|span| span < Duration::from_secs(5)),
+            "{longest:?}"
+        );
+        bench.until_empty();
+        assert_eq!(bench.kafka.payloads().len(), 300);
+        assert_eq!(bench.kafka.cluster().connects, 1, "the same client all the time");
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ impl Ledger {
     }
 }
 
-fn exactly_once(mut bench: Bench) -> Bench {
+pub(super) fn exactly_once(mut bench: Bench) -> Bench {
     bench.drain.transactions = Some(Transactions::default());
     bench
 }
