@@ -320,10 +320,10 @@ impl<C: Connector> Drain<C> {
         self.times.accepted();
         self.stall.over();
         self.monitor.delivered();
-        self.forget_pace_if_link_was_away();
         // In a transaction that shows only when it is committed.
-        if self.transactions.is_none() {
-            self.link_works();
+        match self.transactions {
+            None => self.link_works(),
+            Some(_) => drop(self.link_was()),
         }
     }
 

@@ -24,6 +24,9 @@ const UNHINDERED: Duration = Duration::from_millis(750);
 const LEAST: usize = 128 * 1024;
 /// A round that is not over then has met a long queue, however long that is: nothing is added to it. Longer than all rounds that are meant.
 const OVERDUE: Duration = Duration::from_secs(4);
+/// Where something else bounds what is under way, a round says that the link is slow only when it took longer than this: a Kafka that answers
+/// after three seconds makes rounds of six, because the client has five requests on their way at a time.
+const LATE: Duration = Duration::from_secs(8);
 /// A round spans at least this, so that reports that come together count as what they are.
 const ROUND_MIN: Duration = Duration::from_millis(10);
 /// Rounds whose rate counts on a slow link: some seconds, longer than TCP needs after a loss.
@@ -59,6 +62,8 @@ struct Round {
     size: usize,
     /// Bytes to be confirmed until it is over.
     ahead: usize,
+    /// The window or the client had no room, not this account. A Kafka that only answers late does that too.
+    is_of_others: bool,
     /// When the last of them was confirmed. The next look at the account may be later: when the next portion is due.
     over: Option<Instant>,
 }
@@ -93,7 +98,7 @@ impl Pace {
             Some(self.wait_for_portion(now))
         };
         if wait != Some(Duration::ZERO) {
-            self.begin_round(now);
+            self.begin_round(now, false);
         }
         wait
     }
@@ -103,7 +108,7 @@ impl Pace {
     pub(super) fn full(&mut self, now: Instant) {
         // What may always be under way needs no measuring, and a single record says little.
         if self.in_flight > self.least() {
-            self.begin_round(now);
+            self.begin_round(now, true);
         }
     }
 
@@ -118,12 +123,13 @@ impl Pace {
         self.in_flight > self.least() && self.round.as_ref().is_some_and(is_long)
     }
 
-    fn begin_round(&mut self, now: Instant) {
+    fn begin_round(&mut self, now: Instant, is_of_others: bool) {
         let size = self.in_flight;
         self.round.get_or_insert(Round {
             since: now,
             size,
             ahead: size,
+            is_of_others,
             over: None,
         });
     }
@@ -174,7 +180,11 @@ impl Pace {
     }
 
     /// Nothing is under way any more, for another reason than that it is done. What is known of the link stays.
-    pub(super) fn abandoned(&mut self) {
+    pub(super) fn abandoned(&mut self, now: Instant) {
+        if self.is_overdue(now) {
+            // As much again would take as long again.
+            self.limit = self.least();
+        }
         self.in_flight = 0;
         self.round = None;
         self.portion_since = None;
@@ -186,15 +196,20 @@ impl Pace {
         let Some(Round {
             since,
             size,
+            is_of_others,
             over: Some(over),
             ..
         }) = self.round
         else {
             return;
         };
-        if now.duration_since(since) >= ROUND_MIN {
-            self.round = None;
-            self.learn(size as u64, over.duration_since(since).max(ROUND_MIN), now);
+        if now.duration_since(since) < ROUND_MIN {
+            return;
+        }
+        self.round = None;
+        let span = over.duration_since(since).max(ROUND_MIN);
+        if !is_of_others || span > LATE {
+            self.learn(size as u64, span, now);
         }
     }
 
@@ -470,15 +485,15 @@ mod tests {
 
     #[test]
     fn one_slow_round_is_soon_forgotten() {
-        for (round_trip_ms, limit_s) in [(5, 1), (50, 3), (100, 4), (200, 8)] {
+        for (round_trip_ms, limit_ms) in [(5, 1_000), (50, 1_500), (100, 1_600), (200, 5_000)] {
             let mut bench = Bench::new(10_000_000.0, round_trip_ms);
             bench.tick();
             bench.stall(9);
             let took = bench.until(MOST);
             eprintln!("{round_trip_ms} ms: {took:?}");
             assert!(
-                took < Duration::from_secs(limit_s),
-                "{round_trip_ms} ms: {took:?}"
+                took < Duration::from_millis(limit_ms),
+                "{round_trip_ms}: {took:?}"
             );
         }
     }
@@ -506,6 +521,53 @@ mod tests {
             bench.pace.forget();
         }
         assert!(bench.pace.in_flight < 2 * LEAST, "{:?}", bench.pace);
+    }
+
+    /// As when a coordinator ends transactions that take too long, and nobody says that the link is down.
+    #[test]
+    fn what_was_given_up_because_it_took_too_long_is_not_handed_over_at_once_again() {
+        let mut bench = Bench::new(10_000_000.0, 20);
+        bench.pass(8);
+        assert_eq!(bench.pace.limit, MOST);
+        bench.rate = 32_000.0;
+        for _ in 0..2 {
+            bench.pass(60);
+            bench.pace.abandoned(bench.now);
+            bench.waiting.clear();
+            bench.requests.clear();
+            bench.tick();
+        }
+        assert!(bench.pace.in_flight < 2 * LEAST, "{:?}", bench.pace);
+    }
+
+    /// The window bounds what is under way. A way that is long is no slow link.
+    #[test]
+    fn a_kafka_that_only_answers_late_is_not_taken_for_a_slow_link() {
+        for late_ms in [800, 1_500, 3_000] {
+            let mut bench = Bench::new(10_000_000.0, 20);
+            bench.window = 4_096;
+            bench.pass(8);
+            bench.round_trip = Duration::from_millis(late_ms);
+            bench.pass(10);
+            bench.count_anew();
+            bench.pass(60);
+            // Five requests are on their way at a time.
+            let possible = (REQUESTS * BATCH) as f64 * 60_000.0 / late_ms as f64;
+            let used = bench.done_bytes as f64 / possible;
+            eprintln!("{late_ms} ms: {used:.2} of what is possible");
+            assert!(used > 0.8, "{late_ms} ms: {used}");
+        }
+    }
+
+    #[test]
+    fn a_round_takes_until_kafka_has_confirmed_it_and_not_until_somebody_looks() {
+        let start = Instant::now();
+        let mut pace = Pace::new(MOST);
+        pace.submitted(LEAST, start);
+        assert_eq!(pace.wait(start), None);
+        pace.confirmed(LEAST, start + Duration::from_secs(1));
+        assert_eq!(pace.wait(start + Duration::from_secs(3)), Some(Duration::ZERO));
+        assert_eq!(pace.longest_round(), Some(Duration::from_secs(1)));
     }
 
     /// A quota, or a shaper: what it takes at once says little of what it takes.
@@ -543,7 +605,7 @@ mod tests {
         assert_eq!(pace.wait(now), Some(Duration::ZERO));
         pace.submitted(MOST * 2, now);
         assert_eq!(pace.wait(now), None);
-        pace.abandoned();
+        pace.abandoned(now);
         assert_eq!(pace.wait(now), Some(Duration::ZERO));
     }
 

@@ -67,7 +67,10 @@ fn name(partitions: i32, rate: Option<u32>) -> String {
         || "as fast as it goes".to_owned(),
         |rate| format!("{rate} a second"),
     );
-    format!("{rate}, {partitions} partitions")
+    match partitions {
+        1 => format!("{rate}, 1 partition"),
+        _ => format!("{rate}, {partitions} partitions"),
+    }
 }
 
 fn words(name: &str, run: &Run) -> [String; 7] {

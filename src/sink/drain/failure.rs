@@ -165,7 +165,7 @@ impl<C: Connector> Drain<C> {
         self.firsts.forget();
         self.failure = None;
         self.unsent.clear();
-        self.pace.abandoned();
+        self.pace.abandoned(now);
         self.paced_until = None;
         self.sent_through = self.sent_through.max(self.window.last_sent().unwrap_or_default());
         self.shares.clear();
