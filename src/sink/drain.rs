@@ -101,8 +101,6 @@ pub struct Drain<C: Connector> {
     rejected: BTreeMap<Seq, Vec<(usize, Refusal)>>,
     pause: Duration,
     feed_after: Option<Instant>,
-    /// No portion is due for the link before this, unless it has nothing to do earlier.
-    paced_until: Option<Instant>,
     /// The last step could not keep a letter.
     is_held_by_letters: bool,
     refused_since: Option<Instant>,
@@ -178,7 +176,6 @@ impl<C: Connector> Drain<C> {
             rejected: BTreeMap::new(),
             pause: PAUSE_MIN,
             feed_after: None,
-            paced_until: None,
             is_held_by_letters: false,
             refused_since: None,
             transactions: None,
@@ -266,7 +263,7 @@ impl<C: Connector> Drain<C> {
         self.monitor.set_limited(self.gate.closed_until().is_some());
         let held = self
             .feed_after
-            .max(self.paced_until)
+            .max(self.pace.due(now))
             .max(self.gate.closed_until())
             .map_or(HEARTBEAT, |after| after.saturating_duration_since(now));
         let due = self.producer.as_ref().and_then(Producer::due);
@@ -321,9 +318,8 @@ impl<C: Connector> Drain<C> {
         self.stall.over();
         self.monitor.delivered();
         // In a transaction that shows only when it is committed.
-        match self.transactions {
-            None => self.link_works(),
-            Some(_) => drop(self.link_was()),
+        if self.transactions.is_none() {
+            self.link_works();
         }
     }
 

@@ -65,11 +65,12 @@ impl Brokers for Kafka {
     }
 }
 
-/// Where a broker listens, and the address that it tells those who come there.
+/// Where a broker listens, and the port of the same address that it tells those who come there.
 #[derive(Debug)]
 struct Listener {
-    at: String,
-    told: String,
+    address: String,
+    port: u16,
+    told: u16,
 }
 
 /// The broker that tests share which do not disturb it; it ends with the test process.
@@ -100,8 +101,11 @@ impl Kafka {
             tuning: TUNING_OF_BENCHMARKS,
             ..Self::absent()
         };
-        let [at, told] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
-        kafka.listen_also(Listener { at, told });
+        kafka.listen_also(Listener {
+            address: "127.0.0.1".into(),
+            port: ports::free(),
+            told: ports::free(),
+        });
         kafka.restart();
         kafka
     }
@@ -109,9 +113,12 @@ impl Kafka {
     /// A running broker that listens at another address of this machine as well.
     pub fn start_also_at(address: &str) -> Self {
         let mut kafka = Self::absent();
-        let at = format!("{address}:{}", ports::free());
-        let told = at.clone();
-        kafka.listen_also(Listener { at, told });
+        let port = ports::free();
+        kafka.listen_also(Listener {
+            address: address.into(),
+            port,
+            told: port,
+        });
         kafka.restart();
         kafka
     }
@@ -121,8 +128,8 @@ impl Kafka {
         let add = |line: &str| {
             let listener = match line.split_once('=').map(|(property, _)| property) {
                 Some("listener.security.protocol.map") => ",OTHER:PLAINTEXT".to_owned(),
-                Some("listeners") => format!(",OTHER://{}", other.at),
-                Some("advertised.listeners") => format!(",OTHER://{}", other.told),
+                Some("listeners") => format!(",OTHER://{}:{}", other.address, other.port),
+                Some("advertised.listeners") => format!(",OTHER://{}:{}", other.address, other.told),
                 _ => String::new(),
             };
             format!("{line}{listener}\n")
@@ -140,17 +147,14 @@ impl Kafka {
 
     /// The second address.
     pub fn other_bootstrap(&self) -> String {
-        self.other().told.clone()
+        let other = self.other();
+        format!("{}:{}", other.address, other.told)
     }
 
     /// A proxy at the second address, where nobody listens without it.
     pub fn proxy(&self) -> Proxy {
-        let port = |address: &str| {
-            let number = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            number.expect("an address ends with its port")
-        };
         let other = self.other();
-        Proxy::start(port(&other.told), port(&other.at))
+        Proxy::start(other.told, other.port)
     }
 
     /// A broker that is not there yet: its port refuses connections.

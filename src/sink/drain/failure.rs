@@ -166,7 +166,6 @@ impl<C: Connector> Drain<C> {
         self.failure = None;
         self.unsent.clear();
         self.pace.abandoned(now);
-        self.paced_until = None;
         self.sent_through = self.sent_through.max(self.window.last_sent().unwrap_or_default());
         self.shares.clear();
         let mut stored = self.window.abandon();

@@ -12,6 +12,7 @@ use crate::faults;
 use crate::link::Link;
 use crate::route::{KafkaRecord, Refusal};
 use crate::sink::dead_letter::reason;
+use crate::sink::pace::Room;
 use crate::sink::producer::{Connector, Producer, SubmitError, Ticket};
 use crate::sink::tally::{Places, Share};
 use crate::sink::window::InFlight;
@@ -43,10 +44,9 @@ impl<C: Connector> Drain<C> {
             return Ok(Fed::Paused);
         }
         self.feed_after = None;
-        if self.paced_until.is_some_and(|until| now < until) && !self.pace.is_idle() {
+        if self.pace.due(now).is_some() {
             return Ok(Fed::Paused);
         }
-        self.paced_until = None;
         if !self.may_submit(now)? {
             return Ok(Fed::Tried);
         }
@@ -196,14 +196,11 @@ impl<C: Connector> Drain<C> {
 
     /// Whether the link has room for one more record; otherwise a report, or the time for the next portion, is waited for.
     fn has_room(&mut self, now: Instant) -> bool {
-        match self.pace.wait(now) {
-            Some(Duration::ZERO) => true,
-            Some(wait) => {
-                self.paced_until = Some(now + wait);
-                false
-            }
+        match self.pace.room(now) {
+            Room::Now => true,
+            Room::WithNextPortion => false,
             // A message with several records must not wait for itself.
-            None => self.window.is_settled(self.unsent.len() + 1),
+            Room::AfterReport => self.window.is_settled(self.unsent.len() + 1),
         }
     }
 

@@ -55,18 +55,12 @@ impl<C: Connector> Drain<C> {
 
     /// Kafka answers; it may have been away.
     pub(super) fn link_is_up(&mut self) {
-        if self.link_was() != Link::Up {
-            self.monitor.set_link(Link::Up);
+        match self.monitor.link() {
+            Link::Up => return,
+            Link::Down(_) => self.pace.forget(),
+            _ => {}
         }
-    }
-
-    /// The state of the link until now, when something came from it. Behind one that was down it may be another.
-    pub(super) fn link_was(&mut self) -> Link {
-        let link = self.monitor.link();
-        if matches!(link, Link::Down(_)) {
-            self.pace.forget();
-        }
-        link
+        self.monitor.set_link(Link::Up);
     }
 
     pub(super) fn look_after_link(&mut self, now: Instant) {
