@@ -1,6 +1,6 @@
 //! What travels through the pipeline, as plain data: no I/O, no clients, no store.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -139,8 +139,13 @@ pub struct Series {
 #[must_use]
 pub fn rfc3339(unix_ms: i64) -> String {
     const YEAR_9999_MS: u64 = 253_402_300_799_999;
+    const RFC3339_BYTES: usize = "1970-01-01T00:00:00.000Z".len();
     let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0).min(YEAR_9999_MS));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+    let time = humantime::format_rfc3339_millis(UNIX_EPOCH + since);
+    let mut text = String::with_capacity(RFC3339_BYTES);
+    // A string takes everything.
+    let _written: fmt::Result = write!(text, "{time}");
+    text
 }
 
 /// Tag of one MQTT session as edgeferry sees it: a new random one whenever a broker answers CONNECT

@@ -161,7 +161,7 @@ fn hex(text: &str) -> Bytes {
 /// What becomes of a message, as blocks write it.
 fn outcome(router: &Router, message: &Stored) -> Vec<String> {
     let outcome = router.route(message, &Told::as_it_stood(&message.arrival.stamp));
-    let records = outcome.records.iter().map(record);
+    let records = outcome.records.iter().map(|made| record(made));
     let refusals = outcome
         .refusals
         .iter()

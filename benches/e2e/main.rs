@@ -54,7 +54,7 @@ use measures::{card, drain, far, growth, latency, link, load, pull, stages, thro
 use options::{Options, Part};
 use report::goals::Goals;
 use support::kafka::Kafka;
-use support::payload::{USUAL_BYTES, payload};
+use support::telemetry::{USUAL_BYTES, reading};
 
 /// So many records make Kafka's compiler settle.
 const WARM_UP_RECORDS: u64 = 100_000;
@@ -119,7 +119,7 @@ fn warm_up(kafka: &Kafka) {
         .create()
         .expect("a plain producer");
     for seq in 0..WARM_UP_RECORDS {
-        let value = payload("warm", seq, USUAL_BYTES);
+        let value = reading("warm", seq, USUAL_BYTES);
         let mut record = BaseRecord::<[u8], [u8]>::to(&topic).key(b"warm").payload(&value);
         // The producer's queue holds as many records as this loop makes; it is emptied on the way.
         while let Err((_, back)) = producer.send(record) {

@@ -77,7 +77,7 @@ fn write(lane: &mut Lane, messages: u64) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    let mut load = Load::new(false, 1_000);
+    let mut load = Load::new(false);
     runtime.block_on(async {
         let mut left = messages;
         while left > 0 {

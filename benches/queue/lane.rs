@@ -29,9 +29,9 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn new(random: bool, rate: u32) -> Self {
+    pub fn new(random: bool) -> Self {
         Self {
-            telemetry: Telemetry::new(SEED, rate),
+            telemetry: Telemetry::new(SEED),
             noise: Seed::new(SEED),
             random,
             made: 0,

@@ -103,7 +103,7 @@ pub fn measure(case: &Value) -> Value {
     };
     let start = Start::now(&folder);
     let mut lane = Lane::open(&folder, &config);
-    let mut load = Load::new(case["payload"] == "random", rate);
+    let mut load = Load::new(case["payload"] == "random");
     let groups = runtime.block_on(async {
         if real {
             pace(&mut lane, &mut load, rate).await

@@ -31,6 +31,7 @@
 use std::num::NonZeroU32;
 
 use serde::{Serialize, de::DeserializeOwned};
+use zstd::zstd_safe;
 
 use crate::message::{Epoch, Seq};
 use crate::queue::Compression;
@@ -48,6 +49,9 @@ pub const CHUNK_BYTES: usize = 6 * 1024;
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Messages in a block at most: each one takes a byte or more, and the one that fills the block is its last.
 pub const BLOCK_MESSAGES_MAX: u64 = BLOCK_BYTES as u64;
+/// What is kept of a buffer from block to block. glibc joins all that is free whenever 64 KiB or more are freed, and takes it apart again
+/// for what comes next: a tenth of the CPU of the thread that reads (measured).
+const BUFFER_BYTES: usize = 2 * BLOCK_BYTES;
 /// Largest block that is believed: the largest packet MQTT can carry (256 MiB) and its neighbours.
 const BLOCK_BYTES_MAX: usize = 272 * 1024 * 1024;
 const HEADER_BYTES: usize = 44;
@@ -213,6 +217,9 @@ pub struct Encoder {
     epoch: Epoch,
     keys: Keys,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// Empty between calls.
+    raw: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -237,6 +244,8 @@ impl Encoder {
             epoch,
             keys: keys.clone(),
             zstd,
+            raw: Vec::new(),
+            compressed: Vec::new(),
         })
     }
 
@@ -250,19 +259,20 @@ impl Encoder {
         messages: impl IntoIterator<Item = &'a T>,
     ) -> Result<Vec<Chunk>, EncodeError> {
         let mut chunks = Vec::new();
-        let mut block = OpenBlock::at(first, self.epoch);
+        let mut block = OpenBlock::at(first, self.epoch, std::mem::take(&mut self.raw));
         for message in messages {
-            block.raw = postcard::to_extend(message, block.raw)?;
+            postcard::to_io(message, &mut block.raw)?;
             block.span += 1;
             if block.raw.len() >= BLOCK_BYTES {
                 let next = block.first.plus(u64::from(block.span));
                 self.close(&block, &mut chunks)?;
-                block = OpenBlock::at(next, self.epoch);
+                block = OpenBlock::at(next, self.epoch, emptied(block.raw));
             }
         }
         if block.span > 0 {
             self.close(&block, &mut chunks)?;
         }
+        self.raw = emptied(block.raw);
         Ok(chunks)
     }
 
@@ -288,8 +298,8 @@ impl Encoder {
             let offset = offset
                 .filter(|offset| *offset < open.span)
                 .ok_or(EncodeError::Span)?;
-            open.raw = postcard::to_extend(&offset, open.raw)?;
-            open.raw = postcard::to_extend(message, open.raw)?;
+            postcard::to_io(&offset, &mut open.raw)?;
+            postcard::to_io(message, &mut open.raw)?;
         }
         let mut chunks = Vec::new();
         self.close(&open, &mut chunks)?;
@@ -299,10 +309,7 @@ impl Encoder {
     fn close(&mut self, block: &OpenBlock, chunks: &mut Vec<Chunk>) -> Result<(), EncodeError> {
         let too_large = || EncodeError::TooLarge(block.raw.len());
         let raw_length = u32::try_from(block.raw.len()).map_err(|_| too_large())?;
-        let compressed = match &mut self.zstd {
-            Some(zstd) => Some(zstd.compress(&block.raw)?).filter(|bytes| bytes.len() < block.raw.len()),
-            None => None,
-        };
+        let compressed = self.compress(&block.raw)?;
         let zstd = if compressed.is_some() { FLAG_ZSTD } else { 0 };
         let sparse = if block.sparse { FLAG_SPARSE } else { 0 };
         let mut head = Header {
@@ -335,7 +342,19 @@ impl Encoder {
                 bytes: write_chunk(&header, slice),
             });
         }
+        self.compressed = compressed.map(emptied).unwrap_or_default();
         Ok(())
+    }
+
+    /// `None` when that does not make it smaller.
+    fn compress(&mut self, raw: &[u8]) -> Result<Option<Vec<u8>>, EncodeError> {
+        let Some(zstd) = &mut self.zstd else {
+            return Ok(None);
+        };
+        let mut compressed = std::mem::take(&mut self.compressed);
+        compressed.reserve(zstd_safe::compress_bound(raw.len()));
+        zstd.compress_to_buffer(raw, &mut compressed)?;
+        Ok(Some(compressed).filter(|compressed| compressed.len() < raw.len()))
     }
 
     /// Seals the body of a block if there is a key to do it with; `head` then says so.
@@ -359,15 +378,23 @@ struct OpenBlock {
 }
 
 impl OpenBlock {
-    const fn at(first: Seq, epoch: Epoch) -> Self {
+    /// With a buffer to fill.
+    const fn at(first: Seq, epoch: Epoch, raw: Vec<u8>) -> Self {
         Self {
             first,
             span: 0,
             epoch,
             sparse: false,
-            raw: Vec::new(),
+            raw,
         }
     }
+}
+
+/// For the next block. After a large message it is as small as before.
+fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer.shrink_to(BUFFER_BYTES);
+    buffer
 }
 
 /// The header but for its checksum, with room for the rest of the chunk.
@@ -489,21 +516,79 @@ impl Fields<'_> {
 /// # Errors
 /// The first reason found; only [`Unreadable::Damaged`] means that the messages are lost.
 pub fn decode<T: DeserializeOwned>(chunks: &[impl AsRef<[u8]>], keys: &Keys) -> Result<Block<T>, Unreadable> {
-    let (head, _) = read_chunk(chunks.first().ok_or(Damage::Parts)?.as_ref())?;
-    let body = join_slices(&head, chunks)?;
-    let body = unseal(&head, body, keys)?;
-    let raw = decompress(&head, body)?;
-    let messages = if head.flags & FLAG_SPARSE == 0 {
-        take_dense(&head, &raw)?
-    } else {
-        take_sparse(&head, &raw)?
-    };
-    Ok(Block {
-        first: head.first,
-        last: head.last(),
-        epoch: head.epoch,
-        messages,
-    })
+    Decoder::default().decode(chunks, keys)
+}
+
+/// [`decode`] for whoever reads many blocks: keeps its buffers from block to block.
+#[derive(Default)]
+pub struct Decoder {
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+    /// Empty between calls.
+    raw: Vec<u8>,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// See [`decode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode<T: DeserializeOwned>(
+        &mut self,
+        chunks: &[impl AsRef<[u8]>],
+        keys: &Keys,
+    ) -> Result<Block<T>, Unreadable> {
+        let (head, _) = read_chunk(chunks.first().ok_or(Damage::Parts)?.as_ref())?;
+        let body = join_slices(&head, chunks)?;
+        let body = unseal(&head, body, keys)?;
+        let raw = self.decompress(&head, body)?;
+        let messages = if head.flags & FLAG_SPARSE == 0 {
+            take_dense(&head, &raw)?
+        } else {
+            take_sparse(&head, &raw)?
+        };
+        self.raw = emptied(raw);
+        Ok(Block {
+            first: head.first,
+            last: head.last(),
+            epoch: head.epoch,
+            messages,
+        })
+    }
+
+    fn decompress(&mut self, head: &Header, body: Vec<u8>) -> Result<Vec<u8>, Damage> {
+        let raw_length = usize::try_from(head.raw_length).map_err(|_| Damage::Contents)?;
+        if raw_length > BLOCK_BYTES_MAX {
+            return Err(Damage::Contents);
+        }
+        let raw = if head.flags & FLAG_ZSTD == 0 {
+            body
+        } else {
+            self.unpack(&body, raw_length).map_err(|_| Damage::Contents)?
+        };
+        if raw.len() == raw_length {
+            Ok(raw)
+        } else {
+            Err(Damage::Contents)
+        }
+    }
+
+    fn unpack(&mut self, body: &[u8], raw_length: usize) -> std::io::Result<Vec<u8>> {
+        let mut zstd = match self.zstd.take() {
+            Some(zstd) => zstd,
+            None => zstd::bulk::Decompressor::new()?,
+        };
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.reserve_exact(raw_length);
+        let unpacked = zstd.decompress_to_buffer(body, &mut raw);
+        self.zstd = Some(zstd);
+        unpacked.map(|_| raw)
+    }
 }
 
 fn take_dense<T: DeserializeOwned>(head: &Header, mut rest: &[u8]) -> Result<Vec<(Seq, T)>, Damage> {
@@ -565,23 +650,6 @@ fn unseal(head: &Header, body: Vec<u8>, keys: &Keys) -> Result<Vec<u8>, Unreadab
             Shut::NoKey(id) => Unreadable::NoKey(id),
             Shut::Broken => Damage::Seal.into(),
         })
-}
-
-fn decompress(head: &Header, body: Vec<u8>) -> Result<Vec<u8>, Damage> {
-    let raw_length = usize::try_from(head.raw_length).map_err(|_| Damage::Contents)?;
-    if raw_length > BLOCK_BYTES_MAX {
-        return Err(Damage::Contents);
-    }
-    let raw = if head.flags & FLAG_ZSTD == 0 {
-        body
-    } else {
-        zstd::bulk::decompress(&body, raw_length).map_err(|_| Damage::Contents)?
-    };
-    if raw.len() == raw_length {
-        Ok(raw)
-    } else {
-        Err(Damage::Contents)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults;
 use crate::message::{Arrival, Seq, Stored};
-use crate::queue::codec::{Unreadable, decode, read_chunk};
+use crate::queue::codec::{Decoder, Unreadable, read_chunk};
 use crate::queue::ledger::{Hole, Reason};
 use crate::queue::marks::Passed;
 use crate::queue::store::{Found, RawBlock, StoreError};
@@ -43,6 +43,8 @@ pub enum QueueError {
 pub struct Reader {
     shared: Arc<Shared>,
     ready: VecDeque<Stored>,
+    /// For what comes from disk.
+    decoder: Decoder,
     next: Seq,
     /// The first sequence that was not in use when the log was opened.
     begun: Seq,
@@ -90,6 +92,7 @@ impl Reader {
         Self {
             shared,
             ready: VecDeque::new(),
+            decoder: Decoder::default(),
             next,
             begun,
             handed: Seq::ZERO,
@@ -123,6 +126,7 @@ impl Reader {
                     return Ok(None);
                 }
             } else if self.next > self.shared.tail.last() || self.refill()? == Step::Wait {
+                self.decoder = Decoder::default();
                 self.skip()?;
                 return Ok(None);
             }
@@ -406,7 +410,7 @@ impl Reader {
         if raw.first > self.next {
             return self.missing_up_to(raw.first.previous());
         }
-        match decode::<Arrival>(&raw.chunks, &self.shared.keys) {
+        match self.decoder.decode::<Arrival>(&raw.chunks, &self.shared.keys) {
             Ok(block) if block.last >= self.next => {
                 self.shared.reclaim(block.first, block.last)?;
                 let wanted = block.messages.into_iter().skip_while(|(seq, _)| *seq < self.next);

@@ -49,8 +49,8 @@ const TOPIC_LEN_MAX: usize = 249;
 /// filtered: routes were there for it, and the configuration says that they do not want it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// Records, in route order.
-    pub records: Vec<KafkaRecord>,
+    /// Records, in route order; each is handed from stage to stage as it is.
+    pub records: Vec<Arc<KafkaRecord>>,
     /// Routes that refused it.
     pub refusals: Vec<Refusal>,
 }
@@ -164,7 +164,7 @@ impl Router {
             if let Verdict::Made(record) = self.judge(number, route, stored, &told)
                 && !keys.contains(&record.key)
             {
-                keys.push(record.key);
+                keys.push(record.key.clone());
             }
         }
         keys
@@ -310,7 +310,7 @@ impl Router {
                 continue;
             }
             match self.judge(number, route, stored, told) {
-                Verdict::Made(record) => outcome.records.push(*record),
+                Verdict::Made(record) => outcome.records.push(record),
                 Verdict::Refused(refusal) => outcome.refusals.push(refusal),
                 Verdict::Skipped(skip) => skips.push((number, skip)),
                 Verdict::OtherBroker | Verdict::OtherTopic => {}
@@ -322,7 +322,7 @@ impl Router {
     fn judge(&self, number: usize, route: &Config, stored: &Stored, told: &Told) -> Verdict {
         let record = |subject: Subject<'_>| verdict::record(number, route, subject);
         match self.wanted(route, stored, told, record) {
-            Ok(Ok(record)) => Verdict::Made(Box::new(record)),
+            Ok(Ok(record)) => Verdict::Made(Arc::new(record)),
             Ok(Err(refusal)) => Verdict::Refused(refusal),
             Err(unwanted) => unwanted,
         }

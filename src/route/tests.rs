@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -46,7 +47,7 @@ fn raw_carries_the_bytes_and_says_where_they_came_from() {
     assert_eq!(outcome.refusals, []);
     assert_eq!(
         outcome.records,
-        [KafkaRecord {
+        [Arc::new(KafkaRecord {
             route: 0,
             is_templated: false,
             topic: "telemetry".to_owned(),
@@ -60,7 +61,7 @@ fn raw_carries_the_bytes_and_says_where_they_came_from() {
                 header("mqtt-topic", "devices/d1/telemetry"),
             ],
             timestamp_ms: 1_763_640_000_123,
-        }]
+        })]
     );
 }
 
@@ -198,7 +199,7 @@ fn every_matching_route_makes_a_record() {
         routed(&router(&twice), &stored(topic, b"x"))
             .records
             .into_iter()
-            .map(|r| r.topic)
+            .map(|r| r.topic.clone())
             .collect::<Vec<_>>()
     };
     assert_eq!(topics("devices/d1/telemetry"), ["telemetry", "all"]);
@@ -225,7 +226,7 @@ fn topics_in_old(former: &[(&str, u64)], topic: &str, seq: u64) -> Vec<String> {
     let mut message = stored(topic, b"x");
     message.seq = Seq(seq);
     let records = router.route(&message, &told(&message)).records.into_iter();
-    records.map(|record| record.topic).collect()
+    records.map(|record| record.topic.clone()).collect()
 }
 
 #[test]
@@ -617,7 +618,11 @@ fn topics_of_split(former: bool, change: impl FnOnce(&mut Stored)) -> Vec<String
     change(&mut message);
     let outcome = routed(&router, &message);
     assert_eq!(outcome.refusals, []);
-    outcome.records.into_iter().map(|record| record.topic).collect()
+    outcome
+        .records
+        .iter()
+        .map(|record| record.topic.clone())
+        .collect()
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What one route says of one message.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::message::Series;
@@ -27,7 +29,7 @@ pub enum Verdict {
     /// It wants the message and cannot make a record of it.
     Refused(Refusal),
     /// Its record.
-    Made(Box<KafkaRecord>),
+    Made(Arc<KafkaRecord>),
 }
 
 /// Why a route does not want a message that its filter matches.

@@ -13,6 +13,7 @@
 //! Order: records of a partition pass in the order in which they were submitted. When one fails, or is refused, nothing that waits follows
 //! it: it is given back as [`Code::PurgeQueue`], as the client does with what it has not sent.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -107,7 +108,7 @@ impl<P: Producer> Batched<P> {
     /// reports.
     fn refused(&mut self, number: Number, code: Code) {
         self.reports
-            .extend(self.lines.take_first(number).map(|first| report(first, code)));
+            .extend(self.lines.take_first(number).map(|first| report(&first, code)));
         self.give_up();
     }
 
@@ -116,14 +117,14 @@ impl<P: Producer> Batched<P> {
         self.has_failed = true;
         let given_up = self.lines.give_up().into_iter();
         self.reports
-            .extend(given_up.map(|waiting| report(waiting, Code::PurgeQueue)));
+            .extend(given_up.map(|waiting| report(&waiting, Code::PurgeQueue)));
     }
 }
 
-fn report(waiting: Waiting, code: Code) -> Report {
+fn report(waiting: &Waiting, code: Code) -> Report {
     Report {
         ticket: waiting.ticket,
-        topic: waiting.record.topic,
+        topic: waiting.record.topic.clone(),
         outcome: Err(code),
     }
 }
@@ -131,7 +132,7 @@ fn report(waiting: Waiting, code: Code) -> Report {
 impl<P: Producer> Producer for Batched<P> {
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
@@ -149,7 +150,7 @@ impl<P: Producer> Producer for Batched<P> {
             self.lines.sent(number, ticket, bytes);
         } else {
             self.lines
-                .wait(number, ticket, record.clone(), bytes, clock::instant());
+                .wait(number, ticket, Arc::clone(record), bytes, clock::instant());
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub struct Drain<C: Connector> {
     window: Window,
     pace: Pace,
     /// Records of the newest message in the window that the client has not taken yet.
-    unsent: VecDeque<(Ticket, KafkaRecord)>,
+    unsent: VecDeque<(Ticket, Arc<KafkaRecord>)>,
     /// Records that Kafka stored ahead of the cursor before the last rewind, by their number in the message.
     ahead: BTreeMap<Seq, Vec<bool>>,
     topics: Topics,
@@ -444,6 +444,12 @@ impl<C: Connector> Drain<C> {
 fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>, places: &Places) -> Option<Fates> {
     let own = shares.pop_front_if(|(seq, _)| *seq <= done.stored.seq);
     let own = own.map(|(_, shares)| shares).unwrap_or_default();
+    if done.fate() == Fate::Delivered {
+        return (!own.is_empty()).then_some(Fates {
+            delivered: own,
+            refused: None,
+        });
+    }
     let (delivered, rest): (Vec<_>, Vec<_>) = own
         .into_iter()
         .enumerate()

@@ -267,7 +267,7 @@ impl std::fmt::Debug for KafkaProducer {
 impl Producer for KafkaProducer {
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
@@ -400,7 +400,7 @@ mod tests {
             headers: vec![crate::route::Header::text("h", "c\0d")],
             timestamp_ms: 1,
         };
-        producer.submit(&record, None, 7).expect("taken");
+        producer.submit(&Arc::new(record), None, 7).expect("taken");
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", cluster.bootstrap_servers())
             .set("group.id", "test")

@@ -1,5 +1,6 @@
 //! What the drain needs of Kafka: the smallest trait that lets a test script it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -81,7 +82,7 @@ pub trait Producer {
     /// [`SubmitError`]; the record was not taken.
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError>;

@@ -176,8 +176,8 @@ impl<C: Connector> Teller<C> {
         sent
     }
 
-    fn record(&self, is_last: bool) -> KafkaRecord {
-        KafkaRecord {
+    fn record(&self, is_last: bool) -> Arc<KafkaRecord> {
+        Arc::new(KafkaRecord {
             route: 0,
             is_templated: false,
             topic: self.topic.clone(),
@@ -189,7 +189,7 @@ impl<C: Connector> Teller<C> {
                 Header::text("content-type", "application/json"),
             ],
             timestamp_ms: clock::unix_ms(),
-        }
+        })
     }
 
     /// Sees to a producer that has seen the topic.
@@ -210,7 +210,7 @@ impl<C: Connector> Teller<C> {
     }
 
     /// Sends one record, and waits for its report.
-    fn send(&mut self, record: &KafkaRecord, patience: Duration) -> Result<(), String> {
+    fn send(&mut self, record: &Arc<KafkaRecord>, patience: Duration) -> Result<(), String> {
         let Some(producer) = &mut self.producer else {
             return Ok(());
         };

@@ -28,7 +28,7 @@ struct Fleet(Telemetry, usize);
 
 impl Fleet {
     fn new(readings: usize) -> Self {
-        Self(Telemetry::new(7, 1_000), readings)
+        Self(Telemetry::new(7), readings)
     }
 
     fn next(&mut self) -> (String, String) {

@@ -19,8 +19,9 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::verdict::Duplicates;
 use crate::support::oracle::{Oracle, Verdict, murmur2};
-use crate::support::payload::{USUAL_BYTES, origin, payload};
+use crate::support::payload::{USUAL_BYTES, is_sent, origin, payload};
 use crate::support::proxy::{Proxy, Rules};
+use crate::support::telemetry::reading;
 use crate::support::{ports, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -51,6 +52,26 @@ fn a_payload_tells_its_origin_and_has_the_size_asked_for() {
     assert_eq!(origin(&value), Some(("d7".into(), 123)));
     assert_eq!(value, payload("d7", 123, USUAL_BYTES));
     assert_ne!(value, payload("d8", 123, USUAL_BYTES));
+}
+
+#[test]
+fn a_reading_is_json_of_the_size_asked_for_and_known_again_whatever_that_is() {
+    for (device, size) in [
+        ("d7", 40),
+        ("pump-1007", 120),
+        ("pump-1007", USUAL_BYTES),
+        ("d199999", 2_000),
+    ] {
+        for seq in [1, 123, 90_000] {
+            let value = reading(device, seq, size);
+            assert_eq!(value.len(), size, "{}", String::from_utf8_lossy(&value));
+            assert_eq!(origin(&value), Some((device.into(), seq)));
+            assert!(is_sent(&value, device, seq) && !is_sent(&value, device, seq + 1));
+        }
+    }
+    // All fields fit into the usual size.
+    let usual = reading("pump-1007", 90_000, USUAL_BYTES);
+    assert!(usual.windows(7).any(|part| part == b"\"state\""));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! repetitions, and begins with any number for a producer that it does not know there; a batch is stored as a whole or not at all.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -173,7 +174,7 @@ impl Cluster {
         from: Sender,
         place: &(String, i32),
         first: u32,
-        records: &[KafkaRecord],
+        records: &[Arc<KafkaRecord>],
         now: u64,
     ) -> Answer {
         let refused = from.producer < self.refused_below;
@@ -197,7 +198,7 @@ impl Cluster {
         if records.iter().any(|record| record.bytes() > RECORD_BYTES) {
             return Err(Code::MessageSizeTooLarge);
         }
-        if records.iter().any(is_poison) {
+        if records.iter().any(|record| is_poison(record)) {
             return Err(Code::InvalidRecord);
         }
         if refused && from.epoch == 0 {
@@ -289,7 +290,7 @@ fn is_poison(record: &KafkaRecord) -> bool {
 }
 
 impl Partition {
-    fn append(&mut self, producer: u64, first: u32, records: &[KafkaRecord], sight: Sight) -> Answer {
+    fn append(&mut self, producer: u64, first: u32, records: &[Arc<KafkaRecord>], sight: Sight) -> Answer {
         let last = first + u32::try_from(records.len()).expect("small") - 1;
         // Of a producer that it does not know here it takes any number as the first.
         let known = self.known.entry(producer).or_default();

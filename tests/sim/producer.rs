@@ -5,6 +5,7 @@
 //! back unsent. What is on its way when the client is dropped may still arrive.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeferry::message::Seq;
@@ -34,7 +35,7 @@ const LINGER_MS: u64 = 5;
 #[derive(Debug)]
 struct Batch {
     first: u32,
-    records: Vec<(Ticket, KafkaRecord)>,
+    records: Vec<(Ticket, Arc<KafkaRecord>)>,
     attempt: u32,
     state: State,
     /// This attempt never arrives.
@@ -53,7 +54,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Line {
     next: u32,
-    queue: VecDeque<(Ticket, KafkaRecord)>,
+    queue: VecDeque<(Ticket, Arc<KafkaRecord>)>,
     batches: VecDeque<Batch>,
     /// When the last thing on its way arrives.
     last: u64,
@@ -176,7 +177,7 @@ impl Drop for Hand {
 impl Producer for Hand {
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
@@ -290,7 +291,7 @@ impl World {
     fn submit(
         &mut self,
         client: usize,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: i32,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
@@ -313,7 +314,7 @@ impl World {
             .entry(place)
             .or_default()
             .queue
-            .push_back((ticket, record.clone()));
+            .push_back((ticket, Arc::clone(record)));
         self.schedule(client, 1);
         Ok(())
     }
@@ -461,7 +462,11 @@ impl World {
             // It comes when the link does.
             return self.agenda.put(self.now() + 500, Event::Arrive(flight));
         }
-        let records: Vec<KafkaRecord> = batch.records.iter().map(|(_, record)| record.clone()).collect();
+        let records: Vec<_> = batch
+            .records
+            .iter()
+            .map(|(_, record)| Arc::clone(record))
+            .collect();
         let is_untold = batch.is_untold;
         let answer = self
             .cluster

@@ -1,112 +1,173 @@
 //! JSON telemetry as sensors send it: compression decides how much is written, so what is measured with has to be like
 //! what is real.
 //!
-//! A message is a reading of one device: its name, the time in milliseconds, a number, six values and a state, as compact
-//! JSON of about 200 bytes. The values walk from reading to reading in small steps, like temperatures do, and are written
-//! with the digits that a sensor gives. Nothing is padding. The same seed makes the same messages.
+//! A message is a reading of one device: its name, a number, the time in milliseconds, six values and a state, as compact
+//! JSON. The values walk from reading to reading in small steps, like temperatures do, and are written
+//! with the digits that a sensor gives. All of it follows from the name and the number, so that it can be made again for comparison.
+
+use std::iter;
 
 use super::seed::Seed;
 
 /// Devices that report in turn.
-pub const DEVICES: usize = 100;
+pub const DEVICES: u64 = 100;
+/// Bytes of a usual message: what all of its fields take.
+pub const USUAL_BYTES: usize = 200;
 /// 2026-01-01, milliseconds.
 const BEGIN_MS: u64 = 1_767_225_600_000;
+/// Between two readings of a device, and by how much they are late at most: devices do not report on the dot.
+const INTERVAL_MS: u64 = 1_000;
+const LATE_MS: u64 = 20;
+/// Readings between two turns of a value.
+const TURN: u64 = 32;
+/// Less room is not worth a list.
+const SAMPLES_FROM: usize = 64;
+
+/// One value of a reading.
+struct Sensor {
+    /// With the unit, as the field is called.
+    name: &'static str,
+    sign: &'static str,
+    /// In steps of the last digit.
+    least: u64,
+    most: u64,
+    /// Of the last digit, from one reading to the next.
+    step: u64,
+    digits: u32,
+}
+
+const fn sensor(name: &'static str, range: (u64, u64), step: u64, digits: u32) -> Sensor {
+    Sensor {
+        name,
+        sign: "",
+        least: range.0,
+        most: range.1,
+        step,
+        digits,
+    }
+}
+
+const SENSORS: [Sensor; 6] = [
+    sensor("temperature", (1_500, 6_500), 8, 2),
+    sensor("humidity", (300, 700), 4, 1),
+    sensor("pressure", (98_000, 103_000), 3, 2),
+    sensor("vibration_mm_s", (1_000, 9_000), 60, 3),
+    sensor("supply_v", (3_100, 3_400), 2, 3),
+    Sensor {
+        sign: "-",
+        ..sensor("rssi_dbm", (60, 95), 3, 0)
+    },
+];
+
+impl Sensor {
+    /// Its value in reading `seq` of the device with so many for a name: on the way from one turn to the next, and a little beside it.
+    fn value(&self, device: u64, seq: u64) -> u64 {
+        let (turn, behind) = (seq / TURN, seq % TURN);
+        let own = mixed(device, self.least);
+        let middle = self.least + own % (self.most - self.least);
+        let at = |turn| middle + mixed(own, turn) % (8 * self.step);
+        let on_the_way = (at(turn) * (TURN - behind) + at(turn + 1) * behind) / TURN;
+        on_the_way + mixed(own, !seq) % (2 * self.step + 1)
+    }
+
+    fn text(&self, value: u64) -> String {
+        let one = 10_u64.pow(self.digits);
+        match self.digits {
+            0 => format!("{}{value}", self.sign),
+            digits => format!(
+                "{}{}.{:0digits$}",
+                self.sign,
+                value / one,
+                value % one,
+                digits = digits as usize
+            ),
+        }
+    }
+}
+
+fn mixed(a: u64, b: u64) -> u64 {
+    Seed::new(a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next()
+}
+
+/// What `device` sends as its message `seq`, in `size` bytes: the fields that fit, more samples of the first sensor where there is room
+/// for them, and blanks for the rest. A name that is too long for it makes it longer.
+pub fn reading(device: &str, seq: u64, size: usize) -> Vec<u8> {
+    let id = device
+        .bytes()
+        .fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let room = size.saturating_sub("}".len());
+    let mut text = format!("{{\"device\":\"{device}\",\"seq\":{seq}");
+    let mut fields = fields(id, seq)
+        .map(|(name, value)| format!(",\"{name}\":{value}"))
+        .peekable();
+    while let Some(field) = fields.next_if(|field| text.len() + field.len() <= room) {
+        text.push_str(&field);
+    }
+    if fields.peek().is_none() && text.len() + SAMPLES_FROM <= room {
+        write_samples(&mut text, id, seq, room);
+    }
+    text.extend(iter::repeat_n(' ', room.saturating_sub(text.len())));
+    text.push('}');
+    text.into_bytes()
+}
+
+/// Names and values.
+fn fields(id: u64, seq: u64) -> impl Iterator<Item = (&'static str, String)> {
+    let ts = BEGIN_MS + seq * INTERVAL_MS + id % INTERVAL_MS + mixed(id, seq) % LATE_MS;
+    let state = if mixed(id, seq / TURN).is_multiple_of(50) {
+        "\"degraded\""
+    } else {
+        "\"running\""
+    };
+    let values = SENSORS
+        .iter()
+        .map(move |sensor| (sensor.name, sensor.text(sensor.value(id, seq))));
+    iter::once(("ts", ts.to_string()))
+        .chain(values)
+        .chain([("fw", "\"2.4.1\"".into()), ("state", state.into())])
+}
+
+/// As of a sensor that reports seldom.
+fn write_samples(text: &mut String, id: u64, seq: u64, room: usize) {
+    let [sensor, ..] = &SENSORS;
+    text.push_str(",\"samples\":[0");
+    for number in 1.. {
+        let sample = format!(",{}", sensor.text(sensor.value(id, seq + number)));
+        if text.len() + sample.len() >= room {
+            break;
+        }
+        text.push_str(&sample);
+    }
+    text.push(']');
+}
 
 /// A fleet of devices.
 #[derive(Debug)]
 pub struct Telemetry {
-    seed: Seed,
-    devices: Vec<Device>,
+    names: Vec<String>,
+    /// How many readings the devices have behind them.
+    age: u64,
     sent: u64,
-    /// Microseconds between two messages of the fleet.
-    pace_us: u64,
 }
-
-#[derive(Debug)]
-struct Device {
-    name: String,
-    seq: u64,
-    /// Hundredths of a degree, tenths of a percent, hundredths of a hectopascal, micrometres per second,
-    /// millivolts, and decibels below a milliwatt.
-    values: [i64; 6],
-}
-
-/// Largest step of each value, in its unit.
-const STEPS: [u64; 6] = [8, 4, 3, 60, 2, 3];
 
 impl Telemetry {
-    /// A fleet that sends `rate` messages each second.
-    pub fn new(seed: u64, rate: u32) -> Self {
-        let mut seed = Seed::new(seed);
-        let devices = (0..DEVICES)
-            .map(|number| Device::new(number, &mut seed))
-            .collect();
+    /// A fleet. The same seed makes the same messages.
+    pub fn new(seed: u64) -> Self {
         Self {
-            seed,
-            devices,
+            names: (0..DEVICES)
+                .map(|number| format!("pump-{:04}", 1000 + 7 * number))
+                .collect(),
+            age: Seed::new(seed).between(10_000, 90_000),
             sent: 0,
-            pace_us: 1_000_000 / u64::from(rate),
         }
     }
 
     /// The next message: the device's name and its payload.
     pub fn next(&mut self) -> (&str, String) {
-        let index = usize::try_from(self.sent % DEVICES as u64).expect("there are few devices");
-        // Devices do not report on the dot.
-        let at = BEGIN_MS + self.sent * self.pace_us / 1000 + self.seed.between(0, 20);
+        let turn = self.sent % DEVICES;
+        let name = &self.names[usize::try_from(turn).expect("there are few devices")];
+        let reading = reading(name, self.age + self.sent / DEVICES, USUAL_BYTES);
         self.sent += 1;
-        let device = self.devices.get_mut(index).expect("the index is one of theirs");
-        let payload = device.reading(at, &mut self.seed);
-        (&device.name, payload)
-    }
-}
-
-impl Device {
-    fn new(number: usize, seed: &mut Seed) -> Self {
-        let between =
-            |low: u64, high: u64, seed: &mut Seed| i64::try_from(seed.between(low, high)).expect("small");
-        Self {
-            name: format!("pump-{:04}", 1000 + 7 * number),
-            seq: seed.between(10_000, 90_000),
-            values: [
-                between(1_500, 6_500, seed),
-                between(300, 700, seed),
-                between(98_000, 103_000, seed),
-                between(1_000, 9_000, seed),
-                between(3_100, 3_400, seed),
-                between(60, 95, seed),
-            ],
-        }
-    }
-
-    fn reading(&mut self, at: u64, seed: &mut Seed) -> String {
-        for (value, step) in self.values.iter_mut().zip(STEPS) {
-            let change = i64::try_from(seed.between(0, 2 * step + 1)).expect("small") - step.cast_signed();
-            *value = (*value + change).abs();
-        }
-        self.seq += 1;
-        let [temperature, humidity, pressure, vibration, supply, signal] = self.values;
-        let state = if seed.between(0, 50) == 0 {
-            "degraded"
-        } else {
-            "running"
-        };
-        format!(
-            "{{\"device\":\"{}\",\"ts\":{at},\"seq\":{},\"temperature\":{}.{:02},\"humidity\":{}.{},\
-             \"pressure\":{}.{:02},\"vibration_mm_s\":{}.{:03},\"supply_v\":{}.{:03},\"rssi_dbm\":-{signal},\
-             \"firmware\":\"2.4.1\",\"state\":\"{state}\"}}",
-            self.name,
-            self.seq,
-            temperature / 100,
-            temperature % 100,
-            humidity / 10,
-            humidity % 10,
-            pressure / 100,
-            pressure % 100,
-            vibration / 1000,
-            vibration % 1000,
-            supply / 1000,
-            supply % 1000,
-        )
+        (name, String::from_utf8(reading).expect("JSON is text"))
     }
 }

@@ -14,8 +14,8 @@ use crate::report::table::Table;
 use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
-use crate::support::payload::USUAL_BYTES;
 use crate::support::scene::{ACK_LIMIT, FILTER};
+use crate::support::telemetry::USUAL_BYTES;
 
 /// Messages a second of every curve, where they are small enough.
 const RATE: u32 = 4_000;

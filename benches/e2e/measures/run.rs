@@ -16,8 +16,9 @@ use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::{Kafka, PARTITIONS};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::{Oracle, PATIENCE, Record, Verdict};
-use crate::support::payload::{USUAL_BYTES, origin};
+use crate::support::payload::origin;
 use crate::support::scene::ACK_LIMIT;
+use crate::support::telemetry::{USUAL_BYTES, reading};
 use crate::support::wait;
 
 /// Devices of a load.
@@ -255,6 +256,7 @@ pub fn plan(prefix: &'static str, messages: u64, rate: Option<u32>) -> Plan {
         messages: Some(messages),
         rate,
         bytes: USUAL_BYTES,
+        contents: reading,
         ..Plan::default()
     }
 }

@@ -19,8 +19,8 @@ use crate::child;
 use crate::support::config::GATEWAY;
 use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
-use crate::support::payload::{USUAL_BYTES, payload};
 use crate::support::scratch::Scratch;
+use crate::support::telemetry::{USUAL_BYTES, reading};
 
 /// Made before, and sent again and again: their contents differ as those of devices do.
 const RECORDS: u64 = 10_000;
@@ -85,11 +85,11 @@ pub fn run(folder: &Path, case: &Value) -> Value {
     json!({ "per_second": messages as f64 / began.elapsed().as_secs_f64() })
 }
 
-fn records(router: &Router) -> Vec<KafkaRecord> {
+fn records(router: &Router) -> Vec<Arc<KafkaRecord>> {
     let stamp = Stamp::right(1_767_225_600_000);
     let record = |number: u64| {
         let device = format!("d{}", number % DEVICES);
-        let bytes = payload(&device, number, USUAL_BYTES);
+        let bytes = reading(&device, number, USUAL_BYTES);
         let mut arrival = Arrival::trial(number, format!("devices/{device}/telemetry"), bytes);
         arrival.broker = Arc::from("local");
         arrival.stamp = stamp;

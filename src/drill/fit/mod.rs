@@ -208,7 +208,7 @@ impl<'c> Routers<'c> {
             // Two routes may make the very same record: whoever reads cannot tell one from two.
             let mut different: Vec<(String, String, Bytes)> = Vec::new();
             for record in records {
-                let record = (record.topic, record.key, record.payload);
+                let record = (record.topic.clone(), record.key.clone(), record.payload.clone());
                 if !different.contains(&record) {
                     different.push(record);
                 }

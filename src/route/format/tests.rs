@@ -1,6 +1,7 @@
 //! Parts for the tests of all formats: from the text of a `[[route]]` to what becomes of one message.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -60,7 +61,7 @@ pub fn user(pairs: &[(&str, &str)]) -> Properties {
 }
 
 /// The one record of a message.
-pub fn record(router: &Router, message: &Stored) -> KafkaRecord {
+pub fn record(router: &Router, message: &Stored) -> Arc<KafkaRecord> {
     let outcome = router.route(message, &Told::as_it_stood(&message.arrival.stamp));
     assert_eq!(outcome.refusals, []);
     let [record] = <[_; 1]>::try_from(outcome.records).expect("one record");

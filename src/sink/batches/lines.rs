@@ -1,6 +1,7 @@
 //! What waits for its partition and what is under way to it. Pure: time comes from outside.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Limits;
@@ -27,7 +28,7 @@ type Partition = Option<i32>;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
-    pub(super) record: KafkaRecord,
+    pub(super) record: Arc<KafkaRecord>,
     /// What the client counts for it before it takes it.
     bytes: usize,
     /// What it takes in a batch, about.
@@ -138,7 +139,7 @@ impl Lines {
         &mut self,
         number: Number,
         ticket: Ticket,
-        record: KafkaRecord,
+        record: Arc<KafkaRecord>,
         bytes: usize,
         since: Instant,
     ) {

@@ -19,8 +19,8 @@ fn limits(linger: Duration) -> Limits {
     }
 }
 
-fn record(partition: i32) -> KafkaRecord {
-    KafkaRecord {
+fn record(partition: i32) -> Arc<KafkaRecord> {
+    Arc::new(KafkaRecord {
         route: 0,
         is_templated: false,
         topic: "t".to_owned(),
@@ -29,7 +29,7 @@ fn record(partition: i32) -> KafkaRecord {
         payload: Bytes::from_static(b"payload"),
         headers: Vec::new(),
         timestamp_ms: 1,
-    }
+    })
 }
 
 /// What a client would do, by a script.
@@ -43,7 +43,12 @@ struct Scripted {
 }
 
 impl Producer for Scripted {
-    fn submit(&mut self, _: &KafkaRecord, partition: Option<i32>, ticket: Ticket) -> Result<(), SubmitError> {
+    fn submit(
+        &mut self,
+        _: &Arc<KafkaRecord>,
+        partition: Option<i32>,
+        ticket: Ticket,
+    ) -> Result<(), SubmitError> {
         if let Some(refusal) = self.refusals.pop_front() {
             return Err(refusal);
         }

@@ -156,7 +156,7 @@ enum Item {
 #[derive(Debug)]
 struct Entry {
     item: Item,
-    record: KafkaRecord,
+    record: Arc<KafkaRecord>,
     /// The time that the record should have.
     time_ms: i64,
     is_confirmed: bool,
@@ -651,7 +651,7 @@ fn entry(item: Item, record: KafkaRecord, timing: &Timing) -> Entry {
     };
     Entry {
         item,
-        record,
+        record: Arc::new(record),
         time_ms,
         is_confirmed: false,
     }

@@ -78,7 +78,7 @@ impl<C: Connector> Drain<C> {
         };
         let refusal = Refusal::Refused {
             route: record.route,
-            topic: record.topic,
+            topic: record.topic.clone(),
             code: failure.code.to_string(),
             attempts: self.times.attempts(),
         };

@@ -147,7 +147,7 @@ impl<C: Connector> Drain<C> {
         if strikes >= STRIKES {
             let refusal = Refusal::Refused {
                 route: record.route,
-                topic: record.topic,
+                topic: record.topic.clone(),
                 code: failure.code.to_string(),
                 attempts: strikes,
             };

@@ -1,5 +1,6 @@
 //! Towards Kafka: takes messages from the queue, shapes them, hands their records to the client in order.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -136,7 +137,7 @@ impl<C: Connector> Drain<C> {
     }
 
     /// The record of a ticket, shaped again.
-    pub(super) fn record_of(&self, ticket: Ticket) -> Option<KafkaRecord> {
+    pub(super) fn record_of(&self, ticket: Ticket) -> Option<Arc<KafkaRecord>> {
         let number = self.window.number(ticket)?;
         let message = self.window.get(ticket)?;
         let outcome = self
@@ -221,7 +222,7 @@ impl<C: Connector> Drain<C> {
     pub(super) fn submit(
         &mut self,
         ticket: Ticket,
-        record: KafkaRecord,
+        record: Arc<KafkaRecord>,
         now: Instant,
     ) -> Result<bool, StepError> {
         // A message that was begun is finished: the allowance goes into debt for it.
@@ -274,7 +275,7 @@ impl<C: Connector> Drain<C> {
                 // The client's own limit: it depends on this record alone.
                 let refusal = Refusal::Refused {
                     route: record.route,
-                    topic: record.topic,
+                    topic: record.topic.clone(),
                     code: code.to_string(),
                     attempts: 0,
                 };

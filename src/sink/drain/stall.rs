@@ -77,7 +77,7 @@ impl<C: Connector> Drain<C> {
             return;
         };
         self.stall.looked = Some(now);
-        let topic = record.topic;
+        let topic = &record.topic;
         let reason = match state {
             TopicState::Leaderless { first, .. } => {
                 format!("partition {first} of topic {topic:?} has no leader")

@@ -38,7 +38,7 @@ mod topics;
 /// What the cluster holds and how it behaves.
 #[derive(Default)]
 struct Cluster {
-    stored: Vec<KafkaRecord>,
+    stored: Vec<Arc<KafkaRecord>>,
     /// Payloads that make their batch fail, and how.
     poison: Vec<(Bytes, Code)>,
     /// Keys whose records make their batch fail as invalid.
@@ -142,7 +142,7 @@ impl Connector for Kafka {
 
 struct Client {
     kafka: Kafka,
-    pending: VecDeque<(Ticket, KafkaRecord)>,
+    pending: VecDeque<(Ticket, Arc<KafkaRecord>)>,
     places: VecDeque<i32>,
     broken: bool,
     late: bool,
@@ -155,7 +155,7 @@ struct Client {
 impl Producer for Client {
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
@@ -164,7 +164,7 @@ impl Producer for Client {
         if usize::try_from(place).expect("counts from 0") >= cluster.partitions_of(&record.topic) {
             return Err(SubmitError::Refused(Code::UnknownPartition));
         }
-        let fails = |(_, record): &(Ticket, KafkaRecord)| cluster.failure(record).is_some();
+        let fails = |(_, record): &(Ticket, Arc<KafkaRecord>)| cluster.failure(record).is_some();
         if self.broken || cluster.late_reports && self.pending.iter().any(fails) {
             return Err(SubmitError::Refused(Code::Fatal));
         }
@@ -175,7 +175,7 @@ impl Producer for Client {
             return Err(SubmitError::Full);
         }
         cluster.submitted += 1;
-        self.pending.push_back((ticket, record.clone()));
+        self.pending.push_back((ticket, Arc::clone(record)));
         self.places.push_back(place);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Producer for Client {
         }
         // A batch is for one topic.
         let topic = self.pending.front().map(|(_, record)| record.topic.clone());
-        let same_topic = |(_, record): &&(Ticket, KafkaRecord)| Some(&record.topic) == topic.as_ref();
+        let same_topic = |(_, record): &&(Ticket, Arc<KafkaRecord>)| Some(&record.topic) == topic.as_ref();
         let size = self.pending.iter().take_while(same_topic).count().min(BATCH);
         let batch: Vec<_> = self.pending.drain(..size).collect();
         let places: Vec<_> = self.places.drain(..size).collect();
@@ -202,7 +202,7 @@ impl Producer for Client {
         let failed = failed.or_else(|| cluster.ledger.refusal(self.epoch));
         let outcome = failed.map_or(Ok(()), Err);
         if outcome.is_ok() {
-            let records = batch.iter().map(|(_, record)| record.clone());
+            let records = batch.iter().map(|(_, record)| Arc::clone(record));
             match self.epoch {
                 0 => {
                     cluster.stored.extend(records);
@@ -214,12 +214,12 @@ impl Producer for Client {
         drop(cluster);
         let mut reports: Vec<_> = batch
             .into_iter()
-            .map(|(ticket, record)| report(ticket, record, outcome))
+            .map(|(ticket, record)| report(ticket, &record, outcome))
             .collect();
         if outcome.is_err() {
             self.broken = true;
             let purged = self.pending.drain(..);
-            reports.extend(purged.map(|(ticket, record)| report(ticket, record, Err(Code::PurgeQueue))));
+            reports.extend(purged.map(|(ticket, record)| report(ticket, &record, Err(Code::PurgeQueue))));
         }
         reports
     }
@@ -269,10 +269,10 @@ impl Producer for Client {
     }
 }
 
-fn report(ticket: Ticket, record: KafkaRecord, outcome: Result<(), Code>) -> Report {
+fn report(ticket: Ticket, record: &KafkaRecord, outcome: Result<(), Code>) -> Report {
     Report {
         ticket,
-        topic: record.topic,
+        topic: record.topic.clone(),
         outcome,
     }
 }

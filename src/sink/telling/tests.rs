@@ -19,7 +19,7 @@ struct Script {
     /// What becomes of records; stored when nothing is said.
     outcomes: VecDeque<Result<(), Code>>,
     reports: Vec<Report>,
-    got: Vec<KafkaRecord>,
+    got: Vec<Arc<KafkaRecord>>,
     producers: usize,
 }
 
@@ -50,13 +50,13 @@ impl Connector for Kafka {
 impl Producer for Kafka {
     fn submit(
         &mut self,
-        record: &KafkaRecord,
+        record: &Arc<KafkaRecord>,
         _partition: Option<i32>,
         ticket: Ticket,
     ) -> Result<(), SubmitError> {
         let mut script = self.script();
         let outcome = script.outcomes.pop_front().unwrap_or(Ok(()));
-        script.got.push(record.clone());
+        script.got.push(Arc::clone(record));
         let topic = record.topic.clone();
         script.reports.push(Report {
             ticket,
@@ -167,7 +167,7 @@ fn while_data_uses_up_the_rate_the_state_waits() {
     teller.step();
     assert_eq!(kafka.counts().0, 1);
     // Now the data has something to send all the time.
-    let heaviest = kafka.script().got[0].clone();
+    let heaviest = Arc::clone(&kafka.script().got[0]);
     data.charge(&heaviest);
     assert!(!data.is_open(Instant::now()));
     let wait = teller.step();

@@ -28,6 +28,8 @@ pub struct Plan {
     pub rate: Option<u32>,
     /// Bytes of one payload.
     pub bytes: usize,
+    /// Makes it of its device, its number, and its bytes: [`payload::payload`], or what [`payload::is_sent`] knows too.
+    pub contents: fn(&str, u64, usize) -> Vec<u8>,
     /// Whether the devices' own sessions outlive their connections.
     pub persistent: bool,
     /// MQTT topic with `{device}` and `{seq}`.
@@ -44,6 +46,7 @@ impl Default for Plan {
             messages: None,
             rate: Some(400),
             bytes: payload::USUAL_BYTES,
+            contents: payload::payload,
             persistent: false,
             topic: sent::TOPIC,
         }

@@ -12,7 +12,6 @@ use rumqttc::{Publish, QoS};
 use super::Plan;
 use super::sent::{Sending, Sent, fill};
 use crate::support::mqtt::Link;
-use crate::support::payload::payload;
 use crate::support::wait;
 use crate::support::wait::wall_clock;
 
@@ -120,7 +119,7 @@ impl Publisher {
         {
             let log = self.sent.devices.get_mut(device).expect("it was sent before");
             log.get_mut(seq).expect("it was sent before").times += 1;
-            let mut publish = self.sent.publish(device, *seq, self.plan.bytes);
+            let mut publish = self.publish(device, *seq);
             publish.dup = true;
             publish.pkid = *packet_id;
             link.queue(&Packet::Publish(publish));
@@ -167,7 +166,7 @@ impl Publisher {
         let (device, seq) = (device.clone(), *count);
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
 
-        let mut publish = self.sent.publish(&device, seq, self.plan.bytes);
+        let mut publish = self.publish(&device, seq);
         publish.pkid = self.last_packet_id;
         let sending = Sending {
             times: 1,
@@ -200,14 +199,11 @@ impl Publisher {
         log.get_mut(&pending.seq).expect("it was sent").acked = true;
         self.acked.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-impl Sent {
-    fn publish(&self, device: &str, seq: u64, bytes: usize) -> Publish {
+    fn publish(&self, device: &str, seq: u64) -> Publish {
         Publish::new(
-            fill(&self.topic, device, seq),
+            fill(&self.sent.topic, device, seq),
             QoS::AtLeastOnce,
-            payload(device, seq, bytes),
+            (self.plan.contents)(device, seq, self.plan.bytes),
         )
     }
 }

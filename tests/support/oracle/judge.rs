@@ -7,7 +7,7 @@ use super::reader::Record;
 use super::verdict::Verdict;
 use crate::support::config::GATEWAY;
 use crate::support::devices::sent::Sent;
-use crate::support::payload::{origin, payload};
+use crate::support::payload::{is_sent, origin};
 
 /// Judges all records of one topic. `layouts` are its partition counts, one after the other.
 pub(super) fn judge(records: &[Record], sent: &Sent, layouts: &[i32]) -> Verdict {
@@ -60,7 +60,7 @@ fn judge_contents(found: &mut Verdict, record: &Record, sent: &Sent, device: &st
     if record.key.as_deref() != Some(device.as_bytes()) {
         found.wrong_key.push(name(device, seq));
     }
-    if record.value != payload(device, seq, record.value.len()) {
+    if !is_sent(&record.value, device, seq) {
         found.altered.push(name(device, seq));
     }
     if let Err(problem) = check_headers(record, &sent.topic_of(device, seq)) {

@@ -10,7 +10,7 @@ use crate::sink::producer::{Committed, Report, TransactionError};
 
 #[derive(Default)]
 struct Cluster {
-    stored: Vec<KafkaRecord>,
+    stored: Vec<Arc<KafkaRecord>>,
     is_missing: bool,
     questions: usize,
     /// Payloads that the topic refuses; the batch fails as a whole.
@@ -33,14 +33,14 @@ impl Kafka {
 
     fn payloads(&self) -> Vec<String> {
         let cluster = self.cluster();
-        let text = |record: &KafkaRecord| String::from_utf8_lossy(&record.payload).into_owned();
+        let text = |record: &Arc<KafkaRecord>| String::from_utf8_lossy(&record.payload).into_owned();
         cluster.stored.iter().map(text).collect()
     }
 }
 
 struct Client {
     kafka: Kafka,
-    pending: Vec<(Ticket, KafkaRecord)>,
+    pending: Vec<(Ticket, Arc<KafkaRecord>)>,
 }
 
 impl Connector for Kafka {
@@ -55,8 +55,13 @@ impl Connector for Kafka {
 }
 
 impl Producer for Client {
-    fn submit(&mut self, record: &KafkaRecord, _: Option<i32>, ticket: Ticket) -> Result<(), SubmitError> {
-        self.pending.push((ticket, record.clone()));
+    fn submit(
+        &mut self,
+        record: &Arc<KafkaRecord>,
+        _: Option<i32>,
+        ticket: Ticket,
+    ) -> Result<(), SubmitError> {
+        self.pending.push((ticket, Arc::clone(record)));
         Ok(())
     }
 

@@ -38,7 +38,7 @@ fn synchronise(bench: &mut Bench) {
     }
 }
 
-fn clock(record: &KafkaRecord) -> Option<String> {
+fn clock(record: &Arc<KafkaRecord>) -> Option<String> {
     record.header("edgeferry-clock").map(str::to_owned)
 }
 

@@ -21,7 +21,7 @@ enum CommitFault {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Stored in the open transaction: nobody sees it.
-    pub(super) open: Vec<KafkaRecord>,
+    pub(super) open: Vec<Arc<KafkaRecord>>,
     committed: Committed,
     epoch: u64,
     faults: VecDeque<CommitFault>,
@@ -87,7 +87,7 @@ impl Ledger {
         &mut self,
         epoch: u64,
         cursor: Seq,
-    ) -> (Vec<KafkaRecord>, Result<(), TransactionError>) {
+    ) -> (Vec<Arc<KafkaRecord>>, Result<(), TransactionError>) {
         let fails = |code, is_retriable| Err(TransactionError { code, is_retriable });
         if self.fence_after == Some(self.commits.len()) {
             self.fence_after = None;
