@@ -61,10 +61,30 @@ pub const REWIND_GOES_BACK: &str = "rewind.goes-back";
 pub const END_IS_RENEWED: &str = "end.is-renewed";
 /// What a repetition is taken for has to be equal to it.
 pub const REPETITION_IS_EQUAL: &str = "repetition.is-equal";
+/// A delivery report may say that nothing was delivered.
+pub const STATUS_COUNTS: &str = "status.counts";
+/// What the client had not sent when something failed goes again.
+pub const PURGED_GO_AGAIN: &str = "purged.go-again";
+/// The cursor stops before a message that is not done, whatever is done behind it.
+pub const CURSOR_STOPS: &str = "cursor.stops";
+/// With exactly-once the cursor moves when the transaction is committed.
+pub const CURSOR_IS_COMMITTED: &str = "cursor.is-committed";
+/// A message that Kafka refuses is kept.
+pub const LETTER_IS_KEPT: &str = "letter.is-kept";
+/// It makes room for those behind it.
+pub const LETTER_MAKES_ROOM: &str = "letter.makes-room";
+/// What is durable is noted behind it.
+pub const MARK_FOLLOWS: &str = "mark.follows";
+/// What the broker marks as sent again is not known for that.
+pub const DUP_IS_JUDGED: &str = "dup.is-judged";
+/// A broker that has lost the session has lost what was subscribed.
+pub const SUBSCRIBES_AGAIN: &str = "subscription.comes-again";
+/// What the client has no room for goes before what comes behind it.
+pub const FULL_KEEPS_ORDER: &str = "full.keeps-order";
 
 /// Further steps on which a promise stands: without them it takes what the drill's Kafka and a healthy disk do not do to break
 /// it, so only the simulation leaves them out.
-pub const BROKEN_IN_SIMULATION: [(&str, &str); 4] = [
+pub const BROKEN_IN_SIMULATION: [(&str, &str); 14] = [
     (
         FIRST_GOES_ALONE,
         "sends a second batch to a partition that does not know the producer",
@@ -80,6 +100,31 @@ pub const BROKEN_IN_SIMULATION: [(&str, &str); 4] = [
     (
         REPETITION_IS_EQUAL,
         "takes any repetition with a known packet id for what had the id before",
+    ),
+    (STATUS_COUNTS, "takes a report of a failure for a delivery"),
+    (
+        PURGED_GO_AGAIN,
+        "forgets what the client had not sent when something failed",
+    ),
+    (CURSOR_STOPS, "moves the cursor past a message that is not done"),
+    (
+        CURSOR_IS_COMMITTED,
+        "moves the cursor before the transaction is committed",
+    ),
+    (LETTER_IS_KEPT, "drops what Kafka refuses"),
+    (LETTER_MAKES_ROOM, "never gets past what Kafka refuses"),
+    (MARK_FOLLOWS, "notes as durable what is not stored yet"),
+    (
+        DUP_IS_JUDGED,
+        "takes whatever is marked as sent again for what it has",
+    ),
+    (
+        SUBSCRIBES_AGAIN,
+        "does not subscribe again in a session that is new",
+    ),
+    (
+        FULL_KEEPS_ORDER,
+        "sends the next message first when the client is full",
     ),
 ];
 

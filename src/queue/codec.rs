@@ -249,6 +249,11 @@ impl Encoder {
         })
     }
 
+    /// Nothing comes for a while: gives its buffers back.
+    pub fn rest(&mut self) {
+        (self.raw, self.compressed) = (Vec::new(), Vec::new());
+    }
+
     /// Packs consecutive messages, the first of which is `first`, into as few chunks as possible.
     ///
     /// # Errors
@@ -310,7 +315,11 @@ impl Encoder {
         let too_large = || EncodeError::TooLarge(block.raw.len());
         let raw_length = u32::try_from(block.raw.len()).map_err(|_| too_large())?;
         let compressed = self.compress(&block.raw)?;
-        let zstd = if compressed.is_some() { FLAG_ZSTD } else { 0 };
+        // Not where that does not make it smaller.
+        let packed = compressed
+            .as_deref()
+            .filter(|bytes| bytes.len() < block.raw.len());
+        let zstd = if packed.is_some() { FLAG_ZSTD } else { 0 };
         let sparse = if block.sparse { FLAG_SPARSE } else { 0 };
         let mut head = Header {
             flags: zstd | sparse,
@@ -323,7 +332,7 @@ impl Encoder {
             raw_length,
             key_id: 0,
         };
-        let plain = compressed.as_deref().unwrap_or(&block.raw);
+        let plain = packed.unwrap_or(&block.raw);
         let sealed = self.seal(&mut head, plain)?;
         let body = sealed.as_deref().unwrap_or(plain);
         // Also a block of which nothing is left needs a chunk that says so.
@@ -346,7 +355,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// `None` when that does not make it smaller.
+    /// `None` where nothing is compressed.
     fn compress(&mut self, raw: &[u8]) -> Result<Option<Vec<u8>>, EncodeError> {
         let Some(zstd) = &mut self.zstd else {
             return Ok(None);
@@ -354,7 +363,7 @@ impl Encoder {
         let mut compressed = std::mem::take(&mut self.compressed);
         compressed.reserve(zstd_safe::compress_bound(raw.len()));
         zstd.compress_to_buffer(raw, &mut compressed)?;
-        Ok(Some(compressed).filter(|compressed| compressed.len() < raw.len()))
+        Ok(Some(compressed))
     }
 
     /// Seals the body of a block if there is a key to do it with; `head` then says so.
@@ -552,7 +561,9 @@ impl Decoder {
         } else {
             take_sparse(&head, &raw)?
         };
-        self.raw = emptied(raw);
+        if head.flags & FLAG_ZSTD != 0 {
+            self.raw = emptied(raw);
+        }
         Ok(Block {
             first: head.first,
             last: head.last(),

@@ -199,11 +199,17 @@ impl Writer {
             self.look_after();
             match self.offers.recv_timeout(HEARTBEAT) {
                 Ok(offer) => break offer,
-                Err(RecvTimeoutError::Timeout) => self.shared.tail.rest(),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
         Some(self.gather_behind(first))
+    }
+
+    /// Nothing came for a while.
+    fn rest(&mut self) {
+        self.shared.tail.rest();
+        self.encoder.rest();
     }
 
     /// What is done before each wait for messages.
@@ -251,7 +257,7 @@ impl Writer {
             match self.offers.try_recv() {
                 Ok(first) => Held::new(self.gather_behind(first)),
                 Err(TryRecvError::Empty) => {
-                    self.shared.tail.rest();
+                    self.rest();
                     return Round::Idle;
                 }
                 Err(TryRecvError::Disconnected) => return Round::Over,
@@ -378,6 +384,10 @@ impl Writer {
         let last = self.next.plus(group.len() as u64).previous();
         faults::point("commit.encoded");
         self.shared.marks.reserve(last)?;
+        if faults::omits(faults::MARK_FOLLOWS) {
+            self.shared.marks.set_durable(last, 0)?;
+            faults::point("commit.noted");
+        }
         self.shared.store.append(&chunks)?;
         faults::point("commit.durable");
         self.relief

@@ -50,8 +50,8 @@ pub const USER_PROPERTIES_MAX: usize = 1000;
 /// Bytes of all names and values of user properties: a quarter of what Kafka takes as one record by default.
 pub const USER_PROPERTIES_MAX_BYTES: usize = 256 * 1024;
 
-/// Facts and marks that most messages have.
-const USUAL_COUNT: usize = 5;
+/// Headers of a message without marks: its id, and who received it, when and where.
+const FACTS: usize = 4;
 
 /// Facts about a message, as headers.
 pub(super) fn facts(gateway: &str, id: &MessageId, arrival: &Arrival, told: &Told) -> Vec<Header> {
@@ -126,7 +126,8 @@ pub(super) fn of(
     }
     let arrival = subject.arrival();
     let is_full = route.headers == Headers::Full;
-    let mut headers = Vec::with_capacity(USUAL_COUNT + of_format.len() + route.add_headers.len());
+    let facts = if is_full { FACTS } else { 1 };
+    let mut headers = Vec::with_capacity(facts + of_format.len() + route.add_headers.len());
     headers.push(Header::text(ID, subject.id.to_string()));
     if is_full {
         headers.extend(origin(subject.gateway, arrival, subject.told));

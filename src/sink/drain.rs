@@ -25,6 +25,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::types::RDKafkaErrorCode as Code;
+
 use crate::clock;
 use crate::faults;
 use crate::message::Seq;
@@ -278,7 +280,7 @@ impl<C: Connector> Drain<C> {
         };
         let trouble = producer.trouble();
         for report in producer.reports() {
-            match report.outcome {
+            match believed(report.outcome) {
                 Ok(()) => {
                     self.window.delivered(report.ticket);
                     self.firsts.confirmed(report.ticket, now);
@@ -341,7 +343,14 @@ impl<C: Connector> Drain<C> {
             if !done.refusals.is_empty() {
                 // A window full of letters on a bad card takes longer than a thread may be silent.
                 self.monitor.pulse.beat();
-                match self.dead_letters.keep(&done.stored, done.refusals.clone()) {
+                if faults::omits(faults::LETTER_MAKES_ROOM) {
+                    break;
+                }
+                let letter = match faults::omits(faults::LETTER_IS_KEPT) {
+                    true => Ok(true),
+                    false => self.dead_letters.keep(&done.stored, done.refusals.clone()),
+                };
+                match letter {
                     Ok(true) => self.monitor.dead_lettered(
                         &self.router.id(&done.stored),
                         &done.stored,
@@ -374,8 +383,10 @@ impl<C: Connector> Drain<C> {
     /// Moves the cursor, or leaves that to the transaction that is open.
     fn pass(&mut self, cursor: Seq, passed: Passed) -> Result<(), StepError> {
         let now = match &mut self.transactions {
-            Some(transactions) => transactions.pass(cursor, passed),
-            None => Some((cursor, passed)),
+            Some(transactions) if !faults::omits(faults::CURSOR_IS_COMMITTED) => {
+                transactions.pass(cursor, passed)
+            }
+            _ => Some((cursor, passed)),
         };
         now.map_or(Ok(()), |(cursor, passed)| self.advance(cursor, passed))
     }
@@ -440,10 +451,20 @@ impl<C: Connector> Drain<C> {
     }
 }
 
+/// What a delivery report says, unless a test wants it misunderstood.
+fn believed(outcome: Result<(), Code>) -> Result<(), Code> {
+    match outcome {
+        Err(_) if faults::omits(faults::STATUS_COUNTS) => Ok(()),
+        Err(Code::PurgeQueue) if faults::omits(faults::PURGED_GO_AGAIN) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// What becomes of a message that is done, for the tallies. Its entry in `shares` is used up.
 fn fates(done: &InFlight, shares: &mut VecDeque<(Seq, Vec<Share>)>, places: &Places) -> Option<Fates> {
     let own = shares.pop_front_if(|(seq, _)| *seq <= done.stored.seq);
     let own = own.map(|(_, shares)| shares).unwrap_or_default();
+    // Nothing outstanding and nothing refused: Kafka has every record of it.
     if done.fate() == Fate::Delivered {
         return (!own.is_empty()).then_some(Fates {
             delivered: own,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::faults;
 use crate::message::{Seq, Stored};
 use crate::queue::Waiting;
 use crate::route::Refusal;
@@ -277,7 +278,11 @@ impl Window {
     /// The oldest message, if all of it is decided.
     #[must_use]
     pub fn front_done(&self) -> Option<&InFlight> {
-        self.messages.front().filter(|message| message.outstanding == 0)
+        let is_done = |message: &InFlight| message.outstanding == 0;
+        let is_passed = || faults::omits(faults::CURSOR_STOPS) && self.messages.iter().any(is_done);
+        self.messages
+            .front()
+            .filter(|message| is_done(message) || is_passed())
     }
 
     /// The oldest message.

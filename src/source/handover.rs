@@ -202,16 +202,6 @@ impl Seat {
         sharing.all(|want| want.grant == Grant::Given)
     }
 
-    /// Whether another lane may have asked for this message too.
-    fn is_wanted_elsewhere(&self, topic: &str) -> bool {
-        let all = self.all.0.borrow();
-        let mut others = all
-            .wants
-            .iter()
-            .filter(|want| want.broker == self.broker && want.lane != self.lane);
-        others.any(|want| want.asked && covers(&want.filter, topic))
-    }
-
     /// What other lanes' sessions hold and should not.
     fn held_elsewhere(&self) -> Vec<String> {
         self.held(|lane| lane != self.lane)
@@ -239,16 +229,6 @@ impl Seat {
             .filter(|want| self.is_other(want) && is_meant(want))
             .map(Want::foreign)
             .collect()
-    }
-
-    /// Whether another lane wants this message and may have no session that gets it.
-    fn is_in_doubt(&self, topic: &str) -> bool {
-        let all = self.all.0.borrow();
-        let mut others = all
-            .wants
-            .iter()
-            .filter(|want| want.grant == Grant::InDoubt && self.is_other(want));
-        others.any(|want| covers(&want.filter, topic))
     }
 
     /// What other lanes want for the first time of messages that this session was sent before, when that was never settled.
@@ -307,6 +287,7 @@ const QUEUED_PONGS: u32 = 10;
 #[derive(Debug)]
 pub struct Copies {
     seat: Seat,
+    others: Others,
     wanted: Vec<String>,
     /// The session was found with filters that are not wanted.
     is_old: bool,
@@ -344,6 +325,7 @@ impl Copies {
     ) -> Self {
         let here = seat.held_here();
         Self {
+            others: Others::of(&seat),
             seat,
             wanted: wanted.iter().map(|wanted| wanted.filter.clone()).collect(),
             is_old,
@@ -438,18 +420,64 @@ impl Copies {
         self.coming.retain(|coming| coming.quiet_pongs <= QUEUED_PONGS);
     }
 
-    /// Whether this message may be one of them.
-    pub(super) fn has(&self, topic: &str) -> bool {
-        let is_ours = || self.wanted.iter().any(|filter| covers(filter, topic));
+    /// Whether this message may be one of them. What others want is looked at first: our own filters may be thousands, and mostly nobody else
+    /// wants anything.
+    pub(super) fn has(&mut self, topic: &str) -> bool {
+        self.others.look(&self.seat);
+        let has_it = |filters: &[String]| filters.iter().any(|filter| covers(filter, topic));
+        let is_ours = || has_it(&self.wanted);
         let is_coming = || {
             let mut coming = self.coming.iter();
-            coming.any(|coming| covers(&coming.what.filter, topic)) || self.seat.is_in_doubt(topic)
+            coming.any(|coming| covers(&coming.what.filter, topic)) || has_it(&self.others.in_doubt)
         };
-        self.elsewhere.iter().any(|filter| covers(filter, topic))
+        has_it(&self.elsewhere)
             // What is wanted by nobody here goes out by the other lane's routes anyway.
-            || is_ours() && is_coming()
-            || self.here.iter().any(|filter| covers(filter, topic)) && is_ours()
-            || self.is_old && !is_ours() && self.seat.is_wanted_elsewhere(topic)
+            || (is_coming() || has_it(&self.here)) && is_ours()
+            || self.is_old && has_it(&self.others.asked) && !is_ours()
+    }
+}
+
+/// Filters that other lanes want of the broker. Each message asks for them, so they are read again only when something changed.
+#[derive(Debug)]
+struct Others {
+    all: watch::Receiver<All>,
+    /// They may have asked for these.
+    asked: Vec<String>,
+    /// They may have no session that gets these.
+    in_doubt: Vec<String>,
+}
+
+impl Others {
+    fn of(seat: &Seat) -> Self {
+        let mut others = Self {
+            all: seat.all.0.subscribe(),
+            asked: Vec::new(),
+            in_doubt: Vec::new(),
+        };
+        others.read(seat);
+        others
+    }
+
+    fn look(&mut self, seat: &Seat) {
+        // The seat has the other end, so it cannot be gone.
+        if self.all.has_changed().unwrap_or(true) {
+            self.read(seat);
+        }
+    }
+
+    fn read(&mut self, seat: &Seat) {
+        let all = self.all.borrow_and_update();
+        let those = |is_meant: fn(&Want) -> bool| -> Vec<String> {
+            let wants = all
+                .wants
+                .iter()
+                .filter(|want| seat.is_other(want) && is_meant(want));
+            wants.map(|want| want.filter.clone()).collect()
+        };
+        let asked = those(|want| want.asked);
+        let in_doubt = those(|want| want.grant == Grant::InDoubt);
+        drop(all);
+        (self.asked, self.in_doubt) = (asked, in_doubt);
     }
 }
 
@@ -509,7 +537,7 @@ mod tests {
             &["a/+".to_owned(), "b/+".to_owned(), "c/+".to_owned()],
         );
         new.want(&wanted("a/+"), &[]);
-        let copies = Copies::new(old, &wanted("b/+"), true, None);
+        let mut copies = Copies::new(old, &wanted("b/+"), true, None);
         assert!(!copies.has("a/1"));
         new.ask(&wanted("a/+"));
         assert!(copies.has("a/1"));

@@ -18,6 +18,7 @@ use super::retained::{Retained, topic_hash};
 use super::stamping::Stamping;
 use super::twins::{First, Twins};
 use crate::clock::Clock;
+use crate::faults;
 use crate::message::{Arrival, Delivery, OVERSIZE_KEPT_BYTES, SessionTag};
 use crate::outages::{Repeated, Say};
 use crate::queue::intake::Position;
@@ -134,6 +135,15 @@ impl Inbound {
             qos: seen.qos,
         };
         self.twins.arrived(seen.fingerprint, seen.packet_id);
+        if seen.dup && faults::omits(faults::DUP_IS_JUDGED) {
+            let position = self.pass_over(seen);
+            let after = self.last_stored;
+            return Ok(Some(Owed {
+                position,
+                after,
+                what,
+            }));
+        }
         let (position, after) = match self.window.judge(seen) {
             Verdict::Recognised(position) => {
                 count(&self.counters.recognised);

@@ -12,7 +12,7 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::PATIENCE;
 use crate::support::scene::{ACK_LIMIT, FILTER};
-use crate::support::telemetry::Telemetry;
+use crate::support::telemetry::{Telemetry, reading};
 use crate::support::wait;
 
 /// Readings in a message, and messages: some 200, 1,000 and 10,000 bytes.
@@ -74,6 +74,7 @@ fn on_disk_alone() -> f64 {
         messages: Some(ALONE),
         rate: Some(ALONE_RATE),
         bytes: 200,
+        contents: reading,
         ..Plan::default()
     };
     Devices::start(&mosquitto, &plan).finish(ACK_LIMIT);

@@ -1,18 +1,17 @@
 //! JSON telemetry as sensors send it: compression decides how much is written, so what is measured with has to be like
 //! what is real.
 //!
-//! A message is a reading of one device: its name, a number, the time in milliseconds, six values and a state, as compact
-//! JSON. The values walk from reading to reading in small steps, like temperatures do, and are written
+//! A message is a reading of one device: its name, a number, the time in milliseconds, six values and a state, as
+//! JSON: some 190 bytes, and blanks up to the size that is asked for. The values walk from reading to reading in small steps, like temperatures do, and are written
 //! with the digits that a sensor gives. All of it follows from the name and the number, so that it can be made again for comparison.
 
 use std::iter;
 
+pub use super::payload::USUAL_BYTES;
 use super::seed::Seed;
 
 /// Devices that report in turn.
 pub const DEVICES: u64 = 100;
-/// Bytes of a usual message: what all of its fields take.
-pub const USUAL_BYTES: usize = 200;
 /// 2026-01-01, milliseconds.
 const BEGIN_MS: u64 = 1_767_225_600_000;
 /// Between two readings of a device, and by how much they are late at most: devices do not report on the dot.
@@ -28,10 +27,10 @@ struct Sensor {
     /// With the unit, as the field is called.
     name: &'static str,
     sign: &'static str,
-    /// In steps of the last digit.
+    /// Of the last digit, like the next two: a device has its own level between these.
     least: u64,
     most: u64,
-    /// Of the last digit, from one reading to the next.
+    /// How far a reading is from its way at most, twice; the way turns within eight times as much.
     step: u64,
     digits: u32,
 }
@@ -60,12 +59,12 @@ const SENSORS: [Sensor; 6] = [
 ];
 
 impl Sensor {
-    /// Its value in reading `seq` of the device with so many for a name: on the way from one turn to the next, and a little beside it.
-    fn value(&self, device: u64, seq: u64) -> u64 {
+    /// Its value in reading `seq` of the device that `id` stands for: on the way from one turn to the next, and a little beside it.
+    fn value(&self, id: u64, seq: u64) -> u64 {
         let (turn, behind) = (seq / TURN, seq % TURN);
-        let own = mixed(device, self.least);
-        let middle = self.least + own % (self.most - self.least);
-        let at = |turn| middle + mixed(own, turn) % (8 * self.step);
+        let own = mixed(id, self.least);
+        let level = self.least + own % (self.most - self.least);
+        let at = |turn| level + mixed(own, turn) % (8 * self.step);
         let on_the_way = (at(turn) * (TURN - behind) + at(turn + 1) * behind) / TURN;
         on_the_way + mixed(own, !seq) % (2 * self.step + 1)
     }

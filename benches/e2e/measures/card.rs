@@ -57,15 +57,12 @@ impl Cell {
 
     fn full(&self, kafka: &Kafka, seconds: u64) -> Run {
         let messages = (self.limit() as u64 * seconds).min(MOST) / 4 * 4;
-        self.run(kafka, Load { messages, rate: None })
+        self.run(kafka, Load::of(messages, None))
     }
 
     fn steady(&self, kafka: &Kafka) -> Run {
         let rate = (self.limit() * PART_OF_LIMIT).min(STEADY_MOST);
-        let load = Load {
-            messages: (rate * STEADY_SECONDS) as u64 / 4 * 4,
-            rate: Some(rate as u32),
-        };
+        let load = Load::of((rate * STEADY_SECONDS) as u64 / 4 * 4, Some(rate as u32));
         self.run(kafka, load)
     }
 }

@@ -41,12 +41,10 @@ pub fn measure(kafka: &Kafka, options: &Options) -> Value {
     );
     let mut rows = Vec::new();
     for rate in RATES {
-        let load = Load {
-            messages: rate.map_or(options.messages / PART / 4 * 4, |rate| {
-                u64::from(rate) * options.steady_seconds
-            }),
-            rate,
-        };
+        let messages = rate.map_or(options.messages / PART / 4 * 4, |rate| {
+            u64::from(rate) * options.steady_seconds
+        });
+        let load = Load::of(messages, rate);
         for partitions in PARTITIONS {
             let name = name(partitions, rate);
             let settings = Settings {

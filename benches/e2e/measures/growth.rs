@@ -136,10 +136,7 @@ fn carry(kafka: &Kafka, point: &Point, seconds: u64) -> Run {
     let mut sent = run::publish(&brokers[0], run::WARM_UP_PREFIX, WARM_UP, Some(RATE));
     ends.until(WARM_UP);
     let before = Account::of(bridge.id());
-    let load = Load {
-        messages: point.messages(seconds),
-        rate: Some(point.rate()),
-    };
+    let load = Load::of(point.messages(seconds), Some(point.rate()));
     let fleets: Vec<Devices> = brokers
         .iter()
         .zip(PREFIXES)

@@ -74,10 +74,7 @@ fn rows(options: &Options) -> Vec<Row> {
 
 pub fn measure(kafka: &Kafka, options: &Options, goals: &mut Goals) -> Value {
     let mut rows = rows(options);
-    let load = Load {
-        messages: u64::from(RATE) * options.steady_seconds,
-        rate: Some(RATE),
-    };
+    let load = Load::of(u64::from(RATE) * options.steady_seconds, Some(RATE));
     for _ in 0..options.few() {
         for row in &mut rows {
             row.runs.push(run::run(kafka, &row.kind, row.lines, load));
@@ -134,10 +131,8 @@ pub fn idle(kafka: &Kafka, options: &Options, goals: &mut Goals) -> Value {
         Kind::direct("direct, no store", Settings::default()),
     ];
     kinds.extend(options.telegraf.as_deref().map(Kind::telegraf));
-    let load = Load {
-        messages: u64::from(IDLE_RATE) * options.idle_seconds / 4 * 4,
-        rate: Some(IDLE_RATE),
-    };
+    let messages = u64::from(IDLE_RATE) * options.idle_seconds / 4 * 4;
+    let load = Load::of(messages, Some(IDLE_RATE));
     let runs: Vec<Run> = kinds.iter().map(|kind| run::run(kafka, kind, "", load)).collect();
     let mut table = Table::new(
         format!("{IDLE_RATE} messages a second for {} s", options.idle_seconds),

@@ -35,10 +35,8 @@ pub fn measure(kafka: &Kafka, options: &Options) -> Value {
     });
     for rate in options.rates {
         for row in &mut rows {
-            let load = Load {
-                messages: (u64::from(*rate) * options.load_seconds).max(LEAST) / 4 * 4,
-                rate: Some(*rate),
-            };
+            let messages = (u64::from(*rate) * options.load_seconds).max(LEAST) / 4 * 4;
+            let load = Load::of(messages, Some(*rate));
             row.runs.push((*rate, run::run(kafka, &row.kind, "", load)));
         }
     }

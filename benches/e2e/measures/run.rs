@@ -44,6 +44,19 @@ pub struct Load {
     pub messages: u64,
     /// Messages a second; `None` means as fast as the broker takes them.
     pub rate: Option<u32>,
+    /// Makes a payload of its device, its number and its bytes.
+    pub contents: fn(&str, u64, usize) -> Vec<u8>,
+}
+
+impl Load {
+    /// Readings of sensors.
+    pub fn of(messages: u64, rate: Option<u32>) -> Self {
+        Self {
+            messages,
+            rate,
+            contents: reading,
+        }
+    }
 }
 
 /// What came of it.
@@ -148,7 +161,11 @@ pub fn run_over(kafka: &Kafka, kind: &Kind, lines: &str, load: Load, partitions:
     let mut sent = publish(&mosquitto, WARM_UP_PREFIX, warm_up, Some(WARM_UP_RATE));
     ends.until(sent_count(&sent));
     let before = Account::of(bridge.id());
-    let devices = Devices::start(&mosquitto, &plan("d", load.messages, load.rate));
+    let plan = Plan {
+        contents: load.contents,
+        ..plan("d", load.messages, load.rate)
+    };
+    let devices = Devices::start(&mosquitto, &plan);
     ends.until(sent_count(&sent) + load.messages);
     let used = before.until(&Account::of(bridge.id()));
     sent.merge(devices.finish(ACK_LIMIT));

@@ -16,6 +16,7 @@ use crate::rounds::Figures;
 use crate::support::devices::Devices;
 use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
+use crate::support::payload::payload;
 use crate::support::scene::ACK_LIMIT;
 
 /// Of messages: a bridge that takes so few in a second would need minutes for all.
@@ -26,7 +27,7 @@ const WINDOW_OF_OLD_MQTT: &str = "max_inflight_messages 20";
 /// Several rounds of one bridge.
 struct Row {
     kind: Kind,
-    messages: u64,
+    load: Load,
     per_second: Figures,
     cpu: Figures,
     rss: Figures,
@@ -38,7 +39,7 @@ impl Row {
     fn new(kind: Kind, messages: u64) -> Self {
         Self {
             kind,
-            messages,
+            load: Load::of(messages, None),
             per_second: Figures::default(),
             cpu: Figures::default(),
             rss: Figures::default(),
@@ -48,11 +49,7 @@ impl Row {
     }
 
     fn measure(&mut self, kafka: &Kafka) {
-        let load = Load {
-            messages: self.messages,
-            rate: None,
-        };
-        let run = run::run(kafka, &self.kind, WINDOW_OF_OLD_MQTT, load);
+        let run = run::run(kafka, &self.kind, WINDOW_OF_OLD_MQTT, self.load);
         self.per_second.add(run.per_second);
         self.cpu.add(run.cpu_per_100k());
         self.rss.add(mb(run.used.peak_rss));
@@ -84,7 +81,7 @@ impl Row {
     fn json(&self) -> Value {
         json!({
             "bridge": self.kind.name,
-            "messages": self.messages,
+            "messages": self.load.messages,
             "per_second": self.per_second.json(),
             "cpu_s_per_100k": self.cpu.json(),
             "peak_rss_mb": self.rss.json(),
@@ -117,6 +114,17 @@ fn rows(options: &Options) -> Vec<Row> {
             ),
             messages,
         ),
+        // What hardly compresses takes the more of the card.
+        Row {
+            load: Load {
+                contents: payload,
+                ..Load::of(messages, None)
+            },
+            ..Row::new(
+                Kind::edgeferry("edgeferry, MQTT 5, hexadecimal noise", Settings::default()),
+                messages,
+            )
+        },
     ];
     if let Some(telegraf) = &options.telegraf {
         rows.push(Row::new(
@@ -220,7 +228,7 @@ pub fn measure(kafka: &Kafka, options: &Options, goals: &mut Goals) -> Value {
 }
 
 fn note(rows: &[Row], goals: &mut Goals) {
-    let [edgeferry, direct, old, exactly, rest @ ..] = rows else {
+    let [edgeferry, direct, old, exactly, _, rest @ ..] = rows else {
         return;
     };
     let ratio = |row: &Row, to: &Row| row.per_second.median() / to.per_second.median();

@@ -114,7 +114,11 @@ impl<C: Connector> Drain<C> {
                     self.pace.full(now);
                     return Ok(Fed::Tried);
                 }
+                let under_way = self.window.len();
                 self.settle(now)?;
+                if self.window.len() == under_way {
+                    return Ok(Fed::Tried);
+                }
             } else if taken >= ROUND_MESSAGES
                 || clock::instant().saturating_duration_since(begun) >= ROUND_TIME
             {
@@ -290,9 +294,25 @@ impl<C: Connector> Drain<C> {
             Err(SubmitError::Refused(code)) => {
                 self.note_failure(ticket, record.topic.clone(), code, now);
             }
-            Err(SubmitError::Full) => self.pace.full(now),
+            Err(SubmitError::Full) => return self.wait_for_client(ticket, record, now),
         }
         self.unsent.push_front((ticket, record));
+        Ok(false)
+    }
+
+    /// The client has no room for the record: nothing comes before it.
+    fn wait_for_client(
+        &mut self,
+        ticket: Ticket,
+        record: Arc<KafkaRecord>,
+        now: Instant,
+    ) -> Result<bool, StepError> {
+        self.pace.full(now);
+        if faults::omits(faults::FULL_KEEPS_ORDER) && self.take()? {
+            self.unsent.push_back((ticket, record));
+        } else {
+            self.unsent.push_front((ticket, record));
+        }
         Ok(false)
     }
 

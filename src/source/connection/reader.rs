@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{End, ORDERS, Order, Shared, lock};
+use crate::faults;
 use crate::source::Subscription;
 use crate::source::client::{Answer, Event, Events, Failure, Publish};
 use crate::source::counters::count;
@@ -137,6 +138,7 @@ impl<'a, E: Events> Reader<'a, E> {
         self.busy = Instant::now();
         // A session that was new when that could not be noted, or not be told, holds nothing yet.
         let is_held = is_known && !self.shared.subscriptions.is_unsure();
+        let is_held = is_held || faults::omits(faults::SUBSCRIBES_AGAIN);
         self.shared.seat.connected(is_held);
         self.shared.inbound.connected(session_present);
         // Before anything is subscribed: a crash must not bring back what was settled with the session before.

@@ -199,6 +199,7 @@ impl Publisher {
         log.get_mut(&pending.seq).expect("it was sent").acked = true;
         self.acked.fetch_add(1, Ordering::Relaxed);
     }
+
     fn publish(&self, device: &str, seq: u64) -> Publish {
         Publish::new(
             fill(&self.sent.topic, device, seq),
