@@ -19,7 +19,7 @@ use crate::support::scene::ACK_LIMIT;
 use crate::support::threads::{Spent, Work};
 
 /// Messages a second; `None` is as fast as it goes.
-const RATES: [Option<u32>; 2] = [Some(1_000), None];
+const RATES: [Option<u32>; 3] = [Some(10), Some(1_000), None];
 const WARM_UP: u64 = 4_000;
 const WARM_UP_RATE: u32 = 4_000;
 /// Stages, by how their threads' names begin, in the direction of the data.
