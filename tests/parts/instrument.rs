@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, Publish};
 
 use crate::support::config::GATEWAY;
 use crate::support::devices::sent::Sent;
@@ -21,6 +24,7 @@ use crate::support::oracle::verdict::Duplicates;
 use crate::support::oracle::{Oracle, Verdict, murmur2};
 use crate::support::payload::{USUAL_BYTES, is_sent, origin, payload};
 use crate::support::proxy::{Proxy, Rules};
+use crate::support::takeover::Takeover;
 use crate::support::telemetry::reading;
 use crate::support::{ports, wait};
 
@@ -491,4 +495,57 @@ fn a_proxy_delays_limits_cuts_refuses_and_swallows() {
     });
     proxy.set(Rules::default());
     wait::until("the proxy is there again", LIMIT, || say(port, b"hello").ok());
+}
+
+/// Both ends of a connection through what notes PUBACKs: edgeferry's and the broker's.
+fn link(takeover: &Takeover, broker: &TcpListener) -> (TcpStream, TcpStream) {
+    let ours = wait::until("the way is there", LIMIT, || {
+        TcpStream::connect(("127.0.0.1", takeover.proxy().port())).ok()
+    });
+    (ours, broker.accept().expect("a connection").0)
+}
+
+/// A PUBLISH of a device's message, as MQTT 5 has it.
+fn publish(device: &str, seq: u64, packet_id: u16) -> Packet {
+    let mut publish = Publish::new("any", QoS::AtLeastOnce, payload(device, seq, USUAL_BYTES), None);
+    publish.pkid = packet_id;
+    Packet::Publish(publish)
+}
+
+/// Sends packets on their way; returns when they have come out at the other end.
+fn carry(mut from: &TcpStream, mut to: &TcpStream, packets: &[Packet]) {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        packet.write(&mut bytes, None).expect("it can be written");
+    }
+    // Packets do not come whole.
+    for piece in bytes.chunks(3) {
+        from.write_all(piece).expect("it is open");
+    }
+    let mut arrived = vec![0; bytes.len()];
+    to.read_exact(&mut arrived).expect("it comes through");
+    assert_eq!(arrived, bytes);
+}
+
+#[test]
+fn what_was_taken_over_is_what_was_acknowledged_on_its_own_connection() {
+    let broker = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let takeover = Takeover::start_before(broker.local_addr().expect("it is bound").port());
+    let ack = |packet_id| Packet::PubAck(PubAck::new(packet_id, None));
+
+    let (ours, theirs) = link(&takeover, &broker);
+    carry(&theirs, &ours, &[publish("d1", 1, 1), publish("d1", 2, 2)]);
+    // Of a message that edgeferry published under the same packet identifier.
+    carry(&theirs, &ours, &[ack(2)]);
+    carry(&ours, &theirs, &[ack(1)]);
+    assert!(takeover.messages().has("d1", 1));
+    assert_eq!(takeover.messages().count(), 1, "only edgeferry's word counts");
+
+    // The packet identifier means nothing on another connection, until the message has come again there.
+    let (ours, theirs) = link(&takeover, &broker);
+    carry(&ours, &theirs, &[ack(2)]);
+    assert_eq!(takeover.messages().count(), 1);
+    carry(&theirs, &ours, &[publish("d1", 2, 2)]);
+    carry(&ours, &theirs, &[ack(2)]);
+    assert!(takeover.messages().has("d1", 2));
 }

@@ -41,7 +41,7 @@ fn ledger(daemon: &Daemon) -> Ledger {
 }
 
 /// The same of a daemon that runs, with what waits counted on its own, by the log: it is what is left over, or the account is wrong.
-fn counted(daemon: &Daemon) -> Ledger {
+pub fn counted(daemon: &Daemon) -> Ledger {
     let ledger = wait::until("a look between two moves of the cursor", PATIENCE, || {
         Some(ledger(daemon)).filter(|ledger| ledger.unaccounted.is_some())
     });

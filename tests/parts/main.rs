@@ -7,7 +7,7 @@
 //!
 //! | module | what its tests show |
 //! | --- | --- |
-//! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose |
+//! | [`instrument`] | the parts start, stop and come back; the oracle finds every fault put there on purpose; what was taken over is seen |
 //! | [`delivery`] | with nothing in the way: both MQTT versions, 100 devices, payloads byte for byte, QoS 0, two brokers |
 //! | [`boot`] | parts absent at boot in either order; a topic that is missing, then created |
 //! | [`capacity`] | what a message takes on the disk and on the link is what `docs/capacity.md` says |
@@ -28,7 +28,7 @@
 //! | [`mosquitto_outage`] | Mosquitto stopped, paused, killed and wiped under load; a client id taken over |
 //! | [`ledger`] | the account after each of many kills: held against the one before, Kafka, and all that was published |
 //! | [`sigkill`] | the daemon killed again and again, under load and while Kafka is away |
-//! | [`storm`] | brokers and daemon killed again and again at the same time, in both modes |
+//! | [`storm`] | everything at once, in both modes: daemon, brokers, Mosquitto, the ways between them, the disk |
 //! | [`shutdown`] | SIGTERM under load, with Kafka there and with Kafka away |
 //! | [`full_queue`] | a full queue pushes back on the broker, and everything arrives later |
 //! | [`queue_in_hand`] | `edgeferry queue` beside a daemon that delivers: look, export, import elsewhere, purge, verify |

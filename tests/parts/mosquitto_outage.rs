@@ -1,6 +1,5 @@
 //! Mosquitto goes away under load and comes back.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt::Link;
 use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::scene::{ACK_LIMIT, FILTER, Scene};
+use crate::support::takeover::Takeover;
 use crate::support::wait;
 
 /// A dead link is noticed after one to two of these.
@@ -78,28 +78,24 @@ fn mosquitto_paused_for_longer_than_the_keep_alive_loses_nothing() {
     oracle.verdict(&sent).assert_clean();
 }
 
-/// A killed broker loses what it had acknowledged to devices and not saved: nobody can hold edgeferry to
-/// that. What edgeferry acknowledged is another matter, and the broker's own log tells: it shows each
-/// PUBLISH that it sent to edgeferry with its packet id and topic, and each PUBACK that came back. Topics
-/// here carry the sequence number, so the log says exactly which messages edgeferry has taken over. Those
-/// must be in Kafka; the others may be.
+/// A killed broker loses what it had acknowledged to devices and not saved: nobody can hold edgeferry to that. What edgeferry
+/// acknowledged must be in Kafka; the rest may be.
 ///
 /// The store is not saved between start and kill, so a restarted broker has no session and cannot
 /// deliver again what it has forgotten that it delivered: duplicates stay judged as everywhere.
 #[test]
 fn mosquitto_killed_under_load_loses_nothing_that_edgeferry_acknowledged() {
     let kafka = shared();
-    let mut mosquitto = Mosquitto::start_observed("autosave_interval 0");
+    let mut mosquitto = Mosquitto::start_with("autosave_interval 0");
+    let takeover = Takeover::start(&mosquitto);
     let topic = kafka.fresh_topic("telemetry");
     let config = Config::new(kafka)
-        .broker("local", "5", &mosquitto)
-        .route("devices/{device}/number/{number}", &topic);
-    let filter = "devices/+/number/+";
+        .broker_at("local", "5", &takeover.url(), "")
+        .route("devices/{device}/telemetry", &topic);
     let mark = mosquitto.mark();
     let mut daemon = Daemon::start(&config);
-    mosquitto.until_subscribed(filter, mark);
+    mosquitto.until_subscribed(FILTER, mark);
     let plan = Plan {
-        topic: "devices/{device}/number/{seq}",
         rate: Some(1_000),
         ..Plan::default()
     };
@@ -109,97 +105,27 @@ fn mosquitto_killed_under_load_loses_nothing_that_edgeferry_acknowledged() {
         let mark = mosquitto.mark();
         mosquitto.kill();
         mosquitto.restart();
-        mosquitto.until_subscribed(filter, mark);
+        mosquitto.until_subscribed(FILTER, mark);
     }
     devices.until_acked(1_000, ACK_LIMIT);
     let mut sent = devices.finish(ACK_LIMIT);
-    let last = sent.devices["d0"]
-        .keys()
-        .next_back()
-        .copied()
-        .expect("d0 has published");
+    let last = sent.devices["d0"].keys().next_back().expect("d0 has published");
     wait::until("edgeferry has acknowledged the last message", ACK_LIMIT, || {
-        taken_over(&mosquitto.log())
-            .contains(&sent.topic_of("d0", last))
-            .then_some(())
+        takeover.messages().has("d0", *last).then_some(())
     });
-    let judged = taken_over(&mosquitto.log());
+    let taken = takeover.messages();
     assert!(
-        judged.len() > 4_000,
-        "the log shows what edgeferry acknowledged: {}",
-        judged.len()
+        taken.count() > 4_000,
+        "it was seen what edgeferry acknowledged: {}",
+        taken.count()
     );
-    sent.require_only(&judged);
+    sent.require_only(|device, seq| taken.has(device, seq));
     let mut oracle = Oracle::new(kafka, &topic);
     oracle.until_all_there(&sent, PATIENCE);
     daemon.terminate();
     let verdict = oracle.verdict(&sent);
     eprintln!("{verdict}");
     verdict.assert_clean();
-}
-
-/// Topics of the messages for which the broker's log shows a PUBACK of edgeferry.
-fn taken_over(log: &str) -> BTreeSet<String> {
-    let mut waiting = std::collections::HashMap::new();
-    let mut taken = BTreeSet::new();
-    for line in log.lines() {
-        if line.contains(" starting") {
-            // Packet ids of another life mean nothing.
-            waiting.clear();
-        } else if let Some(rest) = line.strip_prefix("Sending PUBLISH to ") {
-            // CLIENT (d0, q1, r0, m12, 'TOPIC', ... (200 bytes))
-            let (client, facts) = rest.split_once(" (").unwrap_or_default();
-            let packet_id = facts.split(", ").nth(3).and_then(|field| field.strip_prefix('m'));
-            let topic = facts.split('\'').nth(1);
-            if let (true, Some(packet_id), Some(topic)) = (client.starts_with(CLIENT_ID), packet_id, topic) {
-                waiting.insert(packet_id.to_owned(), topic.to_owned());
-            }
-        } else if let Some(rest) = line.strip_prefix("Received PUBACK from ") {
-            // CLIENT (Mid: 12, RC:0)
-            let (client, facts) = rest.split_once(" (Mid: ").unwrap_or_default();
-            let packet_id = facts.split([',', ')']).next().unwrap_or_default();
-            if client.starts_with(CLIENT_ID) {
-                taken.extend(waiting.remove(packet_id));
-            }
-        }
-    }
-    taken
-}
-
-#[test]
-fn the_log_of_mosquitto_tells_what_was_taken_over() {
-    let mut mosquitto = Mosquitto::start_observed("autosave_interval 0");
-    let mark = mosquitto.mark();
-    let client_id = format!("{CLIENT_ID}-default");
-    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
-    ours.subscribe("devices/+/number/+");
-    mosquitto.until_subscribed("devices/+/number/+", mark);
-    mosquitto.until_connected(CLIENT_ID, mark);
-    assert_eq!(mosquitto.client_id(CLIENT_ID), client_id);
-
-    let mut other = Link::connect(mosquitto.port(), "somebody", true).expect("it accepts");
-    other.subscribe("devices/+/number/+");
-    let mut device = Link::connect(mosquitto.port(), "device", true).expect("it accepts");
-    for number in 1..=3 {
-        device.publish(&format!("devices/d1/number/{number}"), b"x");
-        let theirs = other.next_message();
-        other.acknowledge(&theirs);
-    }
-    let first = ours.next_message();
-    ours.acknowledge(&first);
-    let expected = BTreeSet::from(["devices/d1/number/1".to_owned()]);
-    wait::until("the log shows it", ACK_LIMIT, || {
-        (taken_over(&mosquitto.log()) == expected).then_some(())
-    });
-
-    // Packet id 2 of the first life is another message in the second.
-    let unacknowledged = ours.next_message();
-    mosquitto.kill();
-    mosquitto.restart();
-    let mut ours = Link::connect(mosquitto.port(), &client_id, false).expect("it accepts");
-    ours.acknowledge(&unacknowledged);
-    ours.subscribe("devices/+/number/+");
-    assert_eq!(taken_over(&mosquitto.log()), expected);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeferry::message::{MessageId, Seq};
+use edgeferry::message::{Epoch, MessageId, Seq};
 use edgeferry::queue::{OnFull, Reason, Status};
 
-use crate::cluster::{Cluster, Sight};
+use crate::cluster::{Cluster, Entry, Sight};
 use crate::message::Mark;
 
 /// What is known of messages outside of the process.
@@ -36,6 +36,15 @@ pub struct End {
 impl End {
     fn may_drop(&self) -> bool {
         self.on_full != OnFull::Backpressure
+    }
+}
+
+impl Entry {
+    /// Its message left the order before, as one of these dead letters, in the place that it had. Delivered once more by the broker (the
+    /// PUBACK was lost), and stored once more, it may be one that Kafka takes by then: its topic was made meanwhile.
+    fn repeats(&self, letters: &[(Seq, Mark)]) -> bool {
+        let is_before = |(seq, mark): &(Seq, Mark)| *mark == self.mark && *seq < self.id.seq;
+        self.is_dup && letters.iter().any(is_before)
     }
 }
 
@@ -106,6 +115,7 @@ impl Judge {
                     // What a policy removed may come again, behind what it left.
                     let number = numbers.entry(mark.device).or_default();
                     if is_new
+                        && !entry.repeats(&rules.letters)
                         && std::mem::replace(number, mark.number.max(*number)) > mark.number
                         && !rules.may_drop()
                     {
@@ -208,3 +218,36 @@ pub struct Shown {
 
 /// The first copy of a message: its id, which message it is, the hash of all of it, its time.
 type First = (MessageId, Mark, u64, (i64, Option<String>));
+
+/// A seed showed `promise 2` broken: number 30 was a dead letter, then came 40, then 30 again, which its topic took by then.
+#[test]
+fn a_dead_letter_that_the_broker_delivers_again_may_come_behind_later_ones() {
+    let mark = |number| Mark { device: 1, number };
+    let entry = |seq, is_dup| Entry {
+        mark: mark(30),
+        id: MessageId {
+            epoch: Epoch(1),
+            lane: "default".into(),
+            seq: Seq(seq),
+        },
+        hash: 0,
+        time: (0, None),
+        is_dup,
+        key: "1".into(),
+        sight: Sight::Visible,
+    };
+    let letters = [(Seq(7), mark(30)), (Seq(8), mark(31))];
+    assert!(entry(9, true).repeats(&letters));
+    assert!(
+        !entry(9, false).repeats(&letters),
+        "nothing says that it was there before"
+    );
+    assert!(
+        !entry(6, true).repeats(&letters),
+        "it came before the dead letter"
+    );
+    assert!(
+        !entry(9, true).repeats(&letters[1..]),
+        "another message was the dead letter"
+    );
+}

@@ -9,6 +9,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 /// Before the number of the process that mounted it.
 const NAME: &str = "edgeferry-disk-";
 
@@ -20,6 +22,9 @@ pub enum Kind {
     /// On a loop device, with a journal and delayed allocation: a block may be refused later than it was written.
     Ext4,
 }
+
+/// Left for small pieces when a disk is filled, bytes.
+const SPARED: u64 = 2 << 20;
 
 /// A mounted file system; unmounted when dropped.
 #[derive(Debug)]
@@ -69,6 +74,16 @@ impl Disk {
             .create(true)
             .open(self.neighbour())
             .expect("a name needs no space");
+        // Most of it at once and without writing it: blocks that are promised to a file are nobody else's. To note that takes blocks too.
+        let len = file.metadata().expect("it is open").len();
+        if let Err(error) = fallocate(
+            &file,
+            FallocateFlags::empty(),
+            len,
+            self.free().saturating_sub(SPARED).max(1),
+        ) {
+            eprintln!("the neighbour writes all of it: {error}");
+        }
         // Ever smaller pieces, down to a block of the smallest file systems.
         for piece in [1 << 20, 1 << 16, 1 << 12, 1 << 10] {
             let bytes = vec![0x5a; piece];

@@ -43,6 +43,7 @@ pub mod scene;
 pub mod scratch;
 pub mod seed;
 pub mod slow_link;
+pub mod takeover;
 pub mod telemetry;
 pub mod threads;
 pub mod wait;

@@ -25,7 +25,13 @@ log_timestamp false
 ";
 
 /// Connections, subscriptions and trouble. Packets are left out: at full speed they would be the load.
-const USUAL_LOG: &[&str] = &["error", "warning", "notice", "information", "subscribe"];
+const LOG: &str = "\
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_type subscribe
+";
 
 /// One broker: a port, a store and at most one process.
 #[derive(Debug)]
@@ -47,38 +53,25 @@ impl Mosquitto {
 
     /// A running broker with further lines in its configuration.
     pub fn start_with(lines: &str) -> Self {
-        let mut broker = Self::absent_with(lines, USUAL_LOG);
-        broker.restart();
-        broker
-    }
-
-    /// A running broker whose log shows every packet.
-    pub fn start_observed(lines: &str) -> Self {
-        let mut broker = Self::absent_with(lines, &["all"]);
+        let mut broker = Self::absent_behind("", lines);
         broker.restart();
         broker
     }
 
     /// A broker that is not there yet: its port refuses connections.
     pub fn absent() -> Self {
-        Self::absent_with("", USUAL_LOG)
-    }
-
-    fn absent_with(lines: &str, log: &[&str]) -> Self {
-        Self::absent_behind("", lines, log)
+        Self::absent_behind("", "")
     }
 
     /// Some settings count only when they come before everything else.
-    fn absent_behind(first: &str, lines: &str, log: &[&str]) -> Self {
+    fn absent_behind(first: &str, lines: &str) -> Self {
         let folder = Scratch::new("mosquitto");
         let port = ports::free();
         std::fs::create_dir(folder.join("store")).expect("the folder is new");
-        let log: Vec<String> = log.iter().map(|kind| format!("log_type {kind}")).collect();
         let store = folder.join("store");
         let text = format!(
-            "{first}listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{}\n{lines}\n",
-            store.display(),
-            log.join("\n")
+            "{first}listener {port} 127.0.0.1\npersistence_location {}/\n{BASE}{LOG}{lines}\n",
+            store.display()
         );
         std::fs::write(folder.join("mosquitto.conf"), text).expect("the folder is writable");
         Self {
@@ -92,12 +85,8 @@ impl Mosquitto {
     /// error what [`Mosquitto::log`] looks for.
     pub fn start_as(configuration: impl FnOnce(u16, &std::path::Path) -> String) -> Self {
         let mut broker = Self::absent();
-        let log: Vec<String> = USUAL_LOG.iter().map(|kind| format!("log_type {kind}")).collect();
         let text = configuration(broker.port, broker.folder.path());
-        let text = format!(
-            "user root\nlog_dest stderr\nlog_timestamp false\n{}\n{text}",
-            log.join("\n")
-        );
+        let text = format!("user root\nlog_dest stderr\nlog_timestamp false\n{LOG}{text}");
         std::fs::write(broker.folder.join("mosquitto.conf"), text).expect("the folder is writable");
         broker.restart();
         broker
@@ -179,6 +168,12 @@ impl Mosquitto {
             .as_mut()
             .expect("mosquitto is running")
             .signal(Signal::CONT);
+    }
+
+    /// What it saved and has read again is deleted; it goes on with what it has in memory.
+    pub fn forget_saved(&self) {
+        let saved = self.folder.join("store").join("mosquitto.db");
+        std::fs::remove_file(saved).expect("it was stopped in order before");
     }
 
     /// Forgets all sessions and messages; only while it is stopped.

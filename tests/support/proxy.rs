@@ -3,6 +3,7 @@
 //! A broker tells its clients its address, so one behind a proxy has to advertise the proxy's port
 //! ([`super::cluster`] does). Every proxy has a thread of its own with a small runtime on it.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,21 @@ pub struct Rules {
     pub cut_after: Option<u64>,
 }
 
+/// Who hears every byte that comes in, before it goes on.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// `bytes` came from `side` on the connection with this number; they count from 0.
+    fn heard(&self, connection: u64, side: Side, bytes: &[u8]);
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Whoever connected to the proxy.
+    Client,
+    /// What the proxy stands in front of.
+    Broker,
+}
+
 /// What a proxy has done since its start.
 #[derive(Debug, Default)]
 struct Counters {
@@ -57,6 +73,15 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy on `port` to `target`, both on the loopback interface. It ends when it is dropped.
     pub fn start(port: u16, target: u16) -> Self {
+        Self::begin(port, target, None)
+    }
+
+    /// The same with somebody who listens.
+    pub fn start_tapped(port: u16, target: u16, tap: Arc<dyn Tap>) -> Self {
+        Self::begin(port, target, Some(tap))
+    }
+
+    fn begin(port: u16, target: u16, tap: Option<Arc<dyn Tap>>) -> Self {
         let (rules, _) = watch::channel(Rules::default());
         let (generation, _) = watch::channel(0);
         let counters = Arc::<Counters>::default();
@@ -65,6 +90,7 @@ impl Proxy {
             rules: rules.subscribe(),
             generation: generation.subscribe(),
             counters: Arc::clone(&counters),
+            tap,
         };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -95,6 +121,14 @@ impl Proxy {
         }
     }
 
+    /// Nothing is in the way any more. Connections on which something was swallowed are closed: they would stay silent.
+    pub fn clear(&self) {
+        let before = self.rules.send_replace(Rules::default());
+        if before.swallow_answers {
+            self.cut();
+        }
+    }
+
     /// Closes all open connections, in the middle of whatever they carry.
     pub fn cut(&self) {
         self.generation.send_modify(|generation| *generation += 1);
@@ -118,10 +152,20 @@ struct Way {
     rules: watch::Receiver<Rules>,
     generation: watch::Receiver<u64>,
     counters: Arc<Counters>,
+    tap: Option<Arc<dyn Tap>>,
+}
+
+impl Way {
+    fn heard(&self, connection: u64, side: Side, bytes: &[u8]) {
+        if let Some(tap) = &self.tap {
+            tap.heard(connection, side, bytes);
+        }
+    }
 }
 
 /// Until the proxy is dropped.
 async fn serve(port: u16, mut way: Way) {
+    let mut numbers = 0..;
     loop {
         if way.rules.wait_for(|rules| !rules.refuse).await.is_err() {
             return;
@@ -130,8 +174,8 @@ async fn serve(port: u16, mut way: Way) {
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    if let Ok((client, _)) = accepted {
-                        tokio::spawn(connection(client, way.clone()));
+                    if let (Ok((client, _)), Some(number)) = (accepted, numbers.next()) {
+                        tokio::spawn(connection(number, client, way.clone()));
                     }
                 }
                 refused = async { way.rules.wait_for(|rules| rules.refuse).await.map(drop) } => {
@@ -158,7 +202,7 @@ async fn bind(port: u16) -> TcpListener {
 
 /// One connection: a pipe each way. It ends with the first end of any of them, or when it is cut; what was under way
 /// then is gone, as on a real link.
-async fn connection(client: TcpStream, mut way: Way) {
+async fn connection(number: u64, client: TcpStream, mut way: Way) {
     let born = *way.generation.borrow();
     let cut_after = way.rules.borrow().cut_after;
     let Ok(broker) = TcpStream::connect(("127.0.0.1", way.target)).await else {
@@ -166,14 +210,16 @@ async fn connection(client: TcpStream, mut way: Way) {
     };
     // What goes out late goes out late because of the rules alone.
     drop((client.set_nodelay(true), broker.set_nodelay(true)));
+    let tapped = &way.clone();
     let (from_client, to_client) = client.into_split();
     let (from_broker, to_broker) = broker.into_split();
     let (requests, to_send) = mpsc::channel(PIPE_CHUNKS);
     let (answers, to_answer) = mpsc::channel(PIPE_CHUNKS);
     let rules = || way.rules.clone();
+    let heard = |side| move |bytes: &[u8]| tapped.heard(number, side, bytes);
     drop(tokio::select! {
-        ended = take_in(from_client, requests, rules()) => ended,
-        ended = take_in(from_broker, answers, rules()) => ended,
+        ended = take_in(from_client, requests, rules(), heard(Side::Client)) => ended,
+        ended = take_in(from_broker, answers, rules(), heard(Side::Broker)) => ended,
         ended = send(to_send, to_broker, cut_after, &way.counters) => ended,
         ended = answer(to_answer, to_client, rules(), &way.counters) => ended,
         _ = way.generation.wait_for(|generation| *generation != born) => Ok(()),
@@ -188,6 +234,7 @@ async fn take_in(
     mut from: OwnedReadHalf,
     chunks: mpsc::Sender<Chunk>,
     rules: watch::Receiver<Rules>,
+    heard: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut free_at = Instant::now();
     loop {
@@ -197,6 +244,7 @@ async fn take_in(
             return Ok(());
         }
         buffer.truncate(len);
+        heard(&buffer);
         let now = *rules.borrow();
         // A narrow link carries one chunk after the other.
         free_at = free_at.max(Instant::now()) + time_on_the_wire(len, now.bytes_per_second);

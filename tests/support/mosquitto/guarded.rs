@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Mosquitto, USUAL_LOG};
+use super::Mosquitto;
 use crate::support::kafka::secure::{Authority, Certificate};
 use crate::support::ports;
 use crate::support::process::program;
@@ -69,7 +69,7 @@ impl Guarded {
         let certificate = authority.certificate("broker");
         let sockets = tempfile::tempdir().expect("the system has a folder for temporary files");
         let mut guarded = Self {
-            mosquitto: Mosquitto::absent_behind(FIRST, "", USUAL_LOG),
+            mosquitto: Mosquitto::absent_behind(FIRST, ""),
             ports,
             authority,
             certificate,
