@@ -3,7 +3,7 @@
 //! Every test starts what it needs on free loopback ports and stops it again; tests that do not disturb
 //! Kafka share one. What reached Kafka is judged by an oracle that reads it with a consumer of its own.
 //! `./dev test` runs all of this, `./dev kills 100` the long form of the kill test,
-//! `./dev mismatch` that of the rate mismatch, `./dev storm` that of the storm.
+//! `./dev mismatch` that of the rate mismatch, `./dev storm` that of the storm, `./dev soak` that of the soak.
 //!
 //! | module | what its tests show |
 //! | --- | --- |
@@ -41,6 +41,7 @@
 //! | [`lanes`] | lanes do not hold each other up; lanes and routes come, move, go and are renamed over restarts |
 //! | [`lane_memory`] | a measurement, not a test: what a further lane costs |
 //! | [`slow_link`] | 256 kbit/s, 600 ms, 2 % loss: the link is used, nothing times out, an alarm passes the backlog |
+//! | [`soak`] | a steady load for hours, with outages: memory, open files, threads, disk and latency stay flat |
 //! | [`page`] | the status page in a real Chromium: what it says, live, on a phone, by keyboard, contrast, hostile names, daemon gone |
 //! | [`redelivery`] | links to the broker that are cut under load, and a queue that is full: few messages come twice |
 //! | [`planted`] | secrets in every place, every failure, the lowest log level: none comes out anywhere |
@@ -125,6 +126,7 @@ mod shared;
 mod shutdown;
 mod sigkill;
 mod slow_link;
+mod soak;
 mod status_topics;
 mod storm;
 mod systemd;

@@ -18,6 +18,7 @@ use crate::support::oracle::{Oracle, PATIENCE};
 use crate::support::proc_stats::anonymous;
 use crate::support::scene::{ACK_LIMIT, Scene};
 use crate::support::scratch::disk_bytes;
+use crate::support::trend::{Trend, f64_of};
 use crate::support::wait;
 
 /// `./dev mismatch` sets it.
@@ -126,12 +127,12 @@ fn kafka_at_a_fifth_of_the_input_costs_disk_and_nothing_else() {
 fn judge(looks: &[Look], share: f64, memory_slack: f64) {
     // The first part fills the buffers.
     let settled = &looks[looks.len() / 4..];
-    let memory = Line::through(settled.iter().map(|look| (look.seconds, look.memory)));
+    let memory = Trend::through(settled.iter().map(|look| (look.seconds, look.memory)));
     let seconds = settled.last().expect("looked").seconds - settled[0].seconds;
     let grown = memory.slope * seconds;
     // What the first half says about a message predicts the end.
     let half = &looks[looks.len() / 4..looks.len() * 5 / 8];
-    let disk = Line::through(half.iter().map(|look| (look.backlog, look.disk)));
+    let disk = Trend::through(half.iter().map(|look| (look.backlog, look.disk)));
     let last = looks.last().expect("looked");
     let predicted = disk.at(last.backlog);
     eprintln!(
@@ -155,41 +156,6 @@ fn judge(looks: &[Look], share: f64, memory_slack: f64) {
         "{} bytes on disk, {predicted} predicted",
         last.disk
     );
-}
-
-/// A straight line.
-struct Line {
-    slope: f64,
-    start: f64,
-}
-
-impl Line {
-    /// Least squares.
-    fn through(points: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
-        let count = f64_of(points.clone().count() as u64);
-        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
-        let x_mean = mean(&mut points.clone().map(|(x, _)| x));
-        let y_mean = mean(&mut points.clone().map(|(_, y)| y));
-        let spread: f64 = points.clone().map(|(x, _)| (x - x_mean).powi(2)).sum();
-        let common: f64 = points.map(|(x, y)| (x - x_mean) * (y - y_mean)).sum();
-        let slope = common / spread;
-        Self {
-            slope,
-            start: y_mean - slope * x_mean,
-        }
-    }
-
-    fn at(&self, x: f64) -> f64 {
-        self.start + self.slope * x
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and bytes of one run are far below 2⁵²"
-)]
-fn f64_of(number: u64) -> f64 {
-    number as f64
 }
 
 /// The account that a stopped daemon left.

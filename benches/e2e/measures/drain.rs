@@ -13,7 +13,6 @@ use crate::account::{Account, forget_peak, mb};
 use crate::bridges::{Bridge, Kind, Place, Settings, start_subscribed};
 use crate::options::Options;
 use crate::report::goals::Goals;
-use crate::report::plots::{self, Line, Picture};
 use crate::report::table::Table;
 use crate::rounds::Figures;
 use crate::support::devices::sent::Sent;
@@ -21,6 +20,7 @@ use crate::support::devices::{Devices, Plan};
 use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::oracle::Record;
+use crate::support::plots::{self, Line, Picture, Scale};
 use crate::support::scene::ACK_LIMIT;
 
 /// Messages a second that devices publish all the time.
@@ -235,6 +235,7 @@ fn draw(drained: &[Drained]) {
         title: "Resident memory while messages gather",
         x: "messages waiting",
         y: "MB",
+        scale: Scale::Log,
     };
     plots::draw(&picture, &lines);
 }

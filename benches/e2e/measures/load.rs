@@ -6,9 +6,9 @@ use super::latency::quick;
 use super::run::{self, Load, Run};
 use crate::bridges::{Kind, Settings};
 use crate::options::Options;
-use crate::report::plots::{self, Line, Picture};
 use crate::report::table::Table;
 use crate::support::kafka::Kafka;
+use crate::support::plots::{self, Line, Picture, Scale};
 
 /// The least that is published at a rate: percentiles of fewer say little.
 const LEAST: u64 = 400;
@@ -98,6 +98,7 @@ fn draw(rows: &[Row]) {
         title,
         x: "messages published a second",
         y,
+        scale: Scale::Log,
     };
     plots::draw(
         &picture(

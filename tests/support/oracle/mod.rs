@@ -9,6 +9,7 @@ pub mod reader;
 pub mod verdict;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::devices::sent::Sent;
@@ -62,6 +63,13 @@ impl Oracle {
                 self.records.push(record);
                 progress = Instant::now();
             }
+        }
+    }
+
+    /// Reads along until `is_over`, so that [`Record::seen`] is when a record came.
+    pub fn follow(&mut self, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            self.records.extend(self.reader.next(GLANCE));
         }
     }
 

@@ -1,5 +1,8 @@
-//! Pictures for the documents: lines over axes that count in powers of ten, as SVG.
+//! Pictures for the documents: lines as SVG. Upwards they count in powers of ten.
 
+use std::path::{Path, PathBuf};
+
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 /// Width and height of a picture, pixels: small enough to stand beside text.
@@ -29,9 +32,29 @@ pub struct Picture<'a> {
     pub title: &'a str,
     pub x: &'a str,
     pub y: &'a str,
+    /// How `x` counts.
+    pub scale: Scale,
 }
 
-/// Draws lines into a file in [`super::folder`]; with no point there is no picture.
+/// How an axis counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// In powers of ten.
+    Log,
+    /// In equal steps.
+    Linear,
+}
+
+/// Where pictures and figures go that outlast a run.
+pub fn folder() -> PathBuf {
+    // Cargo's folder for temporary files lies in the target folder, wherever that is.
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tmp.parent().expect("it has a parent").join("bench");
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    folder
+}
+
+/// Draws lines into a file in [`folder`]; with no point there is no picture.
 pub fn draw(picture: &Picture<'_>, lines: &[Line]) {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     if points().next().is_none() {
@@ -46,19 +69,35 @@ pub fn draw(picture: &Picture<'_>, lines: &[Line]) {
         // Some air around the outermost points.
         (least * 0.8)..(most * 1.3)
     };
-    let path = super::folder().join(format!("{}.svg", picture.file));
+    let path = folder().join(format!("{}.svg", picture.file));
     let root = SVGBackend::new(&path, SIZE).into_drawing_area();
     root.fill(&WHITE).expect("an area");
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(&root);
+    chart
         .caption(picture.title, ("sans-serif", 16))
         .margin(12)
         .x_label_area_size(40)
-        .y_label_area_size(60)
-        .build_cartesian_2d(
-            range(|point| point.0).log_scale(),
-            range(|point| point.1).log_scale(),
-        )
-        .expect("an area");
+        .y_label_area_size(60);
+    let (x, y) = (range(|point| point.0), range(|point| point.1).log_scale());
+    match picture.scale {
+        Scale::Log => fill_in(
+            chart.build_cartesian_2d(x.log_scale(), y).expect("an area"),
+            picture,
+            lines,
+        ),
+        Scale::Linear => fill_in(chart.build_cartesian_2d(x, y).expect("an area"), picture, lines),
+    }
+    root.present().expect("the target folder is writable");
+    eprintln!("drawn: {}", path.display());
+}
+
+fn fill_in<'a, X>(
+    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, LogCoord<f64>>>,
+    picture: &Picture<'_>,
+    lines: &[Line],
+) where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     chart
         .configure_mesh()
         .x_desc(picture.x)
@@ -83,8 +122,6 @@ pub fn draw(picture: &Picture<'_>, lines: &[Line]) {
         .border_style(RGBColor(200, 200, 200))
         .draw()
         .expect("an area");
-    root.present().expect("the target folder is writable");
-    println!("drawn: {}", path.display());
 }
 
 fn word(value: f64) -> String {
