@@ -67,7 +67,10 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    /// No gateway gets further: a thousand million messages a second for a hundred years. So numbers of sequences can be added.
+    const SEQ_MAX: u64 = 1 << 62;
+
+    /// Reads what [`fmt::Display`] writes of a message; `None` for anything else. Others may write ids too, in Kafka.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '-');
@@ -81,7 +84,7 @@ impl MessageId {
         Some(Self {
             epoch: Epoch(u64::from_str_radix(epoch, 16).ok()?),
             lane: Arc::from(lane),
-            seq: Seq(seq.parse().ok()?),
+            seq: Seq(seq.parse().ok().filter(|seq| (1..=Self::SEQ_MAX).contains(seq))?),
         })
     }
 }

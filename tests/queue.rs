@@ -130,6 +130,37 @@ fn an_export_goes_from_store_to_store_without_a_change() {
     assert_eq!(messages(&text(&other)), messages(&text(&one)));
 }
 
+/// What everybody else may do with each, in octal.
+fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = fs::symlink_metadata(path).expect("it is there");
+    let mut found = vec![(path.to_owned(), metadata.permissions().mode() & 0o077)];
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).expect("reads") {
+            found.extend(modes(&entry.expect("reads").path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_made_is_for_its_user_alone() {
+    let gateway = Gateway::filled("gw-b");
+    let export = gateway.path("one.jsonl");
+    // Somebody waits for the export with a link of his own, under the name that was once used for its first part.
+    let trap = gateway.path("trap");
+    std::os::unix::fs::symlink(&trap, gateway.path("one.jsonl.part")).expect("a link");
+    let said = gateway.queue(&["export", "--output", export.to_str().expect("text")]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!trap.exists(), "the link was followed");
+    let open: Vec<_> = [modes(&gateway.path("store")), modes(&export)]
+        .concat()
+        .into_iter()
+        .filter(|(_, mode)| *mode != 0)
+        .collect();
+    assert!(open.is_empty(), "others may: {open:?}");
+}
+
 #[test]
 fn a_torn_file_is_taken_up_to_the_tear_and_a_changed_one_is_not_taken() {
     let gateway = Gateway::new("gw-b");

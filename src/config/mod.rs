@@ -4,7 +4,8 @@
 //! own raw struct (what is missing, bounds, defaults), and `cross` looks at what only the whole file can tell. Each step
 //! reports all it finds instead of the first.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -91,11 +92,24 @@ struct Raw {
 /// # Errors
 /// [`LoadError`], with all mistakes of the file at once.
 pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|io| LoadError::Unreadable {
+    let text = read(path).map_err(|io| LoadError::Unreadable {
         path: path.to_owned(),
         io,
     })?;
     parse(path, &text)
+}
+
+/// No configuration is longer, bytes: ten thousand routes have room. A wrong path must not fill the memory.
+const BYTES_MAX: u64 = 4 << 20;
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > BYTES_MAX {
+        let too_large = format!("it is over {BYTES_MAX} bytes, which is no configuration");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large));
+    }
+    Ok(text)
 }
 
 /// Reads the text of a configuration file; `file` is the name used in problems.

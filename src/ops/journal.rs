@@ -232,13 +232,15 @@ impl Fields {
         }
     }
 
-    /// The message with all fields behind it, as a terminal would have it.
+    /// The message with all fields behind it, as a terminal would have it: on one line. Topics come from outside, and what looks like a line
+    /// of ours is to be one. The fields of their own have them as they came.
     fn text(&self) -> String {
         let others = self.others.iter();
-        others.fold(self.message.clone(), |text, (name, value)| {
+        let text = others.fold(self.message.clone(), |text, (name, value)| {
             let gap = if text.is_empty() { "" } else { " " };
             format!("{text}{gap}{name}={value}")
-        })
+        });
+        text.replace(char::is_control, " ")
     }
 }
 
@@ -414,7 +416,7 @@ mod tests {
         let entry = &entries[0];
         assert_eq!(
             entry["MESSAGE"],
-            "stopped lane=alarms error=no\nroom count=3 broker.name=a b"
+            "stopped lane=alarms error=no room count=3 broker.name=a b"
         );
         assert_eq!(entry["PRIORITY"], "3");
         assert_eq!(entry["SYSLOG_IDENTIFIER"], "edgeferry");

@@ -125,6 +125,16 @@ const RULES: &[Rule] = &[
         instead: "leave it out",
     },
     Rule {
+        names: &["enable.ssl.certificate.verification"],
+        breaks: "breaks the promise that a confirmed message is in Kafka: whoever is in the middle could confirm it",
+        instead: "use kafka.ca_file for a CA of your own",
+    },
+    Rule {
+        names: &["ssl.engine.location", "ssl.engine.id", "ssl.providers"],
+        breaks: "breaks every promise: foreign code could read the key and let anybody be Kafka",
+        instead: "leave it out",
+    },
+    Rule {
         names: &[
             "dr_cb",
             "dr_msg_cb",

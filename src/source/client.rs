@@ -9,6 +9,7 @@
 mod identifiers;
 mod pipe;
 mod relay;
+mod shorten;
 mod transport;
 mod trouble;
 pub mod v4;
@@ -96,6 +97,8 @@ pub struct Publish {
     pub topic: String,
     /// A view into the client's read buffer, which it keeps alive.
     pub payload: Bytes,
+    /// How long the payload was, bytes, when only its beginning was let through ([`shorten`]).
+    pub whole: Option<u64>,
     /// 0 for QoS 0.
     pub packet_id: u16,
     /// 0, 1 or 2.
@@ -263,6 +266,7 @@ impl Publish {
         Self {
             topic: topic.to_owned(),
             payload: Bytes::from_static(payload),
+            whole: None,
             packet_id: 1,
             qos: 1,
             dup: false,

@@ -255,6 +255,7 @@ impl Inbound {
         let Publish {
             topic,
             payload,
+            whole,
             dup,
             retained,
             mut properties,
@@ -265,7 +266,7 @@ impl Inbound {
         }
         // Marked like what a broker sends twice: a consumer has to know either way.
         let dup = dup || self.copies.has(&topic);
-        let (payload, oversize) = self.cut(&topic, &payload);
+        let (payload, oversize) = self.cut(&topic, &payload, whole);
         let Seen {
             packet_id,
             fingerprint,
@@ -295,11 +296,11 @@ impl Inbound {
     }
 
     /// What is kept of the payload, and its whole length if that is not all.
-    fn cut(&mut self, topic: &str, payload: &[u8]) -> (Bytes, Option<u64>) {
-        let whole = payload.len();
-        if whole <= self.max_payload {
+    fn cut(&mut self, topic: &str, payload: &[u8], whole: Option<u64>) -> (Bytes, Option<u64>) {
+        if whole.is_none() && payload.len() <= self.max_payload {
             return (own(payload), None);
         }
+        let whole = whole.unwrap_or(payload.len() as u64);
         match self.oversize.again(Instant::now()) {
             Say::Loudly { untold } => warn!(
                 broker = %self.broker, topic, bytes = whole, limit = self.max_payload, untold,
@@ -312,7 +313,7 @@ impl Inbound {
         let (kept, _) = payload
             .split_at_checked(OVERSIZE_KEPT_BYTES)
             .unwrap_or((payload, &[]));
-        (own(kept), Some(whole as u64))
+        (own(kept), Some(whole))
     }
 }
 

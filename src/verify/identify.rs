@@ -169,9 +169,28 @@ mod tests {
         );
     }
 
+    /// `edgeferry verify` adds sequences up.
+    #[test]
+    fn an_id_that_no_gateway_gives_is_none_of_ours() {
+        for seq in [
+            "0",
+            "4611686018427387905",
+            "18446744073709551615",
+            "18446744073709551616",
+            "+7",
+            "-7",
+            "",
+        ] {
+            let id = format!("00000000000000ab-alarms-{seq}");
+            assert_eq!(of(&[("edgeferry-id", &id)], ""), None, "{id}");
+        }
+        let id = "00000000000000ab-alarms-4611686018427387904";
+        assert!(of(&[("edgeferry-id", id)], "").is_some());
+    }
+
     proptest! {
         #[test]
-        fn nothing_that_others_wrote_makes_it_panic(name in "\\PC{0,30}", value in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn what_others_wrote_under_our_names_may_be_anything_and_never_panics(name in "\\PC{0,30}", value in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _name = identify([("edgeferry-id", name.as_bytes())].into_iter(), &value);
             let _name = identify([("ce_id", name.as_bytes())].into_iter(), &value);
         }

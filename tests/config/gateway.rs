@@ -243,3 +243,13 @@ fn check_says_when_the_token_cannot_be_used() {
     let (is_right, text) = said();
     assert!(is_right, "{text}");
 }
+
+#[test]
+fn a_file_that_is_far_too_large_is_no_configuration() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let path = folder.path().join("edgeferry.toml");
+    std::fs::write(&path, "# not one\n".repeat(500_000)).expect("writes");
+    let said = config::load(&path).expect_err("it is 5 MB").to_string();
+    assert!(said.contains("4194304 bytes"), "{said}");
+    assert!(config::load(Path::new("/dev/zero")).is_err(), "it ends");
+}

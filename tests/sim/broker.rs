@@ -352,6 +352,7 @@ impl World {
         let publish = Publish {
             topic: message.topic.clone(),
             payload: message.payload.clone(),
+            whole: None,
             packet_id,
             qos: message.qos,
             dup,

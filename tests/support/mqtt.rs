@@ -12,7 +12,7 @@ use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet};
 use rumqttc::{Connect, Login, PubAck, Publish, QoS, Subscribe};
 
 /// Larger than anything the tests send.
-const MAX_PACKET_BYTES: usize = 32 * 1024 * 1024;
+const MAX_PACKET_BYTES: usize = 256 * 1024 * 1024;
 /// How long a broker may take to answer where a test needs the answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 

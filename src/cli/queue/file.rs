@@ -1,7 +1,8 @@
 //! The files of `export` and `import`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::access::{Answers, Failure, Input};
@@ -21,7 +22,10 @@ pub(super) fn write(
     };
     let unfinished = unfinished(path);
     let fail = |error: io::Error| Failure::File(format!("cannot write {}: {error}", path.display()));
-    let mut out = BufWriter::new(File::create(&unfinished).map_err(fail)?);
+    // A new one, so it is ours alone: no link is followed, and no file of somebody else's taken.
+    let mut new = OpenOptions::new();
+    let opened = new.write(true).create_new(true).mode(0o600).open(&unfinished);
+    let mut out = BufWriter::new(opened.map_err(fail)?);
     let written = work(&mut |answer| put(answer, &mut out, printer)).and_then(|exit| {
         out.flush().map_err(fail)?;
         out.get_ref().sync_all().map_err(fail)?;
@@ -36,7 +40,7 @@ pub(super) fn write(
 
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".part");
+    name.push(format!(".{:08x}.part", rand::random::<u32>()));
     PathBuf::from(name)
 }
 

@@ -6,6 +6,7 @@
 //!   until we send something, which is the PUBACK behind the next commit: every message waited for the commit of an earlier one.
 //!   The option does not last, so it is set again with each read.
 //! * **PUBACKs leave together.** The client writes each by itself; what it has written by the time that we come is one segment.
+//! * **What is too large is cut** before it fills the memory ([`super::shorten`]).
 //! * **Reading can be held** ([`super::Events::hold`]). The client takes nine packets off a connection that has more for each
 //!   acknowledgement that it sends. A broker that does not hold its window (eclipse-mosquitto/mosquitto#2301) so gets ahead without
 //!   end, until all packet ids are in use.
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Error;
 
 use super::pipe::{self, Far};
+use super::shorten::Shortener;
 use crate::source::config::Server;
 
 /// Read at once from the broker, bytes: what one `read` of a loaded link brings.
@@ -40,7 +42,13 @@ const FROM_CLIENT_BYTES: usize = 4 * 1024;
 ///
 /// # Errors
 /// Name, TCP, TLS (inside it), or the pipe.
-pub async fn open(server: &Server, tls: Option<Arc<ClientConfig>>, name: &str, far: Far) -> io::Result<()> {
+pub async fn open(
+    server: &Server,
+    tls: Option<Arc<ClientConfig>>,
+    name: &str,
+    far: Far,
+    shortener: Shortener,
+) -> io::Result<()> {
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
     tcp.set_nodelay(true)?;
     let tcp = Prompt(tcp);
@@ -48,9 +56,9 @@ pub async fn open(server: &Server, tls: Option<Arc<ClientConfig>>, name: &str, f
     if let Some(config) = tls {
         let host = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
         let tls = TlsConnector::from(config).connect(host, tcp).await?;
-        tokio::spawn(serve(listener, tls, far));
+        tokio::spawn(serve(listener, tls, far, shortener));
     } else {
-        tokio::spawn(serve(listener, tcp, far));
+        tokio::spawn(serve(listener, tcp, far, shortener));
     }
     Ok(())
 }
@@ -59,15 +67,15 @@ pub async fn open(server: &Server, tls: Option<Arc<ClientConfig>>, name: &str, f
 ///
 /// # Errors
 /// The socket's, or the pipe's.
-pub async fn open_unix(path: &Path, name: &str, far: Far) -> io::Result<()> {
+pub async fn open_unix(path: &Path, name: &str, far: Far, shortener: Shortener) -> io::Result<()> {
     let stream = UnixStream::connect(path).await?;
     let listener = pipe::listen(name)?;
-    tokio::spawn(serve(listener, stream, far));
+    tokio::spawn(serve(listener, stream, far, shortener));
     Ok(())
 }
 
 /// Waits for the client, then passes everything on.
-async fn serve<S: AsyncRead + AsyncWrite>(listener: UnixListener, stream: S, far: Far) {
+async fn serve<S: AsyncRead + AsyncWrite>(listener: UnixListener, stream: S, far: Far, shortener: Shortener) {
     let client = match pipe::accept(listener).await {
         Ok(Some(client)) => client,
         Ok(None) => return,
@@ -82,7 +90,7 @@ async fn serve<S: AsyncRead + AsyncWrite>(listener: UnixListener, stream: S, far
         }
     };
     let receiving = async {
-        if let Err(error) = receive(from_broker, &mut to_client, far.held()).await {
+        if let Err(error) = receive(from_broker, &mut to_client, far.held(), shortener).await {
             far.broke(Error::Io(error));
         }
         // Only now: a client that sees the end asks why.
@@ -110,17 +118,19 @@ async fn receive<S: AsyncRead>(
     mut from_broker: ReadHalf<S>,
     to_client: &mut OwnedWriteHalf,
     mut held: watch::Receiver<bool>,
+    mut shortener: Shortener,
 ) -> io::Result<()> {
     let mut buffer = vec![0; FROM_BROKER_BYTES];
+    let mut short = Vec::with_capacity(FROM_BROKER_BYTES);
     loop {
         Far::until_wanted(&mut held).await;
         let count = from_broker.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
-        to_client
-            .write_all(buffer.get(..count).unwrap_or_default())
-            .await?;
+        short.clear();
+        shortener.pass(buffer.get(..count).unwrap_or_default(), &mut short);
+        to_client.write_all(&short).await?;
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error;
 
 use super::pipe::{self, Near, pipe_name};
+use super::shorten::{Cuts, Shortener};
 use super::trouble::Trouble;
 use super::{CONNECT_TIMEOUT_S, Failure, relay, websocket};
 use crate::secret::{self, SecretError};
@@ -22,6 +23,8 @@ pub struct Prepared {
     pub credentials: Option<(String, String)>,
     /// What there is to know of the connection behind the pipe, and to say to it.
     pub near: Near,
+    /// Payloads that came as their beginning alone.
+    pub cuts: Cuts,
 }
 
 /// What is read from files.
@@ -40,24 +43,39 @@ enum Unprepared {
 }
 
 /// Reads the files, and connects: the pipe `name` then leads to the broker. A WebSocket lets packets up to `packet_limit` bytes through.
-pub async fn prepare(trouble: &Trouble, name: &str, packet_limit: usize) -> Result<Prepared, Failure> {
+/// With MQTT 5 messages have properties.
+pub async fn prepare(
+    trouble: &Trouble,
+    name: &str,
+    packet_limit: usize,
+    has_properties: bool,
+) -> Result<Prepared, Failure> {
     let config = trouble.config();
     let Secrets { tls, credentials } = secrets(config.clone()).await?;
     let (near, far) = pipe::sides();
+    let (shortener, cuts) = Shortener::new(has_properties);
     let url = config.endpoint.to_string();
     let opened = async {
         match &config.endpoint {
-            Endpoint::Unix(path) => relay::open_unix(path, name, far).await.map_err(Error::Io),
+            Endpoint::Unix(path) => relay::open_unix(path, name, far, shortener)
+                .await
+                .map_err(Error::Io),
             Endpoint::Server(server) if server.websocket.is_some() => {
-                websocket::open(server, &url, tls, name, packet_limit, far).await
+                websocket::open(server, &url, tls, name, packet_limit, far, shortener).await
             }
-            Endpoint::Server(server) => relay::open(server, tls, name, far).await.map_err(Error::Io),
+            Endpoint::Server(server) => relay::open(server, tls, name, far, shortener)
+                .await
+                .map_err(Error::Io),
         }
     };
     let opened = timeout(Duration::from_secs(CONNECT_TIMEOUT_S), opened).await;
     let opened = opened.map_err(|_| Failure::Unreachable("no answer in time".to_owned()))?;
     opened.map_err(|error| trouble.websocket(&error))?;
-    Ok(Prepared { credentials, near })
+    Ok(Prepared {
+        credentials,
+        near,
+        cuts,
+    })
 }
 
 /// Beside the others: the thread of the connections waits for no medium.

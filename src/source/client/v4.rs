@@ -8,6 +8,7 @@ use rumqttc::{
 use tokio::sync::watch;
 
 use super::pipe::Near;
+use super::shorten::Cuts;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
@@ -33,6 +34,8 @@ pub struct V4Events {
     is_prepared: bool,
     /// Whether the broker is held, once there is a connection.
     hold: Option<watch::Sender<bool>>,
+    /// Payloads that came as their beginning alone.
+    cuts: Cuts,
     trouble: Trouble,
 }
 
@@ -75,6 +78,7 @@ impl V4 {
             events,
             is_prepared: false,
             hold: None,
+            cuts: Cuts::default(),
             trouble: Trouble::new(self.0.config.clone()),
         };
         (V4Client(client), events)
@@ -161,7 +165,7 @@ impl Events for V4Events {
                 if matches!(packet, Packet::ConnAck(_)) {
                     self.trouble.connected();
                 }
-                incoming(packet)
+                self.incoming(packet)
             }
             rumqttc::Event::Outgoing(Outgoing::Subscribe(packet_id)) => Ok(Event::SubscribeSent(packet_id)),
             rumqttc::Event::Outgoing(Outgoing::Unsubscribe(packet_id)) => {
@@ -188,7 +192,7 @@ impl V4Events {
         let (name, _) = options.broker_address();
         // On the heap: it is over before the connection begins, which is long.
         let packet_limit = options.max_packet_size();
-        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit)).await?;
+        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit, false)).await?;
         options.set_transport(rumqttc::Transport::Unix);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
@@ -196,34 +200,35 @@ impl V4Events {
         let Near { broken, hold } = prepared.near;
         self.trouble.listen(broken);
         self.hold = Some(hold);
+        self.cuts = prepared.cuts;
         self.is_prepared = true;
         Ok(())
     }
-}
 
-fn incoming(packet: Packet) -> Result<Event, Failure> {
-    match packet {
-        Packet::ConnAck(connack) => Ok(Event::Connected {
-            session_present: connack.session_present,
-        }),
-        Packet::Publish(packet) => publish(packet).map(Event::Published),
-        Packet::SubAck(suback) => {
-            let answers = suback.return_codes.into_iter().map(answer).collect();
-            Ok(Event::Granted {
-                packet_id: suback.pkid,
-                answers,
-            })
+    fn incoming(&mut self, packet: Packet) -> Result<Event, Failure> {
+        match packet {
+            Packet::ConnAck(connack) => Ok(Event::Connected {
+                session_present: connack.session_present,
+            }),
+            Packet::Publish(packet) => publish(packet, self.cuts.published()).map(Event::Published),
+            Packet::SubAck(suback) => {
+                let answers = suback.return_codes.into_iter().map(answer).collect();
+                Ok(Event::Granted {
+                    packet_id: suback.pkid,
+                    answers,
+                })
+            }
+            Packet::UnsubAck(unsuback) => Ok(Event::Unsubscribed {
+                packet_id: unsuback.pkid,
+                refused: None,
+            }),
+            Packet::PingResp => Ok(Event::Pong),
+            _ => Ok(Event::Other),
         }
-        Packet::UnsubAck(unsuback) => Ok(Event::Unsubscribed {
-            packet_id: unsuback.pkid,
-            refused: None,
-        }),
-        Packet::PingResp => Ok(Event::Pong),
-        _ => Ok(Event::Other),
     }
 }
 
-fn publish(packet: rumqttc::Publish) -> Result<Publish, Failure> {
+fn publish(packet: rumqttc::Publish, whole: Option<u64>) -> Result<Publish, Failure> {
     if packet.topic.is_empty() {
         return Err(Failure::Protocol(
             "the broker sent a PUBLISH without a topic".to_owned(),
@@ -232,6 +237,7 @@ fn publish(packet: rumqttc::Publish) -> Result<Publish, Failure> {
     Ok(Publish {
         topic: packet.topic,
         payload: packet.payload,
+        whole,
         packet_id: packet.pkid,
         qos: packet.qos as u8,
         dup: packet.dup,
@@ -340,6 +346,6 @@ mod tests {
     #[test]
     fn a_publish_without_topic_is_a_protocol_error() {
         let packet = rumqttc::Publish::new("", QoS::AtLeastOnce, Vec::new());
-        assert!(matches!(publish(packet), Err(Failure::Protocol(_))));
+        assert!(matches!(publish(packet, None), Err(Failure::Protocol(_))));
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::identifiers::Identifiers;
 use super::pipe::Near;
+use super::shorten::Cuts;
 use super::transport::{address, prepare};
 use super::trouble::Trouble;
 use super::{
@@ -46,6 +47,8 @@ pub struct V5Events {
     is_prepared: bool,
     /// Whether the broker is held, once there is a connection.
     hold: Option<watch::Sender<bool>>,
+    /// Payloads that came as their beginning alone.
+    cuts: Cuts,
     trouble: Trouble,
     broker: String,
     identifiers: Identifiers,
@@ -126,6 +129,7 @@ impl V5 {
             keep_alive: self.identity.keep_alive(),
             is_prepared: false,
             hold: None,
+            cuts: Cuts::default(),
             trouble: Trouble::new(self.identity.config.clone()),
             broker: self.identity.config.name.clone(),
             identifiers: self.identifiers.clone(),
@@ -278,7 +282,7 @@ impl V5Events {
         // On the heap: it is over before the connection begins, which is long.
         let packet_limit = options.max_packet_size().unwrap_or(TRANSPORT_LIMIT);
         let packet_limit = usize::try_from(packet_limit).unwrap_or(usize::MAX);
-        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit)).await?;
+        let prepared = Box::pin(prepare(&self.trouble, &name, packet_limit, true)).await?;
         options.set_transport(rumqttc::Transport::Unix);
         if let Some((name, password)) = prepared.credentials {
             options.set_credentials(name, password);
@@ -286,6 +290,7 @@ impl V5Events {
         let Near { broken, hold } = prepared.near;
         self.trouble.listen(broken);
         self.hold = Some(hold);
+        self.cuts = prepared.cuts;
         self.is_prepared = true;
         Ok(())
     }
@@ -305,7 +310,7 @@ impl V5Events {
                     session_present: connack.session_present,
                 })
             }
-            Incoming::Publish(packet) => publish(packet).map(Event::Published),
+            Incoming::Publish(packet) => publish(packet, self.cuts.published()).map(Event::Published),
             Incoming::SubAck(suback) => {
                 if suback
                     .return_codes
@@ -337,7 +342,7 @@ impl V5Events {
     }
 }
 
-fn publish(packet: mqttbytes::v5::Publish) -> Result<Publish, Failure> {
+fn publish(packet: mqttbytes::v5::Publish, whole: Option<u64>) -> Result<Publish, Failure> {
     let topic = String::from_utf8(packet.topic.into())
         .map_err(|_| Failure::Protocol("the broker sent a topic that is not UTF-8".to_owned()))?;
     if topic.is_empty() {
@@ -348,6 +353,7 @@ fn publish(packet: mqttbytes::v5::Publish) -> Result<Publish, Failure> {
     Ok(Publish {
         topic,
         payload: packet.payload,
+        whole,
         packet_id: packet.pkid,
         qos: packet.qos as u8,
         dup: packet.dup,
@@ -570,6 +576,6 @@ mod tests {
             pkid: 1,
             ..Default::default()
         };
-        assert!(matches!(publish(packet), Err(Failure::Protocol(_))));
+        assert!(matches!(publish(packet, None), Err(Failure::Protocol(_))));
     }
 }

@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::pipe::{self, Far};
+use super::shorten::Shortener;
 use crate::source::TRANSPORT_LIMIT;
 use crate::source::config::Server;
 use crate::source::retry::PROTOCOL_LIMIT;
@@ -49,6 +50,7 @@ pub async fn open(
     name: &str,
     packet_limit: usize,
     far: Far,
+    shortener: Shortener,
 ) -> Result<(), Error> {
     let limits = limits(packet_limit);
     let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
@@ -59,10 +61,10 @@ pub async fn open(
         let host = ServerName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
         let tls = TlsConnector::from(config).connect(host, tcp).await?;
         let websocket = shake_hands(url, tls, limits).await?;
-        tokio::spawn(serve(listener, websocket, far));
+        tokio::spawn(serve(listener, websocket, far, shortener));
     } else {
         let websocket = shake_hands(url, tcp, limits).await?;
-        tokio::spawn(serve(listener, websocket, far));
+        tokio::spawn(serve(listener, websocket, far, shortener));
     }
     Ok(())
 }
@@ -104,7 +106,7 @@ where
 }
 
 /// Waits for the client, then passes everything on.
-async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Far)
+async fn serve<S>(listener: UnixListener, websocket: WebSocketStream<S>, far: Far, shortener: Shortener)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -122,7 +124,7 @@ where
         }
     };
     let receiving = async {
-        if let Err(error) = receive(messages, &mut to_client, far.held()).await {
+        if let Err(error) = receive(messages, &mut to_client, far.held(), shortener).await {
             far.broke(error);
         }
         // Only now: a client that sees the end asks why.
@@ -156,17 +158,22 @@ async fn receive<S>(
     mut messages: SplitStream<WebSocketStream<S>>,
     to_client: &mut OwnedWriteHalf,
     mut held: watch::Receiver<bool>,
+    mut shortener: Shortener,
 ) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     /// RFC 6455, 5.2.
     const TEXT: u8 = 1;
+    let mut short = Vec::new();
     while let Some(message) = messages.next().await {
         match message? {
             Message::Binary(bytes) => {
                 Far::until_wanted(&mut held).await;
-                to_client.write_all(&bytes).await?;
+                short.clear();
+                shortener.pass(&bytes, &mut short);
+                to_client.write_all(&short).await?;
+                short.shrink_to(BUFFER_BYTES);
             }
             // MQTT is binary (MQTT 5, 6.0).
             Message::Text(_) => return Err(ProtocolError::InvalidOpcode(TEXT).into()),

@@ -28,7 +28,9 @@ async fn piped() -> (TcpStream, UnixStream, Near) {
     let server = server_at(listener.local_addr().expect("bound"));
     let name = pipe_name();
     let (near, far) = sides();
-    open(&server, None, &name, far).await.expect("it opens");
+    open(&server, None, &name, far, Shortener::new(false).0)
+        .await
+        .expect("it opens");
     let client = UnixStream::connect(&name).await.expect("the pipe is there");
     let (accepted, _) = listener.accept().await.expect("it came");
     (accepted, client, near)
@@ -138,22 +140,23 @@ async fn where_nobody_listens_it_says_so() {
     let bound = TcpSocket::new_v4().expect("a socket");
     bound.bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let server = server_at(bound.local_addr().expect("bound"));
-    let error = open(&server, None, &pipe_name(), sides().1)
+    let error = open(&server, None, &pipe_name(), sides().1, Shortener::new(false).0)
         .await
         .expect_err("nobody is there");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
+/// Packets of two bytes: less than the beginning of one is not passed on.
 #[tokio::test]
 async fn while_reading_is_held_nothing_more_comes_and_what_the_client_says_still_leaves() {
     let (mut server, mut client, near) = piped().await;
-    server.write_all(b"a").await.expect("written");
-    client.read_exact(&mut [0]).await.expect("it comes");
+    server.write_all(b"a\0").await.expect("written");
+    client.read_exact(&mut [0; 2]).await.expect("it comes");
     near.hold.send_replace(true);
     // The look that was begun before still takes what comes.
-    server.write_all(b"b").await.expect("written");
-    client.read_exact(&mut [0]).await.expect("it comes");
-    server.write_all(b"c").await.expect("written");
+    server.write_all(b"b\0").await.expect("written");
+    client.read_exact(&mut [0; 2]).await.expect("it comes");
+    server.write_all(b"c\0").await.expect("written");
     client.write_all(b"1").await.expect("written");
     server.read_exact(&mut [0]).await.expect("it comes");
     assert_eq!(
@@ -161,9 +164,9 @@ async fn while_reading_is_held_nothing_more_comes_and_what_the_client_says_still
         Err(io::ErrorKind::WouldBlock)
     );
     near.hold.send_replace(false);
-    let mut byte = [0];
-    client.read_exact(&mut byte).await.expect("it comes");
-    assert_eq!(byte, *b"c");
+    let mut packet = [0; 2];
+    client.read_exact(&mut packet).await.expect("it comes");
+    assert_eq!(packet, *b"c\0");
 }
 
 #[tokio::test]
