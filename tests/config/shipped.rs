@@ -10,12 +10,19 @@ use proptest::prelude::*;
 
 use super::{KAFKA, REST, ROUTE, accepted, shipped};
 
-#[test]
-fn shipped_files_load_without_a_warning() {
+/// In the same order each time.
+fn all_shipped() -> Vec<PathBuf> {
     let examples = std::fs::read_dir(shipped("examples")).unwrap();
     let mut files: Vec<PathBuf> = examples.map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= 19, "{files:?}");
     files.push(shipped("edgeferry.toml"));
+    files.sort_unstable();
+    files
+}
+
+#[test]
+fn shipped_files_load_without_a_warning() {
+    let files = all_shipped();
+    assert!(files.len() >= 20, "{files:?}");
     for file in files {
         let (_, warnings) = config::load(&file).unwrap();
         assert!(warnings.is_empty(), "{}: {warnings:?}", file.display());
@@ -123,14 +130,22 @@ fn defaults_are_as_documented() {
 }
 
 proptest! {
-    /// Whatever a person does to the file, there is a configuration or a reason, never a panic.
+    /// Whatever a person does to a file, there is a configuration or a reason.
     #[test]
-    fn damaged_files_load_or_say_why(
+    fn a_damaged_file_loads_or_says_why_and_never_panics(
+        which in any::<prop::sample::Selector>(),
         at in any::<prop::sample::Index>(),
         len in 0_usize..60,
-        instead in "[a-z0-9\\[\\]{}=\"'#. \n\u{0}é]{0,12}",
+        instead in prop_oneof![
+            "[a-z0-9\\[\\]{}=\"'#. \n\u{0}é]{0,12}",
+            // Values that are out of every range.
+            prop::sample::select(vec![
+                "= 9223372036854775807\n", "= -1\n", "= nan\n", "= 1e308\n", "= \"18446744073709551615GiB\"\n",
+                "= \"100000000000years\"\n", "= \"-5s\"\n", "= [[[[[[[[]]]]]]]]\n", "= 1979-05-27T07:32:00Z\n", "= \"{{}}{\"\n",
+            ]).prop_map(str::to_owned),
+        ],
     ) {
-        let text = std::fs::read_to_string(shipped("edgeferry.toml")).unwrap();
+        let text = std::fs::read_to_string(which.select(all_shipped())).unwrap();
         let mut text: Vec<char> = text.lines().flat_map(|line| uncomment(line).chars().chain(['\n'])).collect();
         let at = at.index(text.len());
         let end = text.len().min(at + len);
@@ -140,6 +155,13 @@ proptest! {
             prop_assert!(!problems.is_empty());
             let lines = text.lines().count().max(1) + 1;
             prop_assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_configuration_or_says_why_and_never_panics(text in "\\PC{0,200}") {
+        if let Err(LoadError::Invalid(problems)) = config::parse(Path::new("config.toml"), &text) {
+            prop_assert!(!problems.is_empty());
         }
     }
 }

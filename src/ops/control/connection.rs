@@ -272,7 +272,32 @@ impl Write for Patient<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
+
+    const REQUEST: &str = r#"{"version":1,"verb":"queue export","lane":"default","filter":{"topic":"a/#","device":"d1","since":1,"until":2},"limit":3}"#;
+
+    proptest! {
+        #[test]
+        fn reading_a_request_of_any_bytes_never_panics(bytes in vec(any::<u8>(), 0..300)) {
+            drop(read_request(&mut &bytes[..]));
+        }
+
+        #[test]
+        fn reading_a_request_that_was_changed_never_panics(
+            at in any::<Index>(), len in 0_usize..30, instead in "[-0-9a-z\"{}\\[\\],:.]{0,12}",
+        ) {
+            let mut text = REQUEST.to_owned();
+            let at = at.index(text.len());
+            let end = text.len().min(at + len);
+            text.replace_range(at..end, &instead);
+            text.push('\n');
+            drop(read_request(&mut text.as_bytes()));
+        }
+    }
 
     fn asked(reloads: &Reloads) -> String {
         match reload(reloads, &mut |_| Ok(())).expect("answers") {

@@ -129,6 +129,22 @@ proptest! {
         }
     }
 
+    /// Behind the checksums: lengths, counts and compressed data that are nearly right.
+    #[test]
+    fn decoding_a_block_with_any_bytes_changed_never_panics(
+        arrivals in arrivals(8), zstd in any::<bool>(),
+        changes in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let compression = if zstd { Compression::Zstd } else { Compression::None };
+        let mut parts = blocks(&encode(1, &arrivals, compression)).swap_remove(0);
+        for (part, at, byte) in changes {
+            let part = part.get_mut(parts.as_mut_slice());
+            *at.get_mut(part.as_mut_slice()) = byte;
+            make_checksum_right(part);
+        }
+        drop(decode::<Arrival>(&parts, &Keys::default()));
+    }
+
     #[test]
     fn a_sealed_block_opens_only_with_its_key(arrivals in arrivals(8), zstd in any::<bool>()) {
         let compression = if zstd { Compression::Zstd } else { Compression::None };

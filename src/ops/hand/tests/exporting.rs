@@ -177,6 +177,21 @@ proptest! {
         prop_assert_eq!(ending, Ending::Whole);
     }
 
+    /// Anywhere, also in the first line.
+    #[test]
+    fn an_export_with_any_part_changed_never_panics(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..40, "[-0-9a-f\"{}\\[\\],:.eE\n]{0,20}"), 1..4),
+    ) {
+        let mut text: Vec<char> = GOLDEN.chars().collect();
+        for (at, len, instead) in changes {
+            let at = at.index(text.len());
+            let end = text.len().min(at + len);
+            text.splice(at..end, instead.chars());
+        }
+        let text: String = text.into_iter().collect();
+        read(text.as_bytes());
+    }
+
     #[test]
     fn what_is_read_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut file = GOLDEN.lines().next().expect("has lines").as_bytes().to_vec();
