@@ -270,6 +270,10 @@ impl Reader {
 
     /// Gives back memory and space of what the cursor has passed.
     fn give_back(&mut self, through: Seq) -> Result<(), QueueError> {
+        if self.next <= through {
+            // The cursor went over a hole in front of which this stands. Forgotten, it would be taken for damage.
+            self.drop_ready(through);
+        }
         self.shared.settle();
         while self.empty.front().is_some_and(|(_, last)| *last <= through) {
             self.empty.pop_front();

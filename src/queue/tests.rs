@@ -100,6 +100,43 @@ pub(super) fn positions(stored: &[Stored]) -> Vec<u64> {
         .collect()
 }
 
+/// A seed of the simulation showed it: a disk that reads nothing and writes the ledger alone, and then is well again.
+#[tokio::test]
+async fn sequences_that_a_start_left_out_in_vain_are_used_and_accounted_for_after_all() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let lane = Lane::open(dir.path());
+    for position in 1..=3 {
+        lane.put(position, b"x").await;
+    }
+    lane.durable(3).await;
+    lane.close();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
+    let left_out = Hole {
+        first: Seq(4),
+        last: Seq(1_000_000),
+        reason: Reason::Skipped,
+    };
+    ledger.record(left_out, Seq::ZERO).expect("records");
+    drop(ledger);
+
+    let mut lane = Lane::open(dir.path());
+    assert_eq!(lane.monitor.status().unaccounted, Some(0));
+    lane.put(4, b"x").await;
+    lane.durable(4).await;
+    let all = lane.drain();
+    assert_eq!(positions(&all), [1, 2, 3, 4]);
+    assert_eq!(all[3].seq, Seq(4));
+    let status = lane.monitor.status();
+    assert_eq!(status.unaccounted, Some(0));
+    let expected = Balance {
+        received: 4,
+        queued: 4,
+        ..Balance::default()
+    };
+    assert_eq!(status.balance, expected);
+    lane.close();
+}
+
 #[tokio::test]
 async fn what_was_confirmed_is_read_back_after_a_restart_in_order() {
     let dir = tempfile::tempdir().expect("temp dir");

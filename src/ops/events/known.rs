@@ -415,6 +415,11 @@ pub const KNOWN: &[Known] = &[
         DISK,
     ),
     warn("cannot write the marks now", &["error"], DISK),
+    warn(
+        "cannot note that sequences are used after all: until the next start the account is off",
+        &["error"],
+        DISK,
+    ),
     // queue/place.rs
     warn(
         "the ledger is lost: what became of these messages is not known any more",
@@ -451,7 +456,7 @@ pub const KNOWN: &[Known] = &[
     ),
     // sink/dead_letter/recall.rs
     error(
-        "it is not known of which messages there are dead letters already: those that the cursor has not passed may be kept, counted and forwarded once more, under the same id",
+        "it is not known of which messages there are dead letters already: those that the cursor has not passed may be kept, counted and forwarded once more, under the same id; with exactly-once they count as delivered where Kafka's cursor has passed them",
         &["at", "error"],
         DAMAGE,
     ),

@@ -348,6 +348,31 @@ fn what_is_dropped_is_not_delivered_from_memory() {
     assert_eq!(lane.take(1)[0].seq, Seq(dropped + 1));
 }
 
+/// A seed of the simulation showed it: the reader stood in front of a hole that the cursor had passed, and that was forgotten then.
+#[test]
+fn what_the_cursor_went_over_is_not_taken_for_damage_once_it_is_forgotten() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let setup = Setup::new(OnFull::DropOldest);
+    let mut lane = setup.open(dir.path());
+    lane.put(1..=60);
+    drop(lane);
+    // After a restart nothing is in memory, where messages behind the hole would show that there is nothing in it.
+    let mut lane = setup.open(dir.path());
+    let [first, second, third, ..] = lane.closed()[..] else {
+        panic!("there are units");
+    };
+    let last = first.last.expect("closed");
+    lane.take(usize::try_from(last.0).expect("few"));
+    let drop_oldest = |lane: &Lane, unit| drop_whole(lane.shared(), unit, Reason::DroppedOldest);
+    drop_oldest(&lane, second).expect("drops");
+    lane.queue.reader.advance(last, passed(last.0)).expect("advances");
+    assert_eq!(Some(lane.queue.reader.cursor()), second.last);
+    drop_oldest(&lane, third).expect("drops");
+    let next = lane.take(1)[0].seq;
+    assert_eq!(Some(next.previous()), third.last);
+    assert_eq!(lane.removed(Reason::Damaged), 0);
+}
+
 #[test]
 fn a_crash_at_any_step_of_a_drop_counts_once_and_brings_nothing_back() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -118,6 +118,7 @@ fn report(at: Seq, error: &StoreError) {
         %at,
         %error,
         "it is not known of which messages there are dead letters already: those that the cursor has not passed may be kept, \
-         counted and forwarded once more, under the same id"
+         counted and forwarded once more, under the same id; with exactly-once they count as delivered where Kafka's cursor has \
+         passed them"
     );
 }
