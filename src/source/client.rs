@@ -97,7 +97,7 @@ pub struct Publish {
     pub topic: String,
     /// A view into the client's read buffer, which it keeps alive.
     pub payload: Bytes,
-    /// How long the payload was, bytes, when only its beginning was let through ([`shorten`]).
+    /// How long the payload was, bytes, when only its beginning was let through.
     pub whole: Option<u64>,
     /// 0 for QoS 0.
     pub packet_id: u16,
