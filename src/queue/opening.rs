@@ -265,13 +265,12 @@ pub(super) fn assemble(
 fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result<(), OpenError> {
     faults::point("open.placed");
     // A start that could not see how far the log reaches left sequences out, and then could not write the marks. This one sees it.
+    // Left as they are, the cursor would go over them, and over what is stored there from now on.
     let seen = place
         .unproven
         .as_ref()
         .map_or(place.next, |unproven| unproven.behind.next());
-    if let Err(error) = shared.ledger.reclaim(seen, Seq(u64::MAX - 1)) {
-        tracing::warn!(%error, "cannot note that sequences are used after all: until the next start the account is off");
-    }
+    shared.ledger.reclaim(seen, Seq(u64::MAX - 1))?;
     if let Some(skipped) = place.skipped {
         let watermark = watermark.unwrap_or(skipped.last);
         if let Err(error) = shared.store.renew_behind(watermark) {

@@ -121,6 +121,9 @@ impl Reader {
                     Judgement::Expired => self.expire()?,
                     Judgement::Later => return Ok(None),
                 }
+            } else if self.next <= self.cursor() {
+                // The cursor went over a hole in front of which this stands. Forgotten, it would be taken for damage.
+                self.next = self.cursor().next();
             } else if let Some(hole) = self.shared.ledger.hole_at(self.next) {
                 if self.pass(hole)? == Step::Wait {
                     return Ok(None);
@@ -270,10 +273,6 @@ impl Reader {
 
     /// Gives back memory and space of what the cursor has passed.
     fn give_back(&mut self, through: Seq) -> Result<(), QueueError> {
-        if self.next <= through {
-            // The cursor went over a hole in front of which this stands. Forgotten, it would be taken for damage.
-            self.drop_ready(through);
-        }
         self.shared.settle();
         while self.empty.front().is_some_and(|(_, last)| *last <= through) {
             self.empty.pop_front();

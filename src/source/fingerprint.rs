@@ -14,6 +14,9 @@ pub fn fingerprint(publish: &Publish) -> u64 {
     let mut hash = Xxh3::new();
     part(&mut hash, publish.topic.as_bytes());
     part(&mut hash, &publish.payload);
+    if let Some(whole) = publish.whole {
+        hash.update(&whole.to_le_bytes());
+    }
     if let Some(properties) = publish.properties.as_deref() {
         add_properties(&mut hash, properties);
     }

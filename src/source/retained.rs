@@ -94,10 +94,12 @@ impl Retained {
         is_sound.then_some(written.topics)
     }
 
-    /// Whether this is a retained message that is the newest one that we have of its topic.
+    /// Whether this is a retained message that is the newest one that we have of its topic. Of one that came as its beginning alone
+    /// nobody can know that.
     pub fn knows(&self, publish: &Publish, fingerprint: u64) -> bool {
         let known = || self.topics.get(&topic_hash(&publish.topic));
-        publish.retained && !publish.dup && known().is_some_and(|newest| newest.fingerprint == fingerprint)
+        let can_be_known = publish.retained && !publish.dup && publish.whole.is_none();
+        can_be_known && known().is_some_and(|newest| newest.fingerprint == fingerprint)
     }
 
     /// The newest message of a topic is in the store since before this process.
@@ -223,6 +225,19 @@ mod tests {
         assert!(!retained.knows(&live, 1) && !retained.knows(&again, 1));
         retained.note(topic_hash("a"), 2, 2).expect("there is no file");
         assert!(!retained.knows(&of("a"), 1), "an older state came back");
+    }
+
+    /// Two firmware images may begin alike.
+    #[test]
+    fn a_retained_message_of_which_only_the_beginning_came_is_never_known() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut retained = Retained::open(dir.path().join("retained-b"));
+        retained.note(topic_hash("a"), 1, 1).expect("there is no file");
+        let beginning = Publish {
+            whole: Some(1 << 30),
+            ..of("a")
+        };
+        assert!(!retained.knows(&beginning, 1));
     }
 
     #[test]

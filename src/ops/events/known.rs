@@ -415,11 +415,6 @@ pub const KNOWN: &[Known] = &[
         DISK,
     ),
     warn("cannot write the marks now", &["error"], DISK),
-    warn(
-        "cannot note that sequences are used after all: until the next start the account is off",
-        &["error"],
-        DISK,
-    ),
     // queue/place.rs
     warn(
         "the ledger is lost: what became of these messages is not known any more",
