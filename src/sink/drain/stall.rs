@@ -15,8 +15,8 @@ use crate::sink::producer::{Connector, Ticket, TopicState};
 const QUIET: Duration = Duration::from_mins(1);
 /// Looked into again this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// With a leader there, a client that has had nothing confirmed for this long may be at fault itself: it is made anew. Costs
-/// duplicates of what is under way, so not often.
+/// With a leader there, or nobody that it reaches, a client that has had nothing confirmed for this long may be at fault itself: it is made
+/// anew. Costs duplicates of what is under way, so not often.
 const RENEW: Duration = Duration::from_mins(10);
 
 /// What is known about it.
@@ -82,7 +82,9 @@ impl<C: Connector> Drain<C> {
             TopicState::Leaderless { first, .. } => {
                 format!("partition {first} of topic {topic:?} has no leader")
             }
-            TopicState::Present { .. } if quiet >= RENEW => {
+            // Also one that reaches nobody: it was seen to have no connection, and to try none, for as long as anybody looked, while the
+            // cluster was there.
+            TopicState::Present { .. } | TopicState::Unreachable(_) if quiet >= RENEW => {
                 tracing::warn!(topic, "nothing is confirmed: the Kafka client is made anew");
                 return self.rewind(now);
             }

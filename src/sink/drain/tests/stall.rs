@@ -77,6 +77,23 @@ async fn a_cluster_that_stores_nothing_is_shown_and_the_client_is_made_anew_now_
     assert_eq!(bench.drain.monitor.link(), Link::Up);
 }
 
+/// Seen once: Kafka was paused for five seconds on a machine that had much else to do, and twelve minutes later librdkafka 2.12.1 had no
+/// connection, tried none, and answered each question with a transport failure.
+#[tokio::test]
+async fn a_client_that_reaches_nobody_may_be_at_fault_itself_and_is_made_anew_now_and_then() {
+    let mut bench = stuck().await;
+    bench.kafka.cluster().silent = true;
+    bench.pass(Duration::from_mins(25));
+    assert!(matches!(bench.drain.monitor.link(), Link::Down(_)));
+    let connects = bench.kafka.cluster().connects;
+    assert!((2..=3).contains(&connects), "{connects}");
+    bench.kafka.cluster().silent = false;
+    bench.kafka.cluster().stuck = false;
+    bench.until_empty();
+    assert_eq!(bench.kafka.payloads(), ["a", "b"]);
+    assert_eq!(bench.drain.monitor.link(), Link::Up);
+}
+
 #[tokio::test]
 async fn waiting_for_a_topic_is_no_standstill() {
     let mut bench = Bench::with(&["a"]).await;
