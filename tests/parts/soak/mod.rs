@@ -30,6 +30,8 @@ use look::Look;
 const MINUTES_ENV: &str = "EDGEFERRY_SOAK_MINUTES";
 /// Messages per second.
 const RATE: u32 = 300;
+/// Of a line of the picture: more are not to be told apart.
+const POINTS: usize = 150;
 /// What came in during an outage is delivered.
 const DRAIN_LIMIT: Duration = Duration::from_mins(5);
 
@@ -168,10 +170,12 @@ fn draw(looks: &[Look], minutes: &[latency::Minute]) {
         y: "see the names",
         scale: Scale::Linear,
     };
+    let step = looks.len().div_ceil(POINTS).max(1);
     let of = |name: &str, value: fn(&Look) -> f64| Line {
         name: name.to_owned(),
         points: looks
             .iter()
+            .step_by(step)
             .map(|look| (look.seconds / 60.0, value(look)))
             .collect(),
     };
