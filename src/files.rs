@@ -1,7 +1,8 @@
 //! Small files that are replaced as a whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::faults;
@@ -28,6 +29,24 @@ pub fn in_credentials(path: &Path) -> Result<PathBuf, NoCredentials> {
         Some(folder) => Ok(Path::new(&folder).join(name)),
         None => Err(NoCredentials(path.to_owned())),
     }
+}
+
+/// Where a file is written before it takes its place at `path`: beside it, under a name that nobody knows before. In `/tmp` anybody may put a file or
+/// a link where a known one would be.
+pub fn unfinished(path: &Path) -> PathBuf {
+    path.with_added_extension(format!("{:016x}.part", rand::random::<u64>()))
+}
+
+/// A new file for its user alone: no link is followed, and no file of somebody else's taken.
+///
+/// # Errors
+/// Whatever the file system says; [`io::ErrorKind::AlreadyExists`].
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Makes the file hold `bytes`, all of them or what it held before, also over a power cut.

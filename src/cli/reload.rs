@@ -31,6 +31,6 @@ fn data_dir(file: &Path) -> Result<PathBuf, Failure> {
         Ok((config, _)) => return Ok(config.gateway.data_dir),
         Err(error) => error,
     };
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let text = config::read(file).unwrap_or_default();
     config::data_dir_of(&text).ok_or_else(|| Failure::Config(error))
 }

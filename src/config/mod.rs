@@ -102,14 +102,18 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Problem>), LoadError> {
 /// No configuration is longer, bytes: ten thousand routes have room. A wrong path must not fill the memory.
 const BYTES_MAX: u64 = 4 << 20;
 
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
-    if read as u64 > BYTES_MAX {
+/// The text of a configuration file.
+///
+/// # Errors
+/// The file system's; [`io::ErrorKind::FileTooLarge`] when it is none by its size, [`io::ErrorKind::InvalidData`] when it is not UTF-8.
+pub fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
         let too_large = format!("it is over {BYTES_MAX} bytes, which is no configuration");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 /// Reads the text of a configuration file; `file` is the name used in problems.

@@ -165,7 +165,7 @@ fn hold(arguments: &Arguments, out: impl Write, is_told: bool) -> Result<Exit, D
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
-    std::fs::read_to_string(path).map_err(|io| LoadError::Unreadable {
+    config::read(path).map_err(|io| LoadError::Unreadable {
         path: path.to_owned(),
         io,
     })

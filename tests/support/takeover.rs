@@ -15,7 +15,7 @@ use super::proxy::{Proxy, Side, Tap};
 use super::{payload, ports};
 
 /// Messages, by device and by their numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Messages(BTreeMap<String, BTreeSet<u64>>);
 
 impl Messages {

@@ -1,9 +1,8 @@
 //! The files that a configuration names, and what else only this machine can tell.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::identity::Machine;
 use crate::ops::http::access::{self, TokenError};
 use crate::secret::SecretError;
@@ -36,7 +35,7 @@ impl Finding {
 
     /// Like a problem of the file itself: with the line where the setting stands.
     pub fn line(&self, file: &Path) -> String {
-        let text = fs::read_to_string(file).unwrap_or_default();
+        let text = config::read(file).unwrap_or_default();
         let line = settings::line_of(file, &text, &self.field);
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         format!("{}{line}: {}: {}", file.display(), self.field, self.text)

@@ -1,13 +1,13 @@
 //! The files of `export` and `import`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::access::{Answers, Failure, Input};
 use super::print::{self, Printer};
 use crate::exit::Exit;
+use crate::files;
 use crate::ops::hand::Answer;
 use crate::ops::hand::format::{Ending, Line, Reader};
 
@@ -20,12 +20,9 @@ pub(super) fn write(
     let Some(path) = output else {
         return work(&mut |answer| put(answer, &mut io::stdout().lock(), printer));
     };
-    let unfinished = unfinished(path);
+    let unfinished = files::unfinished(path);
     let fail = |error: io::Error| Failure::File(format!("cannot write {}: {error}", path.display()));
-    // A new one, so it is ours alone: no link is followed, and no file of somebody else's taken.
-    let mut new = OpenOptions::new();
-    let opened = new.write(true).create_new(true).mode(0o600).open(&unfinished);
-    let mut out = BufWriter::new(opened.map_err(fail)?);
+    let mut out = BufWriter::new(files::create_private(&unfinished).map_err(fail)?);
     let written = work(&mut |answer| put(answer, &mut out, printer)).and_then(|exit| {
         out.flush().map_err(fail)?;
         out.get_ref().sync_all().map_err(fail)?;
@@ -36,12 +33,6 @@ pub(super) fn write(
         print::error(&format!("{} is left behind, unfinished", unfinished.display()));
     }
     written
-}
-
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{:08x}.part", rand::random::<u32>()));
-    PathBuf::from(name)
 }
 
 fn put(answer: Answer, out: &mut dyn Write, printer: &mut Printer) -> io::Result<()> {

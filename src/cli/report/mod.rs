@@ -7,9 +7,7 @@ mod machine;
 mod redact;
 mod store;
 
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,6 +18,7 @@ use super::status::say;
 use crate::cli::text::put;
 use crate::clock;
 use crate::exit::Exit;
+use crate::files;
 use crate::message::rfc3339;
 use redact::Redacted;
 
@@ -52,23 +51,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// Beside its place first: what is there is whole. Under a name that nobody knows before: in `/tmp` anybody may put a file or a
-/// link where a known one would be.
+/// Beside its place first: what is there is whole.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    write_by(
-        path,
-        &path.with_added_extension(format!("{:016x}.part", rand::random::<u64>())),
-        text,
-    )
+    write_by(path, &files::unfinished(path), text)
 }
 
 fn write_by(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
-    // A new one, so it is ours alone: no link is followed, and no file of somebody else's taken.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(unfinished)?;
+    let mut file = files::create_private(unfinished)?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

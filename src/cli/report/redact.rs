@@ -60,7 +60,7 @@ pub struct Redacted {
 /// Reads the configuration file.
 pub fn read(path: &Path) -> Redacted {
     let mut text = format!("{}\n", path.display());
-    let source = match std::fs::read_to_string(path) {
+    let source = match config::read(path) {
         Ok(source) => source,
         Err(error) => {
             put(&mut text, format_args!("cannot be read: {error}\n"));

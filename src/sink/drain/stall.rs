@@ -82,10 +82,14 @@ impl<C: Connector> Drain<C> {
             TopicState::Leaderless { first, .. } => {
                 format!("partition {first} of topic {topic:?} has no leader")
             }
-            // Also one that reaches nobody: it was seen to have no connection, and to try none, for as long as anybody looked, while the
-            // cluster was there.
-            TopicState::Present { .. } | TopicState::Unreachable(_) if quiet >= RENEW => {
+            TopicState::Present { .. } if quiet >= RENEW => {
                 tracing::warn!(topic, "nothing is confirmed: the Kafka client is made anew");
+                return self.rewind(now);
+            }
+            // One was seen that had no connection, and tried none, for as long as anybody looked, while the cluster was there. Mostly
+            // it is away indeed, perhaps for weeks, and the link says so.
+            TopicState::Unreachable(_) if quiet >= RENEW => {
+                tracing::debug!(topic, "nobody is reached: the Kafka client is made anew");
                 return self.rewind(now);
             }
             TopicState::Present { .. } => {

@@ -136,7 +136,7 @@ impl Shortener {
     fn after_header(&mut self, header: Header, out: &mut Vec<u8>) -> State {
         let [first, ..] = header.bytes;
         let remaining = match variable(header.length()) {
-            Variable::Whole(remaining, _) => remaining,
+            Variable::Whole(remaining) => remaining,
             Variable::Unfinished => return State::Header(header),
             Variable::Wrong => {
                 out.extend_from_slice(header.seen());
@@ -164,8 +164,13 @@ impl Shortener {
 
     /// One byte more of the part before the properties has come.
     fn after_head(&self, large: Large, out: &mut Vec<u8>) -> State {
-        let (before, properties) = match large.properties(self.has_properties) {
-            Variable::Whole(properties, before) => (before, properties),
+        let Some((before, length)) = large.head_before_properties() else {
+            return State::Head(large);
+        };
+        // 3.1.1 has none, and nothing says so.
+        let properties = match variable(length) {
+            _ if !self.has_properties => 0,
+            Variable::Whole(properties) => properties,
             Variable::Unfinished => return State::Head(large),
             Variable::Wrong => {
                 large.go_on(out);
@@ -187,18 +192,14 @@ impl Shortener {
         }
         self.note(payload as u64);
         let kept = payload.min(OVERSIZE_KEPT_BYTES);
-        let mut head = large.head.clone();
-        if !keeps_properties {
-            head.truncate(before);
-            head.push(0);
+        let dropped = payload - kept;
+        if keeps_properties {
+            large.begin(large.head.len() + properties + kept, &large.head, out);
+            return Body([properties + kept, dropped, 0, 0]).or_next();
         }
-        let (passed, dropped) = if keeps_properties {
-            (properties, 0)
-        } else {
-            (0, properties)
-        };
-        large.begin(head.len() + passed + kept, &head, out);
-        Body([passed, dropped, kept, payload - kept]).or_next()
+        let none = [before, &[0]].concat();
+        large.begin(none.len() + kept, &none, out);
+        Body([0, properties, kept, dropped]).or_next()
     }
 }
 
@@ -221,20 +222,14 @@ impl Header {
 }
 
 impl Large {
-    /// How long the properties are, and where their length stands; with 3.1.1 there are none, and nothing says so.
-    fn properties(&self, has_properties: bool) -> Variable {
-        let Some((topic, _)) = self.head.split_first_chunk::<2>() else {
-            return Variable::Unfinished;
-        };
+    /// Topic and packet identifier, and what is here of the length of the properties behind them. `None` when they are not whole.
+    fn head_before_properties(&self) -> Option<(&[u8], &[u8])> {
+        let (topic, _) = self.head.split_first_chunk::<2>()?;
         // The packet identifier: QoS stands in bits 1 and 2 (MQTT 5, 3.3.1.2).
         let [first, ..] = self.header.bytes;
         let packet_id = if first & 0b110 == 0 { 0 } else { 2 };
         let before = 2 + usize::from(u16::from_be_bytes(*topic)) + packet_id;
-        match self.head.get(before..) {
-            None => Variable::Unfinished,
-            Some(_) if !has_properties => Variable::Whole(0, before),
-            Some(length) => variable(length).at(before),
-        }
+        self.head.split_at_checked(before)
     }
 
     /// What is here of it, as it came.
@@ -290,20 +285,10 @@ impl Body {
 /// A variable byte integer, as far as it is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variable {
-    /// Its value, and where it stands.
-    Whole(usize, usize),
+    Whole(usize),
     Unfinished,
     /// Longer than any may be.
     Wrong,
-}
-
-impl Variable {
-    const fn at(self, place: usize) -> Self {
-        match self {
-            Self::Whole(value, _) => Self::Whole(value, place),
-            other => other,
-        }
-    }
 }
 
 fn variable(bytes: &[u8]) -> Variable {
@@ -311,7 +296,7 @@ fn variable(bytes: &[u8]) -> Variable {
     for (index, byte) in bytes.iter().take(VARIABLE_BYTES).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return Variable::Whole(value, 0);
+            return Variable::Whole(value);
         }
     }
     if bytes.len() < VARIABLE_BYTES {

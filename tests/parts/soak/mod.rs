@@ -167,7 +167,7 @@ fn draw(looks: &[Look], minutes: &[latency::Minute]) {
         file: "soak",
         title: "a steady load with outages: what is held in the calm between them",
         x: "minutes",
-        y: "see the names",
+        y: "MB, milliseconds, or how many",
         scale: Scale::Linear,
     };
     let step = looks.len().div_ceil(POINTS).max(1);

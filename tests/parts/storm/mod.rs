@@ -4,7 +4,7 @@
 //!
 //! | module | whom it torments |
 //! | --- | --- |
-//! | [`daemon`] | killed every second; every tenth time asked to stop, or stopped where it stands |
+//! | [`daemon`] | killed every second; one time in twelve asked to stop, one time in twelve stopped where it stands |
 //! | [`kafka`] | one of three brokers at a time, or the way to it |
 //! | [`mosquitto`] | it, or the way to it |
 //! | [`disk`] | a small ext4 of the daemon's own; left out, with a word, where nothing can be mounted |

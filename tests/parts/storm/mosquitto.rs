@@ -8,7 +8,7 @@ use crate::support::mosquitto::Mosquitto;
 use crate::support::proxy::{Proxy, Rules};
 use crate::support::seed::Seed;
 
-/// How long it is away, milliseconds. Three quarters of that are less than the keep-alive.
+/// How long it is away, milliseconds: mostly less than the keep-alive, which is 5 s.
 const AWAY_MS: Range<u64> = 100..6_000;
 /// How long it is there before the next trouble, milliseconds.
 const THERE_MS: Range<u64> = 500..4_000;
