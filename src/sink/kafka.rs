@@ -1,7 +1,7 @@
 //! The Kafka client: the only place of the pipeline that makes one. The rest of the sink knows its error codes at most.
 //!
 //! `settings` is what a client is told, `secrets` what it is told in confidence, `context` what it calls us for, `polled` who listens,
-//! `transactional` what exactly-once adds, `ear` what a client for a person remembers.
+//! `transactional` what exactly-once adds, `lost` whether a client is still good for anything, `ear` what a client for a person remembers.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
+use crate::clock;
 use crate::message::Seq;
 use crate::queue::Share;
 use crate::route::KafkaRecord;
@@ -27,6 +28,7 @@ use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
 pub use ear::{Ear, Reasons};
+use lost::{Other, Reach};
 use polled::Polled;
 pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
@@ -37,6 +39,7 @@ use transactional::{Session, failed};
 
 mod context;
 mod ear;
+mod lost;
 mod polled;
 mod secrets;
 mod settings;
@@ -130,11 +133,13 @@ impl KafkaConnector {
         let transaction = self
             .transactional
             .as_mut()
-            .map(|transactional| transactional.session(beside, Beside::new(&self.config)));
+            .map(|transactional| transactional.session(beside.clone(), Beside::new(&self.config)));
         Ok(KafkaProducer {
             producer,
             inbox,
             transaction,
+            reach: Reach::default(),
+            other: Other::new(self.config.clone(), beside),
         })
     }
 }
@@ -256,11 +261,21 @@ pub struct KafkaProducer {
     producer: Polled,
     inbox: Arc<Inbox>,
     transaction: Option<Session>,
+    reach: Reach,
+    other: Other,
 }
 
 impl std::fmt::Debug for KafkaProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KafkaProducer")
+    }
+}
+
+impl KafkaProducer {
+    /// Nobody has answered. Whether that is the client's own fault.
+    fn is_lost(&mut self, patience: Duration) -> bool {
+        let Self { reach, other, .. } = self;
+        reach.is_lost(clock::instant(), || other.is_answered(patience))
     }
 }
 
@@ -295,7 +310,11 @@ impl Producer for KafkaProducer {
     }
 
     fn reports(&mut self) -> Vec<Report> {
-        std::mem::take(&mut self.inbox.events().reports)
+        let reports = std::mem::take(&mut self.inbox.events().reports);
+        if reports.iter().any(|report| report.outcome.is_ok()) {
+            self.reach.reached();
+        }
+        reports
     }
 
     fn trouble(&mut self) -> Option<Code> {
@@ -306,10 +325,21 @@ impl Producer for KafkaProducer {
     }
 
     fn take_over(&mut self, patience: Duration) -> Result<Committed, TransactionError> {
-        match &mut self.transaction {
-            Some(session) => session.take_over(&self.producer, patience),
-            None => Ok(Committed::default()),
+        let Some(session) = &mut self.transaction else {
+            return Ok(Committed::default());
+        };
+        let taken = session.take_over(&self.producer, patience);
+        match &taken {
+            Ok(_) => self.reach.reached(),
+            Err(error) if error.is_retriable && self.is_lost(patience) => {
+                return Err(TransactionError {
+                    is_retriable: false,
+                    ..*error
+                });
+            }
+            Err(_) => {}
         }
+        taken
     }
 
     fn begin(&mut self) -> Result<(), TransactionError> {
@@ -332,10 +362,12 @@ impl Producer for KafkaProducer {
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
         let metadata = match self.producer.client().fetch_metadata(Some(topic), patience) {
             Ok(metadata) => metadata,
+            Err(_) if self.is_lost(patience) => return TopicState::ClientLost,
             Err(error) => {
                 return TopicState::Unreachable(error.rdkafka_error_code().unwrap_or(Code::Unknown));
             }
         };
+        self.reach.reached();
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return TopicState::Missing(Code::UnknownTopicOrPartition);
         };

@@ -51,6 +51,8 @@ pub enum TopicState {
     Missing(Code),
     /// The cluster could not be asked.
     Unreachable(Code),
+    /// It could not, although it is there: this client will never reach it again, another one does.
+    ClientLost,
 }
 
 /// What the cluster knows of a lane that delivers exactly once.
@@ -122,7 +124,7 @@ pub trait Producer {
     /// `patience` at most; whoever takes over next does the same.
     fn abort(&mut self, patience: Duration);
 
-    /// Asks whether a topic is there. Waits for the answer, `patience` at most.
+    /// Asks whether a topic is there. Waits for the answer, `patience` at most; twice that where nobody answers.
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState;
 }
 

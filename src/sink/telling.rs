@@ -206,6 +206,10 @@ impl<C: Connector> Teller<C> {
                 Ok(())
             }
             TopicState::Missing(code) | TopicState::Unreachable(code) => Err(code.to_string()),
+            TopicState::ClientLost => {
+                self.producer = None;
+                Err("the client has lost Kafka, and is made anew".to_owned())
+            }
         }
     }
 

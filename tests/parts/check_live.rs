@@ -143,6 +143,16 @@ fn a_missing_topic_is_an_error_and_is_made_only_when_that_is_said() {
     assert_eq!(check(&config, &numbers).topic(&missing)["state"], "present");
 }
 
+/// Kafka's own default is to make whatever a producer asks for.
+#[test]
+fn a_check_makes_no_topic_by_asking_for_it() {
+    let kafka = Kafka::start_with("auto.create.topics.enable=true");
+    let missing = unused_topic("missing");
+    let said = check(&config(&kafka, &[&missing]), &["--live"]);
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert_eq!(kafka.topics(), Vec::<String>::new());
+}
+
 #[test]
 fn a_missing_topic_of_letters_is_a_warning() {
     let kafka = shared();

@@ -11,7 +11,15 @@ use crate::support::kafka::Kafka;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::scene::{ACK_LIMIT, Scene};
 use crate::support::seed::Seed;
+use crate::support::threads::Work;
 use crate::support::wait;
+
+/// A thread of the client for a broker that is none: for its own work.
+const ITS_OWN: usize = 1;
+/// Some turns of being left out and let in again, each of 9 s.
+const FORGOTTEN_LIMIT: Duration = Duration::from_mins(2);
+/// Nothing is confirmed for a minute, then nobody is reached for half a minute, and for another minute while another client is answered.
+const RENEWED_LIMIT: Duration = Duration::from_mins(4);
 
 #[test]
 fn kafka_away_for_90_s_is_longer_than_every_timeout_and_loses_nothing() {
@@ -30,6 +38,31 @@ fn kafka_away_for_90_s_is_longer_than_every_timeout_and_loses_nothing() {
     );
     kafka.restart();
     devices.until_acked(1_000, ACK_LIMIT);
+    scene.conclude(&kafka, devices).assert_clean();
+}
+
+/// confluentinc/librdkafka#5301: a client that was told of topics and of no broker forgets all that it knows, and never asks again.
+/// That is told by a Kafka whose only broker was silent for longer than its session, as after a pause of its machine.
+#[test]
+fn a_kafka_that_had_no_broker_for_a_moment_is_found_again() {
+    let mut kafka = Kafka::start();
+    let scene = Scene::start("5", &kafka, Mosquitto::start(), Config::impatient);
+    let devices = scene.devices(&Plan::default());
+    devices.until_acked(500, ACK_LIMIT);
+    kafka.stop();
+    kafka.beats_in_time(false);
+    kafka.restart();
+    let threads = || Work::of(scene.daemon.id());
+    wait::until("the client has forgotten every broker", FORGOTTEN_LIMIT, || {
+        (threads().named("rdk:broker") == ITS_OWN).then_some(())
+    });
+    kafka.kill();
+    kafka.beats_in_time(true);
+    kafka.restart();
+    wait::until("the client is made anew", RENEWED_LIMIT, || {
+        (threads().named("rdk:broker") > ITS_OWN).then_some(())
+    });
+    devices.until_acked(500, ACK_LIMIT);
     scene.conclude(&kafka, devices).assert_clean();
 }
 

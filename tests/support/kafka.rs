@@ -25,6 +25,9 @@ use super::{ports, wait};
 /// Start takes 3 s on an idle machine; on two cores with a load of 40, from builds and tests beside it, 90 s were not enough.
 const START_LIMIT: Duration = Duration::from_mins(4);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
+/// See [`Kafka::beats_in_time`]; the session ends after 3 s.
+const IN_TIME: &str = "broker.heartbeat.interval.ms=500";
+const LATE: &str = "broker.heartbeat.interval.ms=9000";
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Partitions of a usual topic: more than one, so that keys are really spread.
@@ -271,6 +274,17 @@ impl Kafka {
         format!("PLAINTEXT://127.0.0.1:{port}")
     }
 
+    /// From its next start on: whether it says in time that it lives. One that does not is left out, for most of the time, of the brokers that
+    /// it names itself: clients are told of topics, and of no broker at all.
+    pub fn beats_in_time(&self, is_in_time: bool) {
+        let (from, to) = if is_in_time {
+            (LATE, IN_TIME)
+        } else {
+            (IN_TIME, LATE)
+        };
+        self.rewrite(|text| text.replace(from, to));
+    }
+
     fn rewrite(&self, change: impl FnOnce(String) -> String) {
         let path = self.folder.join("server.properties");
         let text = std::fs::read_to_string(&path).expect("it is there");
@@ -475,6 +489,16 @@ impl Kafka {
         i32::try_from(led).ok().filter(|led| *led > 0)
     }
 
+    /// All topics, Kafka's own among them.
+    pub fn topics(&self) -> Vec<String> {
+        let probe: BaseConsumer = self.client().create().expect("a plain client");
+        let metadata = probe
+            .fetch_metadata(None, REQUEST_LIMIT)
+            .expect("the broker answers");
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        names.collect()
+    }
+
     /// Client settings that reach this broker.
     pub fn client(&self) -> ClientConfig {
         client(&self.bootstrap())
@@ -560,7 +584,7 @@ group.initial.rebalance.delay.ms=0
 # Quotas are judged over the last seconds, not over eleven.
 quota.window.num=3
 # A killed broker may come back at once: its own controller must not take it for a second one for long.
-broker.heartbeat.interval.ms=500
+{IN_TIME}
 broker.session.timeout.ms=3000
 ",
         folder.join("data").display()

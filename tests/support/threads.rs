@@ -33,6 +33,12 @@ impl Work {
         }
     }
 
+    /// How many have a name that begins so.
+    pub fn named(&self, beginning: &str) -> usize {
+        let names = self.threads.values().map(|thread| &thread.name);
+        names.filter(|name| name.starts_with(beginning)).count()
+    }
+
     /// CPU of all of them. Exact to nanoseconds: ticks of 10 ms are too coarse for a process that has little to do.
     pub fn cpu(&self) -> Duration {
         self.threads.values().map(|thread| thread.cpu).sum()

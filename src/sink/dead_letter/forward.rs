@@ -519,6 +519,12 @@ impl<C: Connector> Forwarder<C> {
             TopicState::Missing(code) | TopicState::Unreachable(code) => {
                 Err(Failure::Way(format!("topic {:?}: {code}", self.topic)))
             }
+            TopicState::ClientLost => {
+                self.drop_producer();
+                Err(Failure::Way(
+                    "the client has lost Kafka, and is made anew".to_owned(),
+                ))
+            }
         }
     }
 

@@ -15,8 +15,8 @@ use crate::sink::producer::{Connector, Ticket, TopicState};
 const QUIET: Duration = Duration::from_mins(1);
 /// Looked into again this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// With a leader there, or nobody that it reaches, a client that has had nothing confirmed for this long may be at fault itself: it is made
-/// anew. Costs duplicates of what is under way, so not often.
+/// With a leader there, a client that has had nothing confirmed for this long may be at fault itself: it is made anew. Costs duplicates of
+/// what is under way, so not often.
 const RENEW: Duration = Duration::from_mins(10);
 
 /// What is known about it.
@@ -86,12 +86,7 @@ impl<C: Connector> Drain<C> {
                 tracing::warn!(topic, "nothing is confirmed: the Kafka client is made anew");
                 return self.rewind(now);
             }
-            // One was seen that had no connection, and tried none, for as long as anybody looked, while the cluster was there. Mostly
-            // it is away indeed, perhaps for weeks, and the link says so.
-            TopicState::Unreachable(_) if quiet >= RENEW => {
-                tracing::debug!(topic, "nobody is reached: the Kafka client is made anew");
-                return self.rewind(now);
-            }
+            TopicState::ClientLost => return self.client_is_lost(now),
             TopicState::Present { .. } => {
                 format!("topic {topic:?}: the cluster answers and stores nothing: too few replicas in sync?")
             }

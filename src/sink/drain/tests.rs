@@ -62,8 +62,8 @@ struct Cluster {
     partitions: HashMap<String, usize>,
     /// The partition of each stored record.
     places: Vec<i32>,
-    /// It does not answer questions.
-    silent: bool,
+    /// It does not answer questions, or why not.
+    silent: Option<TopicState>,
     /// Nothing is stored, and nothing is said about it.
     stuck: bool,
     /// Topics whose first partition has no leader.
@@ -127,7 +127,16 @@ impl Connector for Kafka {
     type Producer = Client;
 
     fn connect(&mut self) -> Result<Client, String> {
-        self.cluster().connects += 1;
+        let mut cluster = self.cluster();
+        cluster.connects += 1;
+        if cluster
+            .silent
+            .take_if(|silent| *silent == TopicState::ClientLost)
+            .is_some()
+        {
+            cluster.stuck = false;
+        }
+        drop(cluster);
         Ok(Client {
             kafka: self.clone(),
             pending: VecDeque::new(),
@@ -257,8 +266,8 @@ impl Producer for Client {
         let mut cluster = self.kafka.cluster();
         cluster.questions += 1;
         let partitions = cluster.partitions_of(topic);
-        if cluster.silent {
-            TopicState::Unreachable(Code::OperationTimedOut)
+        if let Some(silent) = cluster.silent {
+            silent
         } else if cluster.missing.contains(topic) {
             TopicState::Missing(cluster.missing_code.unwrap_or(Code::UnknownTopicOrPartition))
         } else if cluster.leaderless.contains(topic) {
@@ -284,6 +293,8 @@ struct Bench {
     now: Instant,
     dir: tempfile::TempDir,
 }
+
+const SILENT: TopicState = TopicState::Unreachable(Code::OperationTimedOut);
 
 const ONE_ROUTE: &str = r#"
     [[route]]

@@ -123,6 +123,10 @@ impl<C: Connector> Drain<C> {
                 }
                 false
             }
+            TopicState::ClientLost => {
+                self.client_is_lost(now);
+                false
+            }
         }
     }
 
@@ -239,7 +243,7 @@ impl<C: Connector> Drain<C> {
         let producer = self.producer.as_mut()?;
         self.asked = true;
         let state = producer.topic_state(topic, TOPIC_PATIENCE);
-        if let TopicState::Unreachable(_) = state {
+        if let TopicState::Unreachable(_) | TopicState::ClientLost = state {
             self.topics.unanswered(topic, now);
         }
         Some(state)

@@ -23,13 +23,12 @@ pub(in crate::sink) const WINDOW_BYTES: usize = WINDOW_KBYTES * 1024;
 const WINDOW_KBYTES: usize = 4096;
 
 /// What edgeferry sets; `kafka.properties` may override only the others.
-const FIXED: [(&str, &str); 5] = [
+const FIXED: [(&str, &str); 4] = [
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("max.in.flight.requests.per.connection", "5"),
     // The queue is the buffer: nothing expires in the client.
     ("message.timeout.ms", "0"),
-    ("allow.auto.create.topics", "false"),
 ];
 /// How long a record waits for company, milliseconds.
 const LINGER: &str = "linger.ms";
@@ -43,7 +42,9 @@ const REQUEST_BYTES: usize = 1_024;
 
 /// For every client. librdkafka looks names up anew after a second, tries all addresses that they have in turn, and spreads its
 /// pauses by -25 % to +50 %, so that a fleet does not come back at one moment.
-const LINK: [(&str, &str); 5] = [
+const LINK: [(&str, &str); 6] = [
+    // To ask for a topic must not make it.
+    ("allow.auto.create.topics", "false"),
     // When no broker that it knows answers any more, the bootstrap servers are asked again.
     ("metadata.recovery.strategy", "rebootstrap"),
     ("broker.address.family", "any"),

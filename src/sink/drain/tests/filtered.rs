@@ -59,7 +59,7 @@ async fn a_filtered_message_is_neither_sent_nor_kept_nor_counted_as_delivered() 
 #[tokio::test]
 async fn filtered_messages_go_without_kafka() {
     let mut bench = Bench::routed(WANTS_B, &chatty(5000)).await;
-    bench.kafka.cluster().silent = true;
+    bench.kafka.cluster().silent = Some(SILENT);
     bench.kafka.cluster().stuck = true;
     bench.until_empty();
     assert_eq!(bench.kafka.cluster().submitted, 0);

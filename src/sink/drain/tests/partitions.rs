@@ -99,7 +99,7 @@ async fn a_cluster_that_does_not_answer_does_not_keep_a_known_count_from_use() {
     let mut bench = growing(OnPartitionChange::Drain, 40).await;
     bench.drain.alone_until = Some(Seq(1_000));
     bench.until(|bench| bench.drain.reader.cursor() == Seq(10));
-    bench.kafka.cluster().silent = true;
+    bench.kafka.cluster().silent = Some(SILENT);
     bench.now += Duration::from_mins(5);
     bench.until_empty();
     assert_eq!(places(&bench), [1; 40]);

@@ -113,10 +113,10 @@ async fn time_without_answers_does_not_count() {
     let mut bench = Bench::routed(BY_DEVICE, &["devices/rogue/telemetry=x"]).await;
     missing(&bench, &["rogue"]);
     bench.pass(PATIENCE.saturating_sub(Duration::from_mins(1)));
-    bench.kafka.cluster().silent = true;
+    bench.kafka.cluster().silent = Some(SILENT);
     bench.pass(PATIENCE);
     assert!(matches!(bench.drain.monitor.link(), Link::Down(_)));
-    bench.kafka.cluster().silent = false;
+    bench.kafka.cluster().silent = None;
     bench.pass(PATIENCE.saturating_sub(Duration::from_mins(1)));
     assert_eq!(bench.dead(), []);
     bench.pass(Duration::from_secs(90));
