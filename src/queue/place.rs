@@ -68,7 +68,11 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
     let begun = extent.newest.map(Seq::previous);
     let stored = extent.last.max(begun).unwrap_or(Seq::ZERO);
     let trimmed = extent.oldest.map_or(Seq::ZERO, Seq::previous);
-    let unsure = extent.unsure || found.is_none() && extent.hollow;
+    // Without marks nobody knows any more whether what was left out behind the end was seen to be free since, nor how far the sequences
+    // behind it were used.
+    let left_out = ledger.holes().last().map(|hole| hole.last);
+    let left_out = left_out.filter(|last| found.is_none() && *last > stored);
+    let unsure = extent.unsure || found.is_none() && (extent.hollow || left_out.is_some());
     // Without marks, what the store holds is sent (again) from the start; what it does not hold was delivered.
     let marks = found.unwrap_or_else(|| {
         let cursor = if extent.last.is_some() || unsure {
@@ -82,7 +86,9 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
         Values {
             cursor,
             durable: stored,
-            reserved: stored.plus(if unsure { USED_UNSEEN } else { 1 }),
+            reserved: left_out
+                .unwrap_or(stored)
+                .plus(if unsure { USED_UNSEEN } else { 1 }),
             delivered: cursor.0.saturating_sub(removed.saturating_sub(behind)),
             dead_lettered: 0,
             expired: 0,
@@ -147,7 +153,12 @@ mod tests {
             last: Some(Seq(100)),
             ..Extent::default()
         };
-        let values = place(None, extent, &ledger).values;
-        assert_eq!((values.cursor, values.delivered), (Seq(80), 80));
+        let place = place(None, extent, &ledger);
+        assert_eq!((place.values.cursor, place.values.delivered), (Seq(80), 80));
+        assert!(
+            place.next > left_out.last,
+            "no sequence is used that may have been: {:?}",
+            place.next
+        );
     }
 }
