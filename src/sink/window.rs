@@ -315,15 +315,153 @@ mod tests {
     use super::*;
     use crate::message::{Arrival, Epoch};
 
+    fn stored(seq: u64) -> Stored {
+        Stored {
+            seq: Seq(seq),
+            epoch: Epoch(1),
+            arrival: Arrival::trial(seq, "t", "1"),
+        }
+    }
+
     fn fill(window: &mut Window, count: u64) {
         for seq in 1..=count {
-            let stored = Stored {
-                seq: Seq(seq),
-                epoch: Epoch(1),
-                arrival: Arrival::trial(seq, "t", "1"),
-            };
-            window.push(stored, vec![false], 1, Vec::new());
+            window.push(stored(seq), vec![false], 1, Vec::new());
         }
+    }
+
+    /// Messages with so many records each, by their sequence; the tickets of their first records.
+    fn window_of(records: &[usize]) -> (Window, Vec<Ticket>) {
+        let mut window = Window::default();
+        let counted = (1..).zip(records);
+        let firsts = counted.map(|(seq, count)| {
+            let refusals = if *count == 0 {
+                vec![Refusal::NoRoute]
+            } else {
+                Vec::new()
+            };
+            window.push(stored(seq), vec![false; *count], *count, refusals)
+        });
+        let firsts = firsts.collect();
+        (window, firsts)
+    }
+
+    #[test]
+    fn a_ticket_names_its_message_and_its_record_also_when_tickets_wrap_around() {
+        for next in [0, Ticket::MAX - 2] {
+            let mut window = Window {
+                next,
+                ..Window::default()
+            };
+            let mut expected = Vec::new();
+            for (seq, count) in (1..).zip([1, 3, 0, 2, 1]) {
+                let first = window.push(stored(seq), vec![false; count], count, Vec::new());
+                expected.extend((0..count).map(|number| (first.wrapping_add(number), Seq(seq), number)));
+            }
+            for (ticket, seq, number) in expected {
+                assert_eq!(window.get(ticket).map(|message| message.stored.seq), Some(seq));
+                assert_eq!(window.number(ticket), Some(number));
+            }
+            assert!(
+                window.get(next.wrapping_sub(1)).is_none(),
+                "it is of an earlier window"
+            );
+            assert!(window.get(window.next).is_none(), "nobody has it yet");
+        }
+    }
+
+    #[test]
+    fn a_message_is_done_when_each_of_its_records_is_stored_or_refused() {
+        let (mut window, firsts) = window_of(&[2]);
+        assert_eq!(window.oldest(), Some(firsts[0]));
+        window.delivered(firsts[0]);
+        assert!(window.front_done().is_none());
+        assert_eq!(window.oldest(), Some(firsts[0].wrapping_add(1)));
+        assert!(
+            window
+                .front()
+                .is_some_and(|message| message.has(0) && !message.has(1))
+        );
+        window.refused(firsts[0].wrapping_add(1), Refusal::NoRoute);
+        let done = window.front_done().expect("done");
+        assert_eq!(
+            (done.fate(), &done.refusals),
+            (Fate::DeadLetter, &vec![Refusal::NoRoute])
+        );
+        assert!(!done.is_idle(), "something of it was sent");
+    }
+
+    #[test]
+    fn fates_are_told_apart() {
+        let (mut window, firsts) = window_of(&[1, 0]);
+        window.push(stored(3), Vec::new(), 0, Vec::new());
+        window.delivered(firsts[0]);
+        let fates = std::iter::from_fn(|| window.pop().map(|message| (message.fate(), message.is_idle())));
+        assert_eq!(
+            fates.collect::<Vec<_>>(),
+            [
+                (Fate::Delivered, false),
+                (Fate::DeadLetter, true),
+                (Fate::Filtered, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_waits_is_counted_as_long_as_it_waits() {
+        let (mut window, _) = window_of(&[1, 0, 0]);
+        let letter = stored(2).arrival.cost();
+        assert_eq!(window.idle_bytes(), 2 * letter);
+        window.pop();
+        assert_eq!(
+            window.idle_bytes(),
+            2 * letter,
+            "records have a bound of their own"
+        );
+        window.pop();
+        assert_eq!(window.idle_bytes(), letter);
+        window.push(stored(4), Vec::new(), 0, Vec::new());
+        assert!(
+            window.idle_bytes() < 2 * letter,
+            "what is filtered keeps no payload"
+        );
+        window.abandon();
+        assert_eq!(window.idle_bytes(), 0);
+    }
+
+    #[test]
+    fn a_window_is_settled_when_all_that_was_submitted_is_answered() {
+        let (mut window, firsts) = window_of(&[1, 2]);
+        let unsent = 1;
+        assert!(!window.is_settled(unsent) && !window.is_untouched(unsent));
+        assert!(
+            window.is_settled(3) && window.is_untouched(3),
+            "none was submitted"
+        );
+        window.delivered(firsts[0]);
+        assert!(!window.is_settled(unsent));
+        window.failed(firsts[1]);
+        assert!(window.is_settled(unsent), "the third one is not sent yet");
+        assert!(!window.is_untouched(2), "Kafka has one");
+    }
+
+    #[test]
+    fn what_was_sent_last_is_what_bytes_were_noted_for() {
+        let (mut window, firsts) = window_of(&[1, 1, 1]);
+        assert_eq!(window.last_sent(), None);
+        window.submitted(firsts[0], 10);
+        window.submitted(firsts[1], 5);
+        window.submitted(firsts[1], 6);
+        assert_eq!((window.last_sent(), window.last()), (Some(Seq(2)), Some(Seq(3))));
+        assert_eq!(window.get(firsts[1]).map(|message| message.bytes), Some(11));
+    }
+
+    #[test]
+    fn of_what_is_given_up_the_records_that_kafka_has_are_remembered() {
+        let (mut window, firsts) = window_of(&[1, 3, 1]);
+        window.delivered(firsts[1].wrapping_add(1));
+        let kept = window.abandon();
+        assert_eq!(kept, BTreeMap::from([(Seq(2), vec![false, true, false])]));
+        assert!(window.is_empty() && window.len() == 0);
     }
 
     #[test]
