@@ -111,6 +111,13 @@ TABLE
     done
 }
 
+# A tool of cargo in this version, built when it is needed first.
+need_cargo_tool() {
+    local name=cargo-$1 version=$2 root=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/tools
+    export PATH="$root/bin:$PATH"
+    command -v "$name" >/dev/null || cargo install --quiet --locked --root "$root" --version "$version" "$name"
+}
+
 as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo -n "$@"; fi
 }

@@ -22,6 +22,9 @@ pub mod exit;
 pub mod faults;
 mod files;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod interrupt;
 pub mod link;

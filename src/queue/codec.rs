@@ -663,5 +663,7 @@ fn unseal(head: &Header, body: Vec<u8>, keys: &Keys) -> Result<Vec<u8>, Unreadab
         })
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::slots::{PAGE_BYTES, SlotError, SlotFile};
 const FILE: &str = "marks";
 /// Sequences are reserved this many at a time: a reservation costs one `fdatasync`, and bounds the jump after
 /// a loss.
-const RESERVATION: u64 = 1_000_000;
+pub(super) const RESERVATION: u64 = 1_000_000;
 /// A change reaches the disk itself with the first one this long after the last sync. A power cut costs duplicates of that
 /// much time, and takes the watermark back by as much; flash wear is one page per interval.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);

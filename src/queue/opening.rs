@@ -279,7 +279,7 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
         shared.record(skipped)?;
         faults::point("open.recorded");
     }
-    // The same is found out again at the next start. No sequence is used that is not reserved durably.
+    // The next start finds it out again, or leaves out a few more. No sequence is used that is not reserved durably.
     if let Err(error) = shared
         .marks
         .reset(place.values)

@@ -3,7 +3,7 @@
 use crate::message::Seq;
 use crate::queue::codec::read_chunk;
 use crate::queue::ledger::{Hole, Ledger, Reason};
-use crate::queue::marks::Values;
+use crate::queue::marks::{RESERVATION, Values};
 use crate::queue::store::{Extent, Found, Store};
 use crate::queue::writer::Unproven;
 use crate::slots::SlotError;
@@ -23,6 +23,8 @@ pub(super) struct Place {
 /// Without marks, a generation that is set aside is taken to have used this many sequences at most: ten times
 /// what 16 MiB hold of the smallest messages, all alike and compressed.
 const USED_UNSEEN: u64 = 1 << 32;
+/// And what a start that left these out has used behind them, of which nothing is left: as many as are reserved at a time.
+const USED_SINCE: u64 = RESERVATION;
 
 /// A store without its ledger: the messages before the cursor that are not accounted for were removed or never there.
 pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotError> {
@@ -86,9 +88,12 @@ pub(super) fn place(found: Option<Values>, extent: Extent, ledger: &Ledger) -> P
         Values {
             cursor,
             durable: stored,
-            reserved: left_out
-                .unwrap_or(stored)
-                .plus(if unsure { USED_UNSEEN } else { 1 }),
+            reserved: match left_out {
+                // A start that was cut off behind that has done it already.
+                Some(last) if last.0 - stored.0 >= USED_UNSEEN - 1 => last.plus(USED_SINCE),
+                Some(last) => last.plus(USED_UNSEEN),
+                None => stored.plus(if unsure { USED_UNSEEN } else { 1 }),
+            },
             delivered: cursor.0.saturating_sub(removed.saturating_sub(behind)),
             dead_lettered: 0,
             expired: 0,
@@ -160,5 +165,20 @@ mod tests {
             "no sequence is used that may have been: {:?}",
             place.next
         );
+        // It is cut off before it can write marks, and so is each one behind it.
+        let mut next = place.next;
+        let mut skipped = place.skipped;
+        for _ in 0..3 {
+            ledger
+                .record(skipped.expect("some are left out"), Seq::ZERO)
+                .expect("records");
+            let again = super::place(None, extent, &ledger);
+            assert!(
+                again.next > next && again.next.0 - next.0 <= RESERVATION + 1,
+                "a start costs few of them: {next:?}, {:?}",
+                again.next
+            );
+            (next, skipped) = (again.next, again.skipped);
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::sink::verdict::{Verdict, verdict};
 pub use context::Beside;
 use context::{Tokens, Voice};
 pub use ear::{Ear, Reasons};
-use lost::{Other, Reach};
+use lost::{NO_TOPIC, Other, Reach, Search};
 use polled::Polled;
 pub use secrets::{SecretError, check as check_secrets, unreadable as unreadable_secrets};
 pub use settings::beside as settings_beside;
@@ -47,6 +47,9 @@ mod transactional;
 
 /// How long a transaction may stay open (Kafka's default): the coordinator takes it back by then, and readers wait no longer.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Patience with a question whose answer is only whether there is one to ask.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Makes [`KafkaProducer`]s.
 pub struct KafkaConnector {
@@ -261,7 +264,7 @@ pub struct KafkaProducer {
     producer: Polled,
     inbox: Arc<Inbox>,
     transaction: Option<Session>,
-    reach: Reach,
+    reach: Reach<Search>,
     other: Other,
 }
 
@@ -272,10 +275,36 @@ impl std::fmt::Debug for KafkaProducer {
 }
 
 impl KafkaProducer {
-    /// Nobody has answered. Whether that is the client's own fault.
-    fn is_lost(&mut self, patience: Duration) -> bool {
+    /// A question had no answer, for this reason. Whether that is the client's own fault.
+    fn is_lost(&mut self, code: Option<Code>) -> bool {
         let Self { reach, other, .. } = self;
-        reach.is_lost(clock::instant(), || other.is_answered(patience))
+        match code {
+            // It has no broker at all to ask (librdkafka, `rd_kafka_metadata`).
+            Some(Code::BrokerTransportFailure) => {}
+            // It has one, which was slow.
+            Some(Code::OperationTimedOut) => {
+                reach.reached();
+                return false;
+            }
+            _ => return false,
+        }
+        let is_lost = reach.is_lost(clock::instant(), || other.search());
+        if is_lost {
+            tracing::warn!("Kafka answers another client, and this one reaches nobody: it is made anew");
+        }
+        is_lost
+    }
+
+    /// A step of a transaction had no answer, which has many reasons. Whether it is that the client has lost the cluster.
+    fn has_lost_transactions(&mut self) -> bool {
+        let asked = self.producer.client().fetch_metadata(Some(NO_TOPIC), GLANCE);
+        match asked {
+            Ok(_) => {
+                self.reach.reached();
+                false
+            }
+            Err(error) => self.is_lost(error.rdkafka_error_code()),
+        }
     }
 }
 
@@ -331,7 +360,7 @@ impl Producer for KafkaProducer {
         let taken = session.take_over(&self.producer, patience);
         match &taken {
             Ok(_) => self.reach.reached(),
-            Err(error) if error.is_retriable && self.is_lost(patience) => {
+            Err(error) if error.is_retriable && self.has_lost_transactions() => {
                 return Err(TransactionError {
                     is_retriable: false,
                     ..*error
@@ -362,9 +391,12 @@ impl Producer for KafkaProducer {
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState {
         let metadata = match self.producer.client().fetch_metadata(Some(topic), patience) {
             Ok(metadata) => metadata,
-            Err(_) if self.is_lost(patience) => return TopicState::ClientLost,
             Err(error) => {
-                return TopicState::Unreachable(error.rdkafka_error_code().unwrap_or(Code::Unknown));
+                let code = error.rdkafka_error_code();
+                return match self.is_lost(code) {
+                    true => TopicState::ClientLost,
+                    false => TopicState::Unreachable(code.unwrap_or(Code::Unknown)),
+                };
             }
         };
         self.reach.reached();

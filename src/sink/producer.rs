@@ -124,7 +124,7 @@ pub trait Producer {
     /// `patience` at most; whoever takes over next does the same.
     fn abort(&mut self, patience: Duration);
 
-    /// Asks whether a topic is there. Waits for the answer, `patience` at most; twice that where nobody answers.
+    /// Asks whether a topic is there. Waits for the answer, `patience` at most.
     fn topic_state(&mut self, topic: &str, patience: Duration) -> TopicState;
 }
 

@@ -6,6 +6,8 @@
 //! one, and acknowledgements of the old one go out on the new one, where the same packet id may mean another
 //! message.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod identifiers;
 mod pipe;
 mod relay;

@@ -103,6 +103,8 @@ use crate::queue::intake::Position;
 use crate::queue::{Closed, Intake, Recalled};
 use crate::slots::SlotError;
 pub use client::Capabilities;
+#[cfg(any(test, fuzzing))]
+pub(crate) use client::fuzz;
 use client::v4::V4;
 use client::v5::V5;
 use client::{Connector, Identity};

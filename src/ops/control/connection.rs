@@ -172,7 +172,7 @@ fn busy() -> Answer {
 }
 
 /// The request, or what is wrong with it.
-fn read_request(input: &mut impl BufRead) -> io::Result<Result<Request, String>> {
+pub(super) fn read_request(input: &mut impl BufRead) -> io::Result<Result<Request, String>> {
     /// Read first: another version may have other words.
     #[derive(serde::Deserialize)]
     struct Versioned {

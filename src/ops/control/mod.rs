@@ -24,6 +24,8 @@ use crate::exit::Exit;
 use crate::ops::hand::Hand;
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 /// What came of a reload: one line, or the exit code and all that is wrong.
 pub type Reloaded = Result<String, (Exit, String)>;

@@ -498,11 +498,6 @@ pub const KNOWN: &[Known] = &[
     info("the new number of partitions is in use", &["topic", "partitions"]),
     // sink/drain/link.rs
     info("connecting to Kafka with the secrets as they are now", &[]),
-    warn(
-        "Kafka answers another client, and this one reaches nobody: it is made anew",
-        &[],
-        "nothing; what was under way may be stored twice, with the same edgeferry-id",
-    ),
     // sink/drain/stall.rs
     warn(
         "nothing is confirmed: the Kafka client is made anew",
@@ -534,6 +529,12 @@ pub const KNOWN: &[Known] = &[
         "Kafka has given the transactional id to another producer, or given this one up: asking",
         &[],
         "nothing, if it passes",
+    ),
+    // sink/kafka.rs
+    warn(
+        "Kafka answers another client, and this one reaches nobody: it is made anew",
+        &[],
+        "nothing; what was under way may be stored twice, with the same edgeferry-id",
     ),
     // sink/kafka/context.rs
     warn(

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde::ser::{Error as _, SerializeTuple as _};
 
+use super::fuzz::make_checksum_right;
 use super::*;
 use crate::message::{Arrival, Delivery, Properties, SessionTag, Stamp};
 use crate::queue::seal::tests::counting_from;
@@ -189,12 +190,6 @@ proptest! {
         let sealed = seal(1, &[arrival], Compression::None, &Keys::of(Some(1), &[]));
         prop_assert!(!holds(&sealed));
     }
-}
-
-fn make_checksum_right(chunk: &mut [u8]) {
-    let (header, slice) = chunk.split_at_mut(HEADER_BYTES);
-    let (covered, crc) = header.split_at_mut(HEADER_BYTES - 4);
-    crc.copy_from_slice(&checksum(covered, slice).to_be_bytes());
 }
 
 /// Says something, and then that it cannot be said.

@@ -519,12 +519,8 @@ impl<C: Connector> Forwarder<C> {
             TopicState::Missing(code) | TopicState::Unreachable(code) => {
                 Err(Failure::Way(format!("topic {:?}: {code}", self.topic)))
             }
-            TopicState::ClientLost => {
-                self.drop_producer();
-                Err(Failure::Way(
-                    "the client has lost Kafka, and is made anew".to_owned(),
-                ))
-            }
+            // As behind any failure, the next attempt is made with a new one.
+            TopicState::ClientLost => Err(Failure::Way("the client has lost Kafka".to_owned())),
         }
     }
 

@@ -76,12 +76,6 @@ impl<C: Connector> Drain<C> {
         }
     }
 
-    /// Kafka is there, and this client will not see it again.
-    pub(super) fn client_is_lost(&mut self, now: Instant) {
-        tracing::warn!("Kafka answers another client, and this one reaches nobody: it is made anew");
-        self.rewind(now);
-    }
-
     /// Makes the client anew when the secrets may have changed. A link that is well is left alone; the news is kept for
     /// the time when it is not.
     fn take_new_secrets(&mut self, now: Instant) {

@@ -86,7 +86,7 @@ impl<C: Connector> Drain<C> {
                 tracing::warn!(topic, "nothing is confirmed: the Kafka client is made anew");
                 return self.rewind(now);
             }
-            TopicState::ClientLost => return self.client_is_lost(now),
+            TopicState::ClientLost => return self.rewind(now),
             TopicState::Present { .. } => {
                 format!("topic {topic:?}: the cluster answers and stores nothing: too few replicas in sync?")
             }

@@ -124,7 +124,7 @@ impl<C: Connector> Drain<C> {
                 false
             }
             TopicState::ClientLost => {
-                self.client_is_lost(now);
+                self.rewind(now);
                 false
             }
         }

@@ -4,10 +4,13 @@
 //! not let them in again. librdkafka then forgets every broker it knew, the bootstrap servers among them, and has nobody left to ask
 //! (confluentinc/librdkafka#5301, seen with 2.12.1; not mended in November 2026). From outside that looks like an outage that never ends.
 //!
-//! So in an outage another client, which knows nothing yet, asks now and then. Where it is answered twice, and this one reached
-//! nobody in between, this one is lost. One answer is not enough: Kafka may have come back a moment ago, and a client that is made anew sends what was under way
-//! a second time.
+//! So in an outage another client, which knows nothing yet, looks for Kafka now and then: on a thread of its own, because looking up a name
+//! may take longer than a lane may be silent. Where it is answered twice, and this one reached nobody in between, this one is lost. One
+//! answer is not enough: Kafka may have come back a moment ago, and a client that is made anew sends what was under way a second time. The second answer comes from a
+//! broker that the first one named: that the bootstrap servers can be reached is not enough either.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -18,52 +21,111 @@ use super::{Ear, Reasons};
 use crate::clock;
 use crate::sink::Config;
 
-/// Outages that are shorter are left to the client alone: asking holds up the drain for as long as its question waits.
+/// Outages that are shorter are left to the client alone.
 const SUSPECT_AFTER: Duration = Duration::from_secs(30);
-/// Another client asks this often. A client that is well has tried again by then: its longest pause between two attempts is 30 s, and half as much again for
-/// the spread (preset `metered`, `reconnect.backoff.max.ms`).
-const ASK_EVERY: Duration = Duration::from_mins(1);
-/// Asked for a name that no cluster has: all topics of a large one would be a long answer.
-const NO_TOPIC: &str = "__edgeferry_lost";
+/// A client that is well has tried again by then: twice the longest pause between two attempts of any preset. Also from one look for Kafka to the next.
+const PAUSE: Duration = Duration::from_mins(1);
+/// The setting of that pause.
+const BACKOFF_MAX: &str = "reconnect.backoff.max.ms";
+/// Patience with an answer: a satellite takes ten round trips of a second for names, TLS and a login.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a look goes on after nobody wants to know any more.
+const STEP: Duration = Duration::from_secs(1);
 /// What a look for a token takes.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Asked for: a name that no cluster has. All topics of a large one would be a long answer.
+pub(super) const NO_TOPIC: &str = "__edgeferry_lost";
+
+/// A look for Kafka.
+pub(super) trait Look {
+    /// Whether it is there, once that is known.
+    fn found(&mut self) -> Option<bool>;
+
+    /// Nobody wants to know any more.
+    fn abandon(&mut self);
+}
 
 /// Whom a client reaches.
-#[derive(Debug, Default)]
-pub(super) struct Reach {
+#[derive(Debug)]
+pub(super) struct Reach<L> {
     /// The first question without an answer, since when nothing was answered.
     nobody_since: Option<Instant>,
-    /// When another client asked.
-    asked: Option<Instant>,
-    /// It was answered.
-    is_there: bool,
+    /// The one that goes on.
+    look: Option<L>,
+    /// When the last one ended.
+    looked: Option<Instant>,
 }
 
-impl Reach {
-    /// Somebody answered this client, or stored a record of it.
-    pub(super) const fn reached(&mut self) {
-        self.nobody_since = None;
-        self.asked = None;
-        self.is_there = false;
-    }
-
-    /// Nobody answered this client. Whether it has lost the cluster; `is_there` asks with another one, which may take a while.
-    pub(super) fn is_lost(&mut self, now: Instant, is_there: impl FnOnce() -> bool) -> bool {
-        let since = *self.nobody_since.get_or_insert(now);
-        let due = self
-            .asked
-            .map_or(since + SUSPECT_AFTER, |asked| asked + ASK_EVERY);
-        if now < due {
-            return false;
+impl<L> Default for Reach<L> {
+    fn default() -> Self {
+        Self {
+            nobody_since: None,
+            look: None,
+            looked: None,
         }
-        self.asked = Some(now);
-        let was_there = std::mem::replace(&mut self.is_there, is_there());
-        was_there && self.is_there
     }
 }
 
-/// Makes the other client: one that logs in as the first, and sends nothing.
+impl<L: Look> Reach<L> {
+    /// Somebody answered this client, or stored a record of it.
+    pub(super) fn reached(&mut self) {
+        if self.nobody_since.take().is_some() {
+            self.looked = None;
+            if let Some(look) = &mut self.look {
+                look.abandon();
+            }
+        }
+    }
+
+    /// Nobody answered this client. Whether it has lost the cluster, as far as a look says that was begun at an earlier call; `begin` begins one. Never waits.
+    pub(super) fn is_lost(&mut self, now: Instant, begin: impl FnOnce() -> Option<L>) -> bool {
+        let since = *self.nobody_since.get_or_insert(now);
+        let Some(look) = &mut self.look else {
+            let due = self.looked.map_or(since + SUSPECT_AFTER, |looked| looked + PAUSE);
+            if now >= due {
+                self.look = begin();
+            }
+            return false;
+        };
+        let Some(is_there) = look.found() else {
+            return false;
+        };
+        self.look = None;
+        self.looked = Some(now);
+        is_there
+    }
+}
+
+/// A [`Look`] of another client. Dropped, it waits for its end: that takes as long as the system looks up a name, at most.
 #[derive(Debug)]
+pub(super) struct Search {
+    /// Gone when nobody wants to know any more.
+    wanted: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Look for Search {
+    fn found(&mut self) -> Option<bool> {
+        let thread = self.thread.take_if(|thread| thread.is_finished())?;
+        let is_there = thread.join().unwrap_or(false);
+        Some(is_there && self.wanted.is_some())
+    }
+
+    fn abandon(&mut self) {
+        self.wanted = None;
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.abandon();
+        // Had it panicked, the log would have said so.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// What another client is made with: it logs in as the first, and sends nothing.
+#[derive(Debug, Clone)]
 pub(super) struct Other {
     config: Config,
     settings: ClientConfig,
@@ -75,83 +137,184 @@ impl Other {
         Self { config, settings }
     }
 
-    /// Whether the cluster answers it within `patience`, with brokers.
-    pub(super) fn is_answered(&self, patience: Duration) -> bool {
-        let answered = self.ask(patience);
-        if let Err(error) = &answered {
-            tracing::debug!(%error, "another client reaches nobody either");
-        }
-        matches!(answered, Ok(brokers) if brokers > 0)
+    /// Begins to look. `None` when the system has no thread for it.
+    pub(super) fn search(&self) -> Option<Search> {
+        let (wanted, wants) = sync_channel(0);
+        let other = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("kafka search".into())
+            .spawn(move || {
+                let found = other.look(&wants);
+                tracing::debug!(?found, "another client has looked for Kafka");
+                matches!(found, Ok(true))
+            });
+        let thread = thread
+            .inspect_err(|error| tracing::debug!(%error, "cannot look for Kafka"))
+            .ok()?;
+        Some(Search {
+            wanted: Some(wanted),
+            thread: Some(thread),
+        })
     }
 
-    fn ask(&self, patience: Duration) -> Result<usize, KafkaError> {
+    fn look(&self, wants: &Receiver<()>) -> Result<bool, KafkaError> {
         let context = Ear::new(&self.config, Reasons::default());
-        let client: BaseProducer<Ear> = self.settings.create_with_context(context)?;
-        let deadline = clock::instant() + patience;
+        let client = self.settings.create_with_context(context)?;
+        Ok(is_answered(&client, wants)
+            && wants.recv_timeout(self.pause()) == Err(RecvTimeoutError::Timeout)
+            && is_answered(&client, wants))
+    }
+
+    /// How long this one may be in a pause of its own, and be well.
+    fn pause(&self) -> Duration {
+        let longest = self.settings.get(BACKOFF_MAX).and_then(|ms| ms.parse().ok());
+        PAUSE.max(longest.map_or(PAUSE, |ms| 2 * Duration::from_millis(ms)))
+    }
+}
+
+/// Whether the cluster answers, with brokers, before nobody wants to know any more.
+fn is_answered(client: &BaseProducer<Ear>, wants: &Receiver<()>) -> bool {
+    let deadline = clock::instant() + PATIENCE;
+    while clock::instant() < deadline && wants.try_recv() == Err(TryRecvError::Empty) {
         // Also what gives it a token.
         client.poll(GLANCE);
-        let left = deadline.saturating_duration_since(clock::instant());
-        let metadata = client.client().fetch_metadata(Some(NO_TOPIC), left)?;
-        Ok(metadata.brokers().len())
+        let answer = client.client().fetch_metadata(Some(NO_TOPIC), STEP);
+        if answer.is_ok_and(|metadata| !metadata.brokers().is_empty()) {
+            return true;
+        }
     }
+    false
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
 
-    /// How often another client was asked, and when this one was called lost, in a question every ten seconds.
-    fn ask_for(
-        reach: &mut Reach,
-        start: Instant,
-        time: Duration,
+    /// A look that knows the answer at once.
+    struct Known {
         is_there: bool,
-    ) -> (usize, Option<Duration>) {
-        let mut asked = 0;
-        for second in (0..time.as_secs()).step_by(10) {
-            let passed = Duration::from_secs(second);
-            let is_lost = reach.is_lost(start + passed, || {
-                asked += 1;
-                is_there
-            });
-            if is_lost {
-                return (asked, Some(passed));
+        is_abandoned: bool,
+    }
+
+    impl Look for Known {
+        fn found(&mut self) -> Option<bool> {
+            Some(self.is_there && !self.is_abandoned)
+        }
+
+        fn abandon(&mut self) {
+            self.is_abandoned = true;
+        }
+    }
+
+    /// A client that asks every ten seconds, from the beginning on.
+    struct Asking {
+        reach: Reach<Known>,
+        start: Instant,
+        passed: Duration,
+        looks: Cell<usize>,
+    }
+
+    impl Asking {
+        fn new() -> Self {
+            Self {
+                reach: Reach::default(),
+                start: Instant::now(),
+                passed: Duration::ZERO,
+                looks: Cell::new(0),
             }
         }
-        (asked, None)
+
+        /// Asks in vain for so long. When it was called lost, if it was.
+        fn for_(&mut self, time: Duration, is_there: bool) -> Option<Duration> {
+            let until = self.passed + time;
+            while self.passed < until {
+                self.passed += Duration::from_secs(10);
+                let looks = &self.looks;
+                let is_lost = self.reach.is_lost(self.start + self.passed, || {
+                    looks.set(looks.get() + 1);
+                    Some(Known {
+                        is_there,
+                        is_abandoned: false,
+                    })
+                });
+                if is_lost {
+                    return Some(self.passed);
+                }
+            }
+            None
+        }
     }
 
     #[test]
-    fn a_client_is_lost_when_another_is_answered_twice() {
-        let lost = ask_for(
-            &mut Reach::default(),
-            Instant::now(),
-            Duration::from_mins(10),
-            true,
-        );
-        assert_eq!(lost, (2, Some(SUSPECT_AFTER + ASK_EVERY)));
+    fn a_client_is_lost_when_another_one_finds_kafka() {
+        let mut asking = Asking::new();
+        let lost = asking.for_(Duration::from_mins(10), true);
+        // Asked first after ten seconds; the answer is looked at ten seconds later.
+        assert_eq!(lost, Some(SUSPECT_AFTER + Duration::from_secs(20)));
     }
 
     #[test]
-    fn a_client_is_kept_as_long_as_others_reach_nobody_either() {
-        let (mut reach, start) = (Reach::default(), Instant::now());
-        let (asked, lost) = ask_for(&mut reach, start, Duration::from_hours(24), false);
-        assert_eq!((asked, lost), (24 * 60, None));
-        let back = start + Duration::from_hours(24) + ASK_EVERY;
-        assert!(
-            !reach.is_lost(back, || true),
-            "Kafka may have come back a moment ago"
-        );
-        assert!(reach.is_lost(back + ASK_EVERY, || true));
+    fn a_client_is_kept_as_long_as_others_find_nobody_either() {
+        let mut asking = Asking::new();
+        assert_eq!(asking.for_(Duration::from_hours(24), false), None);
+        let looks = asking.looks.get();
+        assert!((1_200..=1_440).contains(&looks), "about one a minute: {looks}");
     }
 
     #[test]
     fn whoever_is_answered_in_between_is_not_lost() {
-        let (mut reach, start) = (Reach::default(), Instant::now());
-        let almost = SUSPECT_AFTER + ASK_EVERY;
-        assert_eq!(ask_for(&mut reach, start, almost, true), (1, None));
-        reach.reached();
-        let later = start + almost;
-        assert_eq!(ask_for(&mut reach, later, almost, true), (1, None));
+        let mut asking = Asking::new();
+        for _ in 0..100 {
+            assert_eq!(asking.for_(SUSPECT_AFTER + Duration::from_secs(10), true), None);
+            asking.reach.reached();
+        }
+        assert!(asking.looks.get() > 10, "others were asked");
+    }
+
+    fn other(bootstrap: &str) -> Other {
+        let config = Config::for_test();
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", bootstrap);
+        Other::new(config, settings)
+    }
+
+    #[test]
+    fn a_search_that_is_not_wanted_any_more_ends_within_moments_and_has_found_nothing() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let mut search = other(&cluster.bootstrap_servers()).search().expect("a thread");
+        let start = clock::instant();
+        search.abandon();
+        let found = loop {
+            if let Some(found) = search.found() {
+                break found;
+            }
+            assert!(start.elapsed() < PATIENCE, "it waits for its second question");
+            std::thread::yield_now();
+        };
+        assert!(!found);
+    }
+
+    #[test]
+    fn a_cluster_that_is_there_answers() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let other = other(&cluster.bootstrap_servers());
+        let context = Ear::new(&other.config, Reasons::default());
+        let client = other.settings.create_with_context(context).expect("a client");
+        let (wanted, wants) = sync_channel(0);
+        assert!(is_answered(&client, &wants) && is_answered(&client, &wants));
+        drop(wanted);
+        assert!(!is_answered(&client, &wants), "nobody wants to know");
+    }
+
+    #[test]
+    fn a_client_with_long_pauses_of_its_own_is_given_more_time() {
+        let mut other = other("127.0.0.1:1");
+        assert_eq!(other.pause(), PAUSE);
+        other.settings.set(BACKOFF_MAX, "300000");
+        assert_eq!(other.pause(), Duration::from_mins(10));
     }
 }

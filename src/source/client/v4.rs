@@ -246,6 +246,16 @@ fn publish(packet: rumqttc::Publish, whole: Option<u64>) -> Result<Publish, Fail
     })
 }
 
+/// Reads packets until there is no whole one, and makes our own messages of what devices published.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &mut bytes::BytesMut, cuts: &mut Cuts) {
+    while let Ok(packet) = Packet::read(bytes, usize::MAX) {
+        if let Packet::Publish(packet) = packet {
+            drop(publish(packet, cuts.published()));
+        }
+    }
+}
+
 fn answer(code: SubscribeReasonCode) -> Answer {
     match code {
         SubscribeReasonCode::Success(qos) => Answer::Granted(qos as u8),

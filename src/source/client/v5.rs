@@ -362,6 +362,16 @@ fn publish(packet: mqttbytes::v5::Publish, whole: Option<u64>) -> Result<Publish
     })
 }
 
+/// Reads packets until there is no whole one, and makes our own messages of what devices published.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &mut bytes::BytesMut, cuts: &mut Cuts) {
+    while let Ok(packet) = mqttbytes::v5::Packet::read(bytes, None) {
+        if let mqttbytes::v5::Packet::Publish(packet) = packet {
+            drop(publish(packet, cuts.published()));
+        }
+    }
+}
+
 fn own(properties: PublishProperties) -> Properties {
     let ids = properties.subscription_identifiers.into_iter();
     Properties {
