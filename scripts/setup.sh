@@ -113,9 +113,10 @@ TABLE
 
 # A tool of cargo in this version, built when it is needed first.
 need_cargo_tool() {
-    local name=cargo-$1 version=$2 root=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/tools
+    local name=cargo-$1 version=$2 root
+    root=${XDG_CACHE_HOME:-$HOME/.cache}/edgeferry/$name-$version
     export PATH="$root/bin:$PATH"
-    command -v "$name" >/dev/null || cargo install --quiet --locked --root "$root" --version "$version" "$name"
+    [[ -x $root/bin/$name ]] || cargo install --quiet --locked --root "$root" --version "$version" "$name"
 }
 
 as_root() {

@@ -274,14 +274,21 @@ impl std::fmt::Debug for KafkaProducer {
     }
 }
 
+impl Drop for KafkaProducer {
+    /// Both clients end at the same time: each may have to wait for a name that is looked up.
+    fn drop(&mut self) {
+        self.reach.abandon();
+    }
+}
+
 impl KafkaProducer {
     /// A question had no answer, for this reason. Whether that is the client's own fault.
     fn is_lost(&mut self, code: Option<Code>) -> bool {
         let Self { reach, other, .. } = self;
         match code {
-            // It has no broker at all to ask (librdkafka, `rd_kafka_metadata`).
+            // No broker is up that could be asked (librdkafka, `rd_kafka_metadata`).
             Some(Code::BrokerTransportFailure) => {}
-            // It has one, which was slow.
+            // One is, and was slow.
             Some(Code::OperationTimedOut) => {
                 reach.reached();
                 return false;
@@ -359,14 +366,13 @@ impl Producer for KafkaProducer {
         };
         let taken = session.take_over(&self.producer, patience);
         match &taken {
-            Ok(_) => self.reach.reached(),
             Err(error) if error.is_retriable && self.has_lost_transactions() => {
                 return Err(TransactionError {
                     is_retriable: false,
                     ..*error
                 });
             }
-            Err(_) => {}
+            _ => {}
         }
         taken
     }

@@ -23,10 +23,13 @@ use crate::sink::Config;
 
 /// Outages that are shorter are left to the client alone.
 const SUSPECT_AFTER: Duration = Duration::from_secs(30);
-/// A client that is well has tried again by then: twice the longest pause between two attempts of any preset. Also from one look for Kafka to the next.
+/// From one look for Kafka to the next, and from one question of a look to the other at least.
 const PAUSE: Duration = Duration::from_mins(1);
-/// The setting of that pause.
-const BACKOFF_MAX: &str = "reconnect.backoff.max.ms";
+/// The longest pause of a client between two attempts, and the longest that one may take; with librdkafka's defaults, milliseconds.
+const ATTEMPT: [(&str, u64); 2] = [
+    ("reconnect.backoff.max.ms", 10_000),
+    ("socket.connection.setup.timeout.ms", 30_000),
+];
 /// Patience with an answer: a satellite takes ten round trips of a second for names, TLS and a login.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a look goes on after nobody wants to know any more.
@@ -71,9 +74,14 @@ impl<L: Look> Reach<L> {
     pub(super) fn reached(&mut self) {
         if self.nobody_since.take().is_some() {
             self.looked = None;
-            if let Some(look) = &mut self.look {
-                look.abandon();
-            }
+            self.abandon();
+        }
+    }
+
+    /// Nobody wants to know any more.
+    pub(super) fn abandon(&mut self) {
+        if let Some(look) = &mut self.look {
+            look.abandon();
         }
     }
 
@@ -96,7 +104,8 @@ impl<L: Look> Reach<L> {
     }
 }
 
-/// A [`Look`] of another client. Dropped, it waits for its end: that takes as long as the system looks up a name, at most.
+/// A [`Look`] of another client. Dropped, it waits for its end: for a question of a second, and for the client, which may be waiting for a name that the system
+/// looks up.
 #[derive(Debug)]
 pub(super) struct Search {
     /// Gone when nobody wants to know any more.
@@ -133,7 +142,9 @@ pub(super) struct Other {
 
 impl Other {
     /// `settings` are those of a client beside the producer.
-    pub(super) const fn new(config: Config, settings: ClientConfig) -> Self {
+    pub(super) fn new(config: Config, mut settings: ClientConfig) -> Self {
+        // The bootstrap servers may give the first answer, and no other.
+        settings.set("metadata.recovery.strategy", "none");
         Self { config, settings }
     }
 
@@ -165,10 +176,13 @@ impl Other {
             && is_answered(&client, wants))
     }
 
-    /// How long this one may be in a pause of its own, and be well.
+    /// A client that is well has been answered by then: two addresses of a name may have to be tried.
     fn pause(&self) -> Duration {
-        let longest = self.settings.get(BACKOFF_MAX).and_then(|ms| ms.parse().ok());
-        PAUSE.max(longest.map_or(PAUSE, |ms| 2 * Duration::from_millis(ms)))
+        let attempt = ATTEMPT.map(|(name, default)| {
+            let set = self.settings.get(name).and_then(|ms| ms.parse().ok());
+            Duration::from_millis(set.unwrap_or(default))
+        });
+        PAUSE.max(2 * attempt.iter().sum::<Duration>())
     }
 }
 
@@ -313,8 +327,12 @@ mod tests {
     #[test]
     fn a_client_with_long_pauses_of_its_own_is_given_more_time() {
         let mut other = other("127.0.0.1:1");
+        assert_eq!(other.pause(), Duration::from_secs(80));
+        other.settings.set("reconnect.backoff.max.ms", "300000");
+        assert_eq!(other.pause(), Duration::from_mins(11));
+        for (name, _) in ATTEMPT {
+            other.settings.set(name, "1000");
+        }
         assert_eq!(other.pause(), PAUSE);
-        other.settings.set(BACKOFF_MAX, "300000");
-        assert_eq!(other.pause(), Duration::from_mins(10));
     }
 }
