@@ -24,7 +24,9 @@ use crate::queue::Shared;
 use crate::queue::codec::{Block, Chunk, Encoder, decode};
 use crate::queue::jobs::PurgeError;
 use crate::queue::ledger::{Hole, Reason, Replacement};
+use crate::queue::reader::sequences_of;
 use crate::queue::store::{Found, Unit};
+use crate::slots::SlotError;
 
 /// Blocks are merged up to this size: as large as the writer makes them.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -278,6 +280,32 @@ pub(super) fn commit_in_steps(
     Ok(Outcome::Done)
 }
 
+/// What a start left out behind a loss may hold messages after all, which the reader would find when it came there. Nobody will come there: they are counted as the
+/// messages that they are. What cannot be read now stays left out.
+fn find_left_out(shared: &Shared, first: Seq, last: Seq) -> Result<(), SlotError> {
+    let mut from = first;
+    while let Some(hole) = shared
+        .ledger
+        .hole_at(from)
+        .or_else(|| shared.ledger.hole_behind(from))
+        && hole.first <= last
+    {
+        let start = hole.first.max(from);
+        let end = hole.last.min(last);
+        from = end.next();
+        if hole.reason == Reason::Skipped
+            && let Ok(Found::Block(raw)) = shared.store.read_behind(start.previous())
+        {
+            let (found, through) = sequences_of(&raw);
+            if found <= end {
+                shared.reclaim(found, through)?;
+                from = through.next();
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Drops the whole unit and counts what it held under `reason`. The newest one stays.
 pub(super) fn drop_whole(shared: &Shared, unit: Unit, reason: Reason) -> Result<Outcome, PurgeError> {
     let Some(last) = unit.last else {
@@ -287,6 +315,7 @@ pub(super) fn drop_whole(shared: &Shared, unit: Unit, reason: Reason) -> Result<
     if unit.first <= shared.marks.values().cursor.max(*taken) {
         return Ok(Outcome::Overtaken);
     }
+    find_left_out(shared, unit.first, last)?;
     shared.record(Hole {
         first: unit.first,
         last,

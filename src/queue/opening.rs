@@ -230,7 +230,7 @@ pub(super) fn assemble(
         account_for(&found, &ledger)?;
     }
     let extent = found.map_or(opened.extent, |marks| {
-        reach(&opened.store, marks.durable, opened.extent)
+        reach(&opened.store, &ledger, marks.durable, opened.extent)
     });
     let place = place(found, extent, &ledger);
     let shared = Arc::new(Shared {
@@ -257,12 +257,13 @@ pub(super) fn assemble(
         store_failure: Mutex::default(),
         open: Arc::new(()),
     });
-    settle_down(&shared, &place, found.map(|marks| marks.durable))?;
-    equip(shared, &place, config, outside)
+    let proven = settle_down(&shared, &place, found.map(|marks| marks.durable))?;
+    equip(shared, &place, proven, config, outside)
 }
 
-/// Notes on the disk where the log goes on.
-fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result<(), OpenError> {
+/// Notes on the disk where the log goes on. Returns the last message that is known to be on the disk, of what is there.
+fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result<Seq, OpenError> {
+    let mut proven = place.values.durable;
     faults::point("open.placed");
     // A start that could not see how far the log reaches left sequences out, and then could not write the marks. This one sees it.
     // Left as they are, the cursor would go over them, and over what is stored there from now on.
@@ -275,6 +276,7 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
         let watermark = watermark.unwrap_or(skipped.last);
         if let Err(error) = shared.store.renew_behind(watermark) {
             tracing::warn!(%error, "cannot write anew what is left behind a loss: until it is delivered it may be in memory alone");
+            proven = watermark;
         }
         shared.record(skipped)?;
         faults::point("open.recorded");
@@ -292,11 +294,17 @@ fn settle_down(shared: &Shared, place: &Place, watermark: Option<Seq>) -> Result
     faults::point("open.reset");
     key_ids::note(&shared.folder, &shared.keys, place.next, place.values.cursor)?;
     shared.sweep();
-    Ok(())
+    Ok(proven)
 }
 
 /// Makes the ends that go to different threads.
-fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside) -> Result<Queue, OpenError> {
+fn equip(
+    shared: Arc<Shared>,
+    place: &Place,
+    proven: Seq,
+    config: &Config,
+    outside: &Outside,
+) -> Result<Queue, OpenError> {
     let memory = config.share.part(intake::BUDGET_BYTES);
     let (sender, receiver) = intake::offers();
     let encoder = Encoder::new(shared.epoch, config.compression, &shared.keys)?;
@@ -313,7 +321,13 @@ fn equip(shared: Arc<Shared>, place: &Place, config: &Config, outside: &Outside)
     if let Err(error) = writer.renew() {
         shared.report_store_failure(&error);
     }
-    let recalled = recall(&shared, outside.series_of.as_ref());
+    // What the writer has just written anew counts as well.
+    let proven = if proven < place.values.durable {
+        proven
+    } else {
+        shared.tail.last()
+    };
+    let recalled = recall(&shared, proven, outside.series_of.as_ref());
     Ok(Queue {
         writer,
         reader: Reader::new(Arc::clone(&shared), place.next),
@@ -334,12 +348,13 @@ fn expiry(config: &Config, outside: &Outside) -> Option<Expiry> {
     Some(Expiry { max_age, now })
 }
 
-/// The newest messages' deliveries, oldest first. Damage, and a slow disk, only shorten the list.
-fn recall(shared: &Shared, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
+/// The deliveries of the newest messages up to `last`, oldest first: whoever brings one of them again is told that it is safe. Damage, and a slow
+/// disk, only shorten the list.
+pub(super) fn recall(shared: &Shared, last: Seq, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
     let deadline = clock::instant() + RECALL_PATIENCE;
     let mut recalled = Vec::new();
     let (mut seen, mut bytes) = (0, 0);
-    let mut from = shared.tail.last();
+    let mut from = last;
     let is_enough = |seen: usize, bytes: usize| {
         seen >= RECALL_MESSAGES || bytes >= RECALL_BYTES || clock::instant() >= deadline
     };
@@ -361,7 +376,7 @@ fn recall(shared: &Shared, series_of: Option<&SeriesOf>) -> Vec<Recalled> {
         seen += block.messages.len();
         bytes += raw.chunks.iter().map(Vec::len).sum::<usize>();
         // What was imported did not come from our brokers, although theirs may have the same names.
-        let own = |(_, arrival): &(Seq, Arrival)| arrival.origin.is_none();
+        let own = |(seq, arrival): &(Seq, Arrival)| *seq <= last && arrival.origin.is_none();
         let deliveries = block.messages.into_iter().rev().filter(own);
         recalled.extend(deliveries.map(|(_, arrival)| Recalled {
             topic: xxh3_64(arrival.topic.as_bytes()),

@@ -41,10 +41,19 @@ pub(super) fn account_for(found: &Values, ledger: &Ledger) -> Result<(), SlotErr
 }
 
 /// How far the store reaches without a gap behind the watermark. Blocks behind a gap may be what an interrupted group left,
-/// or all that is left of many: which sequences were used cannot be seen.
-pub(super) fn reach(store: &impl Store, durable: Seq, extent: Extent) -> Extent {
+/// or all that is left of many: which sequences were used cannot be seen. What the ledger knows to be gone is no gap.
+pub(super) fn reach(store: &impl Store, ledger: &Ledger, durable: Seq, extent: Extent) -> Extent {
     let mut last = durable;
-    while let Ok(Found::Block(raw)) = store.read(last.next()) {
+    loop {
+        if let Some(hole) = ledger.hole_at(last.next())
+            && hole.reason != Reason::Skipped
+        {
+            last = hole.last;
+            continue;
+        }
+        let Ok(Found::Block(raw)) = store.read(last.next()) else {
+            break;
+        };
         let end = raw.chunks.first().and_then(|chunk| read_chunk(chunk).ok());
         match end.map(|(header, _)| header.last()) {
             Some(end) if raw.first <= last.next() && end > last => last = end,

@@ -72,7 +72,7 @@ enum Judgement {
 }
 
 /// The first and the last sequence that a block covers, as far as can be seen.
-fn sequences_of(raw: &RawBlock) -> (Seq, Seq) {
+pub(super) fn sequences_of(raw: &RawBlock) -> (Seq, Seq) {
     let header = raw.chunks.first().and_then(|chunk| read_chunk(chunk).ok());
     (raw.first, header.map_or(raw.first, |(header, _)| header.last()))
 }

@@ -16,7 +16,8 @@ use super::store::{RawBlock, Unit};
 use super::tests::{Lane, arrival, config, passed, positions};
 use super::*;
 use crate::message::Stored;
-use crate::queue::opening::assemble;
+use crate::queue::opening::{assemble, recall};
+use crate::queue::place::reach;
 use crate::queue::store::{Extent, Found, Opened, StoreError};
 
 /// Shared by all stores opened on it.
@@ -633,4 +634,87 @@ async fn trimmed_messages_are_not_lost_when_the_marks_are() {
     lane.close();
 }
 
-// --- Model -------------------------------------------------------------------------------------------
+/// A store with one block for each of these sequences.
+fn stored(seqs: &[u64]) -> Disk {
+    let disk = Disk::default();
+    let store = disk.open().store;
+    let keys = Keys::default();
+    let mut encoder = Encoder::new(Epoch(1), Compression::None, &keys).expect("encoder");
+    for seq in seqs {
+        let chunks = encoder
+            .encode(Seq(*seq), [&arrival(*seq, b"x")])
+            .expect("encodes");
+        store.append(&chunks).expect("appends");
+    }
+    disk
+}
+
+fn hole(first: u64, last: u64, reason: Reason) -> Hole {
+    Hole {
+        first: Seq(first),
+        last: Seq(last),
+        reason,
+    }
+}
+
+/// Else a start behind a power cut leaves out a million sequences, and counts what is there under them.
+#[test]
+fn what_the_ledger_knows_to_be_gone_is_no_gap_behind_the_watermark() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).expect("opens");
+    let Opened { store, extent } = stored(&[1, 2, 5, 6]).open();
+    let gap = reach(&store, &ledger, Seq(1), extent);
+    assert_eq!((gap.last, gap.unsure), (Some(Seq(2)), true));
+    ledger
+        .record(hole(3, 4, Reason::DroppedOldest), Seq::ZERO)
+        .expect("records");
+    let known = reach(&store, &ledger, Seq(1), extent);
+    assert_eq!((known.last, known.unsure), (Some(Seq(6)), false));
+}
+
+#[test]
+fn messages_in_what_was_left_out_are_counted_as_dropped_when_their_unit_is() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let disk = stored(&[1, 2, 3, 4]);
+    let queue = assemble(
+        disk.open(),
+        Arc::default(),
+        dir.path(),
+        Epoch(1),
+        &config(),
+        &Keys::default(),
+        &Outside::default(),
+    )
+    .expect("opens");
+    let shared = &queue.monitor.0;
+    shared
+        .ledger
+        .record(hole(2, 1_000, Reason::Skipped), Seq::ZERO)
+        .expect("records");
+    let unit = shared.store.units().into_iter().find(|unit| unit.first == Seq(2));
+    let outcome = compaction::drop_whole(shared, unit.expect("there"), Reason::DroppedOldest);
+    assert_eq!(outcome.expect("drops"), Outcome::Done);
+    let totals = shared.ledger.totals();
+    assert_eq!(
+        (totals.of(Reason::DroppedOldest), totals.of(Reason::Skipped)),
+        (1, 998)
+    );
+}
+
+/// Whoever brings a message again that is recognised is told that it is safe.
+#[test]
+fn what_is_not_known_to_be_on_the_disk_is_not_recognised() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let queue = assemble(
+        stored(&[1, 2, 3]).open(),
+        Arc::default(),
+        dir.path(),
+        Epoch(1),
+        &config(),
+        &Keys::default(),
+        &Outside::default(),
+    )
+    .expect("opens");
+    let recalled = |last| recall(&queue.monitor.0, Seq(last), None).len();
+    assert_eq!([recalled(3), recalled(2), recalled(0)], [3, 2, 0]);
+}
